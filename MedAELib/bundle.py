@@ -1,0 +1,227 @@
+"""A model folder (MONAI bundle with safetensors), read as data: nothing in it is ever executed, and torch is not needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import BadModel
+
+METADATA = "configs/metadata.json"
+WEIGHTS = "models/model.safetensors"
+CARD = "docs/README.md"
+LICENCE = "LICENSE"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LARGEST_TEXT = 1 << 20
+_LARGEST_WEIGHTS = 1 << 30
+
+
+@dataclass(frozen=True)
+class Window:
+    """How intensities become the numbers a network sees: `(x - low) / (high - low)`, linear and never clipped.
+
+    kind "fixed": `low` and `high` are intensities (Hounsfield units for CT).
+    kind "percentile": `low` is the intensity that becomes 0, `high` the percentile (0..100) of the volume that becomes 1.
+    """
+
+    kind: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        numbers = math.isfinite(self.low) and math.isfinite(self.high)
+        if self.kind == "fixed" and numbers and self.high > self.low:
+            return
+        if self.kind == "percentile" and numbers and 0 < self.high <= 100:
+            return
+        raise BadModel(f"The intensity window {self.kind!r} {self.low} .. {self.high} is not valid.")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model is, apart from its weights; the same JSON on disk and in the panel."""
+
+    network: str
+    arguments: Mapping[str, Any]
+    dims: int
+    task: str
+    modality: str
+    window: Window
+
+    def __post_init__(self) -> None:
+        if self.dims not in (2, 3):
+            raise BadModel(f"A model works on 2 or 3 dimensions, not {self.dims}.")
+        if self.modality not in ("CT", "MR", "any"):
+            raise BadModel(f"The modality {self.modality!r} is none of CT, MR, any.")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model folder that has been read and checked: what the panel shows and what `Model.load` builds from."""
+
+    name: str
+    folder: Path
+    spec: Spec
+    version: str
+    description: str
+    card: str
+    licence: str
+    sha256: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
+    training_data: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.folder / WEIGHTS
+
+
+def models_folder() -> Path:
+    """Where the bundled models are: Resources/Models beside the library, in the source tree and where installed."""
+    return Path(__file__).resolve().parent.parent / "Resources" / "Models"
+
+
+def bundled_models(task: str | None = None) -> list[Bundle]:
+    """The models that came with MedAE, by name; only those for one task when it is given. Raises BadModel."""
+    folders = sorted(path.parent.parent for path in models_folder().glob(f"*/{METADATA}"))
+    bundles = [read_bundle(folder) for folder in folders]
+    return [bundle for bundle in bundles if task is None or bundle.spec.task == task]
+
+
+def find_bundle(name_or_folder: str | Path) -> Bundle:
+    """The bundled model of this name, else the model in this folder. Raises BadModel when there is neither."""
+    text = str(name_or_folder)
+    if _NAME.fullmatch(text) and (models_folder() / text / METADATA).is_file():
+        return read_bundle(models_folder() / text)
+    if Path(text).is_dir():
+        return read_bundle(Path(text))
+    known = ", ".join(sorted(path.parent.parent.name for path in models_folder().glob(f"*/{METADATA}"))) or "none"
+    raise BadModel(f"There is no model {text!r}.", f"Name a model folder, or a bundled model: {known}.")
+
+
+def read_bundle(folder: str | Path) -> Bundle:
+    """Read a model folder as data and check it: metadata, licence, card, and the SHA-256 of specification and weights.
+
+    Raises BadModel, with the file that is wrong, when anything is missing, malformed, too large, outside the folder
+    (a link) or differs from its hash.
+    """
+    folder = Path(folder)
+    metadata = _read_json(folder, METADATA)
+    own = metadata.get("medae")
+    if not isinstance(own, dict):
+        raise BadModel(f"{folder / METADATA} has no 'medae' section, so it is not a MedAE model.")
+    try:
+        spec = read_spec(own)
+        texts = {key: _text(own, key) for key in ("name", "sha256")}
+        version, description = _text(metadata, "version"), _text(metadata, "description")
+        limits, training_data = _texts(own, "limits"), _texts(own, "training_data")
+        figures = own.get("figures", {})
+        if not isinstance(figures, dict):
+            raise BadModel("'figures' is not a table")
+    except BadModel as error:
+        raise BadModel(f"{folder / METADATA} cannot be used: {str(error).rstrip('.')}.") from None
+    if not _NAME.fullmatch(texts["name"]):
+        raise BadModel(f"{folder / METADATA} names the model {texts['name']!r}, which is not a plain name.")
+    found = identity(spec, _inside(folder, WEIGHTS, _LARGEST_WEIGHTS).read_bytes())
+    if found != texts["sha256"]:
+        raise BadModel(f"The weights or the specification in {folder} differ from their SHA-256, so they are not used.")
+    return Bundle(
+        folder=folder, spec=spec, version=version, description=description, figures=figures, limits=limits,
+        training_data=training_data, card=_read_text(folder, CARD), licence=_read_text(folder, LICENCE).split("\n")[0],
+        name=texts["name"], sha256=found,
+    )  # fmt: skip
+
+
+def identity(spec: Spec, weights: bytes) -> str:
+    """SHA-256 (hexadecimal) of everything that decides what a model computes: its specification and its weights."""
+    canonical = json.dumps(spec_to_json(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode() + b"\n" + weights).hexdigest()
+
+
+def spec_to_json(spec: Spec) -> dict[str, Any]:
+    """The specification as plain JSON values."""
+    return {**asdict(spec), "arguments": dict(spec.arguments)}
+
+
+def read_spec(own: Mapping[str, Any]) -> Spec:
+    """The specification from the 'medae' section of the metadata. Raises BadModel."""
+    window, arguments, dims = own.get("window"), own.get("arguments"), own.get("dims")
+    if not isinstance(window, dict) or set(window) != {"kind", "low", "high"}:
+        raise BadModel("'window' must have exactly kind, low and high")
+    low, high = window["low"], window["high"]
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (low, high)):
+        raise BadModel("'window' limits must be numbers")
+    if not isinstance(arguments, dict) or _is_program(arguments):
+        raise BadModel("'arguments' must be plain values")
+    if not isinstance(dims, int) or isinstance(dims, bool):
+        raise BadModel("'dims' must be 2 or 3")
+    return Spec(
+        network=_text(own, "network"), arguments=arguments, dims=dims, task=_text(own, "task"),
+        modality=_text(own, "modality"), window=Window(_text(window, "kind"), float(low), float(high)),
+    )  # fmt: skip
+
+
+def _is_program(value: Any) -> bool:
+    """Whether a value holds what MONAI's configuration parser would execute or resolve."""
+    if isinstance(value, dict):
+        return any(str(key).startswith("_") or _is_program(key) or _is_program(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(map(_is_program, value))
+    return isinstance(value, str) and value.lstrip().startswith(("$", "@", "%"))
+
+
+def _text(table: Mapping[str, Any], key: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value:
+        raise BadModel(f"'{key}' must be a text")
+    return value
+
+
+def _texts(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadModel(f"'{key}' must be a list of texts")
+    return tuple(value)
+
+
+def _inside(folder: Path, name: str, largest: int) -> Path:
+    """A file of the bundle; never one that a link brings in from elsewhere, and never a huge one."""
+    path = folder / name
+    if not path.is_file():
+        raise BadModel(f"{path} is missing, so the model cannot be used.")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadModel(f"{path} is a link to a file outside the model's folder, so the model is not used.")
+    if path.stat().st_size > largest:
+        raise BadModel(f"{path} is larger than {largest >> 20} MiB, so the model is not used.")
+    return path
+
+
+def _read_text(folder: Path, name: str) -> str:
+    path = _inside(folder, name, _LARGEST_TEXT)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError):
+        raise BadModel(f"{path} cannot be read as text.") from None
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    text = _read_text(folder, name)
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise BadModel(f"{folder / name} is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise BadModel(f"{folder / name} is not a JSON table.")
+    return value
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")

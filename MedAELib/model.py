@@ -1,0 +1,143 @@
+"""A model: network, intensity window and description, loaded from one folder and saved to one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from .bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, Spec, find_bundle, identity, read_bundle, spec_to_json
+from .errors import BadModel, DiskFull
+from .networks import Network, build
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network in evaluation mode with the specification that it was made from; `bundle` is None before it is saved."""
+
+    spec: Spec
+    network: Network
+    bundle: Bundle | None = None
+
+    @staticmethod
+    def create(spec: Spec) -> Model:
+        """A new model with random weights. Raises BadModel when the network is unknown or its arguments are wrong."""
+        return Model(spec, build(spec.network, spec.dims, spec.arguments).eval())
+
+    @staticmethod
+    def load(name_or_folder: str | Path) -> Model:
+        """Load a bundled model by its name, or a model folder. Raises BadModel when it cannot be trusted or built."""
+        bundle = find_bundle(name_or_folder)
+        network = build(bundle.spec.network, bundle.spec.dims, bundle.spec.arguments)
+        network.load_state_dict(_read_weights(bundle, network))
+        return Model(bundle.spec, network.eval(), bundle)
+
+    def save(self, folder: str | Path, *, name: str, description: str, card: str, licence: str, figures: dict[str, Any],
+             limits: list[str], training_data: list[str], version: str = "1.0.0") -> Model:  # fmt: skip
+        """Write the model as a MONAI bundle folder, completely or not at all; an existing folder is replaced at the end.
+
+        `card` is Markdown, `licence` the text of the weights' licence (its first line names it), `figures` held-out
+        results. Returns the model with its bundle. Raises DiskFull.
+        """
+        folder = Path(folder)
+        weights = safetensors.torch.save({key: value.contiguous() for key, value in self.network.state_dict().items()})
+        own = {**spec_to_json(self.spec), "name": name, "sha256": identity(self.spec, weights), "figures": figures,
+               "limits": limits, "training_data": training_data}  # fmt: skip
+        metadata = _monai_metadata(self.spec, description, version) | {"medae": own}
+        files = {METADATA: _json(metadata), "configs/inference.json": _json(_inference(self.spec)),
+                 CARD: card.encode(), LICENCE: licence.encode(), WEIGHTS: weights}  # fmt: skip
+        _replace_folder(folder, files)
+        return replace(self, bundle=read_bundle(folder))
+
+    def export(self, folder: str | Path) -> Path:
+        """Write the saved bundle again with `models/model.pt`, the form that MONAI's own tools read.
+
+        MedAE never reads that file (it is a pickle). The network is named as a MedAELib class, so MONAI needs MedAELib
+        on the path. Raises BadModel when the model was never saved.
+        """
+        if self.bundle is None:
+            raise BadModel("The model has no folder yet.", "Save it first, then export it.")
+        shutil.copytree(self.bundle.folder, folder, dirs_exist_ok=True)
+        path = Path(folder) / "models" / "model.pt"
+        torch.save(self.network.state_dict(), path)
+        return path
+
+
+def _read_weights(bundle: Bundle, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights, with exactly the network's names and shapes, in the network's precision."""
+    try:
+        found = safetensors.torch.load(bundle.weights.read_bytes())
+    except (safetensors.SafetensorError, ValueError, KeyError, OSError):
+        raise BadModel(f"{bundle.weights} is damaged: it is not a complete safetensors file.") from None
+    wanted = network.state_dict()
+    if set(found) != set(wanted):
+        odd = sorted(set(found) ^ set(wanted))[0]
+        raise BadModel(f"The weights in {bundle.weights} do not belong to the network {bundle.spec.network}: {odd!r}.")
+    for key, tensor in found.items():
+        if tensor.shape != wanted[key].shape or not tensor.is_floating_point():
+            raise BadModel(f"The weight {key!r} in {bundle.weights} has the wrong shape or type for {bundle.spec.network}.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise BadModel(f"The weight {key!r} in {bundle.weights} is not finite.")
+    return {key: tensor.to(wanted[key].dtype) for key, tensor in found.items()}
+
+
+def _monai_metadata(spec: Spec, description: str, version: str) -> dict[str, Any]:
+    """The fields that MONAI's bundle specification asks for, filled from the model's own description."""
+    import monai
+
+    tensor = {
+        "type": "image", "format": "hounsfield" if spec.modality == "CT" else "magnitude", "modality": spec.modality,
+        "num_channels": 1, "spatial_shape": ["*"] * spec.dims, "dtype": "float32", "value_range": [],
+        "is_patch_data": True, "channel_def": {"0": "image"},
+    }  # fmt: skip
+    packages = {"monai_version": monai.__version__, "pytorch_version": torch.__version__.split("+")[0],
+                "numpy_version": np.__version__}  # fmt: skip
+    return {
+        "version": version, **packages, "required_packages_version": {"safetensors": safetensors.__version__},
+        "task": spec.task, "description": description, "authors": "The MedAE developers",
+        "copyright": f"{date.today().year} the MedAE developers", "changelog": {version: "See docs/README.md"},
+        "network_data_format": {"inputs": {"image": tensor}, "outputs": {"pred": {**tensor, "value_range": []}}},
+    }  # fmt: skip
+
+
+def _inference(spec: Spec) -> dict[str, Any]:
+    """The `network_def` that MONAI's tools build the network from: plain data, generated, never read by MedAE."""
+    return {"network_def": {"_target_": "MedAELib.networks.build", "name": spec.network, "dims": spec.dims,
+                            "arguments": dict(spec.arguments)}}  # fmt: skip
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _replace_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Write all files beside the folder under a temporary name, then put the new folder in the old one's place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        temporary.chmod(0o755)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            os.replace(folder, old / folder.name)
+            os.replace(temporary, folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(temporary, folder)
+    except OSError as error:
+        raise DiskFull(f"The model could not be written to {folder}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,43 @@
+"""What every test shares: the folder of real scans; tests that need a GPU or data skip with a reason."""
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Before any test imports Qt: no display is needed, and a test must not depend on the user's settings or desktop.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def data_folder_path() -> Path:
+    """The folder of real scans: MEDAE_DATA, else shared/data beside the project."""
+    return Path(os.environ.get("MEDAE_DATA") or ROOT.parent / "shared" / "data")
+
+
+@cache
+def _cuda_available() -> bool:
+    """Ask in another process, so that collecting tests imports no torch."""
+    code = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") and not _cuda_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+        if item.get_closest_marker("data") and not data_folder_path().is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"no real scans: {data_folder_path()} is missing (set MEDAE_DATA)"))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real scans; the test skips when there is none."""
+    folder = data_folder_path()
+    if not folder.is_dir():
+        pytest.skip(f"no real scans: {folder} is missing (set MEDAE_DATA)")
+    return folder

@@ -1,0 +1,1 @@
+"""How a network meets a volume: exact tiles, device, precision and memory."""

@@ -1,0 +1,56 @@
+"""How much memory is free, on the computer and on each device."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def free_memory(device: str = "cpu") -> int:
+    """Bytes that can be allocated now on "cpu", "cuda:N" or "mps" without swapping."""
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        # What the allocator holds but does not use is as good as free.
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    if device == "mps":
+        import torch
+
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return _free_system_memory()
+
+
+def _free_system_memory() -> int:
+    """Free system memory, within the limit of a container where there is one."""
+    try:
+        import psutil
+
+        free = int(psutil.virtual_memory().available)
+    except ImportError:
+        free = _free_without_psutil()
+    limit = _container_limit()
+    return min(free, limit) if limit is not None else free
+
+
+def _free_without_psutil() -> int:
+    if sys.platform.startswith("linux"):
+        with open("/proc/meminfo", encoding="ascii") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    if hasattr(os, "sysconf"):
+        # Half of the physical memory: macOS has no simple figure for what is available.
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return 4 << 30
+
+
+def _container_limit() -> int | None:
+    """What the control group still allows (Linux containers), or None."""
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            largest = file.read().strip()
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
+            used = int(file.read())
+    except (OSError, ValueError):
+        return None
+    return None if largest == "max" else max(int(largest) - used, 0)

@@ -1,0 +1,1 @@
+# Slicer's packaging step, which the stand-in leaves out.

@@ -1,0 +1,60 @@
+# The three CMake commands that the extension uses, with the meaning that Slicer and CTK give their arguments.
+
+# Copy listed files, with their folders, to the destination; a listed file that does not exist is an error, as in Slicer.
+function(copy_listed source_dir destination_dir)
+  foreach(name ${ARGN})
+    if(NOT EXISTS ${source_dir}/${name} OR IS_DIRECTORY ${source_dir}/${name})
+      message(FATAL_ERROR "no such file: ${source_dir}/${name}")
+    endif()
+    get_filename_component(folder ${name} DIRECTORY)
+    file(COPY ${source_dir}/${name} DESTINATION ${destination_dir}/${folder})
+  endforeach()
+endfunction()
+
+function(ctkMacroCompilePythonScript)
+  cmake_parse_arguments(MY "NO_INSTALL_SUBDIR" "TARGET_NAME;SOURCE_DIR;DESTINATION_DIR;INSTALL_DIR" "SCRIPTS;RESOURCES" ${ARGN})
+  foreach(name TARGET_NAME DESTINATION_DIR INSTALL_DIR SCRIPTS)
+    if(NOT MY_${name})
+      message(FATAL_ERROR "${name} is mandatory")
+    endif()
+  endforeach()
+  if(MY_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "unknown arguments: ${MY_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT MY_SOURCE_DIR)
+    set(MY_SOURCE_DIR ${CMAKE_CURRENT_SOURCE_DIR})
+  endif()
+  # A script may be named without its ending.
+  set(scripts)
+  foreach(name ${MY_SCRIPTS})
+    if(NOT name MATCHES "\\.py$")
+      string(APPEND name ".py")
+    endif()
+    list(APPEND scripts ${name})
+  endforeach()
+  copy_listed(${MY_SOURCE_DIR} ${MY_DESTINATION_DIR} ${scripts})
+  # Resources are looked up from the calling CMakeLists.txt, whatever SOURCE_DIR says.
+  copy_listed(${CMAKE_CURRENT_SOURCE_DIR} ${MY_DESTINATION_DIR} ${MY_RESOURCES})
+endfunction()
+
+function(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(MY "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(MY_UNPARSED_ARGUMENTS OR NOT MY_NAME)
+    message(FATAL_ERROR "NAME is mandatory; unknown arguments: ${MY_UNPARSED_ARGUMENTS}")
+  endif()
+  ctkMacroCompilePythonScript(
+    TARGET_NAME ${MY_NAME} SCRIPTS ${MY_SCRIPTS} RESOURCES ${MY_RESOURCES}
+    DESTINATION_DIR ${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}
+    INSTALL_DIR ${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR} NO_INSTALL_SUBDIR)
+endfunction()
+
+function(slicer_add_python_unittest)
+  cmake_parse_arguments(MY "" "TESTNAME_PREFIX;SCRIPT" "SLICER_ARGS" ${ARGN})
+  if(NOT IS_ABSOLUTE ${MY_SCRIPT})
+    set(MY_SCRIPT ${CMAKE_CURRENT_SOURCE_DIR}/${MY_SCRIPT})
+  endif()
+  if(NOT EXISTS ${MY_SCRIPT})
+    message(FATAL_ERROR "no such test script: ${MY_SCRIPT}")
+  endif()
+  set_property(GLOBAL APPEND PROPERTY python_unittests ${MY_SCRIPT})
+endfunction()

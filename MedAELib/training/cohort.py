@@ -1,0 +1,91 @@
+"""Who is in which part: training, validation and test subjects of the denoisers, written down by hand and disjoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from MedAELib.errors import BadInput
+from MedAELib.training.anatomy import generated_volume
+from MedAELib.training.patches import Source, body_around, windowed_ct, windowed_mr
+from MedAELib.volume import Volume
+
+# file or pattern: (smallest averaging factors along i, j, k that make its own noise low enough for a target; how often it is drawn)
+MR_TRAINING: dict[str, tuple[tuple[int, int, int], float]] = {
+    "brain_t1_ixi/IXI012-*": ((1, 1, 1), 1.5),
+    "brain_t1_ixi/IXI013-*": ((1, 1, 1), 1.5),
+    "brain_t1_ixi/IXI014-*": ((1, 1, 1), 1.5),
+    "brain_t1_ixi/IXI015-*": ((1, 1, 1), 1.5),
+    "brain_t1_ixi/IXI039-*": ((1, 1, 1), 1.5),
+    "brain_t1_datalad/datalad_T1w_1mm*": ((1, 1, 1), 1.5),
+    "brain_t1_datalad/datalad_T1w_2mm*": ((1, 1, 1), 1.5),
+    "ms_patient26/T1*": ((1, 1, 1), 1.5),
+    "ms_patient26/T2*": ((1, 1, 1), 1.5),
+    "ms_patient26/FLAIR*": ((1, 1, 1), 1.5),
+    "ms_longitudinal/patient01_*": ((2, 2, 1), 0.5),
+    "mr_misc/VS-SEG-001*": ((2, 2, 1), 1.0),
+    "mr_misc/cardiac_mr*": ((2, 2, 1), 1.0),
+    "hippocampus/images/hippocampus_00*": ((1, 1, 1), 0.1),
+    "hippocampus/images/hippocampus_02*": ((1, 1, 1), 0.1),
+    "hippocampus/images/hippocampus_04*": ((1, 1, 1), 0.1),
+}
+MR_VALIDATION = "brain_t1_ixi/IXI033-*"
+MR_TEST = ("brain_t1_ixi/IXI034-*", "ms_longitudinal/patient12_*", "mr_misc/spine_t1w*", "mr_misc/spine_t2w*",
+           "hippocampus/images/hippocampus_09*", "totalseg_examples/example_mr_sm*")
+CT_TRAINING: dict[str, tuple[tuple[int, int, int], float]] = {
+    **{f"ct_openkbp/pt_{number}_ct*": ((1, 1, 1), 1.0)
+       for number in (100, 101, 103, 104, 105, 106, 108, 109, 10, 111, 112, 113, 114, 115, 116, 118)},
+    "ct_lidc0314/LIDC-IDRI-0314_native_512*": ((2, 2, 2), 4.0),
+    "ct_lidc0314/LIDC-IDRI-0314_3mm*": ((1, 1, 1), 2.0),
+}
+CT_VALIDATION = "ct_openkbp/pt_119_ct*"
+CT_TEST = ("ct_openkbp/pt_11_ct*", "ct_openkbp/pt_121_ct*", "ct_openkbp/pt_122_ct*", "ct_openkbp/pt_123_ct*",
+           "totalseg_examples/example_ct.nii*", "ct_head/*")
+GENERATED = 24  # volumes of generated anatomy, beside the real ones
+GENERATED_SHARE = 0.4  # of the patches
+
+
+def data_folder() -> Path:
+    """The data folder: the environment variable MEDAE_DATA, else ../shared/data beside the project."""
+    named = os.environ.get("MEDAE_DATA")
+    return Path(named) if named else Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def clean_volumes(data: Path, pattern: str, modality: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and windowed voxels [i, j, k] of every volume that fits the pattern; BadInput when there is none."""
+    paths = sorted(data.glob(pattern))
+    if not paths:
+        raise BadInput(f"{data} holds no {pattern}.", "Name the data folder with --data or MEDAE_DATA.")
+    for path in paths:
+        voxels = np.asarray(Volume.load(path).array[0])
+        yield path.name, windowed_mr(voxels) if modality == "MR" else windowed_ct(voxels)
+
+
+def training_sources(data: Path, modality: str, seed: int) -> list[Source]:
+    """The training subjects and the generated anatomy of a modality."""
+    sources = []
+    for pattern, (least, weight) in (MR_TRAINING if modality == "MR" else CT_TRAINING).items():
+        for name, voxels in clean_volumes(data, pattern, modality):
+            sources.append(_source(name, voxels, modality, least, weight))
+    weight = GENERATED_SHARE / (1 - GENERATED_SHARE) * sum(source.weight for source in sources) / GENERATED
+    for number in range(GENERATED):
+        voxels = generated_volume(modality, seed * 1000 + number)
+        sources.append(_source(f"generated {number}", voxels, modality, (1, 1, 1), weight))
+    return sources
+
+
+def validation_volume(data: Path, modality: str) -> Tensor:
+    """The middle 96 x 96 x 64 voxels of the validation subject, windowed."""
+    _, voxels = next(clean_volumes(data, MR_VALIDATION if modality == "MR" else CT_VALIDATION, modality))
+    start = [(size - wanted) // 2 for size, wanted in zip(voxels.shape, (96, 96, 64), strict=True)]
+    return torch.from_numpy(voxels[start[0] : start[0] + 96, start[1] : start[1] + 96, start[2] : start[2] + 64].copy())
+
+
+def _source(name: str, voxels: np.ndarray, modality: str, least: tuple[int, int, int], weight: float) -> Source:
+    body = torch.from_numpy(body_around(voxels)) if modality == "CT" else None
+    return Source(name, torch.from_numpy(np.ascontiguousarray(voxels)), least, body, weight)

@@ -1,0 +1,147 @@
+"""Training patches: random pieces of clean scans and generated anatomy, reshaped by averaging, flips and contrast changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Generator, Tensor
+
+from MedAELib.training.corruptions import chance, uniform
+
+SHAPES = ((48, 48, 48), (48, 48, 48), (64, 64, 64), (64, 64, 32), (96, 96, 16), (72, 72, 24))  # of one patch
+VOXELS = 48**3 * 4  # of one batch, about
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A clean volume [i, j, k], float32, windowed, to cut patches from.
+
+    ``least`` are the smallest averaging factors along each axis at which its own noise is low enough to be a target.
+    ``body`` (CT only) says how much body lies around each voxel, 0..1. ``weight`` is how often it is drawn.
+    """
+
+    name: str
+    voxels: Tensor
+    least: tuple[int, int, int] = (1, 1, 1)
+    body: Tensor | None = None
+    weight: float = 1.0
+
+
+def windowed_mr(voxels: np.ndarray) -> np.ndarray:
+    """Magnitudes with the 99.9th percentile at 1 and nothing below 0."""
+    voxels = np.maximum(voxels.astype(np.float32), 0)
+    return voxels / np.percentile(voxels, 99.9)
+
+
+def windowed_ct(voxels: np.ndarray) -> np.ndarray:
+    """HU / 1000, from -1024 HU (nothing measured) to 3071 HU (metal)."""
+    return np.clip(voxels.astype(np.float32), -1024, 3071) / 1000
+
+
+def body_around(voxels: np.ndarray) -> np.ndarray:
+    """How much body (water = 1) lies around each voxel in its slice, 0..1: CT noise grows with the path through the body."""
+    density = np.clip(voxels + 1, 0, 1.3)
+    width = 0.12 * max(voxels.shape[:2])
+    around = gaussian_filter(density, (width, width, 0))
+    return (around / max(float(around.max()), 1e-3)).astype(np.float32)
+
+
+def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -> tuple[Tensor, Tensor | None]:
+    """A batch of clean patches [b, 1, i, j, k] of one random shape, and for CT the body around them [b, 1, i, j, k]."""
+    shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
+    count = max(1, round(VOXELS / int(np.prod(shape))))
+    weights = torch.tensor([source.weight for source in sources])
+    drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
+    patches = [_draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]
+    clean = torch.stack([patch[0] for patch in patches])[:, None]
+    body = torch.stack([patch[1] for patch in patches])[:, None] if modality == "CT" else None
+    return clean, body
+
+
+def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> tuple[Tensor, Tensor]:
+    """One patch and its body map, turned and flipped as the modality allows, with a random contrast for MR."""
+    if chance(0.03, generator):
+        return _constant(shape, modality, generator), torch.full(tuple(shape), 0.7)
+    # An MRI slice may lie in any plane; a CT is reconstructed in axial planes (i, j), which its noise shows.
+    order = torch.randperm(3, generator=generator).tolist() if modality == "MR" else _in_plane(generator)
+    flips = [axis for axis in range(3) if chance(0.5, generator)]
+    cut_shape = [0, 0, 0]
+    for axis, origin in enumerate(order):
+        cut_shape[origin] = shape[axis]
+    for _ in range(4):
+        voxels, body = _cut(source, cut_shape, generator)
+        occupied = (voxels > (0.06 if modality == "MR" else -0.8)).float().mean()
+        if occupied > 0.1 or chance(0.08, generator):
+            break
+    voxels, body = (part.permute(order).flip(flips).contiguous() for part in (voxels, body))
+    if chance(0.15, generator):
+        voxels = _softened(voxels, uniform(0.3, 0.8, generator))
+    return (_recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator)), body
+
+
+def _in_plane(generator: Generator) -> list[int]:
+    return [1, 0, 2] if chance(0.5, generator) else [0, 1, 2]
+
+
+def _constant(shape: Sequence[int], modality: str, generator: Generator) -> Tensor:
+    """Nothing but one value: there the network must learn to invent nothing."""
+    low, high = (0.0, 1.0) if modality == "MR" else (-1.0, 0.3)
+    return torch.full(tuple(shape), uniform(low, high, generator))
+
+
+def _cut(source: Source, shape: Sequence[int], generator: Generator) -> tuple[Tensor, Tensor]:
+    """A random box of the source, averaged down by random factors along each axis, mirrored where the source is too small."""
+    corner, extent, factors = [], [], []
+    for axis in range(3):
+        size, least = source.voxels.shape[axis], source.least[axis]
+        largest = max(least, min(3, size // max(shape[axis] // 2, 1)))
+        factor = least if largest == least or chance(0.6, generator) else int(uniform(least, largest + 1, generator))
+        cells = min(shape[axis], size // factor)
+        corner.append(int(uniform(0, size - cells * factor + 1, generator)))
+        extent.append(cells * factor)
+        factors.append(factor)
+    box = tuple(slice(start, start + length) for start, length in zip(corner, extent, strict=True))
+    body = source.body if source.body is not None else torch.zeros_like(source.voxels)
+    return tuple(_fitted(part[box], factors, shape) for part in (source.voxels, body))  # type: ignore[return-value]
+
+
+def _fitted(voxels: Tensor, factors: Sequence[int], shape: Sequence[int]) -> Tensor:
+    averaged = torch.nn.functional.avg_pool3d(voxels[None, None], tuple(factors))[0, 0]
+    missing = [wanted - size for wanted, size in zip(shape, averaged.shape, strict=True)]
+    if any(missing):
+        averaged = torch.from_numpy(np.pad(averaged.numpy(), [(0, amount) for amount in missing], mode="symmetric"))
+    return averaged
+
+
+def _softened(voxels: Tensor, width: float) -> Tensor:
+    return torch.from_numpy(gaussian_filter(voxels.numpy(), width, truncate=3.0))
+
+
+def _recontrasted(voxels: Tensor, generator: Generator) -> Tensor:
+    """Another MRI contrast of the same anatomy: gain, gamma or a random curve through 0, and a smooth coil sensitivity."""
+    voxels = voxels.clamp(min=0)
+    if chance(0.3, generator):
+        knots = torch.rand(5, generator=generator)
+        knots[0] = 0
+        place = (voxels.clamp(max=1) * 4).clamp(max=3.999)
+        lower = place.long()
+        voxels = knots[lower] + (knots[lower + 1] - knots[lower]) * (place - lower) + (voxels - 1).clamp(min=0)
+    elif chance(0.5, generator):
+        voxels = voxels ** uniform(0.6, 1.6, generator)
+    if chance(0.3, generator):
+        sensitivity = 0.25 * torch.randn((1, 1, 3, 3, 3), generator=generator)
+        sensitivity = torch.nn.functional.interpolate(sensitivity, voxels.shape, mode="trilinear", align_corners=True)
+        voxels = voxels * sensitivity[0, 0].exp()
+    return voxels * uniform(0.5, 1.2, generator)
+
+
+def _rescaled(voxels: Tensor, generator: Generator) -> Tensor:
+    """Another CT energy or contrast phase: HU of tissue scaled and shifted a little; air stays air."""
+    if chance(0.5, generator):
+        inside = (voxels + 1).clamp(0, 1)
+        voxels = voxels + inside * (uniform(-0.06, 0.06, generator) + uniform(-0.15, 0.15, generator) * voxels)
+    return voxels

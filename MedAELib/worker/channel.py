@@ -1,0 +1,85 @@
+"""The worker's pipes to Slicer: kept clean of what libraries print, and watched so that no worker outlives Slicer."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from . import protocol
+from .protocol import Command, Event, ProtocolError
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def take_standard_streams() -> tuple[int, int]:
+    """File descriptors for commands and events; what prints goes to standard error from now on."""
+    commands, events = os.dup(0), os.dup(1)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    os.dup2(2, 1)
+    return commands, events
+
+
+def die_with_parent() -> None:
+    """On Linux, have the kernel end this process when its parent ends, even while native code holds the GIL."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def end_everything() -> None:
+    """End this process and what it started, at once, whatever any thread is doing."""
+    if os.name == "posix" and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)  # on Windows the job object takes the children
+
+
+class Channel:
+    """Reads commands on a thread and writes events, whole lines, from any thread.
+
+    `on_command` is called on the reading thread for every command, `on_garbage` for every line that is none. When the
+    commands end, Slicer is gone or wants us gone: the process ends at once, also in the middle of native code.
+    """
+
+    def __init__(self, commands: int, events: int) -> None:
+        self._commands = commands
+        self._events = events
+        self._lock = threading.Lock()
+
+    def listen(self, on_command: Callable[[Command], None], on_garbage: Callable[[ProtocolError], None]) -> None:
+        """Start reading, on a thread that does not keep the process alive."""
+        threading.Thread(target=self._read, args=(on_command, on_garbage), daemon=True).start()
+
+    def send(self, event: Event) -> None:
+        """Write an event, waiting while the pipe is full."""
+        data = memoryview(protocol.encode(event))
+        try:
+            with self._lock:
+                while data:
+                    data = data[os.write(self._events, data) :]
+        except OSError:
+            end_everything()  # nobody listens any more
+
+    def send_if_room(self, event: Event) -> None:
+        """Write an event unless Slicer is too busy to read: progress is never worth a pause of the computation."""
+        if sys.platform == "win32" or select.select((), (self._events,), (), 0)[1]:
+            self.send(event)
+
+    def _read(self, on_command: Callable[[Command], None], on_garbage: Callable[[ProtocolError], None]) -> None:
+        lines = protocol.LineReader()
+        try:
+            while data := os.read(self._commands, 1 << 16):
+                for line in lines.feed(data):
+                    try:
+                        command = protocol.decode_command(line)
+                    except ProtocolError as error:
+                        on_garbage(error)
+                    else:
+                        on_command(command)
+        finally:
+            end_everything()

@@ -1,0 +1,167 @@
+"""A worker for tests: the real server, without torch, whose task does what the job's parameter "behaviour" says.
+
+    FAKE = [sys.executable, "Testing/fake_worker.py"]        # WorkerClient(runs, command=FAKE)
+    create_run(runs, "denoise", {"behaviour": "steps", "steps": 40, "seconds": 0.05, "removed": True}, origin)
+
+Behaviours (parameter: default):
+    quick            the result at once: "denoised" (input less 1 where above 0) and, with "removed": True, "removed"
+    steps            the same after "steps": 20 reports of progress, "seconds": 0.02 apart
+    deaf             works on without ever reporting; "seconds": 1000
+    hang             sits in native code with the Python lock held, signals blocked, for "seconds": 1000
+    grandchild       starts a process that sleeps and writes its number to RUN/grandchild, then hangs
+    crash, exit      ends with SIGABRT, with status "status": 7
+    kill             ends itself with SIGKILL, as the system does when memory is short
+    garbage          writes "text": "\xff" to the protocol pipe, then goes on
+    print            prints "text": "hello from the task" to stdout and stderr, by Python and below it, then quick
+    raise            raises the exception "error": "ValueError" with "text" in it; "torch.OutOfMemoryError" too
+    disk full        asks for an output larger than any disk
+    half             fills half of an output, then raises
+Start option --start: ok, slow (a second), silent (never says hello), missing (torch is not installed), crash, garbage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from MedAELib import errors
+from MedAELib.worker.channel import Channel, die_with_parent, take_standard_streams
+from MedAELib.worker.protocol import Device, Hello
+from MedAELib.worker.server import Server
+
+EVENTS = 1
+RUNS_DONE = 0
+
+
+@dataclass
+class Result:
+    """As `MedAELib.tasks.run.TaskResult`."""
+
+    outputs: dict[str, Any]
+    report: dict[str, Any]
+
+
+def run_task(task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, progress: Any, allocate: Any) -> Result:
+    """Misbehave as asked, or return a result of the denoise task's form."""
+    global RUNS_DONE
+    behaviour = parameters.get("behaviour", "quick")
+    misbehave(behaviour, parameters, progress, allocate)
+    volume = inputs["input"]
+    denoised = allocate("denoised", volume.array.shape, volume.array.dtype)
+    denoised[...] = volume.array - (volume.array > 0).astype(volume.array.dtype)
+    outputs = {"denoised": volume.like(denoised)}
+    if parameters.get("removed"):
+        removed = allocate("removed", volume.array.shape, volume.array.dtype)
+        removed[...] = volume.array - denoised
+        outputs["removed"] = volume.like(removed)
+    RUNS_DONE += 1
+    report = {
+        "seconds": 0.1, "device": "cpu", "precision": "float32", "tile": 64, "noise_before": 20.0, "noise_after": 8.0,
+        "model": str(parameters.get("model", "fake")), "model_sha256": "0" * 64, "versions": {"torch": "0"},
+        "warnings": [], "task": task, "process": os.getpid(), "runs_before": RUNS_DONE - 1,
+    }  # fmt: skip
+    return Result(outputs, report)
+
+
+def misbehave(behaviour: str, parameters: dict[str, Any], progress: Any, allocate: Any) -> None:
+    """Everything that happens before a result, if there is to be one."""
+    text = parameters.get("text", "")
+    if behaviour == "steps":
+        steps = int(parameters.get("steps", 20))
+        for step in range(steps + 1):
+            progress("Denoising", step, steps)
+            time.sleep(float(parameters.get("seconds", 0.02)) if step < steps else 0)
+    elif behaviour == "deaf":
+        time.sleep(float(parameters.get("seconds", 1000)))
+    elif behaviour in ("hang", "grandchild"):
+        if behaviour == "grandchild":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+            (Path(parameters["folder"]) / "grandchild").write_text(str(child.pid))
+        progress("Hanging", 1, 2)
+        hang(float(parameters.get("seconds", 1000)))
+    elif behaviour == "crash":
+        os.abort()
+    elif behaviour == "exit":
+        os._exit(int(parameters.get("status", 7)))
+    elif behaviour == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif behaviour == "garbage":
+        os.write(EVENTS, (text or "\xff").encode("latin-1") + b"\n")
+    elif behaviour == "print":
+        say(text or "hello from the task")
+    elif behaviour == "raise":
+        raise exception(parameters.get("error", "ValueError"))(text)
+    elif behaviour == "disk full":
+        allocate("denoised", (1, 1 << 20, 1 << 20, 1 << 10), "float32")
+    elif behaviour == "half":
+        allocate("denoised", (1, 64, 64, 64), "float32")[:, :32] = 1
+        raise ValueError("in the middle")
+
+
+def hang(seconds: float) -> None:
+    """Hold the Python lock in native code and block every signal that can be blocked."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ctypes.PyDLL(None).usleep(int(min(seconds, 1000) * 1e6))
+
+
+def say(text: str) -> None:
+    """Print through every door there is."""
+    print(text, "(stdout)")
+    print(text, "(stderr)", file=sys.stderr)
+    os.write(1, f"{text} (below Python)\n".encode())
+    subprocess.run([sys.executable, "-c", f"print({text!r}, '(child)')"], check=True)
+
+
+def exception(name: str) -> type[Exception]:
+    """An exception type by name: MedAE's, Python's, or a look-alike of a library's."""
+    module, _, plain = name.rpartition(".")
+    if module:
+        return type(plain, (RuntimeError,), {"__module__": module})
+    return getattr(errors, name, None) or getattr(builtins, name)
+
+
+def start(how: str) -> Any:
+    """What happens instead of importing torch."""
+    if how == "slow":
+        time.sleep(1)
+    elif how == "silent":
+        time.sleep(1000)
+    elif how == "missing":
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    elif how == "crash":
+        os.abort()
+    elif how == "garbage":
+        os.write(EVENTS, b"Segmentation fault?\n")
+    return run_task, Hello((Device("cpu", "Fake processor", 8 << 30),), {"torch": "0.0"})
+
+
+def main() -> None:
+    """Serve like `python -m MedAELib.worker`."""
+    global EVENTS
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--idle-seconds", type=float, default=600.0)
+    parser.add_argument("--start", default="ok")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    commands, EVENTS = take_standard_streams()
+    die_with_parent()
+    status = Server(Channel(commands, EVENTS), lambda: start(arguments.start), arguments.idle_seconds).serve()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

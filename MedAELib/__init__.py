@@ -1,4 +1,4 @@
-"""MedAE: autoencoders for CT and MRI. The public names are imported on first use, so `import MedAELib` costs nothing."""
+"""MedAE: autoencoders for CT and MRI. Public names are imported on first use, so `import MedAELib` costs nothing."""
 
 from __future__ import annotations
 

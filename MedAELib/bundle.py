@@ -1,4 +1,4 @@
-"""A model folder (MONAI bundle with safetensors), read as data: nothing in it is ever executed, and torch is not needed."""
+"""A model folder (MONAI bundle with safetensors), read as data: nothing in it is ever executed. Needs no torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Window:
     """How intensities become the numbers a network sees: `(x - low) / (high - low)`, linear and never clipped.
 
     kind "fixed": `low` and `high` are intensities (Hounsfield units for CT).
-    kind "percentile": `low` is the intensity that becomes 0, `high` the percentile (0..100) of the volume that becomes 1.
+    kind "percentile": `low` is the intensity that becomes 0, `high` the percentile (0..100) that becomes 1.
     """
 
     kind: str
@@ -134,10 +134,18 @@ def read_bundle(folder: str | Path) -> Bundle:
     if found != texts["sha256"]:
         raise BadModel(f"The weights or the specification in {folder} differ from their SHA-256, so they are not used.")
     return Bundle(
-        folder=folder, spec=spec, version=version, description=description, figures=figures, limits=limits,
-        training_data=training_data, card=_read_text(folder, CARD), licence=_read_text(folder, LICENCE).split("\n")[0],
-        name=texts["name"], sha256=found,
-    )  # fmt: skip
+        folder=folder,
+        spec=spec,
+        version=version,
+        description=description,
+        figures=figures,
+        limits=limits,
+        training_data=training_data,
+        card=_read_text(folder, CARD),
+        licence=_read_text(folder, LICENCE).split("\n")[0],
+        name=texts["name"],
+        sha256=found,
+    )
 
 
 def identity(spec: Spec, weights: bytes) -> str:
@@ -164,9 +172,13 @@ def read_spec(own: Mapping[str, Any]) -> Spec:
     if not isinstance(dims, int) or isinstance(dims, bool):
         raise BadModel("'dims' must be 2 or 3")
     return Spec(
-        network=_text(own, "network"), arguments=arguments, dims=dims, task=_text(own, "task"),
-        modality=_text(own, "modality"), window=Window(_text(window, "kind"), float(low), float(high)),
-    )  # fmt: skip
+        network=_text(own, "network"),
+        arguments=arguments,
+        dims=dims,
+        task=_text(own, "task"),
+        modality=_text(own, "modality"),
+        window=Window(_text(window, "kind"), float(low), float(high)),
+    )
 
 
 def _is_program(value: Any) -> bool:

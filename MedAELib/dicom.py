@@ -1,4 +1,4 @@
-"""DICOM folders: which series there are, which one to read, and what it says of itself. Patient names are not carried."""
+"""DICOM folders: which series there are, which one to read, and what it says of itself. No names of persons."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from .errors import BadInput
 
 # Tags that later work needs and that name no person.
 KEPT_TAGS = {
-    "0008|0060": "modality", "0008|103e": "series description", "0020|000e": "series UID", "0020|000d": "study UID",
-    "0020|0052": "frame of reference UID", "0018|1210": "convolution kernel", "0018|0060": "kVp",
-    "0018|0050": "slice thickness", "0018|0087": "field strength", "0018|1030": "protocol name",
-}  # fmt: skip
+    "0008|0060": "modality",
+    "0008|103e": "series description",
+    "0020|000e": "series UID",
+    "0020|000d": "study UID",
+    "0020|0052": "frame of reference UID",
+    "0018|1210": "convolution kernel",
+    "0018|0060": "kVp",
+    "0018|0050": "slice thickness",
+    "0018|0087": "field strength",
+    "0018|1030": "protocol name",
+}
 
 
 def find_series(folder: Path, wanted: str | None = None) -> tuple[str, ...]:
@@ -32,7 +39,9 @@ def find_series(folder: Path, wanted: str | None = None) -> tuple[str, ...]:
     if wanted is None:
         return max(found.values(), key=len)
     described = {uid: series_header(files[0]).get("0008|103e", "").strip() for uid, files in found.items()}
-    matches = [u for u in found if wanted == u.split(" ")[0]] or [u for u in found if wanted.lower() in described[u].lower()]
+    matches = [u for u in found if wanted == u.split(" ")[0]] or [
+        u for u in found if wanted.lower() in described[u].lower()
+    ]
     if len(matches) != 1:
         known = "; ".join(f"{described[uid] or 'no description'} ({len(files)} files)" for uid, files in found.items())
         raise BadInput(f"{folder} holds {len(matches)} series that match {wanted!r}; it has: {known}.")

@@ -1,4 +1,4 @@
-"""Volumes from files and to files: everything that SimpleITK reads, DICOM folders included, without losing the geometry."""
+"""Volumes from files and to files: all that SimpleITK reads, DICOM folders too, geometry kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from .dicom import find_series, series_header
 from .errors import BadInput, DiskFull, OutOfMemory
+from .nifti import check_complete, is_nifti, unambiguous
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -33,27 +36,21 @@ def load(path: Path, series: str | None = None) -> Volume:
     A flat image becomes a volume of one slice; the frames of a 4D file become channels. Raises BadInput with one plain
     sentence when the file is missing, unreadable, truncated, empty, or larger than the memory.
     """
-    import SimpleITK as sitk
 
     if not path.exists():
         raise BadInput(f"{path} does not exist.", "Check the path.")
-    reader, header = _reader(sitk, path, series)
-    pixel_type = None
-    try:
-        if isinstance(reader, sitk.ImageFileReader):
-            reader.ReadImageInformation()
-            pixel_type = reader.GetPixelID()
-            _check_size(path, reader.GetSize(), reader.GetNumberOfComponents())
-            header |= {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-        with _itk_silence():
-            image = reader.Execute()
-    except (RuntimeError, MemoryError) as error:
-        raise BadInput(f"{path} cannot be read: {_reason(error)}.") from None
-    if pixel_type is not None and "complex" in sitk.GetPixelIDValueAsString(pixel_type):
-        raise BadInput(f"{path} holds complex numbers.", "Save its magnitude, then open that.")
+    if path.is_dir():
+        image, header = _read_series(path, series)
+    elif series is not None:
+        raise BadInput(f"{path} is a file, so no series can be chosen from it.", "Name the folder of the DICOM files.")
+    else:
+        image, header = _read_file(path)
     name = path.name.removesuffix(".gz")
-    meta = {"name": path.name if path.is_dir() else name.rsplit(".", 1)[0], "modality": header.get("0008|0060", ""),
-            "header": header}  # fmt: skip
+    meta = {
+        "name": path.name if path.is_dir() else name.rsplit(".", 1)[0],
+        "modality": header.get("0008|0060", ""),
+        "header": header,
+    }
     meta["modality"] = {"CT": "CT", "MR": "MR"}.get(meta["modality"].strip(), "")
     return from_image(image, meta, str(path))
 
@@ -66,20 +63,16 @@ def save(volume: Volume, path: Path) -> None:
     """
     import SimpleITK as sitk
 
-    suffix = next((s for s in _SUFFIXES if path.name.lower().endswith(s)), None)
-    if suffix is None:
-        raise BadInput(f"{path} cannot be written: its ending names no format.", "Use .nii.gz, .nii, .nrrd or .mha.")
-    if not path.parent.is_dir():
-        raise BadInput(f"{path} cannot be written: its folder does not exist.", "Make the folder first.")
+    suffix = check_writable(path)
     if suffix in _FLAT and volume.shape[2] != 1:
         raise BadInput(f"{path} cannot be written: {suffix} holds one slice, the volume has {volume.shape[2]}.")
     image = to_image(volume, flat=suffix in _FLAT)
     handle, temporary = tempfile.mkstemp(prefix=".medae-", suffix=suffix, dir=path.parent)
     os.close(handle)
     try:
-        with _itk_silence():
+        with _quiet():
             sitk.WriteImage(image, temporary, suffix in (".nrrd", ".mha"))
-        os.chmod(temporary, 0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except (RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -92,13 +85,25 @@ def save(volume: Volume, path: Path) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> str:
+    """The path's format by its ending, such as ".nii.gz". Raises BadInput when no volume could be written there."""
+    suffix = next((s for s in _SUFFIXES if path.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise BadInput(f"{path} cannot be written: its ending names no format.", "Use .nii.gz, .nii, .nrrd or .mha.")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path} cannot be written: its folder does not exist.", "Make the folder first.")
+    return suffix
+
+
 def from_image(image: sitk.Image, meta: dict[str, Any], source: str) -> Volume:
-    """A Volume from a SimpleITK image of 2, 3 or 4 dimensions. Raises BadInput when it is empty or has no valid place."""
+    """A Volume from a SimpleITK image of 2, 3 or 4 dimensions. Raises BadInput when it is empty or out of place."""
     import SimpleITK as sitk
 
     dimensions, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if dimensions not in (2, 3, 4) or (dimensions == 4 and components > 1):
-        raise BadInput(f"{source} has {dimensions} dimensions and {components} values per voxel, which MedAE cannot use.")
+        raise BadInput(
+            f"{source} has {dimensions} dimensions and {components} values per voxel, which MedAE cannot use."
+        )
     array = sitk.GetArrayFromImage(image)
     if dimensions == 4:
         array = array.transpose(0, 3, 2, 1)
@@ -116,11 +121,13 @@ def from_image(image: sitk.Image, meta: dict[str, Any], source: str) -> Volume:
 
 
 def to_image(volume: Volume, flat: bool = False) -> sitk.Image:
-    """A SimpleITK image with the volume's voxels, place and header; of 2 dimensions when `flat`, 4 when it has frames."""
+    """A SimpleITK image with the volume's voxels, place and header; 2D when `flat`, 4D when it has frames."""
     import SimpleITK as sitk
 
     array = volume.array
-    array = array.astype({"b": np.uint8, "f": np.float32}[array.dtype.kind]) if array.dtype in (bool, np.float16) else array
+    array = (
+        array.astype({"b": np.uint8, "f": np.float32}[array.dtype.kind]) if array.dtype in (bool, np.float16) else array
+    )
     frames = bool(volume.meta.get("frames")) and not flat
     if frames:
         image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(0, 3, 2, 1)), isVector=False)
@@ -155,20 +162,37 @@ def _set_header(image: sitk.Image, volume: Volume) -> None:
         image.SetMetaData("ITK_FileNotes", f"MedAE {model}"[:79])
 
 
-def _reader(sitk: Any, path: Path, series: str | None) -> tuple[Any, dict[str, str]]:
-    """A SimpleITK reader for the file, or for a series of the DICOM folder, and what the series says of itself."""
-    if path.is_dir():
-        files = find_series(path, series)
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(files)
-        return reader, series_header(files[0])
-    if series is not None:
-        raise BadInput(f"{path} is a file, so no series can be chosen from it.", "Name the folder of the DICOM files.")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+def _read_series(folder: Path, wanted: str | None) -> tuple[sitk.Image, dict[str, str]]:
+    """One series of a DICOM folder, and what it says of itself."""
+    import SimpleITK as sitk
+
+    with _quiet():
+        files = find_series(folder, wanted)
+        try:
+            return sitk.ReadImage(files), series_header(files[0])
+        except (RuntimeError, MemoryError) as error:
+            raise BadInput(f"The DICOM series in {folder} cannot be read: {_reason(error)}.") from None
+
+
+def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
+    """One image file and its header."""
+    import SimpleITK as sitk
+
     if path.stat().st_size == 0:
         raise BadInput(f"{path} is empty.")
-    return reader, {}
+    if is_nifti(path):
+        check_complete(path)
+    with unambiguous(path) as alone, _quiet():
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(alone))
+        try:
+            reader.ReadImageInformation()
+            _check_size(path, reader.GetSize(), reader.GetNumberOfComponents())
+            if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+                raise BadInput(f"{path} holds complex numbers.", "Save its magnitude, then open that.")
+            return reader.Execute(), {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+        except (RuntimeError, MemoryError) as error:
+            raise BadInput(f"{path} cannot be read: {_reason(error)}.") from None
 
 
 def _check_size(path: Path, size: tuple[int, ...], components: int) -> None:
@@ -180,30 +204,40 @@ def _check_size(path: Path, size: tuple[int, ...], components: int) -> None:
     voxels = float(np.prod(np.array(size, dtype=np.float64))) * components
     free = free_memory("cpu")
     if voxels > free * _FRACTION_OF_MEMORY:
-        raise OutOfMemory(f"{path} says it holds {voxels:.3g} values, more than the free memory of {free / 2**30:.1f} GiB.",
-                          "Check the file, or open it on a computer with more memory.")  # fmt: skip
+        raise OutOfMemory(
+            f"{path} says it holds {voxels:.3g} values, more than the free memory of {free / 2**30:.1f} GiB.",
+            "Check the file, or open it on a computer with more memory.",
+        )
 
 
 def _reason(error: BaseException) -> str:
-    """ITK's last words, without the C++ source lines around them."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
-    return text.split("ITK ERROR: ")[-1].split("): ", 1)[-1].rstrip(".")[:200] or "it is damaged or of an unknown format"
+    """Why ITK gave up, in words that help; its own text names C++ source lines and sometimes the wrong cause."""
+    text = str(error)
+    if "orthonormal" in text or "orthogonal" in text:
+        return "its axes are not at right angles (a tilted gantry, perhaps), so resample it first"
+    if isinstance(error, MemoryError) or "allocat" in text:
+        return "it does not fit in the memory"
+    if "determine ImageIO" in text:
+        return "its format is not known"
+    return "it is damaged, truncated, or not of the format that its name says"
 
 
-class _itk_silence:
-    """Keep ITK's C++ warnings off the terminal: what matters arrives as an exception."""
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ITK's and its libraries' C++ messages off the terminal: what matters arrives as an exception."""
+    import SimpleITK as sitk
 
-    def __enter__(self) -> None:
-        import SimpleITK as sitk
-
-        self.before = sitk.ProcessObject.GetGlobalWarningDisplay()
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
-
-    def __exit__(self, *_: object) -> None:
-        import SimpleITK as sitk
-
-        sitk.ProcessObject.SetGlobalWarningDisplay(self.before)
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    terminal = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
 def _umask() -> int:

@@ -23,7 +23,7 @@ from .networks import Network, build
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network in evaluation mode with the specification that it was made from; `bundle` is None before it is saved."""
+    """A network in evaluation mode, with the specification it was made from; `bundle` is None before it is saved."""
 
     spec: Spec
     network: Network
@@ -42,20 +42,42 @@ class Model:
         network.load_state_dict(_read_weights(bundle, network))
         return Model(bundle.spec, network.eval(), bundle)
 
-    def save(self, folder: str | Path, *, name: str, description: str, card: str, licence: str, figures: dict[str, Any],
-             limits: list[str], training_data: list[str], version: str = "1.0.0") -> Model:  # fmt: skip
-        """Write the model as a MONAI bundle folder, completely or not at all; an existing folder is replaced at the end.
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        name: str,
+        description: str,
+        card: str,
+        licence: str,
+        figures: dict[str, Any],
+        limits: list[str],
+        training_data: list[str],
+        version: str = "1.0.0",
+    ) -> Model:
+        """Write the model as a MONAI bundle folder, wholly or not at all; an existing folder is replaced at the end.
 
         `card` is Markdown, `licence` the text of the weights' licence (its first line names it), `figures` held-out
         results. Returns the model with its bundle. Raises DiskFull.
         """
         folder = Path(folder)
         weights = safetensors.torch.save({key: value.contiguous() for key, value in self.network.state_dict().items()})
-        own = {**spec_to_json(self.spec), "name": name, "sha256": identity(self.spec, weights), "figures": figures,
-               "limits": limits, "training_data": training_data}  # fmt: skip
+        own = {
+            **spec_to_json(self.spec),
+            "name": name,
+            "sha256": identity(self.spec, weights),
+            "figures": figures,
+            "limits": limits,
+            "training_data": training_data,
+        }
         metadata = _monai_metadata(self.spec, description, version) | {"medae": own}
-        files = {METADATA: _json(metadata), "configs/inference.json": _json(_inference(self.spec)),
-                 CARD: card.encode(), LICENCE: licence.encode(), WEIGHTS: weights}  # fmt: skip
+        files = {
+            METADATA: _json(metadata),
+            "configs/inference.json": _json(_inference(self.spec)),
+            CARD: card.encode(),
+            LICENCE: licence.encode(),
+            WEIGHTS: weights,
+        }
         _replace_folder(folder, files)
         return replace(self, bundle=read_bundle(folder))
 
@@ -85,7 +107,9 @@ def _read_weights(bundle: Bundle, network: torch.nn.Module) -> dict[str, torch.T
         raise BadModel(f"The weights in {bundle.weights} do not belong to the network {bundle.spec.network}: {odd!r}.")
     for key, tensor in found.items():
         if tensor.shape != wanted[key].shape or not tensor.is_floating_point():
-            raise BadModel(f"The weight {key!r} in {bundle.weights} has the wrong shape or type for {bundle.spec.network}.")
+            raise BadModel(
+                f"The weight {key!r} in {bundle.weights} has the wrong shape or type for {bundle.spec.network}."
+            )
         if not bool(torch.isfinite(tensor).all()):
             raise BadModel(f"The weight {key!r} in {bundle.weights} is not finite.")
     return {key: tensor.to(wanted[key].dtype) for key, tensor in found.items()}
@@ -96,24 +120,44 @@ def _monai_metadata(spec: Spec, description: str, version: str) -> dict[str, Any
     import monai
 
     tensor = {
-        "type": "image", "format": "hounsfield" if spec.modality == "CT" else "magnitude", "modality": spec.modality,
-        "num_channels": 1, "spatial_shape": ["*"] * spec.dims, "dtype": "float32", "value_range": [],
-        "is_patch_data": True, "channel_def": {"0": "image"},
-    }  # fmt: skip
-    packages = {"monai_version": monai.__version__, "pytorch_version": torch.__version__.split("+")[0],
-                "numpy_version": np.__version__}  # fmt: skip
+        "type": "image",
+        "format": "hounsfield" if spec.modality == "CT" else "magnitude",
+        "modality": spec.modality,
+        "num_channels": 1,
+        "spatial_shape": ["*"] * spec.dims,
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+        "channel_def": {"0": "image"},
+    }
+    packages = {
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": np.__version__,
+    }
     return {
-        "version": version, **packages, "required_packages_version": {"safetensors": safetensors.__version__},
-        "task": spec.task, "description": description, "authors": "The MedAE developers",
-        "copyright": f"{date.today().year} the MedAE developers", "changelog": {version: "See docs/README.md"},
+        "version": version,
+        **packages,
+        "required_packages_version": {"safetensors": safetensors.__version__},
+        "task": spec.task,
+        "description": description,
+        "authors": "The MedAE developers",
+        "copyright": f"{date.today().year} the MedAE developers",
+        "changelog": {version: "See docs/README.md"},
         "network_data_format": {"inputs": {"image": tensor}, "outputs": {"pred": {**tensor, "value_range": []}}},
-    }  # fmt: skip
+    }
 
 
 def _inference(spec: Spec) -> dict[str, Any]:
     """The `network_def` that MONAI's tools build the network from: plain data, generated, never read by MedAE."""
-    return {"network_def": {"_target_": "MedAELib.networks.build", "name": spec.network, "dims": spec.dims,
-                            "arguments": dict(spec.arguments)}}  # fmt: skip
+    return {
+        "network_def": {
+            "_target_": "MedAELib.networks.build",
+            "name": spec.network,
+            "dims": spec.dims,
+            "arguments": dict(spec.arguments),
+        }
+    }
 
 
 def _json(value: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 
 def free_memory(device: str = "cpu") -> int:
@@ -35,7 +36,7 @@ def _free_system_memory() -> int:
 
 def _free_without_psutil() -> int:
     if sys.platform.startswith("linux"):
-        with open("/proc/meminfo", encoding="ascii") as file:
+        with Path("/proc/meminfo").open(encoding="ascii") as file:
             fields = dict(line.split(":", 1) for line in file)
         return int(fields["MemAvailable"].split()[0]) * 1024
     if hasattr(os, "sysconf"):
@@ -47,10 +48,8 @@ def _free_without_psutil() -> int:
 def _container_limit() -> int | None:
     """What the control group still allows (Linux containers), or None."""
     try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            largest = file.read().strip()
-        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
-            used = int(file.read())
+        largest = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
     return None if largest == "max" else max(int(largest) - used, 0)

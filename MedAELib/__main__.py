@@ -1,0 +1,168 @@
+"""The command line: `python -m MedAELib denoise|models ...`; every fault is one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from . import __version__
+from .bundle import bundled_models, find_bundle
+from .errors import BadInput, Cancelled
+from .volume import Volume
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, or 2 after a fault that was told in one line, or 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        run: Callable[[argparse.Namespace], int] = options.run
+        return run(options)
+    except (KeyboardInterrupt, Cancelled):
+        print("medae: cancelled, nothing was written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 2
+    except Exception as error:
+        from .worker.failures import explain
+
+        fault = explain(error)
+        print(f"medae: {fault} {fault.next_step}".rstrip(), file=sys.stderr)
+        return 2
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m MedAELib", description="Autoencoders for CT and MRI. For research use.")
+    parser.add_argument("--version", action="version", version=f"MedAE {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    denoise = commands.add_parser(
+        "denoise", help="remove noise from a volume", description="Remove noise from a volume."
+    )
+    denoise.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
+    denoise.add_argument("output", metavar="OUT", type=Path, help="the file to write: .nii.gz, .nii, .nrrd or .mha")
+    denoise.add_argument(
+        "--model", default="", metavar="NAME|FOLDER", help="default: the bundled model that fits the input"
+    )
+    denoise.add_argument("--series", help="UID or description of the DICOM series; default: the largest")
+    denoise.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    denoise.add_argument("--precision", default="auto", help="auto (default), float32, bfloat16 or float16")
+    denoise.add_argument(
+        "--tile", type=int, default=0, metavar="VOXELS", help="edge of a tile; default: from the free memory"
+    )
+    denoise.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 1 (all noise, default)")
+    denoise.add_argument("--removed", type=Path, metavar="FILE", help="also write what was removed")
+    denoise.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
+    denoise.set_defaults(run=_denoise)
+    models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
+    models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)
+    check = models.add_parser("check", help="check that models are whole and can be built")
+    check.add_argument("models", nargs="*", metavar="NAME|FOLDER", help="default: all bundled models")
+    check.set_defaults(run=_check_models)
+    return parser
+
+
+def _denoise(options: argparse.Namespace) -> int:
+    _check_paths([options.input], [options.output, options.removed, options.report])
+    volume = Volume.load(options.input, options.series)
+    from .tasks.run import run_task
+
+    parameters = {
+        "model": options.model,
+        "device": options.device,
+        "precision": options.precision,
+        "tile": options.tile,
+        "strength": options.strength,
+        "removed": options.removed is not None,
+    }
+    result = run_task("denoise", {"input": volume}, parameters, progress=_Terminal())
+    for warning in result.report["warnings"]:
+        print(f"medae: note: {warning}", file=sys.stderr)
+    result.outputs["denoised"].save(options.output)
+    if options.removed is not None:
+        result.outputs["removed"].save(options.removed)
+    report = {**result.report, "input_file": str(options.input), "output_file": str(options.output)}
+    if options.report is not None:
+        _write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    print(
+        f"{options.output}: noise {report['noise_before']:g} -> {report['noise_after']:g} {report['units']}".rstrip()
+        + f", {report['model']}, {report['device']}, {report['seconds']:.1f} s"
+    )
+    return 0
+
+
+def _check_paths(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
+    """Refuse, before any work, an output that would fail or that would destroy an input."""
+    for output in filter(None, outputs):
+        if output.is_dir():
+            raise BadInput(f"{output} is a folder.", "Name a file.")
+        if not output.parent.is_dir():
+            raise BadInput(f"{output} cannot be written: its folder does not exist.", "Make the folder first.")
+        if any(output.exists() and path.exists() and output.samefile(path) for path in inputs):
+            raise BadInput(f"{output} is the input itself.", "Name another file for the result.")
+    named = [output.resolve() for output in outputs if output is not None]
+    if len(set(named)) < len(named):
+        raise BadInput("Two results would be written to the same file.", "Name different files.")
+    from .files import check_writable
+
+    for output in [path for path in outputs[:2] if path is not None]:
+        check_writable(output)
+
+
+def _list_models(_: argparse.Namespace) -> int:
+    for bundle in bundled_models():
+        print(
+            f"{bundle.name}\t{bundle.spec.task}\t{bundle.spec.modality} {bundle.spec.dims}D\t{bundle.sha256[:12]}\t"
+            f"{bundle.description}"
+        )
+    return 0
+
+
+def _check_models(options: argparse.Namespace) -> int:
+    from .model import Model
+
+    for bundle in [find_bundle(name) for name in options.models] or bundled_models():
+        Model.load(bundle.folder)
+        print(f"{bundle.name}\tis whole\t{bundle.sha256}")
+    return 0
+
+
+class _Terminal:
+    """Progress on a terminal's last line, a few times a second; silent where there is no terminal."""
+
+    def __init__(self) -> None:
+        self.shown, self.started, self.stage = 0.0, time.monotonic(), ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage != self.stage:
+            self.stage, self.started = stage, now
+        if not sys.stderr.isatty() or (now - self.shown < 0.2 and done < total):
+            return
+        self.shown = now
+        left = (now - self.started) * (total - done) / done if done else 0.0
+        print(f"\r{stage}: {100 * done // max(total, 1)} %, {left:.0f} s left   ", end="", file=sys.stderr, flush=True)
+        if done >= total:
+            print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=".medae-", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(temporary).chmod(0o644)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

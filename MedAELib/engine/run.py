@@ -1,0 +1,215 @@
+"""A network over a whole volume: tile by tile, exact, within the free memory, with progress and cancel."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..errors import BadInput, OutOfMemory
+from ..networks import Network
+from .device import choose_device, choose_precision
+from .memory import free_memory
+from .tiles import Box, Tile, cores, halve, plan, surround
+
+Floats = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]
+Sink = Callable[[Box, Floats, Floats], None]
+
+# Half of what is free: the rest is for the convolution library's own copies, the result, and other programs.
+_FRACTION_OF_MEMORY = 0.5
+_SMALLEST_TILE = 32**3
+
+
+@dataclass
+class Engine:
+    """Where and how networks run. `tile` is the edge of a core in voxels; 0 chooses it from the free memory.
+
+    After a run, `used` says what was really used: device, precision, tile edges, number of tiles, and how often the
+    tile was halved for want of memory.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int = 0
+    used: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.tile < 0:
+            raise BadInput(
+                f"The tile of {self.tile} voxels is not possible.", "Use 0 (automatic) or an edge in voxels."
+            )
+        self.torch_device = choose_device(self.device)
+        self.dtype = choose_precision(self.precision, self.torch_device)
+
+    def run(
+        self,
+        network: Network,
+        source: npt.NDArray[Any],
+        limits: tuple[float, float],
+        sink: Sink,
+        progress: Progress = lambda done, total: None,
+    ) -> None:
+        """Send one channel `[i, j, k]` through an image-to-image network and hand each finished core to `sink`.
+
+        `limits` are the intensities that the network sees as 0 and 1. `sink(core, before, after)` gets the core's box
+        and its voxels before and after the network, float32, in the source's own intensities. Voxels that are not
+        finite are seen as the lower limit. A 2D network runs slice by slice along k. `progress(done, total)` counts
+        voxels and may raise Cancelled, also inside a tile (between two layers).
+        Raises OutOfMemory when even the smallest tile does not fit.
+        """
+        shape, axes = source.shape, 3 if network.dims == 3 else 2
+        halo = (network.halo,) * axes + (0,) * (3 - axes)
+        stride = (network.stride,) * axes + (1,) * (3 - axes)
+        largest = self._largest_tile(network)
+        edges = (self.tile,) * 3 if self.tile else plan(shape, halo, stride, largest)
+        edges = tuple(math.ceil(edge / step) * step for edge, step in zip(edges, stride, strict=True))
+        waiting = list(cores(shape, edges))[::-1]
+        self.used = {
+            "device": str(self.torch_device),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "tile": [min(e, s) for e, s in zip(edges, shape, strict=True)],
+            "tiles": 0,
+            "halvings": 0,
+        }
+        prepared = self._prepare(network)
+        done, total, possible = 0, int(np.prod(shape, dtype=np.int64)), math.inf
+        while waiting:
+            core = waiting.pop()
+            if _voxels(core) > possible and len(parts := halve(core, stride)) > 1:
+                waiting += parts[::-1]
+                continue
+            tile, voxels = surround(core, shape, halo, stride), _voxels(core)
+            with _layer_progress(prepared, partial(_partly, progress, done, voxels, total)):
+                try:
+                    before, after = self._one(prepared, source, tile, limits, stride)
+                except (RuntimeError, MemoryError) as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    after = None
+            if after is None:  # outside the except block, so that the failed tile's tensors are free
+                waiting += self._halved(core, stride, tile)
+                possible = voxels - 1
+                continue
+            sink(core, before, after)
+            self.used["tiles"] += 1
+            done += voxels
+            progress(done, total)
+
+    def _prepare(self, network: Network) -> torch.nn.Module:
+        """The network on the device, in the memory layout that convolutions like best there."""
+        layout = torch.channels_last_3d if network.dims == 3 else torch.channels_last
+        return network.to(self.torch_device, memory_format=layout).eval()  # type: ignore[call-overload, no-any-return]
+
+    def _one(
+        self,
+        network: torch.nn.Module,
+        source: npt.NDArray[Any],
+        tile: Tile,
+        limits: tuple[float, float],
+        stride: tuple[int, ...],
+    ) -> tuple[Floats, Floats]:
+        """One tile through the network: its core before and after, float32, in the source's intensities."""
+        low, scale = limits[0], limits[1] - limits[0]
+        block = np.ascontiguousarray(source[tile.source], dtype=np.float32)
+        before = block[tile.inner].copy()
+        if source.dtype.kind == "f":
+            block[~np.isfinite(block)] = low
+        block -= np.float32(low)
+        block /= np.float32(scale)
+        size = block.shape
+        block = np.pad(block, [(0, -n % step) for n, step in zip(size, stride, strict=True)], mode="edge")
+        tensor = torch.from_numpy(block)
+        flat = stride[2] == 1 and network.dims == 2
+        tensor = tensor.permute(2, 0, 1)[:, None] if flat else tensor[None, None]
+        layout = torch.channels_last if flat else torch.channels_last_3d
+        autocast = torch.autocast(self.torch_device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+        with torch.inference_mode(), autocast:
+            result = network(tensor.to(self.torch_device).contiguous(memory_format=layout)).float().cpu()
+        result = result[:, 0].permute(1, 2, 0) if flat else result[0, 0]
+        after = result.numpy()[tile.inner] * np.float32(scale) + np.float32(low)
+        return before, after
+
+    def _largest_tile(self, network: Network) -> float:
+        """How many voxels a tile's source may have, from the free memory and the network's appetite."""
+        free = free_memory(str(self.torch_device)) * _FRACTION_OF_MEMORY
+        return max(free / bytes_per_voxel(network), _SMALLEST_TILE)
+
+    def _halved(self, core: Box, stride: tuple[int, ...], tile: Tile) -> list[Box]:
+        """Two smaller cores after an out-of-memory. Raises OutOfMemory when there are none."""
+        gc.collect()
+        if self.torch_device.type == "cuda":
+            torch.cuda.empty_cache()
+        parts = halve(core, stride)
+        if len(parts) == 1 or _voxels(tile.source) <= _SMALLEST_TILE // 8:
+            raise OutOfMemory(f"The device {self.torch_device} has too little free memory for even a small tile.")
+        self.used["halvings"] += 1
+        return parts[::-1]
+
+
+def bytes_per_voxel(network: Network) -> float:
+    """Working memory of a forward pass in bytes per input voxel, float32, from the sizes of the layers' results.
+
+    The widest layer's input and output, the skip that may be held beside them, and one more copy of both, which
+    convolution libraries make. Found by watching a forward pass of a small block.
+    """
+    sizes = [0]
+    hooks = [
+        module.register_forward_hook(lambda _, given, made: sizes.append(given[0].numel() + made.numel()))
+        for module in _leaves(network)
+    ]
+    edge = max(4 * network.stride, 16)
+    try:
+        with torch.inference_mode():
+            network(torch.zeros((1, 1) + (edge,) * network.dims, device=next(network.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return float(2.5 * 4 * max(sizes) / edge**network.dims + 16)
+
+
+def _partly(progress: Progress, done: int, voxels: int, total: int, part: float) -> None:
+    progress(done + int(voxels * part), total)
+
+
+class _layer_progress:
+    """Report the finished part of a tile after every layer, so that one large tile is not a silent one."""
+
+    def __init__(self, network: torch.nn.Module, report: Callable[[float], None]) -> None:
+        leaves = [module for module in _leaves(network) if any(True for _ in module.parameters())]
+        self.count, self.total, self.report = 0, len(leaves), report
+        self.hooks = [module.register_forward_hook(self._layer_done) for module in leaves]
+
+    def _layer_done(self, *_: object) -> None:
+        self.count += 1
+        self.report(min(self.count / (self.total + 1), 1.0))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
+def _leaves(network: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in network.modules() if not any(True for _ in module.children())]
+
+
+def _voxels(box: Box) -> int:
+    return math.prod(side.stop - side.start for side in box)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch, the CUDA libraries or the system ran out of memory."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or "out of memory" in text or "CUBLAS_STATUS_ALLOC_FAILED" in text

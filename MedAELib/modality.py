@@ -1,0 +1,75 @@
+"""What kind of scan a volume looks like, and whether a model was made for it. Plain rules, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from .bundle import Bundle, Spec
+from .quality import sample
+from .volume import Volume
+
+_FEW_SLICES = 8
+_NAMES = {"CT": "CT", "MR": "MRI"}
+
+
+def guess_modality(volume: Volume) -> str:
+    """ "CT", "MR", or "" when neither is likely: from what the volume says of itself, else from its intensities.
+
+    CT in Hounsfield units has much air near -1000, or, inside the body, values on both sides of 0. MRI magnitudes are
+    not negative, but for a little ringing.
+    """
+    said = str(volume.meta.get("modality", ""))
+    if said in ("CT", "MR"):
+        return said
+    values = sample(volume.array)
+    if volume.array.dtype == bool or not values.size or values.min() == values.max():
+        return ""
+    low, first, middle, high = (float(v) for v in np.percentile(values, [0.1, 5, 50, 99.9]))
+    if low >= -1100 and high <= 5000 and (low <= -500 or (first < 0 and -200 <= middle <= 200 and high > 40)):
+        return "CT"
+    if low >= -0.05 * high and high > 0:
+        return "MR"
+    return ""
+
+
+def check_domain(volume: Volume, spec: Spec) -> list[str]:
+    """Why a model may not suit a volume, as plain sentences; empty when nothing speaks against it."""
+    name, warnings = volume.name or "The volume", []
+    values = sample(volume.array)
+    guess = guess_modality(volume)
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not values.size:
+        return [f"{name} holds no finite value."]
+    if low == high:
+        return [f"{name} has the same value, {low:g}, everywhere."]
+    if spec.modality in _NAMES and guess != spec.modality:
+        looks = f"looks like {_NAMES[guess]}" if guess else "does not look like it"
+        warnings.append(
+            f"The model was trained on {_NAMES[spec.modality]}, but {name} {looks} (values {low:g} to {high:g})."
+        )
+    if spec.modality == "CT" and guess != "MR" and low >= 0 and 1500 < high < 6000:
+        warnings.append(
+            f"{name} has no negative values, so it may not be in Hounsfield units (an offset of 1024 is common)."
+        )
+    if values.dtype.kind == "f" and not np.isfinite(volume.array[..., : min(volume.shape[2], 64)]).all():
+        warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
+    if spec.dims == 3 and volume.shape[2] < _FEW_SLICES:
+        warnings.append(f"The model works in 3D, but {name} has only {volume.shape[2]} slice(s).")
+    if spec.dims == 2 and volume.shape[2] > 1:
+        warnings.append(f"The model works in 2D: {name} is processed slice by slice along its third axis.")
+    if spec.dims == 3 and max(volume.spacing) > 6 * min(volume.spacing):
+        warnings.append(f"The slices of {name} are {max(volume.spacing):.3g} mm apart, much more than within a slice.")
+    if volume.channels > 1:
+        what = "frames" if volume.meta.get("frames") else "components"
+        warnings.append(f"{name} has {volume.channels} {what}; each is processed on its own.")
+    return warnings
+
+
+def fitting_model(volume: Volume, bundles: Iterable[Bundle]) -> Bundle | None:
+    """The model that suits a volume best: right modality, then right dimensions; None when none is made for it."""
+    guess = guess_modality(volume)
+    suits = [bundle for bundle in bundles if bundle.spec.modality in (guess, "any") and guess]
+    flat = volume.shape[2] < _FEW_SLICES
+    return min(suits, key=lambda b: (b.spec.modality == "any", (b.spec.dims == 2) != flat), default=None)

@@ -1,0 +1,25 @@
+"""What a user can ask for. This table is read by the panel, so it needs neither torch nor a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """A task by its name, its title and description for people, and the names of what it makes."""
+
+    name: str
+    title: str
+    description: str
+    outputs: tuple[str, ...]
+
+
+TASKS: dict[str, TaskInfo] = {
+    "denoise": TaskInfo(
+        name="denoise",
+        title="Denoise",
+        description="Removes noise and keeps intensities: Hounsfield units stay Hounsfield units.",
+        outputs=("denoised", "removed"),
+    ),
+}

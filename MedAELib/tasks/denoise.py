@@ -1,0 +1,93 @@
+"""Denoise: what the autoencoder calls noise is taken out of a volume, in part or whole, and can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..engine.run import Engine
+from ..engine.tiles import Box
+from ..errors import BadInput, BadModel
+from ..model import Model
+from ..quality import limits
+from ..volume import Volume
+
+Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
+Progress = Callable[[str, int, int], None]
+
+
+def in_memory(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The plainest way to give a task room for an output."""
+    return np.empty(shape, dtype)
+
+
+def denoise(
+    volume: Volume,
+    model: Model,
+    *,
+    strength: float = 1.0,
+    engine: Engine | None = None,
+    progress: Progress = lambda stage, done, total: None,
+    allocate: Allocate = in_memory,
+) -> Volume:
+    """The volume without (`strength` 1), or with part of (0..1), its noise: same place, same type, same units.
+
+    Integers are rounded and stay within their type; voxels that are not finite stay as they are. Every channel (frame)
+    is processed on its own. `engine.used` tells afterwards how it ran. `progress` may raise Cancelled.
+    Raises BadInput for a strength outside 0..1, BadModel for a model of another task.
+    """
+    if not 0 <= strength <= 1:
+        raise BadInput(f"The strength {strength:g} is not between 0 and 1.")
+    if model.spec.task != "denoise":
+        raise BadModel(f"The model was made to {model.spec.task}, not to denoise.", "Choose a denoising model.")
+    engine = engine or Engine()
+    result = allocate("denoised", volume.array.shape, volume.array.dtype)
+    voxels = volume.array[0].size
+    for channel, source in enumerate(volume.array):
+        done = channel * voxels
+
+        def write(
+            core: Box,
+            before: npt.NDArray[np.float32],
+            after: npt.NDArray[np.float32],
+            source: npt.NDArray[Any] = source,
+            target: npt.NDArray[Any] = result[channel],
+        ) -> None:
+            target[core] = _changed(source[core], np.float32(strength) * (after - before))
+
+        def report(part: int, whole: int, done: int = done) -> None:
+            progress("Denoising", done + part, voxels * volume.channels)
+
+        engine.run(model.network, source, limits(model.spec.window, source), write, report)
+    return volume.like(result, name=f"{volume.name} denoised".strip())
+
+
+def removed_noise(volume: Volume, denoised: Volume, allocate: Allocate = in_memory) -> Volume:
+    """What was taken away, input minus result, float32, in the input's units; made slice by slice."""
+    result = allocate("removed", volume.array.shape, np.dtype(np.float32))
+    for k in range(volume.shape[2]):
+        before, after = volume.array[..., k], denoised.array[..., k]
+        with np.errstate(invalid="ignore"):  # where the input is not finite, so is the difference
+            np.subtract(before, after, out=result[..., k], dtype=np.float64, casting="unsafe")
+        if before.dtype.kind == "f":
+            result[..., k][~np.isfinite(result[..., k])] = 0
+    return volume.like(result, name=f"{volume.name} removed noise".strip())
+
+
+def _changed(source: npt.NDArray[Any], change: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """The source's voxels plus a change, in the source's type; large integers are not rounded through float32."""
+    if source.dtype.kind == "f":
+        keep = np.isfinite(source)
+        return np.where(keep, source + np.where(keep, change, 0), source).astype(source.dtype)
+    if source.dtype.kind == "b":
+        return source.astype(np.float32) + change > 0.5
+    bounds = np.iinfo(source.dtype)
+    rounded = np.rint(change).astype(np.int64)
+    if source.dtype == np.uint64:
+        return np.where(
+            rounded < 0, source - np.minimum(source, (-rounded).astype(np.uint64)), source + rounded.astype(np.uint64)
+        )
+    return np.clip(source.astype(np.int64) + rounded, bounds.min, bounds.max).astype(source.dtype)

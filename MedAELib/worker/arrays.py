@@ -56,13 +56,17 @@ def disk_full(error: OSError) -> MedAEError | None:
     return None
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a small file so that it is either complete on the disk or not there."""
+def write_file(path: Path, data: bytes, durable: bool = False) -> None:
+    """Write a small file so that it is either complete or not there; `durable` waits until it is on the disk.
+
+    The panel does not wait: the disk would first take all voxels that were written just before.
+    """
     partial = path.with_name(path.name + PARTIAL)
     with partial.open("wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     partial.replace(path)
 
 

@@ -50,7 +50,6 @@ class WorkerClient:
         self.run: Path | None = None
         self.hello: Hello | None = None
         self._folder = Path(runs).absolute()
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._environment = _environment(environment or {})
         self._command = [*(command or default_command(self._environment)), "--idle-seconds", str(idle_seconds)]
         self._log = RollingLog(self._folder / f"worker-{os.getpid()}.log")
@@ -81,6 +80,7 @@ class WorkerClient:
         if self._connection is not None:
             return
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._connection = Connection(self._command, self._environment, self._folder, self._log)
         except OSError as error:
             sentence = f"The worker cannot be started: {self._command[0] or 'Python'} ({error.strerror})."
@@ -117,13 +117,14 @@ class WorkerClient:
         """End the worker, which surely frees the memory of its device. Raises Busy while there is a run."""
         if self.run is not None:
             raise Busy("MedAE is still busy with a run.")
-        self._drop_worker()
+        self._drop_worker(kindly=self.state == IDLE)
 
     def close(self) -> None:
         """End the worker and give up its run, e.g. because Slicer closes; waits half a second at most."""
         self._drop_worker()
         for connection in self._dying:
-            connection.ended(0.5)
+            connection.kill()
+            connection.ended(wait=0.5)
             connection.close()
         self._dying.clear()
         self._events.clear()
@@ -231,9 +232,12 @@ class WorkerClient:
         self.run = None
         self._events.append(event)
 
-    def _drop_worker(self) -> None:
+    def _drop_worker(self, kindly: bool = False) -> None:
         if self._connection is not None:
-            self._connection.kill()
+            if kindly:
+                self._connection.end_within(_SECONDS_TO_CANCEL)
+            else:
+                self._connection.kill()
             self._dying.append(self._connection)
             self._connection = None
         self.state = STOPPED

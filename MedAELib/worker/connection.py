@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Connection:
         self._lines = protocol.LineReader()
         self._unsent = b""
         self.pid = self._tree.pid
+        self._kill_at = float("inf")
         log.note(f"worker {self.pid} started")
 
     def send(self, command: Command) -> None:
@@ -50,9 +52,16 @@ class Connection:
         """End the process and all it started, now."""
         self._tree.kill()
 
-    def ended(self, seconds: float = 0.0) -> bool:
-        """Whether the process is gone, waiting for it so long if it must be."""
-        return self._tree.exit_status() is not None or (seconds > 0 and self._tree.wait(seconds) is not None)
+    def end_within(self, seconds: float) -> None:
+        """Ask the idle process to end; `ended` kills it and all it started once that time is over."""
+        self.send(protocol.Release())
+        self._kill_at = time.monotonic() + seconds
+
+    def ended(self, wait: float = 0.0) -> bool:
+        """Whether the process is gone, after waiting for it so many seconds at most."""
+        if time.monotonic() >= self._kill_at:
+            self._tree.kill()
+        return self._tree.exit_status() is not None or (wait > 0 and self._tree.wait(wait) is not None)
 
     def close(self) -> None:
         """Close the pipes."""

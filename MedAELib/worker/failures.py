@@ -88,10 +88,16 @@ def _is_runtime(error: BaseException, *more: type[Exception]) -> bool:
 
 def _missing(error: ImportError) -> MedAEError:
     package = (error.name or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and package and package != "MedAELib":
+    if package == "MedAELib":
+        return InternalFault(f"A part of MedAE is missing: {error.name}.", "Install the MedAE extension again.")
+    if isinstance(error, ModuleNotFoundError) and package:
         return MissingPackage(f"The Python package {package} is not installed.")
-    if _GPU.search(str(error)):
-        return _driver(str(error))
+    if re.search(r"libcuda\.|nvcuda|libhip", str(error)):
+        return DriverFault("The graphics driver is missing or does not fit the installed torch.")
+    return _damaged(package)
+
+
+def _damaged(package: str) -> MedAEError:
     return MissingPackage(
         f"The Python package {package or 'that the task needs'} cannot be loaded; its installation is damaged.",
         "Let MedAE install its Python packages again, then try again.",
@@ -113,6 +119,8 @@ def _system(error: OSError) -> MedAEError:
         return DiskFull("The disk has no room for the result.")
     if error.errno == errno.ENOMEM:
         return _memory("")
+    if getattr(error, "winerror", None) in (126, 127, 1114):  # a DLL of torch, or one that it needs
+        return _damaged("torch")
     if isinstance(error, FileNotFoundError):
         return BadInput(f"A file is missing{where}.", "Try again, or choose another temporary folder.")
     if isinstance(error, PermissionError):

@@ -44,7 +44,7 @@ class Outputs:
             entries[name] = arrays.describe(volume, crc32=arrays.checksum(array))
         content = {"format": FORMAT, "outputs": entries, "report": dict(report)}
         data = arrays.to_json(content, "The report")
-        arrays.write_file(self._run / "result.json", data)
+        arrays.write_file(self._run / "result.json", data, durable=True)
 
     def remove(self) -> None:
         """Delete everything that was allocated: the run failed or was cancelled."""

@@ -11,7 +11,9 @@ from MedAELib.errors import BadModel
 def whole_number(name: str, value: Any, low: int, high: int) -> int:
     """``value`` as an int within low..high; raises BadModel."""
     if type(value) is not int or not low <= value <= high:
-        raise BadModel(f"The network's argument '{name}' is {value!r:.60} but must be a whole number from {low} to {high}.")
+        raise BadModel(
+            f"The network's argument '{name}' is {value!r:.60} but must be a whole number from {low} to {high}."
+        )
     return value
 
 
@@ -25,5 +27,7 @@ def whole_numbers(name: str, value: Any, low: int, high: int, longest: int) -> t
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """``value`` if it is one of ``allowed`` and of the same type; raises BadModel."""
     if not any(type(value) is type(item) and value == item for item in allowed):
-        raise BadModel(f"The network's argument '{name}' is {value!r:.60} but must be one of {', '.join(map(repr, allowed))}.")
+        raise BadModel(
+            f"The network's argument '{name}' is {value!r:.60} but must be one of {', '.join(map(repr, allowed))}."
+        )
     return value

@@ -1,4 +1,4 @@
-"""The denoising autoencoder: it reads a noisy scan, keeps what it says about the noise at half resolution, and takes the noise away."""
+"""The denoising autoencoder: it codes a scan at half resolution, decodes the noise from that, and takes it away."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
 from MedAELib.networks.arguments import choice, whole_number
+from MedAELib.networks.network import Network
 
 
-class DenoisingAutoencoder(nn.Module):
+class DenoisingAutoencoder(Network):
     """Blind residual denoising autoencoder: ``denoised = x - decode(encode(x))``.
 
     ::
@@ -19,15 +20,12 @@ class DenoisingAutoencoder(nn.Module):
         code          -> N/2 residual blocks -> conv -> shuffle by 2   -> noise [b, 1, ...]             (decode)
         x - noise                                                                                      (forward)
 
-    It predicts the noise and not the image, so that doing nothing is easy and anatomy has no bottleneck to pass. It has no
-    normalisation layers: absolute intensity survives and tiles fit together exactly. Without ``bias`` it is homogeneous,
-    f(a x) = a f(x) for a > 0, as the problem itself is for magnitude MRI, where intensity has no unit.
+    It predicts the noise and not the image, so that doing nothing is easy and anatomy has no bottleneck to pass. It
+    has no normalisation layers: absolute intensity survives and tiles fit together exactly. Without ``bias`` it is
+    homogeneous, f(a x) = a f(x) for a > 0, as the problem itself is for magnitude MRI, where intensity has no unit.
 
-    Under autocast the first and the last convolution, the sum that the residual blocks add to, and the subtraction stay in
-    float32: bfloat16 keeps 8 bits and would round a voxel by several Hounsfield units.
-
-    Spatial sizes must be multiples of ``stride``. ``halo`` is the reach in input voxels on each side: a tile cut with this halo,
-    rounded outwards to multiples of the stride and clipped at the volume's border, gives the voxels that the whole volume gives.
+    Under autocast the first and the last convolution, the sum that the residual blocks add to, and the subtraction
+    stay in float32: bfloat16 keeps 8 bits and would round a voxel by several Hounsfield units.
     """
 
     stride = 2
@@ -73,8 +71,9 @@ class DenoisingAutoencoder(nn.Module):
 
 def _block(dims: int, channels: int, bias: bool) -> ResidualUnit:
     """Convolution, ReLU, convolution, added to the input."""
-    return ResidualUnit(dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None, bias=bias,
-                        last_conv_only=True)
+    return ResidualUnit(
+        dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None, bias=bias, last_conv_only=True
+    )
 
 
 def build(dims: int = 3, channels: int = 64, blocks: int = 4, bias: bool = True) -> DenoisingAutoencoder:

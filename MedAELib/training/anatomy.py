@@ -1,4 +1,4 @@
-"""Generated anatomy: noise-free volumes of organs, vessels, sheets and texture, so that a network sees targets without any noise."""
+"""Generated anatomy: volumes of organs, vessels, sheets and texture, as training targets without any noise."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ CT_TISSUES = (-1000, -1000, -850, -700, -110, -90, -60, 0, 10, 30, 45, 55, 70, 1
 def generated_volume(modality: str, seed: int, size: int = 96) -> np.ndarray:
     """A noise-free generated volume [size, size, size], float32: signal 0..1 for "MR", HU / 1000 for "CT".
 
-    A body in air is filled with random organs, each with its own intensity and faint texture, then with vessels and thin
-    sheets; edges are a fraction of a voxel wide, as partial volume leaves them.
+    A body in air is filled with random organs, each with its own intensity and faint texture, then with vessels and
+    thin sheets; edges are a fraction of a voxel wide, as partial volume leaves them.
     """
     random = np.random.default_rng([seed, 20241])
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, size, dtype=np.float32)] * 3, indexing="ij"))
@@ -48,8 +48,10 @@ def _texture(size: int, random: np.random.Generator) -> np.ndarray:
     """A random field of deviation 1 whose power falls with frequency, as in real tissue."""
     frequency = np.sqrt(sum(np.meshgrid(*[np.fft.fftfreq(size) ** 2] * 2, np.fft.rfftfreq(size) ** 2, indexing="ij")))
     frequency[0, 0, 0] = np.inf
-    spectrum = np.fft.rfftn(random.standard_normal((size,) * 3).astype(np.float32)) * frequency ** -random.uniform(1.0, 2.2)
-    field = np.fft.irfftn(spectrum, s=(size,) * 3).astype(np.float32)
+    spectrum = np.fft.rfftn(random.standard_normal((size,) * 3).astype(np.float32)) * frequency ** -random.uniform(
+        1.0, 2.2
+    )
+    field = np.fft.irfftn(spectrum, s=(size,) * 3, axes=(0, 1, 2)).astype(np.float32)
     return field / field.std()
 
 
@@ -60,9 +62,10 @@ def _rotated(grid: np.ndarray, random: np.random.Generator, spread: float) -> np
     return np.tensordot(turn.astype(np.float32), grid - centre, axes=1)
 
 
-def _ellipsoid(grid: np.ndarray, random: np.random.Generator, centre_spread: float = 0.8,
-               radii: tuple[float, float] = (0.03, 0.5)) -> np.ndarray:
-    radius = np.exp(random.uniform(*np.log(radii), 3)).astype(np.float32)[:, None, None, None]
+def _ellipsoid(
+    grid: np.ndarray, random: np.random.Generator, centre_spread: float = 0.8, radii: tuple[float, float] = (0.03, 0.5)
+) -> np.ndarray:
+    radius = np.exp(random.uniform(np.log(radii[0]), np.log(radii[1]), 3)).astype(np.float32)[:, None, None, None]
     return ((_rotated(grid, random, centre_spread) / radius) ** 2).sum(0) < 1
 
 
@@ -82,7 +85,9 @@ def _vessel(grid: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """A winding tube of one to four voxels' radius."""
     along, across_1, across_2 = _rotated(grid, random, 0.6)
     radius = random.uniform(1, 4) * 2 / grid.shape[1]
-    bend_1, bend_2 = (random.uniform(0.05, 0.3) * np.sin(random.uniform(1, 6) * along + random.uniform(0, 6)) for _ in range(2))
+    bend_1, bend_2 = (
+        random.uniform(0.05, 0.3) * np.sin(random.uniform(1, 6) * along + random.uniform(0, 6)) for _ in range(2)
+    )
     return (across_1 - bend_1) ** 2 + (across_2 - bend_2) ** 2 < radius**2
 
 

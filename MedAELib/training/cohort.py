@@ -15,7 +15,7 @@ from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.patches import Source, body_around, windowed_ct, windowed_mr
 from MedAELib.volume import Volume
 
-# file or pattern: (smallest averaging factors along i, j, k that make its own noise low enough for a target; how often it is drawn)
+# pattern: (smallest averaging factors along i, j, k that make its own noise low enough for a target; how often drawn)
 MR_TRAINING: dict[str, tuple[tuple[int, int, int], float]] = {
     "brain_t1_ixi/IXI012-*": ((1, 1, 1), 1.5),
     "brain_t1_ixi/IXI013-*": ((1, 1, 1), 1.5),
@@ -35,17 +35,31 @@ MR_TRAINING: dict[str, tuple[tuple[int, int, int], float]] = {
     "hippocampus/images/hippocampus_04*": ((1, 1, 1), 0.1),
 }
 MR_VALIDATION = "brain_t1_ixi/IXI033-*"
-MR_TEST = ("brain_t1_ixi/IXI034-*", "ms_longitudinal/patient12_*", "mr_misc/spine_t1w*", "mr_misc/spine_t2w*",
-           "hippocampus/images/hippocampus_09*", "totalseg_examples/example_mr_sm*")
+MR_TEST = (
+    "brain_t1_ixi/IXI034-*",
+    "ms_longitudinal/patient12_*",
+    "mr_misc/spine_t1w*",
+    "mr_misc/spine_t2w*",
+    "hippocampus/images/hippocampus_09*",
+    "totalseg_examples/example_mr_sm*",
+)
 CT_TRAINING: dict[str, tuple[tuple[int, int, int], float]] = {
-    **{f"ct_openkbp/pt_{number}_ct*": ((1, 1, 1), 1.0)
-       for number in (100, 101, 103, 104, 105, 106, 108, 109, 10, 111, 112, 113, 114, 115, 116, 118)},
+    **{
+        f"ct_openkbp/pt_{number}_ct*": ((1, 1, 1), 1.0)
+        for number in (100, 101, 103, 104, 105, 106, 108, 109, 10, 111, 112, 113, 114, 115, 116, 118)
+    },
     "ct_lidc0314/LIDC-IDRI-0314_native_512*": ((2, 2, 2), 4.0),
     "ct_lidc0314/LIDC-IDRI-0314_3mm*": ((1, 1, 1), 2.0),
 }
 CT_VALIDATION = "ct_openkbp/pt_119_ct*"
-CT_TEST = ("ct_openkbp/pt_11_ct*", "ct_openkbp/pt_121_ct*", "ct_openkbp/pt_122_ct*", "ct_openkbp/pt_123_ct*",
-           "totalseg_examples/example_ct.nii*", "ct_head/*")
+CT_TEST = (
+    "ct_openkbp/pt_11_ct*",
+    "ct_openkbp/pt_121_ct*",
+    "ct_openkbp/pt_122_ct*",
+    "ct_openkbp/pt_123_ct*",
+    "totalseg_examples/example_ct.nii*",
+    "ct_head/*",
+)
 GENERATED = 24  # volumes of generated anatomy, beside the real ones
 GENERATED_SHARE = 0.4  # of the patches
 

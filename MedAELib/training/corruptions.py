@@ -37,7 +37,7 @@ def smooth_field(shape: Sequence[int], spread: float, generator: Generator, knot
 
 
 def low_passed(noise: Tensor, cutoffs: Sequence[float]) -> Tensor:
-    """White noise after zero filling: frequencies above a fraction ``cutoffs`` of each axis' Nyquist are gone; deviation 1 again."""
+    """White noise after zero filling: nothing above a fraction ``cutoffs`` of each axis' Nyquist; deviation 1 again."""
     for axis, cutoff in enumerate(cutoffs):
         if cutoff >= 1:
             continue
@@ -49,13 +49,14 @@ def low_passed(noise: Tensor, cutoffs: Sequence[float]) -> Tensor:
     return noise
 
 
-def magnitude_noise(clean: Tensor, sigma: float | Tensor, generator: Generator, coils: int = 1,
-                    cutoffs: Sequence[float] = (1, 1, 1)) -> Tensor:
+def magnitude_noise(
+    clean: Tensor, sigma: float | Tensor, generator: Generator, coils: int = 1, cutoffs: Sequence[float] = (1, 1, 1)
+) -> Tensor:
     """A magnitude image [i, j, k] as an MRI scanner with ``coils`` combined by sum of squares would measure it.
 
-    Each coil holds an equal share of the signal and complex Gaussian noise of deviation ``sigma`` (a number or a map) per
-    channel; one coil gives Rician noise, more give non-central chi noise. ``cutoffs`` below 1 make the noise correlated, as
-    zero filling or interpolation leaves it.
+    Each coil holds an equal share of the signal and complex Gaussian noise of deviation ``sigma`` (a number or a map)
+    per channel; one coil gives Rician noise, more give non-central chi noise. ``cutoffs`` below 1 make the noise
+    correlated, as zero filling or interpolation leaves it.
     """
     share = clean / math.sqrt(coils)
     power = torch.zeros_like(clean)
@@ -65,14 +66,15 @@ def magnitude_noise(clean: Tensor, sigma: float | Tensor, generator: Generator, 
     return power.sqrt()
 
 
-def projection_noise(shape: Sequence[int], generator: Generator, cutoff: float = 0.5, across: float = 0.0,
-                     streaks: float = 0.0) -> Tensor:
+def projection_noise(
+    shape: Sequence[int], generator: Generator, cutoff: float = 0.5, across: float = 0.0, streaks: float = 0.0
+) -> Tensor:
     """Noise of deviation 1 [i, j, k] as filtered back-projection leaves it in the axial planes (i, j).
 
-    Its power over spatial frequency is |f| W(f)^2 with the Hann apodisation W that ends at ``cutoff`` cycles per voxel: 0.2 is a
-    very soft kernel, 0.5 a plain Hann filter, 1 and more a sharp kernel or a coarse grid. ``across`` (0..0.5) mixes neighbouring
-    slices; ``streaks`` (0..1) makes one random direction stronger than the one across it, as shoulders and hips do. Made on a
-    field larger than asked for, so that opposite borders do not belong together.
+    Its power over spatial frequency is |f| W(f)^2 with the Hann apodisation W that ends at ``cutoff`` cycles per
+    voxel: 0.2 is a very soft kernel, 0.5 a plain Hann filter, 1 and more a sharp kernel or a coarse grid. ``across``
+    (0..0.5) mixes neighbouring slices; ``streaks`` (0..1) makes one random direction stronger than the one across it,
+    as shoulders and hips do. Made on a field larger than asked for, so that opposite borders do not belong together.
     """
     margin = 16
     size_i, size_j, size_k = shape[0] + margin, shape[1] + margin, shape[2] + 2
@@ -92,9 +94,9 @@ def projection_noise(shape: Sequence[int], generator: Generator, cutoff: float =
 
 
 def corrupt_mr(clean: Tensor, generator: Generator) -> Tensor:
-    """A random MRI measurement of ``clean`` (99.9th percentile near 1): the noise's level, kind and unevenness are drawn.
+    """A random MRI measurement of ``clean`` (99.9th percentile near 1): level, kind and unevenness of noise are drawn.
 
-    Levels are log-uniform from 0.4 to 20 %; one patch in sixteen has no noise at all, so that clean scans are left alone.
+    Levels are log-uniform from 0.4 to 20 %; one patch in sixteen has no noise, so that clean scans are left alone.
     """
     if chance(1 / 16, generator):
         return clean.clone()
@@ -102,7 +104,7 @@ def corrupt_mr(clean: Tensor, generator: Generator) -> Tensor:
     if chance(0.3, generator):
         sigma = sigma * smooth_field(clean.shape, uniform(0.1, 0.6, generator), generator)
     coils = 1 if chance(0.92, generator) else int(uniform(2, 5, generator))
-    cutoffs = (1.0, 1.0, 1.0)
+    cutoffs: tuple[float, ...] = (1.0, 1.0, 1.0)
     if chance(0.2, generator):
         cutoffs = tuple(1.0 if chance(0.4, generator) else uniform(0.55, 1, generator) for _ in range(3))
     noisy = magnitude_noise(clean, sigma, generator, coils, cutoffs)
@@ -112,17 +114,23 @@ def corrupt_mr(clean: Tensor, generator: Generator) -> Tensor:
 
 
 def corrupt_ct(clean: Tensor, body: Tensor, generator: Generator) -> Tensor:
-    """A random CT measurement of ``clean`` (HU / 1000): dose, kernel, correlation and unevenness of the noise are drawn.
+    """A random CT measurement of ``clean`` (HU / 1000): dose, kernel, correlation and unevenness of noise are drawn.
 
     ``body`` is how much body lies around each voxel (0 outside .. 1 deep inside), which the noise follows. Levels are
-    log-uniform from 2 to 130 HU; one patch in sixteen has no noise; half of the others are cut off at -1024 HU as scanners do.
+    log-uniform from 2 to 130 HU; one patch in sixteen has no noise; half of the others are cut off at -1024 HU as
+    scanners do.
     """
     if chance(1 / 16, generator):
         return clean.clone()
     sigma = log_uniform(0.002, 0.13, generator)
     cutoff = log_uniform(0.2, 1.2, generator)
-    noise = projection_noise(clean.shape, generator, cutoff, across=0.0 if chance(0.6, generator) else uniform(0, 0.5, generator),
-                             streaks=0.0 if chance(0.5, generator) else uniform(0, 0.8, generator))
+    noise = projection_noise(
+        clean.shape,
+        generator,
+        cutoff,
+        across=0.0 if chance(0.6, generator) else uniform(0, 0.5, generator),
+        streaks=0.0 if chance(0.5, generator) else uniform(0, 0.8, generator),
+    )
     if chance(0.5, generator):
         noise = noise * smooth_field(clean.shape, uniform(0.05, 0.35, generator), generator)
     if chance(0.7, generator):

@@ -1,13 +1,14 @@
-"""Train a blind denoising autoencoder for MR or CT: `python -m MedAELib.training.denoise --modality MR --output FOLDER`.
+"""Train a blind denoiser for MR or CT: `python -m MedAELib.training.denoise --modality MR --output FOLDER`.
 
-    --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data beside the project)
+    --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data)
     --steps N         length of the cosine schedule (default 8000; about 0.25 s a step on two cores with AMX bfloat16)
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
     --threads N, --precision float32|bfloat16, --channels C, --blocks N, --no-bias
 
-FOLDER receives last.pt (resumable), history.json (the learning curve on a validation subject) and model.safetensors (the
-averaged weights). Subjects are split by hand in `cohort.py`: training, validation and test subjects are different people.
+FOLDER receives last.pt (resumable), history.json (the learning curve on a validation subject) and model.safetensors
+(the averaged weights). Subjects are split by hand in `cohort.py`: training, validation and test subjects are
+different people.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 from MedAELib.errors import MedAEError
-from MedAELib.networks import build_network
+from MedAELib.networks import build
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
@@ -111,14 +112,21 @@ def _run(chosen: argparse.Namespace) -> int:
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
     data = chosen.data or data_folder()
-    network_arguments = {"dims": 3, "channels": chosen.channels, "blocks": chosen.blocks, "bias": chosen.bias}
-    network = build_network("denoising", network_arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network_arguments = {"channels": chosen.channels, "blocks": chosen.blocks, "bias": chosen.bias}
+    network = build("denoising", 3, network_arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     sources = training_sources(data, chosen.modality, chosen.seed)
     print(f"{len(sources)} sources, {sum(p.numel() for p in network.parameters())} parameters", flush=True)
     schedule = Schedule(steps=chosen.steps, precision=chosen.precision)
     measure = validation(chosen.modality, validation_volume(data, chosen.modality), chosen.precision)
-    averaged, _ = train(network, batches(sources, chosen.modality, chosen.seed), denoising_error, schedule, chosen.output,
-                        resume=chosen.resume, validate=measure)
+    averaged, _ = train(
+        network,
+        batches(sources, chosen.modality, chosen.seed),
+        denoising_error,
+        schedule,
+        chosen.output,
+        resume=chosen.resume,
+        validate=measure,
+    )
     (chosen.output / "arguments.json").write_text(json.dumps(network_arguments))
     weights = {name: value.contiguous() for name, value in averaged.state_dict().items()}
     save_file(weights, chosen.output / "model.safetensors.part")

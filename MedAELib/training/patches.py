@@ -1,4 +1,4 @@
-"""Training patches: random pieces of clean scans and generated anatomy, reshaped by averaging, flips and contrast changes."""
+"""Training patches: random pieces of clean scans and generated anatomy, averaged down, flipped and recontrasted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def windowed_ct(voxels: np.ndarray) -> np.ndarray:
 
 
 def body_around(voxels: np.ndarray) -> np.ndarray:
-    """How much body (water = 1) lies around each voxel in its slice, 0..1: CT noise grows with the path through the body."""
+    """How much body (water = 1) lies around each voxel in its slice, 0..1: CT noise grows with the path through it."""
     density = np.clip(voxels + 1, 0, 1.3)
     width = 0.12 * max(voxels.shape[:2])
     around = gaussian_filter(density, (width, width, 0))
@@ -94,7 +94,7 @@ def _constant(shape: Sequence[int], modality: str, generator: Generator) -> Tens
 
 
 def _cut(source: Source, shape: Sequence[int], generator: Generator) -> tuple[Tensor, Tensor]:
-    """A random box of the source, averaged down by random factors along each axis, mirrored where the source is too small."""
+    """A random box of the source, averaged down by random factors along each axis, mirrored where it is too small."""
     corner, extent, factors = [], [], []
     for axis in range(3):
         size, least = source.voxels.shape[axis], source.least[axis]
@@ -122,7 +122,7 @@ def _softened(voxels: Tensor, width: float) -> Tensor:
 
 
 def _recontrasted(voxels: Tensor, generator: Generator) -> Tensor:
-    """Another MRI contrast of the same anatomy: gain, gamma or a random curve through 0, and a smooth coil sensitivity."""
+    """Another MRI contrast of the anatomy: gain, gamma or a random curve through 0, and a smooth coil sensitivity."""
     voxels = voxels.clamp(min=0)
     if chance(0.3, generator):
         knots = torch.rand(5, generator=generator)

@@ -1,0 +1,130 @@
+"""Every network: sizes, exact tiles, nothing done before training, absolute intensity, refusal of odd arguments."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from MedAELib.errors import BadModel
+from MedAELib.networks import NETWORKS, Network, build
+
+CASES = [
+    ("denoising", 3, {"channels": 6, "blocks": 2}),
+    ("denoising", 3, {"channels": 6, "blocks": 3, "bias": False}),
+    ("denoising", 2, {"channels": 6, "blocks": 4}),
+    ("denoising", 3, {"channels": 4, "blocks": 0}),
+    ("plain", 3, {"channels": [4, 6], "strides": [2, 2]}),
+    ("plain", 2, {"channels": [4, 6, 8], "strides": [2, 1, 2]}),
+    ("plain", 3, {"channels": [4], "strides": [1], "in_channels": 2, "out_channels": 2}),
+]
+
+
+def _awake(name: str, dims: int, arguments: dict) -> Network:
+    """The network with random weights everywhere, so that every voxel in reach really counts."""
+    torch.manual_seed(0)
+    network = build(name, dims, arguments).eval()
+    for parameter in network.parameters():
+        parameter.data = torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
+    return network
+
+
+@pytest.mark.parametrize(("name", "dims", "arguments"), CASES)
+@torch.no_grad()
+def test_every_tile_equals_the_whole_volume_and_the_halo_is_not_larger_than_needed(name, dims, arguments):
+    network = _awake(name, dims, arguments)
+    stride, halo = network.stride, network.halo
+    assert halo % stride == 0
+    size = 2 * halo + 8 * stride
+    x = torch.randn(1, arguments.get("in_channels", 1), *[size] * dims)
+    whole = network(x)
+    assert whole.shape == x.shape[:1] + (arguments.get("out_channels", 1),) + x.shape[2:]
+    scale = float(whole.abs().max())
+    for start, stop in [(0, 2 * stride), (halo // stride * stride, halo + 3 * stride), (size - stride, size)]:
+        source = slice(max(start - halo, 0), min(stop + halo, size))
+        tile = network(x[(..., *[source] * dims)])
+        core = slice(start - source.start, stop - source.start)
+        difference = tile[(..., *[core] * dims)] - whole[(..., *[slice(start, stop)] * dims)]
+        assert float(difference.abs().max()) < 1e-5 * scale
+
+
+@pytest.mark.parametrize(("name", "dims", "arguments"), CASES)
+def test_no_voxel_beyond_the_halo_is_looked_at(name, dims, arguments):
+    network = _awake(name, dims, arguments)
+    size = 2 * network.halo + 2 * network.stride
+    x = torch.randn(1, arguments.get("in_channels", 1), size, *[network.stride * 4] * (dims - 1), requires_grad=True)
+    first = network.halo  # one cell of the stride's grid in the middle
+    cell = network(x).narrow(2, first, network.stride)
+    (gradient,) = torch.autograd.grad(cell.square().sum(), x)
+    seen = gradient.abs().amax(dim=(1, *range(3, dims + 2)))[0].nonzero().flatten()
+    assert int(seen.min()) >= first - network.halo
+    assert int(seen.max()) < first + network.stride + network.halo
+    assert int(seen.min()) < first - network.halo + network.stride or name == "plain"  # and the halo is not wasteful
+
+
+@pytest.mark.parametrize(("name", "dims", "arguments"), CASES)
+@torch.no_grad()
+def test_forward_is_decode_of_encode_and_repeats_itself(name, dims, arguments):
+    network = _awake(name, dims, arguments)
+    x = torch.randn(2, arguments.get("in_channels", 1), *[4 * network.stride] * dims)
+    code = network.encode(x)
+    assert code.shape[2:] == tuple(size // network.stride for size in x.shape[2:])
+    expected = x - network.decode(code) if name == "denoising" else network.decode(code)
+    assert torch.equal(network(x), expected)
+    assert network.dims == dims
+
+
+@torch.no_grad()
+def test_an_untrained_denoiser_changes_nothing():
+    x = torch.randn(1, 1, 8, 8, 8)
+    assert torch.equal(build("denoising", 3, {"channels": 8, "blocks": 2})(x), x)
+
+
+@torch.no_grad()
+def test_without_bias_the_result_does_not_depend_on_the_intensity_scale():
+    network = _awake("denoising", 3, {"channels": 8, "blocks": 2, "bias": False})
+    x = torch.randn(1, 1, 12, 12, 12)
+    assert torch.allclose(network(1000 * x), 1000 * network(x), rtol=1e-4, atol=1e-2)
+
+
+@torch.no_grad()
+def test_autocast_does_not_round_the_scan():
+    network = build("denoising", 3, {"channels": 8, "blocks": 2})
+    x = torch.full((1, 1, 8, 8, 8), 1.2345678)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = network(x)
+    assert y.dtype == torch.float32
+    assert torch.equal(y, x)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("os.system", {}),
+        ("denoising", {"channels": 10**9}),
+        ("denoising", {"channels": True}),
+        ("denoising", {"channels": 8.0}),
+        ("denoising", {"blocks": -1}),
+        ("denoising", {"bias": 1}),
+        ("denoising", {"_target_": "os.system"}),
+        ("denoising", {"dims": 3}),
+        ("plain", {"channels": []}),
+        ("plain", {"channels": [8] * 50, "strides": [2] * 50}),
+        ("plain", {"channels": "88", "strides": [2, 2]}),
+        ("plain", {"channels": [8, 8], "strides": [2]}),
+        ("plain", {"channels": [8], "strides": [3]}),
+        ("plain", {"in_channels": 10**6}),
+        ("plain", {7: 7}),
+    ],
+)
+def test_odd_arguments_are_refused_in_one_sentence(name, arguments):
+    with pytest.raises(BadModel) as error:
+        build(name, 3, arguments)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("dims", [0, 1, 4, True, "3", None])
+def test_only_two_or_three_dimensions_are_built(dims):
+    for name in NETWORKS:
+        with pytest.raises(BadModel):
+            build(name, dims, {})

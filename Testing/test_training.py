@@ -1,0 +1,129 @@
+"""The training loop: it learns, resumes exactly, keeps the last good weights; the command refuses a missing folder."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import Generator, nn
+
+from MedAELib.errors import BadInput, InternalFault
+from MedAELib.networks import build
+from MedAELib.training.anatomy import generated_volume
+from MedAELib.training.corruptions import magnitude_noise
+from MedAELib.training.denoise import denoising_error, main
+from MedAELib.training.loop import Schedule, train
+from MedAELib.training.objectives import log_error
+
+SMALL = {"channels": 8, "blocks": 1}
+
+
+@pytest.fixture(scope="module")
+def anatomy() -> torch.Tensor:
+    return torch.from_numpy(generated_volume("MR", 2, 48))
+
+
+def _batches(anatomy):
+    def batch(step):
+        generator = Generator().manual_seed(step)
+        corner = torch.randint(0, 24, (3,), generator=generator).tolist()
+        clean = anatomy[tuple(slice(start, start + 24) for start in corner)]
+        noisy = magnitude_noise(clean, 0.1, generator)
+        return noisy[None, None], clean[None, None]
+
+    return batch
+
+
+def _network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return build("denoising", 3, SMALL)
+
+
+def test_the_loss_falls_and_the_averaged_network_denoises(anatomy, tmp_path):
+    schedule = Schedule(steps=200, warmup=5, learning_rate=5e-3, averaging=0.9, validate_every=20)
+    network, history = train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path)
+    losses = [row["loss"] for row in history]
+    assert losses[-1] < losses[0] - 0.3
+    noisy, clean = _batches(anatomy)(1000)
+    with torch.no_grad():
+        assert float((network(noisy) - clean).square().mean()) < 0.5 * float((noisy - clean).square().mean())
+    assert json.loads((tmp_path / "history.json").read_text()) == history
+
+
+def test_a_resumed_training_ends_with_exactly_the_weights_of_an_unbroken_one(anatomy, tmp_path):
+    schedule = Schedule(steps=12, warmup=3, checkpoint_every=5, validate_every=4)
+    whole, unbroken = train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path / "whole")
+    train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path / "broken", stop_after=7)
+    resumed, history = train(
+        _network(seed=9), _batches(anatomy), denoising_error, schedule, tmp_path / "broken", resume=True
+    )
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    assert [row["loss"] for row in history] == [row["loss"] for row in unbroken]
+
+
+def test_a_training_killed_between_checkpoints_repeats_the_lost_steps_exactly(anatomy, tmp_path):
+    schedule = Schedule(steps=8, warmup=2, checkpoint_every=3)
+
+    def killed_at_five(step):
+        if step == 5:
+            raise KeyboardInterrupt
+        return _batches(anatomy)(step)
+
+    whole, _ = train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(_network(), killed_at_five, denoising_error, schedule, tmp_path / "killed")
+    resumed, _ = train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path / "killed", resume=True)
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_diverging_training_stops_and_keeps_its_last_good_weights(anatomy, tmp_path):
+    def poisoned(step):
+        noisy, clean = _batches(anatomy)(step)
+        return (noisy * float("nan"), clean) if step >= 4 else (noisy, clean)
+
+    schedule = Schedule(steps=40, checkpoint_every=2)
+    with pytest.raises(InternalFault, match="diverged"):
+        train(_network(), poisoned, denoising_error, schedule, tmp_path)
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert all(torch.isfinite(value).all() for value in kept["network"].values())
+    assert all(torch.isfinite(value).all() for value in kept["averaged"].values())
+
+
+def test_resuming_what_is_not_there_or_not_the_same_network_is_refused(anatomy, tmp_path):
+    schedule = Schedule(steps=1)
+    with pytest.raises(BadInput, match="no training to resume"):
+        train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path, resume=True)
+    train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path)
+    with pytest.raises(BadInput, match="another network"):
+        other = build("denoising", 3, {"channels": 9, "blocks": 1})
+        train(other, _batches(anatomy), denoising_error, schedule, tmp_path, resume=True)
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing():
+    schedule = Schedule(steps=100, warmup=10, learning_rate=1.0)
+    rates = [schedule.rate(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1, rel=0.01)
+    assert max(rates) == max(rates[8:14])
+    assert rates[12:] == sorted(rates[12:], reverse=True)
+    assert rates[100] == pytest.approx(0, abs=1e-9)
+
+
+def test_every_noise_level_counts_the_same_in_the_objective():
+    target = torch.zeros(2, 1, 8, 8, 8)
+    errors = torch.stack([torch.full((1, 8, 8, 8), 0.1), torch.full((1, 8, 8, 8), 0.01)])
+    halved_loud, halved_quiet = errors.clone(), errors.clone()
+    halved_loud[0] /= 2
+    halved_quiet[1] /= 2
+    gains = [float(log_error(errors, target) - log_error(better, target)) for better in (halved_loud, halved_quiet)]
+    assert gains[0] == pytest.approx(gains[1], rel=0.03)
+
+
+def test_a_missing_data_folder_is_one_sentence_and_exit_status_two(tmp_path, capsys):
+    status = main(["--modality", "MR", "--data", str(tmp_path), "--output", str(tmp_path / "out"), "--steps", "1"])
+    assert status == 2
+    error = capsys.readouterr().err
+    assert "holds no" in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()

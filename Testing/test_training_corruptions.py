@@ -1,0 +1,135 @@
+"""The noise for training has the statistics it claims; generated anatomy and patches repeat with their seed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator
+
+from MedAELib.training.anatomy import generated_volume
+from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, low_passed, magnitude_noise, projection_noise
+from MedAELib.training.patches import Source, body_around, draw_batch, windowed_ct, windowed_mr
+
+
+def _generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def _lag_one(noise: torch.Tensor, axis: int) -> float:
+    noise = noise - noise.mean()
+    size = noise.shape[axis] - 1
+    return float((noise.narrow(axis, 0, size) * noise.narrow(axis, 1, size)).mean() / noise.square().mean())
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.15])
+def test_rician_noise_without_signal_has_the_rayleigh_mean_and_variance(sigma):
+    noisy = magnitude_noise(torch.zeros(64, 64, 64), sigma, _generator())
+    assert float(noisy.mean()) == pytest.approx(sigma * math.sqrt(math.pi / 2), rel=0.01)
+    assert float(noisy.var()) == pytest.approx((2 - math.pi / 2) * sigma**2, rel=0.02)
+
+
+@pytest.mark.parametrize("coils", [1, 3])
+def test_magnitude_noise_has_the_second_moment_of_the_non_central_chi_law(coils):
+    noisy = magnitude_noise(torch.full((64, 64, 64), 0.5), 0.1, _generator(), coils)
+    assert float(noisy.square().mean()) == pytest.approx(0.5**2 + 2 * coils * 0.1**2, rel=0.01)
+
+
+def test_rician_noise_on_a_strong_signal_is_almost_gaussian():
+    noisy = magnitude_noise(torch.full((64, 64, 64), 1.0), 0.02, _generator())
+    assert float(noisy.std()) == pytest.approx(0.02, rel=0.02)
+    assert float(noisy.mean()) == pytest.approx(1 + 0.02**2 / 2, abs=2e-4)
+
+
+def test_zero_filled_noise_is_correlated_along_its_axis_alone_and_keeps_its_deviation():
+    noise = low_passed(torch.randn(64, 64, 64, generator=_generator()), (0.6, 1, 1))
+    assert float(noise.std()) == pytest.approx(1, rel=0.02)
+    assert _lag_one(noise, 0) > 0.3
+    assert abs(_lag_one(noise, 1)) < 0.02
+
+
+@pytest.mark.parametrize(("cutoff", "low", "high"), [(0.2, 0.85, 1), (0.5, 0.5, 0.65), (1.2, -0.1, 0.1)])
+def test_projection_noise_is_correlated_in_plane_by_its_kernel_and_white_across_slices(cutoff, low, high):
+    noise = projection_noise((96, 96, 48), _generator(), cutoff)
+    assert noise.shape == (96, 96, 48)
+    assert float(noise.std()) == pytest.approx(1, rel=0.05)
+    assert low < _lag_one(noise, 0) < high
+    assert low < _lag_one(noise, 1) < high
+    assert abs(_lag_one(noise, 2)) < 0.03
+
+
+def test_projection_noise_has_hardly_any_power_at_low_frequencies():
+    noise = projection_noise((128, 128, 16), _generator(), 0.5)
+    power = torch.fft.fft2(noise.permute(2, 0, 1)).abs().square().mean(0)
+    assert float(power[1:3, 1:3].mean()) < 0.35 * float(power[15:25, 15:25].mean())
+
+
+def test_slices_mix_when_asked_and_streaks_have_a_direction():
+    assert _lag_one(projection_noise((64, 64, 48), _generator(), 0.5, across=0.4), 2) > 0.3
+    noise = projection_noise((96, 96, 32), _generator(3), 1.2, streaks=0.9)
+    diagonals = [_lag_one(noise, 0), _lag_one(noise, 1)]
+    assert max(abs(value) for value in diagonals) > 0.1
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_drawn_noise_levels_spread_over_their_range_and_some_patches_have_none(modality):
+    clean = torch.full((24, 24, 24), 0.8 if modality == "MR" else 0.05)
+    body = torch.ones_like(clean)
+    generator = _generator()
+    levels = []
+    for _ in range(300):
+        noisy = corrupt_mr(clean, generator) if modality == "MR" else corrupt_ct(clean, body, generator)
+        levels.append(float((noisy - clean).std()))
+    quiet = sum(level == 0 for level in levels)
+    assert 5 <= quiet <= 45
+    loud = np.array([level for level in levels if level])
+    low, high = (0.004, 0.2) if modality == "MR" else (0.002, 0.13)
+    assert np.quantile(loud, 0.1) < low * 3
+    assert np.quantile(loud, 0.95) > high / 3
+    assert loud.max() < high * 3
+
+
+def test_ct_noise_can_be_cut_off_at_the_lowest_stored_value():
+    air = torch.full((16, 16, 16), -1.024)
+    generator = _generator(1)
+    lowest = [float(corrupt_ct(air, torch.zeros_like(air), generator).min()) for _ in range(40)]
+    assert any(value == pytest.approx(-1.024) for value in lowest)
+    assert any(value < -1.03 for value in lowest)
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_generated_anatomy_is_in_range_has_structure_and_repeats_with_its_seed(modality):
+    first, again, other = (generated_volume(modality, seed, 32) for seed in (5, 5, 6))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.std() > 0.05
+    assert first.min() >= (0 if modality == "MR" else -1.024)
+    assert first.max() < 3.1
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_a_batch_depends_on_its_seed_alone_and_fits_small_sources(modality):
+    voxels = generated_volume(modality, 1, 40)
+    sources = [
+        Source("large", torch.from_numpy(voxels), body=torch.from_numpy(body_around(voxels))),
+        Source("thin", torch.from_numpy(voxels[:, :, :5].copy()), weight=0.5),
+        Source("noisy", torch.from_numpy(voxels), least=(2, 2, 1)),
+    ]
+    for seed in range(6):
+        clean, body = draw_batch(sources, modality, _generator(seed))
+        again, _ = draw_batch(sources, modality, _generator(seed))
+        assert torch.equal(clean, again)
+        assert torch.isfinite(clean).all()
+        assert clean.shape[1] == 1 and 200_000 < clean.numel() < 700_000
+        assert (body is None) == (modality == "MR")
+    before = torch.from_numpy(generated_volume(modality, 1, 40))
+    assert torch.equal(sources[0].voxels, before)
+
+
+def test_windows_put_tissue_where_the_networks_expect_it():
+    assert windowed_ct(np.array([-3000, 0, 1000, 30000])).tolist() == pytest.approx([-1.024, 0, 1, 3.071])
+    windowed = windowed_mr(np.linspace(-10, 1000, 100_000))
+    assert windowed.min() == 0
+    assert np.percentile(windowed, 99.9) == pytest.approx(1)

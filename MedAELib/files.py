@@ -36,7 +36,6 @@ def load(path: Path, series: str | None = None) -> Volume:
     A flat image becomes a volume of one slice; the frames of a 4D file become channels. Raises BadInput with one plain
     sentence when the file is missing, unreadable, truncated, empty, or larger than the memory.
     """
-
     if not path.exists():
         raise BadInput(f"{path} does not exist.", "Check the path.")
     if path.is_dir():
@@ -46,12 +45,12 @@ def load(path: Path, series: str | None = None) -> Volume:
     else:
         image, header = _read_file(path)
     name = path.name.removesuffix(".gz")
+    modality = header.get("0008|0060", "").strip()
     meta = {
         "name": path.name if path.is_dir() else name.rsplit(".", 1)[0],
-        "modality": header.get("0008|0060", ""),
+        "modality": modality if modality in ("CT", "MR") else "",
         "header": header,
     }
-    meta["modality"] = {"CT": "CT", "MR": "MR"}.get(meta["modality"].strip(), "")
     return from_image(image, meta, str(path))
 
 

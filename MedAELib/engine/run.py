@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..errors import BadInput, OutOfMemory
+from ..errors import BadInput, BadModel, OutOfMemory
 from ..networks import Network
 from .device import choose_device, choose_precision
 from .memory import free_memory
@@ -63,7 +63,8 @@ class Engine:
         and its voxels before and after the network, float32, in the source's own intensities. Voxels that are not
         finite are seen as the lower limit. A 2D network runs slice by slice along k. `progress(done, total)` counts
         voxels and may raise Cancelled, also inside a tile (between two layers).
-        Raises OutOfMemory when even the smallest tile does not fit.
+        Raises OutOfMemory when even the smallest tile does not fit, BadModel when the network does not turn one channel
+        into one channel of the same size.
         """
         shape, axes = source.shape, 3 if network.dims == 3 else 2
         halo = (network.halo,) * axes + (0,) * (3 - axes)
@@ -106,7 +107,7 @@ class Engine:
     def _prepare(self, network: Network) -> torch.nn.Module:
         """The network on the device, in the memory layout that convolutions like best there."""
         layout = torch.channels_last_3d if network.dims == 3 else torch.channels_last
-        return network.to(self.torch_device, memory_format=layout).eval()  # type: ignore[call-overload, no-any-return]
+        return network.to(self.torch_device, memory_format=layout).eval()  # type: ignore[call-overload]
 
     def _one(
         self,
@@ -160,19 +161,24 @@ def bytes_per_voxel(network: Network) -> float:
     The widest layer's input and output, the skip that may be held beside them, and one more copy of both, which
     convolution libraries make. Found by watching a forward pass of a small block.
     """
-    sizes = [0]
+    sizes, shape = [0], (1, 1) + (max(4 * network.stride, 16),) * network.dims
     hooks = [
         module.register_forward_hook(lambda _, given, made: sizes.append(given[0].numel() + made.numel()))
         for module in _leaves(network)
     ]
-    edge = max(4 * network.stride, 16)
     try:
         with torch.inference_mode():
-            network(torch.zeros((1, 1) + (edge,) * network.dims, device=next(network.parameters()).device))
+            made = network(torch.zeros(shape, device=next(network.parameters()).device))
+    except RuntimeError as error:
+        if _is_out_of_memory(error):
+            raise
+        made = None
     finally:
         for hook in hooks:
             hook.remove()
-    return float(2.5 * 4 * max(sizes) / edge**network.dims + 16)
+    if made is None or made.shape != shape:
+        raise BadModel("The model's network does not turn one channel into one channel of the same size.")
+    return float(2.5 * 4 * max(sizes) / math.prod(shape) + 16)
 
 
 def _partly(progress: Progress, done: int, voxels: int, total: int, part: float) -> None:

@@ -290,3 +290,17 @@ def provenance(node: Any) -> dict[str, str]:
 def input_of(node: Any) -> Any:
     """The input that a result was made from, or None when it is gone."""
     return node.GetNodeReference(INPUT_ROLE) if node is not None else None
+
+
+def results_of(node: Any) -> dict[str, Any]:
+    """The newest results in the scene that were made from an input, by output name ("denoised", "removed")."""
+    found: dict[str, Any] = {}
+    for other in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if input_of(other) is node:
+            output, newest = (
+                other.GetAttribute(PREFIX + "output") or "",
+                found.get(other.GetAttribute(PREFIX + "output")),
+            )
+            if newest is None or (other.GetAttribute(PREFIX + "date") or "") >= newest.GetAttribute(PREFIX + "date"):
+                found[output] = other
+    return found

@@ -1,0 +1,195 @@
+"""MedAE in 3D Slicer: the module, its panel, a logic for scripts, and the self-test. Nothing heavy is imported here."""
+
+import os
+import sys
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+def _makeLibraryImportable():
+    """Installed, MedAELib lies beside this file; in the source tree it lies one folder up."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for folder in (here, os.path.dirname(here)):
+        if os.path.isdir(os.path.join(folder, "MedAELib")) and folder not in sys.path:
+            sys.path.append(folder)
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def _resource(name):
+    """A file of Resources: beside this file where installed, one folder up in the source tree."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    beside = os.path.join(here, "Resources", name)
+    return beside if os.path.exists(beside) else os.path.join(os.path.dirname(here), "Resources", name)
+
+
+_makeLibraryImportable()
+
+
+class MedAE(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("MedAE")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
+        parent.dependencies = []
+        parent.contributors = ["The MedAE developers"]
+        parent.helpText = _(
+            "Removes noise from CT and MRI volumes with small autoencoders that come with it, and shows what was taken"
+            " away. The work runs in a process of its own, so Slicer stays responsive. For research use only."
+        )
+        parent.acknowledgementText = _(
+            "MedAE is free software under the Apache License 2.0. It computes with PyTorch and MONAI."
+        )
+        icon = _resource("Icons/MedAE.png")
+        if os.path.isfile(icon):
+            parent.icon = qt.QIcon(icon)
+
+
+class MedAEWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel's life in Slicer; what the panel does is in MedAEPanel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = self.panel = None
+        self._parameterNode = self._parameterNodeGuiTag = None
+
+    def resourcePath(self, filename):
+        return _resource(filename)
+
+    def setup(self):
+        """The user opens the module for the first time, or reloads it."""
+        ScriptedLoadableModuleWidget.setup(self)
+        from MedAEPanel.panel import Panel
+
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedAE.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedAELogic()
+        self.panel = Panel(self.ui, self.logic.controller)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        """Slicer closes or the module is reloaded; a run goes on, its controller belongs to the application."""
+        self.removeObservers()
+        self.setParameterNode(None)
+        if self.panel is not None:
+            self.panel.close()
+
+    def enter(self):
+        """The user comes to this module."""
+        self.initializeParameterNode()
+        self.panel.enter()
+
+    def exit(self):
+        """The user goes to another module."""
+        self.setParameterNode(None)
+        self.panel.leave()
+
+    def onSceneStartClose(self, caller, event):
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        self.panel.onSceneClosed()
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller, event):
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Bind the panel to the scene's parameter node, and choose an input if there is none yet."""
+        parameterNode = self.logic.getParameterNode()
+        if parameterNode.inputVolume is None:
+            parameterNode.inputVolume = self.logic.firstScan()
+        self.setParameterNode(parameterNode)
+
+    def setParameterNode(self, parameterNode):
+        """Let the panel show another parameter node, or none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+        self._parameterNode = self.panel.parameters = parameterNode
+        if parameterNode is not None:
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+            self.panel.update()
+
+    def onReload(self):
+        """Reload the library and the panel's package too, not only this file."""
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("MedAELib", "MedAEPanel"):
+                del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class MedAELogic(ScriptedLoadableModuleLogic):
+    """MedAE for scripts: `MedAELogic().denoise(getNode("CT"))` returns the denoised volume node."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+
+    def getParameterNode(self):
+        from MedAEPanel.parameters import MedAEParameterNode
+
+        return MedAEParameterNode(super().getParameterNode())
+
+    @property
+    def controller(self):
+        """The run controller of this Slicer."""
+        from MedAEPanel import controller
+
+        return controller.current()
+
+    def firstScan(self):
+        """The first volume in the scene that is no result of MedAE, or None."""
+        from MedAELib import nodes
+
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        scans = (node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode")
+        return next((node for node in scans if not nodes.provenance(node) and node.GetImageData() is not None), None)
+
+    def denoise(
+        self, inputNode, outputNode=None, removedNode=None, model=None, strength=1.0, removed=False,
+        device="auto", precision="auto", tile=0, waitForCompletion=True,
+    ):  # fmt: skip
+        """Denoise a volume node in the worker process.
+
+        outputNode, removedNode: receive the results; None makes new nodes, named after the input.
+        model: name of a bundled model or a model folder; None takes the one that fits the volume.
+        strength: 0..1. removed: also make the volume of removed noise. device: "auto", "cpu", "cuda:0", "mps".
+        precision: "auto", "float32", "bfloat16", "float16". tile: edge in voxels, 0 for automatic.
+        waitForCompletion: True returns the denoised node, or None when the run was cancelled; False returns the run
+        controller at once. Raises MedAEError with one plain sentence. The packages have to be installed.
+        """
+        from MedAEPanel.controller import Request
+
+        parameters = {
+            "model": str(model or ""), "device": device, "precision": precision, "tile": int(tile),
+            "strength": float(strength), "removed": bool(removed or removedNode is not None),
+        }  # fmt: skip
+        outputs = {"denoised": outputNode, **({"removed": removedNode} if parameters["removed"] else {})}
+        controller = self.controller
+        controller.apply(Request(inputNode, "denoise", parameters, outputs))
+        if not waitForCompletion:
+            return controller
+        if controller.wait() == "failed":
+            raise controller.failure
+        return controller.results.get("denoised")

@@ -1,0 +1,391 @@
+"""Carries one run from Apply to the result in the scene, a few milliseconds per tick, so that Slicer never waits.
+
+The controller outlives the panel: it goes on while the user works in other modules, closes the scene or reloads MedAE.
+"""
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from MedAELib.errors import BadInput
+
+from . import faults
+from .target import NodeReference, Target
+
+BUSY = ("exporting", "starting", "running", "cancelling", "importing")
+TICK_MS = 50  # while the worker computes
+COPY_TICK_MS = 5  # while voxels are copied, in short pieces: the views stay live
+IDLE_TICK_MS = 500  # while an idle worker is kept warm
+_COPY_SECONDS = 0.015  # of copying per tick
+_SLAB_BYTES = 2 << 20
+
+
+@dataclass
+class Request:
+    """What Apply asks for: a task on a node. `outputs` maps each wanted output to a node, or to None for a new one."""
+
+    inputNode: object
+    task: str
+    parameters: dict
+    outputs: dict = field(default_factory=dict)
+
+
+class RunController:
+    """States: idle, exporting, starting, running, cancelling, importing; then done, cancelled or failed.
+
+    `listeners` are called without arguments after each change. `results` maps output names to nodes after "done";
+    `failure` (a MedAEError) says why after "failed". A timer from `makeTimer(tick)` drives `tick`, or a script by hand.
+    """
+
+    def __init__(self, runsFolder, client=None, makeTimer=None):
+        import slicer
+
+        from MedAELib.worker import client as worker
+        from MedAELib.worker import runs
+
+        self._runs = runsFolder
+        self._client = client if client is not None else worker.WorkerClient(runsFolder)
+        self._timer = (makeTimer or _qtTimer)(self.tick)
+        self._scene = slicer.mrmlScene
+        self._observation = self._scene.AddObserver(self._scene.StartCloseEvent, self._onSceneClose)
+        self.listeners = []
+        self.log = deque(maxlen=2000)
+        self.logged = 0  # lines ever said, so that a listener knows which of them are new
+        self.devices, self.versions = (), {}
+        self.closed = self._ticking = False
+        self._dropped = []  # finished runs that are ours but not in the scene: offered like those of a crash
+        self._reset("idle")
+        try:
+            runs.sweep(runsFolder)
+        except OSError as error:
+            self._say(f"The folder of runs cannot be cleaned up: {error}")
+
+    def _reset(self, state, subject=""):
+        self.state, self.subject = state, subject
+        self.stage, self.fraction, self.remaining = "", 0.0, None
+        self.failure, self._results, self.report = None, {}, {}
+        self.seconds = {}  # spent in export, start, run and import
+        self._run = self._target = self._writer = self._import = self._image = None
+        self._sceneClosed = self._submitted = False
+        self._since = time.perf_counter()
+
+    # ---- what the panel and scripts see and ask for ----
+
+    @property
+    def busy(self):
+        """Whether a run is under way."""
+        return self.state in BUSY
+
+    @property
+    def results(self):
+        """The nodes of the last run by output name; those that the user has deleted since are left out."""
+        found = {name: reference.node() for name, reference in self._results.items()}
+        return {name: node for name, node in found.items() if node is not None}
+
+    @property
+    def workerAlive(self):
+        """Whether a worker process holds memory."""
+        return self._client.state != "stopped"
+
+    def apply(self, request):
+        """Start a run. Raises MedAEError, also while another run is under way; then nothing has happened."""
+        from MedAELib import nodes
+        from MedAELib.worker import runs
+
+        self._refuseWhenBusy()
+        volume = nodes.read(request.inputNode)
+        target = Target.of(request.inputNode, request.outputs)
+        run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, target.toJson())
+        try:
+            writer = faults.guarded(runs.InputWriter, run, "input", volume)
+        except Exception:
+            runs.discard(run)
+            raise
+        self._reset("exporting", target.place.name)
+        self._run, self._target, self._writer = run, target, writer
+        image = request.inputNode.GetImageData()
+        self._image = (image, _changed(image))
+        self.stage = "Reading the volume"
+        self._start()
+
+    def cancel(self):
+        """Stop the run; the scene stays as it was. Takes less than a second, also when the worker hangs."""
+        if self.state in ("exporting", "importing") or (self.state == "starting" and not self._submitted):
+            self._end("cancelled")
+        elif self.state in ("starting", "running"):
+            self.state, self.stage, self.remaining = "cancelling", "Stopping", None
+            self._client.cancel()
+            self._notify()
+
+    def release(self):
+        """End the idle worker, so that all its memory is free."""
+        if not self.busy:
+            self._client.release()
+            self._notify()
+
+    def unclaimed(self):
+        """Finished results that are not in the scene: of a Slicer that crashed, or of a scene closed during the run."""
+        from MedAELib.worker import runs
+
+        try:
+            found = [run for run in self._dropped if runs.is_finished(run)]
+            return found + [run for run in runs.unclaimed_runs(self._runs) if run not in found]
+        except OSError:
+            return []
+
+    def recover(self, run):
+        """Bring a finished result into the scene as new nodes. Raises MedAEError when it is damaged or gone."""
+        from MedAELib.worker import runs
+
+        self._refuseWhenBusy()
+        if not runs.claim(run):
+            raise BadInput("This result is gone, or another Slicer has taken it.")
+        if run not in self._dropped:
+            self._dropped.append(run)
+        result = runs.read_result(run, verify=True)
+        target = Target.fromJson(result.job.origin)
+        self._reset("importing", target.place.name)
+        self._run, self._target = run, target
+        self._beginImport(result)
+        self._start()
+
+    def discard(self, run):
+        """Delete a finished result that nobody wants."""
+        from MedAELib.worker import runs
+
+        if runs.claim(run):
+            runs.discard(run)
+        self._dropped = [other for other in self._dropped if other != run]
+        self._notify()
+
+    def wait(self):
+        """Work until the run has ended, without an event loop: for scripts. Returns the final state."""
+        while self.busy:
+            self.tick()
+            time.sleep(0.02 if self.state in ("starting", "running", "cancelling") else 0)
+        return self.state
+
+    def close(self):
+        """End the worker and whatever it does."""
+        if self.closed:
+            return
+        if self.busy:
+            self._end("cancelled")
+        self.closed, self.listeners = True, []
+        self._timer.stop()
+        self._scene.RemoveObserver(self._observation)
+        self._client.close()
+
+    # ---- one tick ----
+
+    def tick(self):
+        """Do a few milliseconds of what is due. Never raises: whatever goes wrong ends the run as failed."""
+        if self._ticking or self.closed:  # somebody runs an event loop inside an observer of the scene
+            return
+        self._ticking, before = True, self._visible()
+        try:
+            for event in self._client.poll():
+                self._onEvent(event)
+            step = {"exporting": self._export, "starting": self._submit, "importing": self._importResult}
+            step.get(self.state, int)()
+        except Exception as error:
+            self._fail(faults.plain(error))
+        finally:
+            self._ticking = False
+        if self._visible() != before:
+            self._notify()
+        self._pace()
+
+    def _visible(self):
+        return self.state, self.stage, self.fraction, self.remaining, self.logged, self._client.state
+
+    def _export(self):
+        if not self._copy(self._writer):
+            return
+        image, unchanged = self._image
+        if _changed(image) != unchanged:
+            raise BadInput(f"'{self.subject}' was changed while it was being read.", "Press Apply again.")
+        self._writer = self._image = None
+        self._enter("starting", "Preparing" if self.workerAlive else "Starting the worker")
+        self._submit()
+
+    def _submit(self):
+        """Hand the run to the worker as soon as that has let go of the run before."""
+        if not self._submitted and self._client.state in ("stopped", "idle"):
+            self._client.submit(self._run)
+            self._submitted = True
+
+    def _importResult(self):
+        if not self._copy(self._import):
+            return
+        nodes = self._import.commit()
+        self._results = {name: NodeReference(node) for name, node in nodes.items()}
+        self._took("import")
+        self._end("done")
+
+    def _copy(self, copying):
+        deadline = time.perf_counter() + _COPY_SECONDS
+        finished = copying.step(_SLAB_BYTES)
+        while not finished and time.perf_counter() < deadline:
+            finished = copying.step(_SLAB_BYTES)
+        self.fraction = copying.fraction
+        return finished
+
+    def _onEvent(self, event):
+        kind = type(event).__name__
+        if kind == "Hello":
+            self.devices, self.versions = event.devices, event.versions
+            self._say("Worker ready: " + ", ".join(f"{name} {version}" for name, version in event.versions.items()))
+            for warning in event.warnings:
+                self._say(warning)
+        elif kind == "Log":
+            self._say(event.text)
+        elif kind == "Failed" and event.run in ("", str(self._run)):
+            self._onFailed(event)
+        elif getattr(event, "run", None) == str(self._run):
+            self._onRunEvent(kind, event)
+
+    def _onRunEvent(self, kind, event):
+        if kind == "Progress" and self.state in ("starting", "running"):
+            if self.state == "starting":
+                self._enter("running", event.stage)
+            self.stage, self.remaining = event.stage, event.remaining_seconds
+            self.fraction = event.done / event.total if event.total else 0.0
+        elif kind == "CancelledEvent" or (kind == "Done" and self.state == "cancelling"):
+            self._end("cancelled")
+        elif kind == "Done" and self.state in ("starting", "running"):
+            self._onDone()
+
+    def _onDone(self):
+        from MedAELib.worker import runs
+
+        if self._sceneClosed:
+            self._say(f"The scene was closed during the run; the result of '{self.subject}' can be recovered.")
+            self._keep()
+            self._end("cancelled")
+        else:
+            self._beginImport(runs.read_result(self._run))
+
+    def _beginImport(self, result):
+        from .results import ResultImport
+
+        self._enter("importing", "Adding the result to the scene")
+        self._import = ResultImport(result, self._target)
+        self.report = dict(result.report)
+
+    def _onFailed(self, event):
+        if event.detail:
+            self._say(event.detail)
+        if self.state in ("starting", "running", "cancelling"):
+            self._fail(faults.reported(event.kind, event.sentence, event.next_step))
+
+    # ---- changes of state ----
+
+    def _enter(self, state, stage):
+        self._took({"exporting": "export", "starting": "start", "running": "run"}.get(self.state, "import"))
+        self.state, self.stage, self.fraction, self.remaining = state, stage, 0.0, None
+
+    def _took(self, part):
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._since
+        self._since = now
+
+    def _fail(self, failure):
+        self._say(faults.sentences(failure))
+        if not self.busy:
+            return
+        if self.state == "importing":
+            self._keep()  # the result is complete: it may be recovered when there is memory again
+        self.failure = failure
+        self._end("failed")
+
+    def _keep(self):
+        if self._run not in self._dropped:
+            self._dropped.append(self._run)
+        self._run = None
+
+    def _end(self, state):
+        from MedAELib.worker import runs
+
+        if self._writer is not None:
+            self._writer.close()
+        if self._submitted and self._client.state in ("starting", "running"):
+            self._client.cancel()
+        run = self._run
+        self._run = self._writer = self._import = self._image = None  # lets go of the result's files
+        self.state, self.stage, self.remaining = state, "", None
+        self.fraction = 1.0 if state == "done" else 0.0
+        if run is not None and not (run in self._dropped and state == "cancelled"):
+            self._dropped = [other for other in self._dropped if other != run]
+            runs.discard(run)
+        self._notify()
+
+    def _onSceneClose(self, caller=None, event=None):
+        self._results = {}
+        if self.state == "importing":
+            self._keep()
+        if self.state in ("exporting", "importing"):
+            self._end("cancelled")
+        elif self.busy:
+            self._sceneClosed = True
+
+    # ---- small things ----
+
+    def _start(self):
+        self._pace()
+        self._timer.start()
+        self._notify()
+
+    def _pace(self):
+        copying = self.state in ("exporting", "importing")
+        interval = COPY_TICK_MS if copying else TICK_MS if self.busy else IDLE_TICK_MS
+        if self._timer.interval != interval:
+            self._timer.setInterval(interval)
+        if not self.busy and not self.workerAlive:
+            self._timer.stop()
+
+    def _refuseWhenBusy(self):
+        if self.busy:
+            raise BadInput(f"MedAE is still working on '{self.subject}'.", "Wait until it has finished, or cancel it.")
+
+    def _say(self, text):
+        lines = text.splitlines()
+        self.log.extend(lines)
+        self.logged += len(lines)
+
+    def _notify(self):
+        for listener in list(self.listeners):
+            try:
+                listener()
+            except Exception:  # a defect of the panel must not end the run
+                logging.exception("MedAE: the panel could not be brought up to date")
+
+
+def _changed(image):
+    """When the voxels of an image were last changed."""
+    scalars = image.GetPointData().GetScalars()
+    return image.GetMTime(), scalars.GetMTime() if scalars is not None else 0
+
+
+def _qtTimer(tick):
+    import qt
+
+    timer = qt.QTimer()
+    timer.timeout.connect(tick)
+    return timer
+
+
+def current():
+    """The controller of this Slicer, one for all panels and scripts; a reload of the module keeps one that works."""
+    import slicer
+
+    from .locations import writableRunsFolder
+
+    found = getattr(slicer.modules, "MedAERunController", None)
+    if found is not None and not found.closed and (type(found) is RunController or found.busy):
+        return found
+    if found is not None:
+        found.close()
+    slicer.modules.MedAERunController = RunController(writableRunsFolder())
+    return slicer.modules.MedAERunController

@@ -1,0 +1,76 @@
+"""What the panel says about the chosen volume: what it looks like, and why a model may not suit it."""
+
+from . import faults
+
+_SAID = {"CT": "CT", "MR": "MRI", "": "Kind of scan unknown"}
+
+
+class InputFacts:
+    """Facts on the input, worked out once per volume, content and model: the panel asks for them at every change."""
+
+    def __init__(self):
+        self._key = self._modelKey = None
+        self.volume, self.text, self.problem, self.warnings = None, "", "", []
+
+    def update(self, node, bundleOf):
+        """Look at the node again if it has changed. Returns `bundleOf(volume)`, the model that would be used, or None."""
+        key = self._identity(node)
+        if key != self._key:
+            self._key, self._modelKey = key, None
+            self._look(node)
+        bundle = bundleOf(self.volume)
+        modelKey = bundle.sha256 if bundle is not None else ""
+        if modelKey != self._modelKey:
+            self._modelKey = modelKey
+            self.warnings = self._compare(bundle)
+        return bundle
+
+    def forget(self):
+        """Let go of the volume's memory."""
+        self._key = self._modelKey = self.volume = None
+
+    def _identity(self, node):
+        image = node.GetImageData() if node is not None else None
+        if image is None:
+            return node.GetID() if node is not None else ""
+        return node.GetID(), node.GetName(), image.GetMTime(), node.GetMTime()
+
+    def _look(self, node):
+        from MedAELib import nodes
+        from MedAELib.errors import MedAEError
+        from MedAELib.modality import guess_modality
+
+        self.volume, self.text, self.problem = None, "", ""
+        if node is None:
+            self.problem = "Choose a volume first."
+            return
+        try:
+            volume = nodes.read(node)
+            if volume.channels > 1:
+                raise nodes.BadInput(
+                    f"'{volume.name}' has {volume.channels} values per voxel; choose a grey-value scan."
+                )
+        except MedAEError as error:
+            self.problem = faults.sentences(error)
+            return
+        kind = guess_modality(volume)
+        self.text = describe(volume, kind, node.GetImageData().GetScalarRange())
+        self.volume = volume.like(volume.array, modality=kind)  # the guess is made only once
+
+    def _compare(self, bundle):
+        from MedAELib.modality import check_domain
+
+        if self.volume is None or bundle is None:
+            return []
+        return check_domain(self.volume, bundle.spec)
+
+
+def describe(volume, kind, valueRange):
+    """One line: kind of scan, size in voxels, spacing in millimetres, range of values."""
+    said = _SAID.get(kind, kind)
+    if kind and not volume.meta.get("modality"):
+        said += " by its values"
+    size = " \N{MULTIPLICATION SIGN} ".join(map(str, volume.shape))
+    spacing = " \N{MULTIPLICATION SIGN} ".join(f"{step:.3g}" for step in volume.spacing)
+    low, high = (f"{value:.5g}".replace("-", "\N{MINUS SIGN}") for value in valueRange)
+    return f"{said}. {size} voxels of {spacing} mm, values {low} to {high}."

@@ -1,0 +1,146 @@
+"""Installs the Python packages that the worker needs: only when the user presses Apply, and only after asking.
+
+torch comes through the PyTorch extension, the rest through slicer.packaging; on a computer without internet
+everything comes from a folder of wheel files. Slicer itself imports none of them.
+"""
+
+import re
+
+from MedAELib.errors import MissingPackage
+
+from . import locations
+
+REQUESTER = "MedAE"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def requirements():
+    """The lines of requirements.txt, without comments."""
+    lines = locations.requirementsFile().read_text(encoding="utf-8").splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+
+
+def missing(lines):
+    """Those of the requirements that are not satisfied here. Nothing is imported and nothing is asked of a server."""
+    try:
+        from slicer.packaging import pip_check
+
+        return [line for line in lines if not pip_check(line)]
+    except ImportError:
+        return [line for line in lines if not _satisfied(line)]
+
+
+def _satisfied(line):
+    """What slicer.packaging.pip_check finds out, for a Slicer that does not have it yet."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(line)
+    try:
+        return metadata.version(wanted.name) in wanted.specifier
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def ensure(wheelFolder="", confirm=None):
+    """See to it that every required package is there, asking the user before anything is installed.
+
+    Returns whether something was installed. Raises MissingPackage when the user declines or the installation fails.
+    """
+    import slicer
+
+    lacking = missing(requirements())
+    if not lacking:
+        return False
+    names = ", ".join(_NAME.match(line).group() for line in lacking)
+    if slicer.app.testingEnabled() and confirm is None:  # no dialogs and no installation in tests
+        raise MissingPackage(f"MedAE needs Python packages that are not installed: {names}.")
+    if wheelFolder:
+        _fromFolder(lacking, names, wheelFolder, confirm or slicer.util.confirmOkCancelDisplay)
+    else:
+        _fromInternet(lacking, names, confirm or slicer.util.confirmOkCancelDisplay)
+    still = missing(lacking)
+    if still:
+        raise MissingPackage(f"These Python packages are still missing after the installation: {', '.join(still)}.")
+    return True
+
+
+def _declined():
+    return MissingPackage("MedAE cannot work without its Python packages; nothing was installed.", "Press Apply again.")
+
+
+def _fromFolder(lacking, names, folder, confirm):
+    import os
+
+    import slicer
+
+    if not os.path.isdir(folder):
+        raise MissingPackage(f"The folder of wheel files {folder} does not exist.", "Choose it again under Advanced.")
+    if not confirm(f"MedAE needs these Python packages: {names}.\n\nInstall them from {folder}?"):
+        raise _declined()
+    _pip(slicer.util.pip_install, ["--no-index", "--find-links", folder, *lacking])
+
+
+def _fromInternet(lacking, names, confirm):
+    import slicer
+
+    torch = [line for line in lacking if _NAME.match(line).group() == "torch"]
+    others = [line for line in lacking if line not in torch]
+    if torch:
+        _torch(torch[0], confirm)
+    if not others:
+        return
+    try:
+        from slicer.packaging import pip_ensure
+    except ImportError:
+        if not confirm(f"MedAE needs these Python packages: {names}.\n\nInstall them now?"):
+            raise _declined() from None
+        _pip(slicer.util.pip_install, others)
+        return
+    try:
+        _pip(pip_ensure, others, requester=REQUESTER)
+    except RuntimeError:
+        raise _declined() from None
+
+
+def _torch(line, confirm):
+    """torch through the PyTorch extension, which knows the build that fits the graphics card."""
+    try:
+        import PyTorchUtils
+    except ImportError:
+        _offerExtension(confirm)
+        return
+    version = line[len("torch") :].strip()
+    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=version) is None:
+        raise _declined()
+
+
+def _offerExtension(confirm):
+    import slicer
+
+    if not confirm(
+        "MedAE computes with PyTorch, which comes with the PyTorch extension.\n\nInstall the extension now?"
+    ):
+        raise _declined()
+    model = slicer.app.extensionsManagerModel()
+    model.interactive = False
+    restart = "Restart Slicer, then press Apply again."
+    if model.installExtensionFromServer("PyTorch", False):
+        raise MissingPackage("The PyTorch extension is installed and starts with the next start of Slicer.", restart)
+    raise MissingPackage(
+        "The PyTorch extension could not be installed.",
+        "Install it in the Extensions Manager, or choose a folder of wheel files under Advanced.",
+    )
+
+
+def _pip(install, *arguments, **options):
+    import subprocess
+
+    try:
+        install(*arguments, **options)
+    except subprocess.CalledProcessError:
+        raise MissingPackage(
+            "The Python packages could not be installed; Slicer's error log says why.",
+            "Check the connection to the internet, or choose a folder of wheel files under Advanced.",
+        ) from None

@@ -1,0 +1,120 @@
+"""Which models there are, which one fits the input, and the card that says what a model was made for."""
+
+from html import escape
+from pathlib import Path
+
+from MedAELib.errors import MedAEError
+
+_MODALITIES = {"CT": "CT", "MR": "MRI", "any": "CT and MRI"}
+
+
+class Models:
+    """The bundled models and the folders that the user added, each read once. `complaints` names the unusable ones."""
+
+    def __init__(self):
+        self._bundles, self.complaints = {}, []
+
+    def all(self, task):
+        """All usable models for a task, bundled ones first."""
+        from MedAELib.bundle import METADATA, models_folder
+
+        for folder in sorted(path.parent.parent for path in models_folder().glob(f"*/{METADATA}")):
+            self._read(folder)
+        return [bundle for bundle in self._bundles.values() if bundle is not None and bundle.spec.task == task]
+
+    def _read(self, folder):
+        from MedAELib.bundle import read_bundle
+
+        if folder not in self._bundles:
+            try:
+                self._bundles[folder] = read_bundle(folder)
+            except MedAEError as error:
+                self._bundles[folder] = None
+                self.complaints.append(str(error))
+        return self._bundles[folder]
+
+    def add(self, folder):
+        """Add a model folder of the user's own. Raises BadModel."""
+        from MedAELib.bundle import read_bundle
+
+        folder = Path(folder)
+        self._bundles[folder] = read_bundle(folder)
+        return self._bundles[folder]
+
+    def named(self, task, name):
+        """The model that a parameter names: a bundled model's name or a folder; None when it cannot be used."""
+        found = next((bundle for bundle in self.all(task) if name in (bundle.name, str(bundle.folder))), None)
+        if found is None and name and Path(name).is_dir():
+            found = self._read(Path(name))
+        return found if found is not None and found.spec.task == task else None
+
+    def chosen(self, task, name, volume):
+        """The model to use: the named one, or for an empty name the one that fits the volume; None if there is none."""
+        from MedAELib.modality import fitting_model
+
+        if name:
+            return self.named(task, name)
+        bundled = [bundle for bundle in self.all(task) if parameter(bundle) == bundle.name]
+        return fitting_model(volume, bundled) if volume is not None else None
+
+    def choices(self, task, chosen):
+        """(label, value) pairs for the combo box; the first one is automatic."""
+        automatic = f"Automatic ({chosen.name})" if chosen is not None else "Automatic"
+        return [(automatic, ""), *((label(bundle), parameter(bundle)) for bundle in self.all(task))]
+
+
+def parameter(bundle):
+    """What names a model in a run and in a saved scene: its name if it is bundled, else its folder."""
+    from MedAELib.bundle import models_folder
+
+    return bundle.name if bundle.folder.parent == models_folder() else str(bundle.folder)
+
+
+def label(bundle):
+    """A model in the combo box."""
+    return f"{bundle.name} ({_MODALITIES.get(bundle.spec.modality, bundle.spec.modality)}, {bundle.spec.dims}D)"
+
+
+def summary(bundle):
+    """One line on a model."""
+    return bundle.description.strip().split("\n")[0]
+
+
+def cardHtml(bundle):
+    """The model card as HTML: training data, figures, limits, licence, identity."""
+    parts = [f"<p><b>{escape(bundle.name)}</b> {escape(bundle.version)}<br>{escape(bundle.description)}</p>"]
+    if bundle.training_data:
+        parts.append(f"<p><b>Trained on</b></p>{_bullets(bundle.training_data)}")
+    if bundle.figures:
+        parts.append(f"<p><b>Figures on scans it had not seen</b></p>{_figures(bundle.figures)}")
+    if bundle.limits:
+        parts.append(f"<p><b>Limits</b></p>{_bullets(bundle.limits)}")
+    parts.append(f"<p><b>Licence</b> {escape(bundle.licence.strip())}<br><b>SHA-256</b> {bundle.sha256[:16]}\u2026</p>")
+    return "".join(parts)
+
+
+def _bullets(texts):
+    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+
+
+def _figures(figures):
+    """Figures as a table: a plain value per row, or a row per entry with the columns of its table."""
+    rows, columns = [], []
+    for value in figures.values():
+        if isinstance(value, dict):
+            columns += [key for key in value if key not in columns]
+    if columns:
+        rows.append(["", *columns])
+    for name, value in figures.items():
+        cells = [value.get(column, "") for column in columns] if isinstance(value, dict) else [value]
+        rows.append([name, *cells])
+    cells = ("".join(f"<td>{escape(_figure(cell))}&nbsp;&nbsp;</td>" for cell in row) for row in rows)
+    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
+
+
+def _figure(value):
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_figure(item) for item in value)
+    return str(value).replace("_", " ")

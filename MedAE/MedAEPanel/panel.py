@@ -1,0 +1,229 @@
+"""Connects the widgets of MedAE.ui with the parameter node, the run controller and the views."""
+
+from MedAELib import nodes
+from MedAELib.errors import MedAEError
+from MedAELib.tasks import TASKS
+
+from . import choices, faults, install, models
+from .compare import Compare
+from .controller import Request
+from .inputs import InputFacts
+from .probe import Probe
+from .running import RunView
+
+_WHEEL_FOLDER = "MedAE/WheelFolder"  # in Slicer's settings: it belongs to the computer, not to the scene
+_WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
+
+
+class Panel:
+    """Everything that the panel does between `enter` and `exit`. `parameters` is the parameter node, None without one."""
+
+    def __init__(self, ui, controller):
+        import ctk
+
+        self.ui, self.controller, self.parameters = ui, controller, None
+        self.models, self.facts, self.compare = models.Models(), InputFacts(), Compare()
+        self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
+        self._wasDone = self._updating = False
+        self._bundle, self._card = None, ""
+        self._combos = {
+            name: choices.Choices(box, lambda value, name=name: self._onChosen(name, value))
+            for name, box in {
+                "task": ui.taskComboBox,
+                "model": ui.modelComboBox,
+                "device": ui.deviceComboBox,
+                "precision": ui.precisionComboBox,
+            }.items()
+        }
+        ui.warningLabel.styleSheet = _WARNING_STYLE
+        ui.wheelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
+        ui.wheelFolderEdit.currentPath = self._settings().value(_WHEEL_FOLDER) or ""
+        ui.wheelFolderEdit.connect("currentPathChanged(QString)", self._onWheelFolder)
+        ui.applyButton.connect("clicked(bool)", self.apply)
+        ui.modelFolderButton.connect("clicked(bool)", self._onModelFolder)
+        ui.beforeButton.connect("toggled(bool)", self._onBefore)
+        ui.sideBySideButton.connect("toggled(bool)", self._onSideBySide)
+        self.runView = RunView(ui, controller, self.update)
+
+    def close(self):
+        """Let go of everything; a run goes on."""
+        self.runView.close()
+        self.leave()
+        self.parameters = None
+
+    def enter(self):
+        """The user has opened the module."""
+        self.probe.watch(True)
+        self.runView.offer()
+        self.update()
+
+    def leave(self):
+        """The user works elsewhere: follow nothing and keep no voxels alive."""
+        self.probe.watch(False)
+        self.probe.compare(None, None)
+        self.facts.forget()
+
+    # ---- showing ----
+
+    def update(self, caller=None, event=None):
+        """Bring the widgets up to date with the parameter node, the scene and the controller."""
+        if self.parameters is None or self._updating:
+            return
+        self._updating = True
+        try:
+            self._updateInput()
+            self._updateChoices()
+            self._updateApply()
+            self._updateCompare()
+        finally:
+            self._updating = False
+
+    def _updateInput(self):
+        wanted = self.parameters
+        self._bundle = self.facts.update(
+            wanted.inputVolume, lambda volume: self.models.chosen(wanted.task, wanted.model, volume)
+        )
+        self.ui.inputLabel.text = self.facts.text or ("" if wanted.inputVolume is None else self.facts.problem)
+        self.ui.inputLabel.setVisible(bool(self.ui.inputLabel.text))
+        name = wanted.inputVolume.GetName() if wanted.inputVolume is not None else "volume"
+        self.ui.outputSelector.baseName = f"{name} denoised"
+        self.ui.removedSelector.baseName = f"{name} removed noise"
+        self.ui.removedSelector.enabled = wanted.makeRemoved
+
+    def _updateChoices(self):
+        wanted, bundle = self.parameters, self._bundle
+        self._combos["task"].offer([(task.title, name) for name, task in TASKS.items()], wanted.task)
+        automatic = self.models.chosen(wanted.task, "", self.facts.volume)
+        self._combos["model"].offer(self.models.choices(wanted.task, automatic), wanted.model)
+        self._combos["device"].offer(choices.devices(self.controller.devices), wanted.device)
+        self._combos["precision"].offer(choices.PRECISIONS, wanted.precision)
+        self.ui.modelLabel.text = models.summary(bundle) if bundle is not None else ""
+        self.ui.modelLabel.setVisible(bundle is not None)
+        card = models.cardHtml(bundle) if bundle is not None else ""
+        if card != self._card:
+            self._card = card
+            self.ui.cardBrowser.setHtml(card)
+        self.ui.cardGroupBox.enabled = bundle is not None
+        self.ui.warningLabel.text = "\n".join(self.facts.warnings)
+        self.ui.warningLabel.setVisible(bool(self.facts.warnings))
+
+    def problem(self):
+        """Why Apply is not possible, in one sentence; empty when it is."""
+        wanted = self.parameters
+        if self.controller.busy:
+            return f"MedAE is working on '{self.controller.subject}'; wait until it has finished, or cancel it."
+        if self.facts.problem:
+            return self.facts.problem
+        if self._bundle is None:
+            return self._noModel()
+        outputs = [node for node in self.outputs().values() if node is not None]
+        if any(node is wanted.inputVolume for node in outputs):
+            return "The output is the input itself; choose another one, or 'Create new volume'."
+        if len(outputs) == 2 and outputs[0] is outputs[1]:
+            return "The same volume is chosen for both outputs; choose another one, or 'Create new volume'."
+        return ""
+
+    def _noModel(self):
+        if self.parameters.model:
+            return f"The model {self.parameters.model} cannot be used on this computer; choose another model."
+        if self.models.all(self.parameters.task):
+            return "No model was made for this kind of scan; choose one yourself to go on nevertheless."
+        return "There is no model for this task; add the folder of one."
+
+    def outputs(self):
+        """The wanted outputs: a node each, or None for a new one."""
+        wanted = self.parameters
+        chosen = {"denoised": wanted.denoisedVolume}
+        return {**chosen, "removed": wanted.removedVolume} if wanted.makeRemoved else chosen
+
+    def _updateApply(self):
+        problem, doubtful = self.problem(), bool(self.facts.warnings)
+        button = self.ui.applyButton
+        button.enabled = not problem
+        button.text = "Apply anyway" if doubtful and not problem else "Apply"
+        button.toolTip = problem or (
+            "Run the task although the volume may not suit the model." if doubtful else "Run the task on the volume."
+        )
+
+    def _updateCompare(self):
+        source = self.parameters.inputVolume
+        results = nodes.results_of(source) if source is not None else {}
+        results.update(self.controller.results if source is not None and self._madeFrom(source) else {})
+        after, removed = results.get("denoised"), results.get("removed")
+        self.compare.setNodes(source, after, removed)
+        self.probe.compare(source, after)
+        self.ui.beforeButton.enabled = self.ui.sideBySideButton.enabled = self.compare.possible
+        done = self.controller.state == "done"
+        if done and not self._wasDone and self.compare.possible:
+            self.ui.beforeButton.checked = False
+            self.compare.show(before=False)
+        self._wasDone = done
+
+    def _madeFrom(self, source):
+        return any(nodes.input_of(node) is source for node in self.controller.results.values())
+
+    # ---- what the user does ----
+
+    def apply(self, checked=False):
+        """Install what is missing, if the user agrees, and start the run; what is wrong is said in the panel."""
+        if self.problem():
+            self.runView.say(self.problem())
+            return
+        wanted = self.parameters
+        parameters = {
+            "model": models.parameter(self._bundle),
+            "device": wanted.device,
+            "precision": wanted.precision,
+            "tile": wanted.tile,
+            "strength": wanted.strength,
+            "removed": wanted.makeRemoved,
+        }
+        request = Request(wanted.inputVolume, wanted.task, parameters, self.outputs())
+        try:
+            if install.ensure(self.ui.wheelFolderEdit.currentPath):
+                self.controller.release()  # the next worker sees the new packages
+            self.controller.apply(request)
+        except MedAEError as error:
+            self.runView.say(faults.sentences(error))
+        except Exception as error:
+            self.runView.say(faults.sentences(faults.plain(error)))
+
+    def _onChosen(self, name, value):
+        if self.parameters is not None and not self._updating:
+            setattr(self.parameters, name, value)
+
+    def _onModelFolder(self, checked=False):
+        import qt
+
+        folder = qt.QFileDialog.getExistingDirectory(self.ui.modelFolderButton, "Model folder")
+        if not folder or self.parameters is None:
+            return
+        try:
+            bundle = self.models.add(folder)
+        except MedAEError as error:
+            self.runView.say(faults.sentences(error))
+            return
+        if bundle.spec.task != self.parameters.task:
+            self.runView.say(f"The model {bundle.name} was made for another task ({bundle.spec.task}).")
+            return
+        self.parameters.model = models.parameter(bundle)
+
+    def _onWheelFolder(self, folder):
+        self._settings().setValue(_WHEEL_FOLDER, folder)
+
+    def _onBefore(self, before):
+        self.compare.show(before)
+
+    def _onSideBySide(self, on):
+        self.compare.sideBySide(on)
+
+    def onSceneClosed(self):
+        """Back to the user's layout: there is nothing to compare any more."""
+        self.facts.forget()
+        self.ui.beforeButton.checked = False
+        self.ui.sideBySideButton.checked = False
+
+    def _settings(self):
+        import qt
+
+        return qt.QSettings()

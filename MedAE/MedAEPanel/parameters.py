@@ -1,0 +1,34 @@
+"""Every choice in the panel, kept in the scene so that a saved scene brings it back."""
+
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+
+PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
+
+
+@parameterNodeWrapper
+class MedAEParameterNode:
+    """
+    inputVolume - volume to work on; never changed
+    task - name of a task in MedAELib.tasks.TASKS
+    model - name of a bundled model or a model folder; empty for the one that fits the input
+    denoisedVolume, removedVolume - nodes that receive the results; None makes new ones
+    makeRemoved - whether the removed noise is wanted
+    strength - how much of the noise is removed, 0..1
+    device - "auto", "cpu", "cuda:0", "mps" ...
+    precision - one of PRECISIONS
+    tile - edge of a tile in voxels; 0 for automatic
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    task: str = "denoise"
+    model: str = ""
+    denoisedVolume: vtkMRMLScalarVolumeNode
+    removedVolume: vtkMRMLScalarVolumeNode
+    makeRemoved: bool = True
+    strength: Annotated[float, WithinRange(0, 1)] = 1.0
+    device: str = "auto"
+    precision: Annotated[str, Choice(PRECISIONS)] = "auto"
+    tile: Annotated[int, WithinRange(0, 1024)] = 0

@@ -1,0 +1,73 @@
+"""The data probe: values of input and result, and their difference, where the mouse or the crosshair is."""
+
+
+def valueAt(node, position):
+    """The value of a volume at a position in world RAS millimetres, of the nearest voxel; None outside."""
+    import slicer
+    import vtk
+
+    image = node.GetImageData() if node is not None else None
+    if image is None:
+        return None
+    local = list(position)
+    if node.GetParentTransformNode() is not None:
+        toLocal = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node.GetParentTransformNode(), toLocal)
+        toLocal.TransformPoint(position, local)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetRASToIJKMatrix(matrix)
+    i, j, k = (round(x) for x in matrix.MultiplyPoint([*local, 1.0])[:3])
+    size = image.GetDimensions()
+    if not all(0 <= index < count for index, count in zip((i, j, k), size)):
+        return None
+    return image.GetScalarComponentAsDouble(i, j, k, 0)
+
+
+def written(value):
+    """A value for the panel: whole numbers without decimals, others with at most four digits."""
+    if value is None:
+        return "\N{EN DASH}"
+    text = f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+class Probe:
+    """Keeps three labels up to date while it watches the crosshair node."""
+
+    def __init__(self, inputLabel, outputLabel, differenceLabel):
+        self._labels = inputLabel, outputLabel, differenceLabel
+        self._input = self._output = self._crosshair = self._tag = None
+
+    def compare(self, inputNode, outputNode):
+        """Which two volumes to read; each may be None."""
+        self._input, self._output = inputNode, outputNode
+        self.update()
+
+    def watch(self, on):
+        """Follow the mouse, or stop following it."""
+        import slicer
+
+        if self._crosshair is not None:
+            self._crosshair.RemoveObserver(self._tag)
+            self._crosshair = None
+        found = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode") if on else None
+        if found is not None:
+            self._crosshair = found
+            self._tag = found.AddObserver(found.CursorPositionModifiedEvent, self.update)
+
+    def position(self):
+        """Where to read, world RAS in millimetres: the mouse in a view, else the crosshair."""
+        position = [0.0, 0.0, 0.0]
+        if self._crosshair is None:
+            return None
+        if not self._crosshair.GetCursorPositionRAS(position):
+            self._crosshair.GetCrosshairRAS(position)
+        return position
+
+    def update(self, caller=None, event=None):
+        """Read both volumes at the present position."""
+        position = self.position()
+        before, after = (valueAt(node, position) if position else None for node in (self._input, self._output))
+        difference = before - after if before is not None and after is not None else None
+        for label, value in zip(self._labels, (before, after, difference)):
+            label.setText(written(value))

@@ -1,0 +1,132 @@
+"""The part of the panel that shows a run: progress with remaining time, how it ended, the log, results to recover."""
+
+from . import faults
+
+_DONE = {"idle": "", "done": "Done.", "cancelled": "Cancelled; the scene is as it was."}
+
+
+def remainingText(seconds):
+    """Remaining time as people say it."""
+    if seconds is None:
+        return ""
+    if seconds < 1.5:
+        return "about 1 s left"
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.1f} h left"
+
+
+def statusText(controller):
+    """How the last run ended, in one or two sentences."""
+    if controller.busy:
+        return ""
+    if controller.state == "failed":
+        return faults.sentences(controller.failure)
+    if controller.state != "done":
+        return _DONE[controller.state]
+    report = controller.report
+    parts = ["Done"]
+    if report.get("seconds"):
+        parts.append(f" in {report['seconds']:.3g} s")
+    if report.get("device"):
+        parts.append(f" on {report['device']}")
+    before, after, units = report.get("noise_before"), report.get("noise_after"), report.get("units") or ""
+    if before is not None and after is not None:
+        parts.append(f"; estimated noise {before:.3g} \N{RIGHTWARDS ARROW} {after:.3g} {units}".rstrip())
+    return "".join(parts) + "."
+
+
+class RunView:
+    """Shows a controller in the widgets `ui` until `close`."""
+
+    def __init__(self, ui, controller, onChanged):
+        self._ui, self._controller, self._onChanged = ui, controller, onChanged
+        self._shownLines = 0
+        self._offered = None
+        ui.cancelButton.connect("clicked(bool)", self._onCancel)
+        ui.releaseButton.connect("clicked(bool)", self._onRelease)
+        ui.recoverButton.connect("clicked(bool)", self._onRecover)
+        ui.discardButton.connect("clicked(bool)", self._onDiscard)
+        controller.listeners.append(self.update)
+        self._wasBusy = controller.busy
+        self.offer()
+        self.update()
+
+    def close(self):
+        """Stop listening; the run goes on."""
+        if self.update in self._controller.listeners:
+            self._controller.listeners.remove(self.update)
+
+    def update(self):
+        """Bring the widgets up to date with the controller."""
+        controller, ui = self._controller, self._ui
+        self._updateLog()
+        bar = ui.progressBar
+        bar.value = int(1000 * controller.fraction)
+        stage, remaining = controller.stage, remainingText(controller.remaining)
+        if controller.busy:
+            percent = f" {100 * controller.fraction:.0f} %" if controller.fraction else ""
+            bar.format = f"{stage}{percent}{', ' + remaining if remaining else ''}"
+        else:
+            bar.format = ""
+        ui.statusLabel.text = statusText(controller) or (
+            f"Working on '{controller.subject}'." if controller.busy else ""
+        )
+        ui.cancelButton.enabled = controller.busy and controller.state != "cancelling"
+        ui.releaseButton.enabled = controller.workerAlive and not controller.busy
+        if self._wasBusy and not controller.busy:
+            self.offer()
+        self._wasBusy = controller.busy
+        self._onChanged()
+
+    def offer(self):
+        """Offer the oldest finished result that is not in the scene, on one quiet line."""
+        from MedAELib.errors import MedAEError
+        from MedAELib.worker import runs
+
+        found = [] if self._controller.busy else self._controller.unclaimed()
+        self._offered = found[0] if found else None
+        if self._offered is not None:
+            try:
+                origin = runs.read_job(self._offered).origin
+                name = (origin.get("place") or {}).get("name", "")
+            except MedAEError:
+                name = ""
+            others = f" ({len(found) - 1} more)" if len(found) > 1 else ""
+            what = f"the result of '{name}'" if name else "a finished result"
+            self._ui.recoverLabel.text = f"Not in the scene: {what}{others}."
+        self._ui.recoverFrame.setVisible(self._offered is not None)
+
+    def say(self, text):
+        """Show a sentence where the end of a run is told."""
+        self._ui.statusLabel.text = text
+
+    def _updateLog(self):
+        new = self._controller.logged - self._shownLines
+        if new > 0:
+            lines = list(self._controller.log)[-new:]
+            self._ui.logEdit.appendPlainText("\n".join(lines))
+            self._shownLines = self._controller.logged
+
+    def _onCancel(self, checked=False):
+        self._controller.cancel()
+
+    def _onRelease(self, checked=False):
+        self._controller.release()
+
+    def _onRecover(self, checked=False):
+        from MedAELib.errors import MedAEError
+
+        if self._offered is None:
+            return
+        try:
+            self._controller.recover(self._offered)
+        except MedAEError as error:
+            self.say(faults.sentences(error))
+
+    def _onDiscard(self, checked=False):
+        if self._offered is not None:
+            self._controller.discard(self._offered)
+        self.offer()

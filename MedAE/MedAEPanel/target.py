@@ -1,0 +1,77 @@
+"""Which nodes a run belongs to: fixed when it starts, checked when it ends, and kept with the run as plain JSON."""
+
+from dataclasses import dataclass, field
+
+TITLES = {"denoised": "denoised", "removed": "removed noise"}
+
+
+class NodeReference:
+    """A node without keeping it alive: None once it is deleted or its scene closed, even if its ID is used again."""
+
+    def __init__(self, node):
+        import vtk
+
+        self._id = node.GetID()
+        self._weak = vtk.vtkWeakReference()
+        self._weak.Set(node)
+
+    def node(self):
+        """The node while it is in the scene, else None."""
+        import slicer
+
+        found = slicer.mrmlScene.GetNodeByID(self._id)
+        return found if found is not None and found is self._weak.Get() else None
+
+
+@dataclass
+class Target:
+    """Input, place and outputs of a run. `wanted` maps the name of an output to the name of a new node for it."""
+
+    place: object
+    wanted: dict
+    input: NodeReference | None = None
+    outputs: dict = field(default_factory=dict)
+
+    @staticmethod
+    def of(inputNode, outputNodes):
+        """The target of a run that is about to start; `outputNodes` maps each wanted output to a node or None.
+
+        Raises BadInput when an output is the input, or when two outputs are the same node.
+        """
+        from MedAELib import nodes
+        from MedAELib.errors import BadInput
+
+        chosen = [node for node in outputNodes.values() if node is not None]
+        if any(node is inputNode for node in chosen):
+            raise BadInput(f"'{inputNode.GetName()}' is both input and output.", "Choose another output volume.")
+        if len({node.GetID() for node in chosen}) < len(chosen):
+            raise BadInput(f"'{chosen[0].GetName()}' is chosen for two outputs.", "Choose another output volume.")
+        place = nodes.place_of(inputNode)
+        return Target(
+            place=place,
+            wanted={name: f"{place.name} {TITLES.get(name, name)}" for name in outputNodes},
+            input=NodeReference(inputNode),
+            outputs={name: NodeReference(node) for name, node in outputNodes.items() if node is not None},
+        )
+
+    def toJson(self):
+        """What a later Slicer needs to bring the result into a scene."""
+        return {"place": self.place.to_json(), "wanted": dict(self.wanted)}
+
+    @staticmethod
+    def fromJson(origin):
+        """The target of a run of an earlier scene: new nodes, beside the input if the very same one is there again."""
+        from MedAELib import nodes
+
+        place = nodes.Place.from_json(origin.get("place") or {})
+        wanted = {str(name): str(title) for name, title in (origin.get("wanted") or {}).items()}
+        return Target(place=place, wanted=wanted)
+
+    def inputNode(self):
+        """The input while it is in the scene, else None."""
+        return self.input.node() if self.input is not None else None
+
+    def outputNode(self, name):
+        """The node that the user chose for an output while it is in the scene, else None: a new one is to be made."""
+        reference = self.outputs.get(name)
+        return reference.node() if reference is not None else None

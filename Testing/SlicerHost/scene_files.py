@@ -1,0 +1,39 @@
+"""Saving and restoring whole scenes: .mrb archives and .mrml files."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def save(scene: Any, path: str) -> bool:
+    """Write the scene with its data; True on success."""
+    if path.endswith(".mrb"):
+        return bool(scene.WriteToMRB(path))
+    scene.SetRootDirectory(os.path.dirname(os.path.abspath(path)))
+    scene.SetURL(path)
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLStorableNode")):
+        node = scene.GetNthNodeByClass(index, "vtkMRMLStorableNode")
+        if node.GetSaveWithScene():
+            _save_data(node)
+    return bool(scene.Commit(path))
+
+
+def _save_data(node: Any) -> None:
+    if node.GetStorageNode() is None:
+        node.AddDefaultStorageNode()
+    storage = node.GetStorageNode()
+    if storage is None:
+        return
+    if not storage.GetFileName():
+        storage.SetFileName(f"{node.GetName()}.{storage.GetDefaultWriteFileExtension()}")
+    storage.WriteData(node)
+
+
+def load(scene: Any, path: str, clear: bool) -> bool:
+    """Read a scene, replacing or joining the present one; True on success."""
+    if path.endswith(".mrb"):
+        return bool(scene.ReadFromMRB(path, clear))
+    scene.SetURL(path)
+    scene.SetRootDirectory(os.path.dirname(os.path.abspath(path)))
+    return bool(scene.Connect() if clear else scene.Import())

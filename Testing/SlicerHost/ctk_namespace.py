@@ -16,6 +16,7 @@ def install() -> Any:
         for name, value in vars(source).items():
             if name.startswith("ctk") and isinstance(value, type):
                 setattr(ctk, name, value)
-                ui_loader.register(**{name: value})
+                if hasattr(value, "staticMetaObject"):
+                    ui_loader.register(**{name: value})
     sys.modules["ctk"] = ctk
     return ctk

@@ -119,7 +119,7 @@ class Engine:
     ) -> tuple[Floats, Floats]:
         """One tile through the network: its core before and after, float32, in the source's intensities."""
         low, scale = limits[0], limits[1] - limits[0]
-        block = np.ascontiguousarray(source[tile.source], dtype=np.float32)
+        block = np.array(source[tile.source], dtype=np.float32, order="C")  # a copy: it is written into
         before = block[tile.inner].copy()
         if source.dtype.kind == "f":
             block[~np.isfinite(block)] = low
@@ -171,7 +171,7 @@ def bytes_per_voxel(network: Network) -> float:
             made = network(torch.zeros(shape, device=next(network.parameters()).device))
     except RuntimeError as error:
         if _is_out_of_memory(error):
-            raise
+            raise OutOfMemory("There is too little free memory for even a small tile.") from None
         made = None
     finally:
         for hook in hooks:

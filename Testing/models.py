@@ -12,7 +12,9 @@ CT_WINDOW = Window("fixed", 0.0, 1000.0)
 MR_WINDOW = Window("percentile", 0.0, 99.9)
 
 
-def small_model(network: str = "denoising", dims: int = 3, modality: str = "CT", seed: int = 0, **arguments: Any) -> Model:
+def small_model(
+    network: str = "denoising", dims: int = 3, modality: str = "CT", seed: int = 0, **arguments: Any
+) -> Model:
     """A model whose every weight is random, so that no layer hides a fault of the engine."""
     defaults = {"denoising": {"channels": 8, "blocks": 2}, "plain": {"channels": [4, 8], "strides": [2, 2]}}[network]
     window = CT_WINDOW if modality == "CT" else MR_WINDOW

@@ -80,5 +80,7 @@ def _edge(size: int, count: int, step: int) -> int:
 
 
 def _largest_source(shape: Sequence[int], halo: Sequence[int], counts: Sequence[int], stride: Sequence[int]) -> int:
+    """Voxels of the largest source, with the halo rounded up to the stride as `surround` does."""
     edges = (_edge(size, n, step) for size, n, step in zip(shape, counts, stride, strict=True))
-    return math.prod(min(e + 2 * h, size) for e, h, size in zip(edges, halo, shape, strict=True))
+    halos = (math.ceil(h / step) * step for h, step in zip(halo, stride, strict=True))
+    return math.prod(min(e + 2 * h, size) for e, h, size in zip(edges, halos, shape, strict=True))

@@ -11,6 +11,7 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
@@ -193,3 +194,106 @@ class MedAELogic(ScriptedLoadableModuleLogic):
         if controller.wait() == "failed":
             raise controller.failure
         return controller.results.get("denoised")
+
+
+class MedAETest(ScriptedLoadableModuleTest):
+    """Self-test on generated volumes: no dialogs, no network, no main window. Each test stands alone."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+        self.logic = MedAELogic()
+        self.logic.controller.cancel()
+        self.logic.controller.wait()
+
+    def tearDown(self):
+        self.logic.controller.cancel()
+        self.logic.controller.wait()
+        slicer.mrmlScene.Clear()
+
+    def runTest(self, **kwargs):
+        """All tests, as the button 'Reload and Test' does; a test that cannot run here says why."""
+        import unittest
+
+        for name in unittest.TestLoader().getTestCaseNames(type(self)):
+            self.setUp()
+            try:
+                getattr(self, name)()
+                self.delayDisplay(f"{name}: passed")
+            except unittest.SkipTest as reason:
+                self.delayDisplay(f"{name}: skipped, {reason}")
+            finally:
+                self.tearDown()
+
+    def phantom(self, *arguments, **options):
+        from MedAEPanel import selftest
+
+        return selftest.phantom(*arguments, **options)
+
+    def skipWithoutWorker(self):
+        from MedAEPanel import selftest
+
+        reason = selftest.whyNoWorker()
+        if reason:
+            self.skipTest(reason)
+
+    def test_the_panel_opens_without_heavy_imports(self):
+        heavy = {"torch", "monai"} - set(sys.modules)
+        self.assertIsNotNone(slicer.modules.medae.widgetRepresentation())
+        self.assertFalse(heavy & set(sys.modules))
+
+    def test_a_node_is_read_without_copying(self):
+        import numpy as np
+
+        from MedAELib import nodes
+
+        node = self.phantom()
+        volume = nodes.read(node)
+        self.assertEqual(volume.shape, (32, 28, 20))
+        self.assertTrue(np.shares_memory(volume.array, slicer.util.arrayFromVolume(node)))
+        self.assertFalse(volume.array.flags.writeable)
+
+    def test_denoising_makes_a_volume_beside_the_input_with_its_provenance(self):
+        self.skipWithoutWorker()
+        import numpy as np
+
+        from MedAELib import nodes
+
+        source = self.phantom("CT phantom")
+        before = slicer.util.arrayFromVolume(source).copy()
+        result = self.logic.denoise(source, removed=True)
+        self.assertEqual(result.GetName(), "CT phantom denoised")
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(source), before)
+        np.testing.assert_allclose(nodes.affine_of(result), nodes.affine_of(source), atol=1e-6)
+        after = slicer.util.arrayFromVolume(result)
+        self.assertEqual(after.dtype, before.dtype)
+        inside = before > -500
+        self.assertLess(after[inside].std(), before[inside].std())
+        told = nodes.provenance(result)
+        self.assertEqual(told["inputName"], "CT phantom")
+        self.assertEqual(len(told["modelSHA256"]), 64)
+        self.assertIs(nodes.input_of(result), source)
+        self.assertIsNotNone(nodes.results_of(source).get("removed"))
+
+    def test_a_cancelled_run_leaves_the_scene_as_it_was(self):
+        self.skipWithoutWorker()
+        source = self.phantom(size=(96, 96, 64))
+        count = slicer.mrmlScene.GetNumberOfNodes()
+        controller = self.logic.denoise(source, waitForCompletion=False)
+        controller.tick()
+        controller.cancel()
+        self.assertEqual(controller.wait(), "cancelled")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), count)
+
+    def test_the_input_is_never_taken_as_output(self):
+        from MedAELib.errors import MedAEError
+
+        source = self.phantom()
+        with self.assertRaisesRegex(MedAEError, "both input and output"):
+            self.logic.denoise(source, outputNode=source)
+
+    def test_a_volume_without_voxels_is_refused_by_name(self):
+        from MedAELib.errors import MedAEError
+
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing in it")
+        with self.assertRaisesRegex(MedAEError, "nothing in it"):
+            self.logic.denoise(empty)

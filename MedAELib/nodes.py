@@ -296,11 +296,10 @@ def results_of(node: Any) -> dict[str, Any]:
     """The newest results in the scene that were made from an input, by output name ("denoised", "removed")."""
     found: dict[str, Any] = {}
     for other in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if input_of(other) is node:
-            output, newest = (
-                other.GetAttribute(PREFIX + "output") or "",
-                found.get(other.GetAttribute(PREFIX + "output")),
-            )
-            if newest is None or (other.GetAttribute(PREFIX + "date") or "") >= newest.GetAttribute(PREFIX + "date"):
-                found[output] = other
+        if input_of(other) is not node:
+            continue
+        told = provenance(other)
+        newest = found.get(told.get("output", ""))
+        if newest is None or told.get("date", "") >= provenance(newest).get("date", ""):
+            found[told.get("output", "")] = other
     return found

@@ -13,7 +13,7 @@ class InputFacts:
         self.volume, self.text, self.problem, self.warnings = None, "", "", []
 
     def update(self, node, bundleOf):
-        """Look at the node again if it has changed. Returns `bundleOf(volume)`, the model that would be used, or None."""
+        """Look at the node again if it has changed; returns `bundleOf(volume)`, the model to use, or None."""
         key = self._identity(node)
         if key != self._key:
             self._key, self._modelKey = key, None

@@ -16,7 +16,7 @@ _WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #
 
 
 class Panel:
-    """Everything that the panel does between `enter` and `exit`. `parameters` is the parameter node, None without one."""
+    """Everything that the panel shows and does; `parameters` is the parameter node, None while there is none."""
 
     def __init__(self, ui, controller):
         import ctk
@@ -97,13 +97,14 @@ class Panel:
         self._combos["model"].offer(self.models.choices(wanted.task, automatic), wanted.model)
         self._combos["device"].offer(choices.devices(self.controller.devices), wanted.device)
         self._combos["precision"].offer(choices.PRECISIONS, wanted.precision)
-        self.ui.modelLabel.text = models.summary(bundle) if bundle is not None else ""
-        self.ui.modelLabel.setVisible(bundle is not None)
+        lacking = "" if wanted.inputVolume is None else self._noModel()
+        self.ui.modelLabel.text = models.summary(bundle) if bundle is not None else lacking
+        self.ui.modelLabel.setVisible(bool(self.ui.modelLabel.text))
         card = models.cardHtml(bundle) if bundle is not None else ""
         if card != self._card:
             self._card = card
             self.ui.cardBrowser.setHtml(card)
-        self.ui.cardGroupBox.enabled = bundle is not None
+        self.ui.cardCollapsibleButton.enabled = bundle is not None
         self.ui.warningLabel.text = "\n".join(self.facts.warnings)
         self.ui.warningLabel.setVisible(bool(self.facts.warnings))
 

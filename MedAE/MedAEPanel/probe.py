@@ -61,7 +61,7 @@ class Probe:
         if self._crosshair is None:
             return None
         if not self._crosshair.GetCursorPositionRAS(position):
-            self._crosshair.GetCrosshairRAS(position)
+            position = list(self._crosshair.GetCrosshairRAS())
         return position
 
     def update(self, caller=None, event=None):

@@ -1,0 +1,28 @@
+"""What the self-test works on: a generated scan, and whether this computer can run the worker at all."""
+
+
+def phantom(name="phantom", size=(32, 28, 20)):
+    """A ball of soft tissue in air as a volume node: Hounsfield units, noise of 30 HU, oblique in the patient."""
+    import numpy as np
+    import slicer
+
+    k, j, i = np.mgrid[: size[2], : size[1], : size[0]]
+    radius = sum(((axis - n / 2) / (n / 2)) ** 2 for axis, n in zip((i, j, k), size)) ** 0.5
+    noise = np.random.default_rng(7).normal(0, 30, radius.shape)
+    turn, spacing = np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]]), np.diag([0.8, 0.8, 2.0])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn @ spacing, (-20, 30, -40)
+    voxels = (np.where(radius < 0.8, 40, -1000) + noise).astype(np.int16)
+    return slicer.util.addVolumeFromArray(voxels, ijkToRAS=affine, name=name)
+
+
+def whyNoWorker():
+    """Why the worker cannot run here; empty when it can."""
+    from MedAELib.bundle import bundled_models
+
+    from . import install
+
+    lacking = install.missing(install.requirements())
+    if lacking:
+        return f"these Python packages are not installed: {', '.join(lacking)}"
+    return "" if bundled_models("denoise") else "no model is bundled"

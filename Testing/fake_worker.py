@@ -8,7 +8,8 @@ Behaviours (parameter: default):
     steps            the same after "steps": 20 reports of progress, "seconds": 0.02 apart
     deaf             works on without ever reporting; "seconds": 1000
     hang             sits in native code with the Python lock held, signals blocked, for "seconds": 1000
-    grandchild       starts a process that sleeps and writes its number to RUN/grandchild, then hangs
+    grandchild       starts a process that sleeps, writes its number to FOLDER/grandchild ("folder"), then hangs
+    family           the same, but waits for that process
     crash, exit      ends with SIGABRT, with status "status": 7
     kill             ends itself with SIGKILL, as the system does when memory is short
     garbage          writes "text": "\xff" to the protocol pipe, then goes on
@@ -16,7 +17,8 @@ Behaviours (parameter: default):
     raise            raises the exception "error": "ValueError" with "text" in it; "torch.OutOfMemoryError" too
     disk full        asks for an output larger than any disk
     half             fills half of an output, then raises
-Start option --start: ok, slow (a second), silent (never says hello), missing (torch is not installed), crash, garbage.
+Start option --start: ok, slow (a second), silent (never says hello), deaf (hangs in native code after hello),
+    missing (torch is not installed), crash, garbage.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +39,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from MedAELib import errors
-from MedAELib.worker.channel import Channel, die_with_parent, take_standard_streams
+from MedAELib.worker.channel import Channel, start_guard, take_standard_streams
 from MedAELib.worker.protocol import Device, Hello
 from MedAELib.worker.server import Server
 
@@ -84,10 +87,13 @@ def misbehave(behaviour: str, parameters: dict[str, Any], progress: Any, allocat
             time.sleep(float(parameters.get("seconds", 0.02)) if step < steps else 0)
     elif behaviour == "deaf":
         time.sleep(float(parameters.get("seconds", 1000)))
-    elif behaviour in ("hang", "grandchild"):
-        if behaviour == "grandchild":
+    elif behaviour in ("hang", "grandchild", "family"):
+        if behaviour != "hang":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
             (Path(parameters["folder"]) / "grandchild").write_text(str(child.pid))
+        if behaviour == "family":
+            progress("Waiting", 1, 2)
+            child.wait()
         progress("Hanging", 1, 2)
         hang(float(parameters.get("seconds", 1000)))
     elif behaviour == "crash":
@@ -143,6 +149,8 @@ def start(how: str) -> Any:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
     elif how == "crash":
         os.abort()
+    elif how == "deaf":
+        threading.Timer(0.1, hang, (1000.0,)).start()
     elif how == "garbage":
         os.write(EVENTS, b"Segmentation fault?\n")
     return run_task, Hello((Device("cpu", "Fake processor", 8 << 30),), {"torch": "0.0"})
@@ -157,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     commands, EVENTS = take_standard_streams()
-    die_with_parent()
+    start_guard(commands, EVENTS)
     status = Server(Channel(commands, EVENTS), lambda: start(arguments.start), arguments.idle_seconds).serve()
     sys.stderr.flush()
     os._exit(status)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from .channel import Channel, die_with_parent, take_standard_streams
+from .channel import Channel, start_guard, take_standard_streams
 from .protocol import Hello
 from .server import RunTask, Server
 
@@ -31,7 +31,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in Slicer's terminal is meant for Slicer
     commands, events = take_standard_streams()
     faulthandler.enable(sys.stderr)
-    die_with_parent()
+    start_guard(commands, events)
     status = Server(Channel(commands, events), start, idle_seconds).serve()
     sys.stderr.flush()
     os._exit(status)  # not through the interpreter's shutdown, which may hang in a graphics driver

@@ -111,16 +111,19 @@ def open_volume(folder: Path, name: str, description: Any, verify: bool = False)
 
     path = folder / f"{check_name(name)}.npy"
     try:
-        if not _DTYPE.fullmatch(description["dtype"]) or path.is_symlink():
+        if not _DTYPE.fullmatch(description["dtype"]) or path.is_symlink() or not isinstance(description["meta"], dict):
             raise ValueError("not grey values")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.dtype.str != description["dtype"] or list(array.shape) != description["shape"]:
             raise ValueError("not of the announced size")
         if verify and checksum(array) != description["crc32"]:
             raise ValueError("its checksum is wrong")
-        return Volume(array, np.array(description["affine"], dtype=np.float64), dict(description["meta"]))
-    except (OSError, ValueError, TypeError, KeyError, SyntaxError, EOFError, RecursionError) as error:
-        raise BadInput(f"The voxels in {path} are missing or damaged ({error}).", "Start the task again.") from None
+        return Volume(array, np.array(description["affine"], dtype=np.float64), description["meta"])
+    except MedAEError:
+        raise
+    except Exception as error:  # numpy's reader of headers lets many kinds through
+        reason = str(error).partition("\n")[0][:200]
+        raise BadInput(f"The voxels in {path} are missing or damaged ({reason}).", "Start the task again.") from None
 
 
 def create_array(

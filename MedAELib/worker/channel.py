@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -12,8 +11,6 @@ from collections.abc import Callable
 
 from . import protocol
 from .protocol import Command, Event, ProtocolError
-
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def take_standard_streams() -> tuple[int, int]:
@@ -26,16 +23,33 @@ def take_standard_streams() -> tuple[int, int]:
     return commands, events
 
 
-def die_with_parent() -> None:
-    """On Linux, have the kernel end this process when its parent ends, even while native code holds the GIL."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+def start_guard(commands: int, events: int) -> None:
+    """Start a second, tiny process that ends our process group as soon as Slicer, or this process, is gone.
+
+    A thread cannot do that while native code holds the interpreter's lock, and would not end what we have started.
+    Call it before anything heavy is imported. On Windows, Slicer's job object does this.
+    """
+    if os.name != "posix" or os.getpgrp() != os.getpid():
+        return
+    ours, held_by_worker = os.pipe()
+    if os.fork() != 0:
+        os.close(ours)
+        return
+    try:
+        for descriptor in (0, 1, 2, events, held_by_worker):
+            os.close(descriptor)
+        ends = select.poll()
+        ends.register(commands, 0)  # tells when the other end is closed, and leaves the commands where they are
+        ends.register(ours, 0)
+        ends.poll()
+    finally:
+        os.killpg(0, signal.SIGKILL)
 
 
 def end_everything() -> None:
     """End this process and what it started, at once, whatever any thread is doing."""
     if os.name == "posix" and os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)  # on Windows the job object takes the children
 
 

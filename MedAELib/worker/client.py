@@ -246,6 +246,7 @@ class WorkerClient:
         for connection in [connection for connection in self._dying if connection.ended()]:
             connection.close()
             self._dying.remove(connection)
+            self._log.note(f"worker {connection.pid} is gone")
 
 
 def default_command(environment: Mapping[str, str]) -> list[str]:

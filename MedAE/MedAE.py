@@ -155,9 +155,9 @@ class MedAELogic(ScriptedLoadableModuleLogic):
     @property
     def controller(self):
         """The run controller of this Slicer."""
-        from MedAEPanel import controller
+        from MedAEPanel import shared
 
-        return controller.current()
+        return shared.controller()
 
     def firstScan(self):
         """The first volume in the scene that is no result of MedAE, or None."""

@@ -203,7 +203,7 @@ def write(
         raise BadInput(f"'{node.GetName()}' is the input, which MedAE never overwrites.", "Choose another output.")
     scene = slicer.mrmlScene
     if node is None:
-        node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     parent = scene.GetNodeByID(place.transform_id) if place.transform_id else None
     if parent is not None and parent.GetName() != place.transform_name and original is None:
         parent = None  # another scene: the same ID means another transform

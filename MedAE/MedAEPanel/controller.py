@@ -59,7 +59,7 @@ class RunController:
         try:
             runs.sweep(runsFolder)
         except OSError as error:
-            self._say(f"The folder of runs cannot be cleaned up: {error}")
+            self.say(f"The folder of runs cannot be cleaned up: {error}")
 
     def _reset(self, state, subject=""):
         self.state, self.subject = state, subject
@@ -236,11 +236,11 @@ class RunController:
         kind = type(event).__name__
         if kind == "Hello":
             self.devices, self.versions = event.devices, event.versions
-            self._say("Worker ready: " + ", ".join(f"{name} {version}" for name, version in event.versions.items()))
+            self.say("Worker ready: " + ", ".join(f"{name} {version}" for name, version in event.versions.items()))
             for warning in event.warnings:
-                self._say(warning)
+                self.say(warning)
         elif kind == "Log":
-            self._say(event.text)
+            self.say(event.text)
         elif kind == "Failed" and event.run in ("", str(self._run)):
             self._onFailed(event)
         elif getattr(event, "run", None) == str(self._run):
@@ -261,7 +261,7 @@ class RunController:
         from MedAELib.worker import runs
 
         if self._sceneClosed:
-            self._say(f"The scene was closed during the run; the result of '{self.subject}' can be recovered.")
+            self.say(f"The scene was closed during the run; the result of '{self.subject}' can be recovered.")
             self._keep()
             self._end("cancelled")
         else:
@@ -276,7 +276,7 @@ class RunController:
 
     def _onFailed(self, event):
         if event.detail:
-            self._say(event.detail)
+            self.say(event.detail)
         if self.state in ("starting", "running", "cancelling"):
             self._fail(faults.reported(event.kind, event.sentence, event.next_step))
 
@@ -292,7 +292,7 @@ class RunController:
         self._since = now
 
     def _fail(self, failure):
-        self._say(faults.sentences(failure))
+        self.say(faults.sentences(failure))
         if not self.busy:
             return
         if self.state == "importing":
@@ -349,7 +349,8 @@ class RunController:
         if self.busy:
             raise BadInput(f"MedAE is still working on '{self.subject}'.", "Wait until it has finished, or cancel it.")
 
-    def _say(self, text):
+    def say(self, text):
+        """Put a text into the log."""
         lines = text.splitlines()
         self.log.extend(lines)
         self.logged += len(lines)
@@ -374,18 +375,3 @@ def _qtTimer(tick):
     timer = qt.QTimer()
     timer.timeout.connect(tick)
     return timer
-
-
-def current():
-    """The controller of this Slicer, one for all panels and scripts; a reload of the module keeps one that works."""
-    import slicer
-
-    from .locations import writableRunsFolder
-
-    found = getattr(slicer.modules, "MedAERunController", None)
-    if found is not None and not found.closed and (type(found) is RunController or found.busy):
-        return found
-    if found is not None:
-        found.close()
-    slicer.modules.MedAERunController = RunController(writableRunsFolder())
-    return slicer.modules.MedAERunController

@@ -2,6 +2,7 @@
 
 from . import faults
 
+_TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
 _SAID = {"CT": "CT", "MR": "MRI", "": "Kind of scan unknown"}
 
 
@@ -70,7 +71,7 @@ def describe(volume, kind, valueRange):
     said = _SAID.get(kind, kind)
     if kind and not volume.meta.get("modality"):
         said += " by its values"
-    size = " \N{MULTIPLICATION SIGN} ".join(map(str, volume.shape))
-    spacing = " \N{MULTIPLICATION SIGN} ".join(f"{step:.3g}" for step in volume.spacing)
+    size = _TIMES.join(map(str, volume.shape))
+    spacing = _TIMES.join(f"{step:.3g}" for step in volume.spacing)
     low, high = (f"{value:.5g}".replace("-", "\N{MINUS SIGN}") for value in valueRange)
-    return f"{said}. {size} voxels of {spacing} mm, values {low} to {high}."
+    return f"{said}. {size} voxels of {spacing}\N{NO-BREAK SPACE}mm, values {low} to {high}."

@@ -9,10 +9,10 @@ _MODALITIES = {"CT": "CT", "MR": "MRI", "any": "CT and MRI"}
 
 
 class Models:
-    """The bundled models and the folders that the user added, each read once. `complaints` names the unusable ones."""
+    """The bundled models and the folders that the user added, each read once; `complain` is told of unusable ones."""
 
-    def __init__(self):
-        self._bundles, self.complaints = {}, []
+    def __init__(self, complain):
+        self._bundles, self._complain = {}, complain
 
     def all(self, task):
         """All usable models for a task, bundled ones first."""
@@ -30,7 +30,7 @@ class Models:
                 self._bundles[folder] = read_bundle(folder)
             except MedAEError as error:
                 self._bundles[folder] = None
-                self.complaints.append(str(error))
+                self._complain(str(error))
         return self._bundles[folder]
 
     def add(self, folder):

@@ -22,7 +22,7 @@ class Panel:
         import ctk
 
         self.ui, self.controller, self.parameters = ui, controller, None
-        self.models, self.facts, self.compare = models.Models(), InputFacts(), Compare()
+        self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
         self._wasDone = self._updating = False
         self._bundle, self._card = None, ""

@@ -1,0 +1,104 @@
+"""What the tests of the panel share: generated scans, a model folder without real weights, a fast fake worker."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MedAELib.bundle import CARD, LICENCE, METADATA, WEIGHTS, Spec, Window, identity, spec_to_json
+from MedAELib.worker.client import WorkerClient
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = ROOT / "MedAE" / "MedAE.py"
+FAKE_WORKER = [sys.executable, str(ROOT / "Testing" / "fake_worker.py")]
+
+
+def write_model(folder: Path, modality: str = "CT", task: str = "denoise", dims: int = 3) -> Path:
+    """A model folder that can be read and shown but holds no real weights; its name is the folder's."""
+    window = Window("fixed", -1000.0, 1000.0) if modality == "CT" else Window("percentile", 0.0, 99.9)
+    spec = Spec("denoising", {"channels": 8}, dims, task, modality, window)
+    weights = b"not real weights"
+    for name in (METADATA, WEIGHTS, CARD, LICENCE):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / CARD).write_text("# card\n")
+    (folder / LICENCE).write_text("Apache-2.0\n")
+    own = {
+        **spec_to_json(spec),
+        "name": folder.name,
+        "sha256": identity(spec, weights),
+        "limits": ["Trained on adults only."],
+        "training_data": ["100 generated heads"],
+        "figures": {"PSNR (dB)": {"noisy": 26.1, "denoised": 31.25}},
+    }
+    description = f"Removes noise from {modality} volumes."
+    (folder / METADATA).write_text(json.dumps({"version": "0.1.0", "description": description, "medae": own}))
+    return folder
+
+
+def fake_client(runs: Path, *options: str) -> WorkerClient:
+    """A client whose worker does what the parameter "behaviour" of a job says; see fake_worker.py."""
+    return WorkerClient(runs, command=[*FAKE_WORKER, *options], idle_seconds=60)
+
+
+class HandTimer:
+    """A timer that never fires: the test calls `tick` itself."""
+
+    interval = 0
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self.tick = tick
+
+    def setInterval(self, milliseconds: int) -> None:
+        """As QTimer."""
+        self.interval = milliseconds
+
+    def start(self) -> None:
+        """As QTimer."""
+
+    def stop(self) -> None:
+        """As QTimer."""
+
+
+def oblique_affine(spacing: tuple[float, float, float] = (0.7, 0.8, 2.5)) -> np.ndarray:
+    """An affine with a turn about two axes, anisotropic spacing and an origin, RAS millimetres."""
+    a, b = 0.3, -0.2
+    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = about_z @ about_x @ np.diag(spacing)
+    affine[:3, 3] = (-31.5, 12.25, 100.125)
+    return affine
+
+
+def add_scan(
+    name: str = "CT chest", size: tuple[int, int, int] = (24, 20, 12), dtype: str = "int16", seed: int = 3
+) -> Any:
+    """A noisy scan as a node: Hounsfield-like values for signed types, positive ones else."""
+    import slicer
+
+    rng = np.random.default_rng(seed)
+    values = rng.normal(40, 30, size[::-1])
+    values[:, : size[1] // 4] -= 1000
+    if np.dtype(dtype).kind == "u":
+        values = np.clip(values + 1000, 0, 250 if dtype == "uint8" else 4000)
+    node = slicer.util.addVolumeFromArray(values.astype(dtype), ijkToRAS=oblique_affine(), name=name)
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(350, 40)
+    return node
+
+
+def run_until(controller: Any, condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Tick the controller by hand until the condition holds; AssertionError when it never does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"still {controller.state} ({controller.stage}); {list(controller.log)[-5:]}"
+        controller.tick()
+        time.sleep(0.002)

@@ -6,6 +6,7 @@
 Behaviours (parameter: default):
     quick            the result at once: "denoised" (input less 1 where above 0) and, with "removed": True, "removed"
     steps            the same after "steps": 20 reports of progress, "seconds": 0.02 apart
+    chatty           reports "steps": 5000 different stages at once, more than a pipe holds
     deaf             works on without ever reporting; "seconds": 1000
     hang             sits in native code with the Python lock held, signals blocked, for "seconds": 1000
     grandchild       starts a process that sleeps, writes its number to FOLDER/grandchild ("folder"), then hangs
@@ -85,6 +86,9 @@ def misbehave(behaviour: str, parameters: dict[str, Any], progress: Any, allocat
         for step in range(steps + 1):
             progress("Denoising", step, steps)
             time.sleep(float(parameters.get("seconds", 0.02)) if step < steps else 0)
+    elif behaviour == "chatty":
+        for step in range(int(parameters.get("steps", 5000))):
+            progress(f"Stage {step}", 0, 1)
     elif behaviour == "deaf":
         time.sleep(float(parameters.get("seconds", 1000)))
     elif behaviour in ("hang", "grandchild", "family"):

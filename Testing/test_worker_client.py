@@ -370,7 +370,7 @@ def test_the_worker_does_not_wait_for_a_panel_that_has_no_time_to_poll(tmp_path:
     with worker(tmp_path) as client:
         client.start()
         reach(client, "idle")
-        run = prepared_run(tmp_path, behaviour="steps", steps=20, seconds=0.01)
+        run = prepared_run(tmp_path, behaviour="chatty", steps=5000)
         client.submit(run)
         deadline = time.monotonic() + 10
         while not runs.is_finished(run) and time.monotonic() < deadline:

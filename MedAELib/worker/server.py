@@ -70,7 +70,7 @@ class Server:
                 run = self._jobs.get(timeout=self._idle_seconds)
             except queue.Empty:
                 return failures.EXIT_IDLE
-            event = self._work(run_task, Path(run))
+            event = self._work(run_task, run)
             gc.collect()  # a failed task's arrays may hang in a cycle of its exception
             with self._lock:
                 self._current = ""
@@ -99,10 +99,11 @@ class Server:
         sentence = f"The worker received a line that it cannot read: {error}."
         self._channel.send(self._failure("", InternalFault(sentence)))
 
-    def _work(self, run_task: RunTask, run: Path) -> protocol.Event:
+    def _work(self, run_task: RunTask, run: str) -> protocol.Event:
         """Do one job, whatever may go wrong, and say how it ended."""
-        outputs = Outputs(run)
-        report = Reporter(lambda *state: self._channel.send_if_room(protocol.Progress(str(run), *state)))
+        folder = Path(run)
+        outputs = Outputs(folder)
+        report = Reporter(lambda *state: self._channel.send_if_room(protocol.Progress(run, *state)))
 
         def progress(stage: str, done: int, total: int) -> None:
             if self._cancelled:
@@ -111,18 +112,18 @@ class Server:
 
         try:
             progress("Reading the input", 0, 0)
-            job = runs.read_job(run)
-            inputs = runs.read_inputs(run)
+            job = runs.read_job(folder)
+            inputs = runs.read_inputs(folder)
             result = run_task(job.task, inputs, dict(job.parameters), progress=progress, allocate=outputs.allocate)
             progress("Completing the result", 0, 0)
             outputs.finish(result.outputs, result.report)
-            return protocol.Done(str(run))
+            return protocol.Done(run)
         except Cancelled:
             outputs.remove()
-            return protocol.CancelledEvent(str(run))
+            return protocol.CancelledEvent(run)
         except BaseException as error:
             outputs.remove()
-            return self._failure(str(run), error)
+            return self._failure(run, error)
 
     def _failure(self, run: str, error: BaseException) -> Failed:
         """The event for an exception; its traceback goes to the log only."""

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from SlicerHost.pytest_fixtures import slicer_host  # noqa: F401  (a fixture for every test)
 
 ROOT = Path(__file__).resolve().parents[1]
 

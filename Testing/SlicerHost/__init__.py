@@ -16,6 +16,7 @@ from .problems import HostProblems, Problem, check, expected, take
 __all__ = [
     "HostProblems",
     "Problem",
+    "StallMeter",
     "answer",
     "check",
     "close_panel",
@@ -34,10 +35,12 @@ __all__ = [
     "save_png",
     "start",
     "take",
+    "wait_until",
 ]
 
 # These need Qt, which start() sets up first; they are looked up when they are used.
 _LATER = {
+    "StallMeter": "event_loop",
     "answer": "recorded_dialogs",
     "close_panel": "module_loader",
     "dialogs": "recorded_dialogs",
@@ -50,6 +53,7 @@ _LATER = {
     "render_three_d": "pictures",
     "run_module_tests": "runner",
     "save_png": "pictures",
+    "wait_until": "event_loop",
 }
 
 

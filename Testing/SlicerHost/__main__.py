@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Return 0 when everything passed, 1 after a failed test or a problem that the host saw, 2 for a wrong path."""
     parser = argparse.ArgumentParser(prog="python -m SlicerHost", description=__doc__)
     parser.add_argument("module", type=Path, help="the module's .py file")
-    parser.add_argument("--screenshots", type=Path, metavar="DIR", help="write pictures of the panel and the slice views")
+    parser.add_argument("--screenshots", type=Path, metavar="DIR", help="write pictures of panel and slice views")
     options = parser.parse_args(arguments)
     if not options.module.is_file():
         print(f"There is no module file {options.module}.", file=sys.stderr)

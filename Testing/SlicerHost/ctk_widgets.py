@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -124,7 +124,8 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
 class ctkMessageBox(QtWidgets.QMessageBox):
     """Message box that can be told not to come back."""
 
-    stored(locals(), dontShowAgainVisible=(bool, False), dontShowAgainSettingsKey=(str, ""), dontShowAgain=(bool, False))
+    stored(locals(), dontShowAgainVisible=(bool, False), dontShowAgain=(bool, False))
+    stored(locals(), dontShowAgainSettingsKey=(str, ""))
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
@@ -183,7 +184,7 @@ class ctkDirectoryButton(QtWidgets.QWidget):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(parent_of(arguments))
-        self._directory = os.path.abspath(".")
+        self._directory = str(Path.cwd())
         self._button = QtWidgets.QPushButton(self._directory, self)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -191,7 +192,7 @@ class ctkDirectoryButton(QtWidgets.QWidget):
 
     def setDirectory(self, path: str) -> None:
         """Set the folder; a relative path is made absolute."""
-        absolute = os.path.abspath(path) if path else path
+        absolute = str(Path(path).absolute()) if path else path
         if absolute != self._directory:
             self._directory = absolute
             self._button.setText(absolute)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -28,7 +28,7 @@ class CoreIOManager:
     def loadNodes(self, kind: str, properties: Mapping[str, Any], collection: Any = None, messages: Any = None) -> bool:
         """Load a file into the scene; True on success."""
         path = str(properties["fileName"])
-        if not os.path.exists(path):
+        if not Path(path).exists():
             return False
         if kind == "SceneFile":
             return self._application.loadScene(path, bool(properties.get("clear", False)))

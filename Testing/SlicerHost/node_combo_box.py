@@ -1,4 +1,4 @@
-"""`slicer.qMRMLNodeComboBox`: chooses a node of the scene, adds, renames and removes nodes, follows the scene by observers."""
+"""`slicer.qMRMLNodeComboBox`: chooses a node of the scene, adds, renames and removes nodes, follows the scene."""
 
 from __future__ import annotations
 

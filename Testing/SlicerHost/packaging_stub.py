@@ -69,8 +69,8 @@ def pip_install(
     blocking: bool = True,
     show_progress: bool = True,
     requester: str | None = None,
-    logCallback: Any = None,  # noqa: N803
-    completedCallback: Any = None,  # noqa: N803
+    logCallback: Any = None,
+    completedCallback: Any = None,
 ) -> list[str] | None:
     """Install without asking."""
     _note("pip_install", requirements, constraints=constraints, blocking=blocking, requester=requester)

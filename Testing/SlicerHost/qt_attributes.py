@@ -1,4 +1,4 @@
-"""Attributes of Qt objects the PythonQt way: children by name, dynamic properties, and no attributes out of thin air."""
+"""Attributes of Qt objects the PythonQt way: children by name, dynamic properties, nothing out of thin air."""
 
 from __future__ import annotations
 

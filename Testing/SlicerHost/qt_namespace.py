@@ -13,9 +13,9 @@ from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets  # noqa: E402
+from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
-from . import problems, qt_attributes, qt_properties  # noqa: E402
+from . import problems, qt_attributes, qt_properties
 
 _MODULES = (QtNetwork, QtUiTools, QtGui, QtWidgets, QtCore)
 # Said by Qt about the off-screen platform or about fonts; they say nothing about the module under test.

@@ -1,4 +1,4 @@
-"""Qt properties the PythonQt way: `widget.text` is a value and can be assigned; `setText()` and `isChecked()` remain."""
+"""Qt properties the PythonQt way: `widget.text` is a value, can be assigned; `setText()` and `isChecked()` remain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from PySide6 import QtCore
 
 QObject = QtCore.QObject
-# Left as methods: PySide calls sizeHint and minimumSizeHint as virtual functions, and singleShot is also a static function.
+# Left as methods: PySide calls the size hints as virtual functions, and singleShot is also a static function.
 _LEFT_ALONE = {("QTimer", "singleShot"), ("QWidget", "sizeHint"), ("QWidget", "minimumSizeHint")}
 _object_name = QObject.objectName
 

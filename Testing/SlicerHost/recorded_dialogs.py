@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from PySide6 import QtWidgets
 
 @dataclass(frozen=True)
 class Dialog:
-    """One dialog: kind ("info", "warning", "error", "confirm", "message", "dialog", "file"), texts and the answer given."""
+    """One dialog; kind is "info", "warning", "error", "confirm", "message", "dialog", "menu", "file" or "input"."""
 
     kind: str
     text: str
@@ -26,7 +27,7 @@ _answers: deque[Any] = deque()
 
 
 def answer(*values: Any) -> None:
-    """Queue the answers of the next dialogs: True or False for confirmations, a path for file dialogs, a result code else."""
+    """Queue the answers of the next dialogs: True or False for confirmations, a path for file dialogs, else a code."""
     _answers.extend(values)
 
 
@@ -55,12 +56,12 @@ def _patch_slicer_util(qt: Any, util: Any) -> None:
     box = qt.QMessageBox
 
     def message_display(  # the parameters are those of slicer.util._messageDisplay
-        logLevel: int,  # noqa: N803
+        logLevel: int,
         text: str,
-        testingReturnValue: Any,  # noqa: N803
-        mainWindowNeeded: bool = False,  # noqa: N803
+        testingReturnValue: Any,
+        mainWindowNeeded: bool = False,
         parent: Any = None,
-        windowTitle: str | None = None,  # noqa: N803
+        windowTitle: str | None = None,
         **options: Any,
     ) -> Any:
         logging.log(logLevel, text)
@@ -106,24 +107,29 @@ def _patch_message_boxes(qt: Any) -> None:
     box = qt.QMessageBox
     defaults = {"information": box.Ok, "warning": box.Ok, "critical": box.Ok, "question": box.No, "about": None}
     for name, default in defaults.items():
+        setattr(box, name, staticmethod(_message_box("confirm" if name == "question" else name, default)))
 
-        def show(_parent: Any, title: str, text: str, *_buttons: Any, kind: str = name, otherwise: Any = default) -> Any:
-            return _note("confirm" if kind == "question" else kind, text, otherwise, title)
 
-        setattr(box, name, staticmethod(show))
+def _message_box(kind: str, default: Any) -> Callable[..., Any]:
+    def show(_parent: Any, title: str, text: str, *_buttons: Any) -> Any:
+        return _note(kind, text, default, title)
+
+    return show
 
 
 def _patch_choosers(qt: Any) -> None:
     """File and input dialogs return what PythonQt returns: a plain text (or a tuple of texts), "" when cancelled."""
-    for cls, names, default in (
-        (qt.QFileDialog, ("getOpenFileName", "getSaveFileName", "getExistingDirectory"), ""),
-        (qt.QFileDialog, ("getOpenFileNames",), ()),
-        (qt.QInputDialog, ("getText", "getItem"), ""),
-        (qt.QInputDialog, ("getInt", "getDouble"), 0),
+    for cls, kind, defaults in (
+        (qt.QFileDialog, "file", {"getOpenFileName": "", "getSaveFileName": "", "getExistingDirectory": ""}),
+        (qt.QFileDialog, "file", {"getOpenFileNames": ()}),
+        (qt.QInputDialog, "input", {"getText": "", "getItem": "", "getInt": 0, "getDouble": 0.0}),
     ):
-        for name in names:
+        for name, default in defaults.items():
+            setattr(cls, name, staticmethod(_chooser(kind, default)))
 
-            def choose(_parent: Any = None, title: str = "", *_rest: Any, otherwise: Any = default, **_options: Any) -> Any:
-                return _note("file" if cls is qt.QFileDialog else "input", title, otherwise, title)
 
-            setattr(cls, name, staticmethod(choose))
+def _chooser(kind: str, default: Any) -> Callable[..., Any]:
+    def choose(_parent: Any = None, title: str = "", *_rest: Any, **_options: Any) -> Any:
+        return _note(kind, title, default, title)
+
+    return choose

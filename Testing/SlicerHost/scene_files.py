@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 
@@ -10,7 +10,7 @@ def save(scene: Any, path: str) -> bool:
     """Write the scene with its data; True on success."""
     if path.endswith(".mrb"):
         return bool(scene.WriteToMRB(path))
-    scene.SetRootDirectory(os.path.dirname(os.path.abspath(path)))
+    scene.SetRootDirectory(str(Path(path).absolute().parent))
     scene.SetURL(path)
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLStorableNode")):
         node = scene.GetNthNodeByClass(index, "vtkMRMLStorableNode")
@@ -35,5 +35,5 @@ def load(scene: Any, path: str, clear: bool) -> bool:
     if path.endswith(".mrb"):
         return bool(scene.ReadFromMRB(path, clear))
     scene.SetURL(path)
-    scene.SetRootDirectory(os.path.dirname(os.path.abspath(path)))
+    scene.SetRootDirectory(str(Path(path).absolute().parent))
     return bool(scene.Connect() if clear else scene.Import())

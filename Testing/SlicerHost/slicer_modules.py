@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -88,9 +88,9 @@ def create_logics(scene: Any, application_logic: Any, folder: str) -> dict[str, 
     for name, class_name in LOGICS.items():
         logic = getattr(slicer, class_name)()
         if hasattr(logic, "SetModuleShareDirectory"):
-            share = os.path.join(folder, "share", name)
-            os.makedirs(share, exist_ok=True)
-            logic.SetModuleShareDirectory(share)
+            share = Path(folder, "share", name)
+            share.mkdir(parents=True, exist_ok=True)
+            logic.SetModuleShareDirectory(str(share))
         if hasattr(logic, "SetMRMLApplicationLogic"):
             logic.SetMRMLApplicationLogic(application_logic)
         logic.SetMRMLScene(scene)

@@ -1,4 +1,4 @@
-"""`qt.QUiLoader`: builds a .ui file with the host's widgets, makes its connections and reports whatever it does not know."""
+"""`qt.QUiLoader`: builds a .ui file with the host's widgets, makes its connections, reports what it does not know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's own slicer.ScriptedLoadableModule, slicer.i18n and slicer.parameterNodeWrapper, or Slicer's own files instead."""
+"""Base classes of scripted modules: the host's own, or Slicer's own files instead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def install() -> str:
 
 def _install_slicers(package: Path) -> None:
     if not (package / "ScriptedLoadableModule.py").is_file():
-        raise FileNotFoundError(f"{SLICER_PYTHON_DIR} names {package.parent}, which holds no slicer/ScriptedLoadableModule.py")
+        where = f"{SLICER_PYTHON_DIR} names {package.parent}"
+        raise FileNotFoundError(f"{where}, which holds no slicer/ScriptedLoadableModule.py")
     # At the end, so that slicer.util stays the one of the wheel that belongs to the MRML libraries.
     slicer.__path__ = [*slicer.__path__, str(package)]
     for name in _NAMES:

@@ -1,4 +1,4 @@
-"""How a parameter and a widget are bound: which signal, how to read, how to write. One table entry for each kind of widget."""
+"""How a parameter and a widget are bound: which signal, how to read, how to write; one table entry a widget class."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import unittest
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -23,6 +23,10 @@ def _without(name: str, ending: str) -> str:
     return name[: -len(ending)] if name.endswith(ending) else name
 
 
+def _resource(module_file: str, name: str) -> str:
+    return str(Path(module_file).parent / "Resources" / name)
+
+
 class ScriptedLoadableModule:
     """What Slicer knows of a module before its panel is opened."""
 
@@ -36,7 +40,7 @@ class ScriptedLoadableModule:
         parent.categories, parent.dependencies, parent.contributors = [], [], []
         for ending in (".svg", ".png"):
             icon = self.resourcePath(f"Icons/{self.moduleName}{ending}")
-            if os.path.isfile(icon):
+            if Path(icon).is_file():
                 parent.icon = qt.QIcon(icon)
                 break
         if not hasattr(slicer, "selfTests"):
@@ -45,7 +49,7 @@ class ScriptedLoadableModule:
 
     def resourcePath(self, name: str) -> str:
         """Path of a file in `Resources` beside the module."""
-        return os.path.join(os.path.dirname(self.parent.path), "Resources", name)
+        return _resource(self.parent.path, name)
 
     def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
         """Link to the module's page, as HTML."""
@@ -85,7 +89,7 @@ class ScriptedLoadableModuleWidget:
 
     def resourcePath(self, name: str) -> str:
         """Path of a file in `Resources` beside the module."""
-        return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", name)
+        return _resource(slicer.util.modulePath(self.moduleName), name)
 
     def setup(self) -> None:
         """Build the panel."""

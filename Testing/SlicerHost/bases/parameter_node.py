@@ -51,7 +51,7 @@ class _Wrapper:
     allParameters: Mapping[str, Parameter] = {}
     _is_parameter_node_wrapper = True
 
-    def __init__(self, parameterNode: Any) -> None:  # noqa: N803
+    def __init__(self, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
         self._bindings: dict[int, _Binding] = {}
         self._next_tag = 0

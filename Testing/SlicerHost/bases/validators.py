@@ -76,7 +76,7 @@ class Choice(Validator):
 class Exclude(Validator):
     """Values not allowed."""
 
-    excludedValues: Sequence[Any]  # noqa: N815
+    excludedValues: Sequence[Any]
 
     def validate(self, value: Any) -> None:
         """Raise ValueError for one of these values."""

@@ -128,7 +128,7 @@ class HostSampleLogic(ScriptedLoadableModuleLogic):
         display.SetWindowLevelMinMax(0, 400)
         display.SetThreshold(60, 1e4)
         display.SetApplyThreshold(1)
-        slicer.util.setSliceViewerLayers(background=inputVolume, foreground=removedVolume, foregroundOpacity=0.6, fit=True)
+        slicer.util.setSliceViewerLayers(inputVolume, removedVolume, foregroundOpacity=0.6, fit=True)
 
 
 class HostSampleTest(ScriptedLoadableModuleTest):

@@ -200,6 +200,7 @@ def main() -> int:
     demo = commands.add_parser("demo", help="denoise a generated head CT, or VOLUME; write volumes, pictures, report")
     demo.add_argument("volume", nargs="?", metavar="VOLUME", help="a CT or MRI file, or a DICOM folder")
     demo.add_argument("--output", metavar="DIR", default="demo-output", help="where to write (default: demo-output)")
+    demo.add_argument("--model", metavar="NAME|FOLDER", default="", help="default: the model that fits the volume")
     commands.add_parser("test", help="run every test; what follows goes to pytest", add_help=False)
     options, others = parser.parse_known_args()
     if options.command == "test":
@@ -211,7 +212,7 @@ def main() -> int:
         stop(f"{options.volume} does not exist; name a CT or MRI file or a DICOM folder.")
     set_up()
     volume = [str(Path(options.volume).resolve())] if options.volume else []
-    return run("-m", "demo", *volume, "--output", str(Path(options.output).resolve()))
+    return run("-m", "demo", *volume, "--output", str(Path(options.output).resolve()), "--model", options.model)
 
 
 if __name__ == "__main__":

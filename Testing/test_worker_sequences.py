@@ -118,5 +118,5 @@ class Worker(RuleBasedStateMachine):
 
 TestSequences = Worker.TestCase
 TestSequences.settings = settings(
-    max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -14,6 +14,7 @@ import numpy as np
 
 from MedAELib.volume import Volume
 from MedAELib.worker.client import WorkerClient
+from MedAELib.worker.outputs import Outputs
 from MedAELib.worker.protocol import CancelledEvent, Done, Event, Failed
 from MedAELib.worker.runs import InputWriter, create_run
 
@@ -34,6 +35,16 @@ def prepared_run(runs: Path, volume: Volume | None = None, **parameters: Any) ->
     writer = InputWriter(run, "input", volume or small_volume())
     while not writer.step():
         pass
+    return run
+
+
+def finished_run(folder: Path, **parameters: Any) -> Path:
+    """A run with a complete result."""
+    run = prepared_run(folder, **parameters)
+    outputs, volume = Outputs(run), small_volume()
+    denoised = outputs.allocate("denoised", volume.array.shape, volume.array.dtype)
+    denoised[...] = volume.array * 2
+    outputs.finish({"denoised": volume.like(denoised, name="head denoised")}, {"seconds": 1.5})
     return run
 
 

@@ -187,10 +187,10 @@ def set_up() -> None:
 
 
 def run(*arguments: str) -> int:
-    """Run the Python of .venv on this project and return its exit status."""
+    """Run the Python of .venv in the project's folder and return its exit status."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "Testing")])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONNOUSERSITE": "1", "QT_QPA_PLATFORM": "offscreen"}
-    return subprocess.run([str(venv_python()), *arguments], env=environment).returncode
+    return subprocess.run([str(venv_python()), *arguments], cwd=ROOT, env=environment).returncode
 
 
 def main() -> int:

@@ -101,7 +101,11 @@ def find_bundle(name_or_folder: str | Path) -> Bundle:
     text = str(name_or_folder)
     if _NAME.fullmatch(text) and (models_folder() / text / METADATA).is_file():
         return read_bundle(models_folder() / text)
-    if Path(text).is_dir():
+    try:
+        is_folder = Path(text).is_dir()
+    except (OSError, ValueError):  # a name that no file system takes
+        is_folder = False
+    if is_folder:
         return read_bundle(Path(text))
     known = ", ".join(sorted(path.parent.parent.name for path in models_folder().glob(f"*/{METADATA}"))) or "none"
     raise BadModel(f"There is no model {text!r}.", f"Name a model folder, or a bundled model: {known}.")

@@ -36,7 +36,11 @@ def load(path: Path, series: str | None = None) -> Volume:
     A flat image becomes a volume of one slice; the frames of a 4D file become channels. Raises BadInput with one plain
     sentence when the file is missing, unreadable, truncated, empty, or larger than the memory.
     """
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except (OSError, ValueError):  # a name that no file system takes
+        exists = False
+    if not exists:
         raise BadInput(f"{path} does not exist.", "Check the path.")
     if path.is_dir():
         image, header = _read_series(path, series)

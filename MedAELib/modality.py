@@ -11,6 +11,8 @@ from .quality import sample
 from .volume import Volume
 
 _FEW_SLICES = 8
+# Hounsfield units, with the values that scanners put outside their round field of view.
+_LOWEST_CT, _HIGHEST_CT = -3100, 6000
 _NAMES = {"CT": "CT", "MR": "MRI"}
 
 
@@ -27,7 +29,8 @@ def guess_modality(volume: Volume) -> str:
     if volume.array.dtype == bool or not values.size or values.min() == values.max():
         return ""
     low, first, middle, high = (float(v) for v in np.percentile(values, [0.1, 5, 50, 99.9]))
-    if low >= -1100 and high <= 5000 and (low <= -500 or (first < 0 and -200 <= middle <= 200 and high > 40)):
+    inside_a_body = first < 0 and -200 <= middle <= 200 and high > 40
+    if low >= _LOWEST_CT and high <= _HIGHEST_CT and (low <= -500 or inside_a_body):
         return "CT"
     if low >= -0.05 * high and high > 0:
         return "MR"
@@ -46,13 +49,9 @@ def check_domain(volume: Volume, spec: Spec) -> list[str]:
         return [f"{name} has the same value, {low:g}, everywhere."]
     if spec.modality in _NAMES and guess != spec.modality:
         looks = f"looks like {_NAMES[guess]}" if guess else "does not look like it"
-        warnings.append(
-            f"The model was trained on {_NAMES[spec.modality]}, but {name} {looks} (values {low:g} to {high:g})."
-        )
-    if spec.modality == "CT" and guess != "MR" and low >= 0 and 1500 < high < 6000:
-        warnings.append(
-            f"{name} has no negative values, so it may not be in Hounsfield units (an offset of 1024 is common)."
-        )
+        told = f"The model was trained on {_NAMES[spec.modality]}, but {name} {looks} (values {low:g} to {high:g})"
+        offset = spec.modality == "CT" and low >= 0 and high < _HIGHEST_CT
+        warnings.append(told + (", or its values are no Hounsfield units (1024 too high, perhaps)." if offset else "."))
     if values.dtype.kind == "f" and not np.isfinite(volume.array[..., : min(volume.shape[2], 64)]).all():
         warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
     if spec.dims == 3 and volume.shape[2] < _FEW_SLICES:

@@ -70,7 +70,7 @@ class Model:
             "limits": limits,
             "training_data": training_data,
         }
-        metadata = _monai_metadata(self.spec, description, version) | {"medae": own}
+        metadata = _monai_metadata(self.spec, self.network.stride, description, version) | {"medae": own}
         files = {
             METADATA: _json(metadata),
             "configs/inference.json": _json(_inference(self.spec)),
@@ -115,7 +115,7 @@ def _read_weights(bundle: Bundle, network: torch.nn.Module) -> dict[str, torch.T
     return {key: tensor.to(wanted[key].dtype) for key, tensor in found.items()}
 
 
-def _monai_metadata(spec: Spec, description: str, version: str) -> dict[str, Any]:
+def _monai_metadata(spec: Spec, stride: int, description: str, version: str) -> dict[str, Any]:
     """The fields that MONAI's bundle specification asks for, filled from the model's own description."""
     import monai
 
@@ -124,7 +124,7 @@ def _monai_metadata(spec: Spec, description: str, version: str) -> dict[str, Any
         "format": "hounsfield" if spec.modality == "CT" else "magnitude",
         "modality": spec.modality,
         "num_channels": 1,
-        "spatial_shape": ["*"] * spec.dims,
+        "spatial_shape": [f"{stride}*n"] * spec.dims,
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": True,

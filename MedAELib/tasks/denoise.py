@@ -84,10 +84,12 @@ def _changed(source: npt.NDArray[Any], change: npt.NDArray[np.float32]) -> npt.N
         return np.where(keep, source + np.where(keep, change, 0), source).astype(source.dtype)
     if source.dtype.kind == "b":
         return source.astype(np.float32) + change > 0.5
-    bounds = np.iinfo(source.dtype)
-    rounded = np.rint(change).astype(np.int64)
-    if source.dtype == np.uint64:
-        return np.where(
-            rounded < 0, source - np.minimum(source, (-rounded).astype(np.uint64)), source + rounded.astype(np.uint64)
-        )
-    return np.clip(source.astype(np.int64) + rounded, bounds.min, bounds.max).astype(source.dtype)
+    bounds, rounded = np.iinfo(source.dtype), np.rint(np.clip(change, -(2.0**62), 2.0**62)).astype(np.int64)
+    if source.dtype.itemsize < 8:
+        return np.clip(source + rounded, bounds.min, bounds.max).astype(source.dtype)
+    # A sum might leave 64 bits, so each change is first cut to the room there is, counted from the minimum.
+    zero, size = np.uint64(bounds.min % 2**64), np.uint64(bounds.max - bounds.min)
+    height = source.view(np.uint64) - zero
+    room, amount = np.where(rounded < 0, height, size - height), np.abs(rounded).astype(np.uint64)
+    amount = np.minimum(room, amount)
+    return (np.where(rounded < 0, height - amount, height + amount) + zero).view(source.dtype)

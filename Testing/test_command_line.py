@@ -1,0 +1,160 @@
+"""The command line as a user meets it: results, reports, and one line with exit status 2 for everything that is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import save_small_model
+
+from MedAELib import Volume
+from MedAELib.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    save_small_model(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def scan(tmp_path) -> Path:
+    array = np.random.default_rng(0).normal(40, 100, (1, 20, 18, 12)).astype("int16")
+    array[:, :6] = -1000
+    Volume(array, np.diag([-1, -1, 3, 1.0])).save(tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+def run(*arguments: object) -> int:
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def test_denoise_writes_result_removed_noise_and_report(scan, model, tmp_path, capsys):
+    out, removed, report = tmp_path / "out.nrrd", tmp_path / "removed.nii.gz", tmp_path / "report.json"
+    options = ["--model", model, "--device", "cpu", "--tile", "16", "--strength", "0.7"]
+    assert run("denoise", scan, out, *options, "--removed", removed, "--report", report) == 0
+    before, after, difference = Volume.load(scan), Volume.load(out), Volume.load(removed)
+    assert after.array.dtype == before.array.dtype
+    assert np.abs(after.affine - before.affine).max() < 1e-5
+    assert np.array_equal(before.array - difference.array, after.array)
+    told = json.loads(report.read_text())
+    assert {"seconds", "device", "tile", "noise_before", "noise_after", "model_sha256", "strength"} <= set(told)
+    assert told["strength"] == 0.7 and told["tile"] == [16, 16, 12]
+    assert str(out) in capsys.readouterr().out
+    assert {p.name for p in tmp_path.iterdir()} == {"scan.nii.gz", "out.nrrd", "removed.nii.gz", "report.json"}
+
+
+def test_a_fresh_process_works_from_any_folder(scan, model, tmp_path):
+    command = [sys.executable, "-m", "MedAELib", "denoise", scan, tmp_path / "o.mha", "--model", model]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "o.mha").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sharpen"],
+        ["denoise"],
+        ["denoise", "absent.nii.gz", "out.nrrd"],
+        ["denoise", "{scan}", "out.xyz"],
+        ["denoise", "{scan}", "absent/out.nrrd"],
+        ["denoise", "{scan}", "{scan}"],
+        ["denoise", "{scan}", "{folder}"],
+        ["denoise", "{folder}", "out.nrrd"],
+        ["denoise", "{text}", "out.nrrd"],
+        ["denoise", "{empty}", "out.nrrd"],
+        ["denoise", "{scan}", "out.nrrd", "--model", "absent"],
+        ["denoise", "{scan}", "out.nrrd", "--model", "{folder}"],
+        ["denoise", "{scan}", "out.nrrd", "--device", "cuda:77"],
+        ["denoise", "{scan}", "out.nrrd", "--device", "toaster"],
+        ["denoise", "{scan}", "out.nrrd", "--precision", "int4"],
+        ["denoise", "{scan}", "out.nrrd", "--tile", "-3"],
+        ["denoise", "{scan}", "out.nrrd", "--tile", "many"],
+        ["denoise", "{scan}", "out.nrrd", "--strength", "2"],
+        ["denoise", "{scan}", "out.nrrd", "--strength", "nan"],
+        ["denoise", "{scan}", "out.nrrd", "--series", "x"],
+        ["denoise", "{scan}", "out.nrrd", "--removed", "out.nrrd"],
+        ["denoise", "{scan}", "out.nrrd", "--removed", "removed.xyz"],
+        ["denoise", "{scan}", "out.nrrd", "--report", "absent/report.json"],
+        ["denoise", "x" * 300, "out.nrrd"],
+        ["models"],
+        ["models", "check", "absent"],
+        ["models", "check", "{folder}"],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:60] or "nothing",
+)
+def test_whatever_is_wrong_is_one_line_and_exit_status_2(arguments, scan, model, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder", "text.nii.gz", "empty.nrrd"):
+        (tmp_path / name).mkdir() if name == "folder" else (tmp_path / name).write_text("hello" * name.startswith("t"))
+    names = {
+        "scan": scan,
+        "folder": tmp_path / "folder",
+        "text": tmp_path / "text.nii.gz",
+        "empty": tmp_path / "empty.nrrd",
+    }
+    files = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    if "--model" not in arguments and arguments[:2] == ["denoise", "{scan}"]:
+        arguments = [*arguments, "--model", model]
+    assert run(*[argument.format(**names) for argument in arguments]) == 2
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert len(told.err.strip().splitlines()) == 1, told.err
+    assert "Traceback" not in told.err
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == files
+
+
+def test_a_fault_in_the_middle_leaves_nothing_and_no_traceback(scan, model, tmp_path, capsys, monkeypatch):
+    from MedAELib.engine.run import Engine
+
+    def broken(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Engine, "run", broken)
+    assert run("denoise", scan, tmp_path / "out.nrrd", "--model", model) == 2
+    assert not (tmp_path / "out.nrrd").exists()
+    assert "memory" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_quietly(scan, model, tmp_path, monkeypatch):
+    from MedAELib.engine.run import Engine
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "run", interrupted)
+    assert run("denoise", scan, tmp_path / "out.nrrd", "--model", model) == 130
+    assert not (tmp_path / "out.nrrd").exists()
+
+
+def test_models_are_listed_and_checked(capsys, model):
+    assert run("models", "list") == 0
+    listed = capsys.readouterr().out
+    assert "ct-denoise" in listed and "mr-denoise" in listed
+    assert run("models", "check") == 0
+    assert run("models", "check", model) == 0
+    assert "small\tis whole" in capsys.readouterr().out
+
+
+def test_without_a_named_model_the_one_that_fits_is_taken(scan, tmp_path):
+    report = tmp_path / "report.json"
+    assert run("denoise", scan, tmp_path / "out.nrrd", "--report", report) == 0
+    assert json.loads(report.read_text())["model"] == "ct-denoise"
+
+
+def test_a_volume_that_fits_no_model_is_refused_with_the_models_there_are(tmp_path, capsys):
+    Volume(np.full((1, 8, 8, 8), 7, np.int16), np.eye(4)).save(tmp_path / "flat.nrrd")
+    assert run("denoise", tmp_path / "flat.nrrd", tmp_path / "out.nrrd") == 2
+    assert "mr-denoise" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import slicer
 
 from . import qt_signals
 from .mrml_widgets import qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget
+from .node_combo_box import qMRMLNodeComboBox
 from .slicer_modules import Module
 
 
@@ -115,6 +116,8 @@ def close_panel(module: ScriptedModule) -> None:
     if hasattr(slicer.modules, f"{module.name}Widget"):
         delattr(slicer.modules, f"{module.name}Widget")
     slicer.app.processEvents()
+    for selector in representation.findChildren(qMRMLNodeComboBox):
+        selector.stop_observing()
     shiboken6.delete(representation)
     qt_signals.forget_deleted(shiboken6.isValid)
     gc.collect()

@@ -107,14 +107,18 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         """Follow a scene."""
         if scene is self._scene:
             return
-        for tag in self._observers:
-            self._scene.RemoveObserver(tag)
-        self._observers = []
+        self.stop_observing()
         self._scene = scene
         self.setEnabled(scene is not None)
         if scene is not None:
             self._observe(scene)
         self._rebuild()
+
+    def stop_observing(self) -> None:
+        """Follow the scene no more (host only): what Slicer's widget does when it is destroyed."""
+        for tag in self._observers:
+            self._scene.RemoveObserver(tag)
+        self._observers = []
 
     def _observe(self, scene: Any) -> None:
         @vtk.calldata_type(vtk.VTK_OBJECT)

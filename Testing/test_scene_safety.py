@@ -1,0 +1,59 @@
+"""Whatever happens to a run, in any order: no node that was there is lost or changed, and the next run works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from panel_tools import MODULE
+
+from SlicerHost.pytest_fixtures import slicer_host  # noqa: F401
+
+DEFAULT_SEQUENCES = 150
+ALL_SEQUENCES = 1000
+
+
+@pytest.fixture
+def driver(slicer_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # noqa: F811
+    """A driver of random sequences, with the module's real panel listening to its controller."""
+    from SlicerHost.module_loader import load_module, open_panel
+
+    module = load_module(MODULE)
+    from scene_driver import SceneDriver
+
+    from MedAEPanel import shared
+
+    driver = SceneDriver(tmp_path / "runs")
+    shared.replace(driver.controller)
+    open_panel(module)
+    driver.panel = module.widgetRepresentation()
+    driver.install_trouble(monkeypatch)
+    yield driver
+    driver.close()
+
+
+def test_random_sequences_never_lose_or_change_a_node(driver: Any) -> None:
+    for seed in range(DEFAULT_SEQUENCES):
+        driver.run(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_thousand_random_sequences_never_lose_or_change_a_node(driver: Any) -> None:
+    for seed in range(DEFAULT_SEQUENCES, ALL_SEQUENCES):
+        driver.run(seed)
+
+
+def test_the_driver_notices_a_changed_and_a_lost_node(driver: Any) -> None:
+    import slicer
+
+    driver.run(1, length=2)
+    scan = slicer.util.getNode("CT")
+    slicer.util.arrayFromVolume(scan)[0, 0, 0] += 1
+    with pytest.raises(AssertionError, match="was changed"):
+        driver.check()
+    slicer.mrmlScene.RemoveNode(scan)
+    with pytest.raises(AssertionError, match="is lost"):
+        driver.check()

@@ -24,6 +24,7 @@ PYTHONS = ((3, 11), (3, 12))
 
 # What Qt and VTK load from the system, and the Debian package that holds it. fontconfig brings fonts along.
 LIBRARIES = {
+    "libglib-2.0.so.0": "libglib2.0-0",
     "libEGL.so.1": "libegl1",
     "libGL.so.1": "libgl1",
     "libxkbcommon.so.0": "libxkbcommon0",

@@ -110,7 +110,8 @@ def run_logged(command: Sequence[str], doing: str, environment: dict[str, str] |
             process.kill()
             process.wait()
             raise
-    print(f"{doing}: {'done' if process.returncode == 0 else 'failed'} after {time.monotonic() - started:.0f} s")
+    outcome = "done" if process.returncode == 0 else "failed"
+    print(f"{doing}: {outcome} after {time.monotonic() - started:.0f} s", flush=True)
     return process.returncode == 0
 
 

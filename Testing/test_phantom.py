@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from phantom import add_noise, head
 
-SMALL = {"shape": (104, 128, 56), "spacing": (1.8, 1.8, 3.0)}
+SMALL = {"shape": (104, 128, 60), "spacing": (1.8, 1.8, 3.0)}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from .judge import judge
 from .report import write_report
 from .session import Run, Session
 
-NOISE = 15.0  # HU, in the middle of the head: a scan with about a tenth of the usual dose
+NOISE = 12.0  # HU, in the middle of the head: a scan with a low dose
 BRAIN_WINDOW = (0.0, 80.0)  # HU
 
 

@@ -55,7 +55,7 @@ def before_after(
     rows = [
         captions(texts, width),
         slices(session, nodes, "Red", (width, 400), at, zoom=1.15),
-        slices(session, nodes, "Green", (width, 330), at, zoom=1.1),
+        slices(session, nodes, "Green", (width, 350), at, zoom=1.0),
     ]
     session.host.save_png(np.concatenate(rows, axis=0), path)
 

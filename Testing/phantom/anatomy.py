@@ -50,14 +50,14 @@ def oblique_affine(shape: tuple[int, int, int], spacing: tuple[float, float, flo
     about_z = np.array([[np.cos(u), -np.sin(u), 0], [np.sin(u), np.cos(u), 0], [0, 0, 1]])
     affine = np.eye(4)
     affine[:3, :3] = about_z @ about_x @ np.diag([-spacing[0], -spacing[1], spacing[2]])
-    affine[:3, 3] = (4.0, -2.0, 7.0) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    affine[:3, 3] = (4.0, -2.0, 9.0) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
 
 
 def head(
     modality: str = "CT",
     seed: int = 0,
-    shape: tuple[int, int, int] = (208, 256, 112),
+    shape: tuple[int, int, int] = (208, 256, 120),
     spacing: tuple[float, float, float] = (0.9, 0.9, 1.5),
     tilt: float = 12.0,
     turn: float = 4.0,
@@ -88,7 +88,7 @@ def bent_places(affine: Field, shape: tuple[int, int, int], generator: np.random
     index = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
     m = affine.astype(np.float32)
     ras = [m[a, 0] * index[0] + m[a, 1] * index[1] + m[a, 2] * index[2] + m[a, 3] for a in range(3)]
-    scale = 1 + generator.uniform(-0.05, 0.05, size=3)
+    scale = 1 + generator.uniform(-0.04, 0.04, size=3)
     x, y, z = (r / np.float32(s) for r, s in zip(ras, scale))
     place: Place = (x, y, z)
     bent = [p + np.float32(1.6) * waves(place, generator, wavelength=95.0, count=5)[0] for p in place]
@@ -168,19 +168,23 @@ def paint_face(canvas: Canvas, generator: np.random.Generator) -> None:
 def add_lesions(
     canvas: Canvas, affine: Field, brain: Field, generator: np.random.Generator, modality: str
 ) -> tuple[Lesion, ...]:
-    """Small spots, brighter and darker than the brain around them, well below its surface."""
+    """Small spots, brighter and darker than the white or grey matter around them, apart from each other."""
     lesions = []
-    deep = np.argwhere(brain[::4, ::4, ::4] < -16) * 4
+    white, grey = sorted((canvas.values["white"], canvas.values["grey"]))
+    margin = (grey - white) / 2
+    tissue = (canvas.image > white - margin) & (canvas.image < grey + margin) & (brain < -16)
+    voxels = np.argwhere(tissue[::3, ::3, ::3]) * 3
     unit = 1.0 if modality == "CT" else 8.0
-    for radius, contrast in ((6.0, -9.0), (4.0, 22.0), (3.0, 30.0), (5.0, -12.0), (2.5, 40.0)):
-        if not len(deep):
+    for radius, contrast in ((6.0, -12.0), (4.0, 22.0), (3.0, 30.0), (5.0, -14.0), (2.5, 40.0)):
+        if not len(voxels):
             break
-        voxel = deep[generator.integers(len(deep))]
+        voxel = voxels[generator.integers(len(voxels))]
         place = [float(axis[tuple(voxel)]) for axis in canvas.place]
         weight = canvas.inside(ellipsoid(canvas.place, place, (radius, radius * 1.15, radius)))
         canvas.image += weight * np.float32(contrast * unit)
         centre = affine[:3, :3] @ voxel + affine[:3, 3]
         lesions.append(Lesion((float(centre[0]), float(centre[1]), float(centre[2])), radius, contrast * unit))
+        voxels = voxels[np.linalg.norm((voxels - voxel) @ affine[:3, :3].T, axis=1) > 20]
     return tuple(lesions)
 
 

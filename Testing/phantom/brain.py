@@ -14,7 +14,7 @@ def paint_brain(canvas: Canvas, cavity: Field, generator: np.random.Generator) -
     atrophy = generator.uniform(0.8, 1.5)
     hemispheres = np.maximum(cavity + 2.0 * np.float32(atrophy), tentorium(canvas))
     paint_cerebrum(canvas, hemispheres, generator, atrophy)
-    paint_deep_nuclei(canvas, generator)
+    paint_deep_nuclei(canvas, hemispheres, generator)
     paint_ventricles(canvas, generator.uniform(0.75, 1.35))
     cerebellum = paint_cerebellum(canvas, cavity, generator)
     falx = np.maximum(np.abs(x + 0.6 * np.sin(y / 30)) - 0.7, np.maximum(cavity + 1, -z + 8 + 0.12 * y))
@@ -47,7 +47,7 @@ def paint_cerebrum(canvas: Canvas, surface: Field, generator: np.random.Generato
     canvas.paint(np.minimum(canvas.inside(fissure), canvas.inside(surface)) * (depth < 30), "fluid")
 
 
-def paint_deep_nuclei(canvas: Canvas, generator: np.random.Generator) -> None:
+def paint_deep_nuclei(canvas: Canvas, surface: Field, generator: np.random.Generator) -> None:
     """Caudate, putamen and thalamus on both sides, with white matter between them; insula and Sylvian fissure."""
     both = mirrored(canvas.place)
     shift = generator.uniform(-1, 1, size=3)
@@ -58,8 +58,8 @@ def paint_deep_nuclei(canvas: Canvas, generator: np.random.Generator) -> None:
     canvas.fill(ellipsoid(both, (9.5, -10, 7 + shift[2]), (7.5, 13, 9)), "grey")
     bent = both[2] - 0.35 * (both[1] - 10) - 2.5 * np.sin(both[0] / 6 + both[1] / 11)
     fissure = np.maximum(np.abs(bent) - 0.8, ellipsoid(both, (52, 14, 3), (18, 24, 12)))
-    canvas.fill(fissure - 3.0, "grey")
-    canvas.fill(fissure, "fluid")
+    canvas.fill(np.maximum(fissure - 3.0, surface), "grey")
+    canvas.fill(np.maximum(fissure, surface), "fluid")
 
 
 def paint_ventricles(canvas: Canvas, size: float) -> None:

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from panel_fixtures import models, panel  # noqa: F401  (fixtures of the tests of the panel)
+
 from SlicerHost.pytest_fixtures import slicer_host  # noqa: F401  (a fixture for every test)
 
 ROOT = Path(__file__).resolve().parents[1]

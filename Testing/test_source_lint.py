@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from SlicerHost import qt_names, source_lint
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from SlicerHost import ui_lint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +49,7 @@ def test_a_good_ui_file_has_no_finding() -> None:
 
 
 def test_members_of_the_parameter_class_are_read_from_the_source() -> None:
-    assert PARAMETERS == {"inputVolume", "removedVolume", "sigma", "verbose"}
+    assert {"inputVolume", "removedVolume", "sigma", "verbose"} == PARAMETERS
 
 
 def module_parameters() -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import sys
 from typing import Any
@@ -23,7 +22,6 @@ def start() -> Any:
         return _application
     from . import qt_namespace, vtk_messages
 
-    _keep_none_alive()
     qt = qt_namespace.install()  # before any widget class of the host is defined
     from . import ctk_namespace, ui_loader
 
@@ -44,12 +42,6 @@ def start() -> Any:
     _application.setLayoutManager(LayoutManager(_application.mrmlScene()))
     _check_start()
     return _application
-
-
-def _keep_none_alive() -> None:
-    """PySide6 6.12 gives up a reference to None with each call that returns nothing; before 3.12 that ends Python."""
-    if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 
 def _check_start() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import shiboken6
 import vtk
 from PySide6 import QtCore, QtWidgets
 
@@ -114,8 +115,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._observe(scene)
         self._rebuild()
 
+    def _is_alive(self) -> bool:
+        """False once Qt has destroyed the widget; the observers then go, as those of Slicer's widget do."""
+        alive = shiboken6.isValid(self)
+        if not alive:
+            self.stop_observing()
+        return alive
+
     def stop_observing(self) -> None:
-        """Follow the scene no more (host only): what Slicer's widget does when it is destroyed."""
+        """Follow the scene no more (host only)."""
         for tag in self._observers:
             self._scene.RemoveObserver(tag)
         self._observers = []
@@ -123,18 +131,18 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _observe(self, scene: Any) -> None:
         @vtk.calldata_type(vtk.VTK_OBJECT)
         def on_added(_caller: Any, _event: str, node: Any) -> None:
-            if not scene.IsBatchProcessing():
+            if self._is_alive() and not scene.IsBatchProcessing():
                 self._rebuild()
-            if node_filter.accepts(self, node, self._attributes):
+            if self._is_alive() and node_filter.accepts(self, node, self._attributes):
                 self.nodeAdded.emit(node)
 
         @vtk.calldata_type(vtk.VTK_OBJECT)
         def on_about_to_be_removed(_caller: Any, _event: str, node: Any) -> None:
-            if node_filter.accepts(self, node, self._attributes):
+            if self._is_alive() and node_filter.accepts(self, node, self._attributes):
                 self.nodeAboutToBeRemoved.emit(node)
 
         def on_changed(_caller: Any, _event: str) -> None:
-            if not scene.IsBatchProcessing():
+            if self._is_alive() and not scene.IsBatchProcessing():
                 self._rebuild()
 
         for event, handler in (

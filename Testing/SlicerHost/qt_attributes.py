@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import shiboken6
@@ -11,18 +12,20 @@ from . import problems, qt_signals
 from .qt_properties import as_python_qt, object_name
 
 QObject = QtCore.QObject
-_get = QObject.__getattribute__
 _find_child = QObject.findChild
 _find_children = QObject.findChildren
 _children = QObject.children
 _HOST_PACKAGES = ("PySide6", "shiboken6", __package__)
 
 
-def patch_attributes(qt: Any) -> None:
-    """Give QObject the attribute rules of PythonQt."""
-    QObject.__getattribute__ = _getattribute
+def patch_attributes(qt: Any, classes: Iterable[type]) -> None:
+    """Give QObject and the classes derived from it the attribute rules of PythonQt."""
+    for cls in classes:
+        # PySide gives every class a setter of its own and a few a getter of their own: QObject's would not be asked.
+        cls.__setattr__ = _guarded_set  # type: ignore[assignment,method-assign]
+        if "__getattribute__" in cls.__dict__:
+            cls.__getattribute__ = _getattribute(cls.__getattribute__)  # type: ignore[method-assign]
     QObject.__getattr__ = _missing_attribute
-    QObject.__setattr__ = _guarded_set
     QObject.connect, QObject.disconnect = qt_signals.connect, qt_signals.disconnect
     QObject.name = property(object_name, lambda self, text: self.setObjectName(text))
     QObject.className = lambda self: self.metaObject().className()
@@ -38,18 +41,21 @@ def _class_of(qt: Any, cls: Any) -> Any:
     return getattr(qt, cls, QObject) if isinstance(cls, str) else cls  # PythonQt also takes the class name
 
 
-def _getattribute(self: Any, name: str) -> Any:
-    if name not in ("connect", "disconnect"):
-        return _get(self, name)
-    ours = qt_signals.connect if name == "connect" else qt_signals.disconnect
+def _getattribute(native: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    def get(self: Any, name: str) -> Any:
+        if name not in ("connect", "disconnect"):
+            return native(self, name)
+        ours = qt_signals.connect if name == "connect" else qt_signals.disconnect
 
-    def by_name_or_native(*arguments: Any) -> Any:
-        # PySide itself comes through here with coded strings such as "2timeout()", with objects or with bytes.
-        text = next((value for value in arguments if isinstance(value, str)), "")
-        native = not text or text[:1].isdigit()
-        return _get(self, name)(*arguments) if native else ours(self, *arguments)
+        def by_name_or_native(*arguments: Any) -> Any:
+            # PySide itself comes through here with coded strings such as "2timeout()", with objects or with bytes.
+            text = next((value for value in arguments if isinstance(value, str)), "")
+            is_native = not text or text[:1].isdigit()
+            return native(self, name)(*arguments) if is_native else ours(self, *arguments)
 
-    return by_name_or_native
+        return by_name_or_native
+
+    return get
 
 
 def _missing_attribute(self: Any, name: str) -> Any:
@@ -66,9 +72,11 @@ def _missing_attribute(self: Any, name: str) -> Any:
 
 def _guarded_set(self: Any, name: str, value: Any) -> None:
     attribute = next((cls.__dict__[name] for cls in type(self).__mro__ if name in cls.__dict__), None)
-    if attribute is not None and hasattr(type(attribute), "__set__"):
+    if isinstance(attribute, QtCore.Property) and attribute.fset is not None:
+        attribute.fset(self, value)
+    elif attribute is not None and hasattr(type(attribute), "__set__"):
         type(attribute).__set__(attribute, self, value)
-    elif name.startswith("_") or _written_in_python_by_a_module(type(self)):
+    elif name.startswith("_") or _kept_by_pyside(name, value) or _is_class_of_a_module(type(self)):
         self.__dict__[name] = value
     elif name in [bytes(known).decode() for known in QObject.dynamicPropertyNames(self)]:
         QObject.setProperty(self, name, value)
@@ -79,6 +87,11 @@ def _guarded_set(self: Any, name: str, value: Any) -> None:
         raise AttributeError(message)
 
 
-def _written_in_python_by_a_module(cls: type) -> bool:
+def _kept_by_pyside(name: str, value: Any) -> bool:
+    """PySide keeps signals on the object they were asked of, and its .ui loader keeps children on their parent."""
+    return isinstance(value, QtCore.SignalInstance) or (isinstance(value, QObject) and object_name(value) == name)
+
+
+def _is_class_of_a_module(cls: type) -> bool:
     """A widget class that a module wrote in Python may hold attributes of its own, as in PythonQt."""
     return not cls.__module__.startswith(_HOST_PACKAGES)

@@ -26,7 +26,7 @@ def install() -> Any:
     """Create the application object and the module `qt`; the second call returns the first one's module."""
     if "qt" in sys.modules:
         return sys.modules["qt"]
-    _keep_true_alive()
+    _keep_constants_alive()
     _use_temporary_settings()
     QtCore.qInstallMessageHandler(_on_qt_message)
     qt: Any = types.ModuleType("qt")
@@ -37,15 +37,16 @@ def install() -> Any:
                 setattr(qt, name, getattr(module, name))
     classes = {value for value in vars(qt).values() if isinstance(value, type) and issubclass(value, QtCore.QObject)}
     qt_properties.patch_properties(classes)
-    qt_attributes.patch_attributes(qt)
+    qt_attributes.patch_attributes(qt, classes)
     sys.modules["qt"] = qt
     return qt
 
 
-def _keep_true_alive() -> None:
-    """PySide 6.12 loses a reference to True with every `signal.emit()`; before Python 3.12 that ends the process."""
+def _keep_constants_alive() -> None:
+    """PySide 6.12 loses a reference to True or None with many calls; before Python 3.12 that would end the process."""
     if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(True)).value += 1 << 40
+        for constant in (True, False, None):
+            ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 40
 
 
 def _use_temporary_settings() -> None:

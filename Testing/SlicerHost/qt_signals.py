@@ -20,15 +20,22 @@ def connect(self: Any, *arguments: Any) -> bool:
     """
     sender, signal_text, handler = _unpack(self, arguments)
     signal = find_signal(sender, signal_text)
-    offered = _argument_count(signal_text) if "(" in signal_text else _ANY_NUMBER
-    accepted = min(offered, _positional_count(handler))
-
-    def call(*values: Any) -> Any:
-        return handler(*values[:accepted])
-
+    call = _with_arguments(handler, _argument_count(signal_text) if "(" in signal_text else _ANY_NUMBER)
     signal.connect(call)
     _links.append((sender, signal_text, handler, signal, call))
     return True
+
+
+def _with_arguments(handler: Callable[..., Any], offered: int) -> Callable[..., Any]:
+    """The handler with exactly the arguments it has room for: PySide chooses among a signal's forms by that number."""
+    count = min(offered, _positional_count(handler))
+    if count == 0:
+        return lambda: handler()
+    if count == 1:
+        return lambda first: handler(first)
+    if count == 2:
+        return lambda first, second: handler(first, second)
+    return lambda *values: handler(*values[:count])
 
 
 def disconnect(self: Any, *arguments: Any) -> bool:

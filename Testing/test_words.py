@@ -71,3 +71,21 @@ def test_nothing_is_sent_or_fetched_over_the_network() -> None:
     """The library and the module open no connection; the packages are installed by Slicer's own installer."""
     network = r"^\s*(import|from) (urllib\.request|requests|http\.client|socket|ftplib|smtplib)\b"
     assert places(network, [*(ROOT / "MedAELib").rglob("*.py"), *(ROOT / "MedAE").rglob("*.py")]) == []
+
+
+def test_the_readme_names_every_bundled_model_and_every_file_it_links_to() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for folder in (ROOT / "Resources" / "Models").glob("*/"):
+        assert f"`{folder.name}`" in text, f"README.md does not name the model {folder.name}"
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("https://") or (ROOT / target).exists(), f"README.md links to {target}"
+
+
+def test_the_troubleshooting_chapter_quotes_sentences_that_medae_says() -> None:
+    chapter = (ROOT / "README.md").read_text(encoding="utf-8").split("## Troubleshooting")[1].split("\n## ")[0]
+    sources = [*(ROOT / "MedAELib").rglob("*.py"), *(ROOT / "MedAE").rglob("*.py"), ROOT / "run.py"]
+    said = "".join(path.read_text(encoding="utf-8") for path in sources)
+    quotes = re.findall(r"^\| \*([^*]+)\*", chapter, re.MULTILINE)
+    assert len(quotes) > 5
+    for quote in quotes:
+        assert quote.strip("… ") in said, f"nothing says '{quote}'"

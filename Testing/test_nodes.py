@@ -12,7 +12,6 @@ from panel_tools import add_scan, oblique_affine
 
 from MedAELib.errors import BadInput
 from MedAELib.volume import Volume
-from SlicerHost.pytest_fixtures import slicer_host  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("slicer_host")
 

@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 from panel_tools import MODULE
 
-from SlicerHost.pytest_fixtures import slicer_host  # noqa: F401
-
 DEFAULT_SEQUENCES = 150
 ALL_SEQUENCES = 1000
 
 
 @pytest.fixture
-def driver(slicer_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # noqa: F811
+def driver(slicer_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A driver of random sequences, with the module's real panel listening to its controller."""
     from SlicerHost.module_loader import load_module, open_panel
 

@@ -20,11 +20,17 @@ class Panel:
 
     def __init__(self, ui, controller):
         import ctk
+        import qt
 
         self.ui, self.controller, self.parameters = ui, controller, None
         self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
         self._wasDone = self._updating = False
+        self._watched = None  # (input node, observer tag)
+        self._later = qt.QTimer()  # one look at the input after many changes of it
+        self._later.setSingleShot(True)
+        self._later.setInterval(300)
+        self._later.timeout.connect(self.update)
         self._bundle, self._card = None, ""
         self._combos = {
             name: choices.Choices(box, lambda value, name=name: self._onChosen(name, value))
@@ -59,9 +65,27 @@ class Panel:
 
     def leave(self):
         """The user works elsewhere: follow nothing and keep no voxels alive."""
+        self._watch(None)
         self.probe.watch(False)
         self.probe.compare(None, None)
         self.facts.forget()
+
+    def _watch(self, node):
+        """Look again when the input changes: its voxels may come after the node, or be edited."""
+        if self._watched is not None:
+            watched, tag = self._watched
+            if watched is node:
+                return
+            watched.RemoveObserver(tag)
+            self._watched = None
+        if node is not None:
+            self._watched = node, node.AddObserver("ModifiedEvent", self._onInputChanged)
+
+    def _onInputChanged(self, node, event):
+        if self.facts.volume is None:
+            self.update()
+        elif not self._later.active:
+            self._later.start()
 
     # ---- showing ----
 
@@ -80,6 +104,7 @@ class Panel:
 
     def _updateInput(self):
         wanted = self.parameters
+        self._watch(wanted.inputVolume)
         self._bundle = self.facts.update(
             wanted.inputVolume, lambda volume: self.models.chosen(wanted.task, wanted.model, volume)
         )

@@ -83,6 +83,7 @@ def misbehave(behaviour: str, parameters: dict[str, Any], progress: Any, allocat
     text = parameters.get("text", "")
     if behaviour == "steps":
         steps = int(parameters.get("steps", 20))
+        allocate("denoised", (1, 8, 8, 8), "int16")  # room first, as a real task does
         for step in range(steps + 1):
             progress("Denoising", step, steps)
             time.sleep(float(parameters.get("seconds", 0.02)) if step < steps else 0)

@@ -179,6 +179,7 @@ def damages() -> dict[str, Any]:
                 files[f"{field} becomes {str(value)[:30]!r}"] = ("result.json", (["outputs", "denoised", field], value))
     for name in ("../../job", "/etc/passwd", "", "a" * 70, "missing", "Denoised"):
         files[f"an output is named {name[:20]!r}"] = ("result.json", (["outputs", name], {"shape": [1]}))
+    files["a number of the report is none"] = ("result.json", (["report", "seconds"], float("nan")))
     for field in ("format", "report"):
         files[f"{field} is 7"] = ("result.json", ([field], 7))
     for field in ("format", "task", "parameters", "origin", "created"):

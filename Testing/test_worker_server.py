@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +124,8 @@ def test_a_cancel_that_comes_too_late_does_not_harm_the_next_run(speaker: Speake
 def test_a_cancelled_run_leaves_no_output(speaker: Speaker, tmp_path: Path) -> None:
     run = prepared_run(tmp_path, behaviour="steps", steps=1000)
     speaker.say(RunCommand(str(run)))
+    while not list((run / "outputs").iterdir()):
+        time.sleep(0.01)
     speaker.say(CancelCommand(str(run)))
     assert speaker.hear(Progress) == CancelledEvent(str(run))
     assert list((run / "outputs").iterdir()) == []

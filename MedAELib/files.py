@@ -200,12 +200,12 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
 
 def _check_size(path: Path, size: tuple[int, ...], components: int) -> None:
     """Refuse what would not fit in memory, from the header alone, before anything is allocated."""
-    from .engine.memory import free_memory
+    from .engine.memory import free_system_memory
 
     if min(size) < 1:
         raise BadInput(f"{path} is empty: its size is {' x '.join(map(str, size))}.")
     voxels = float(np.prod(np.array(size, dtype=np.float64))) * components
-    free = free_memory("cpu")
+    free = free_system_memory()
     if voxels > free * _FRACTION_OF_MEMORY:
         raise OutOfMemory(
             f"{path} says it holds {voxels:.3g} values, more than the free memory of {free / 2**30:.1f} GiB.",

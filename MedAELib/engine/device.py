@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import BadInput, DriverFault
-from .memory import free_memory
+from .memory import free_system_memory
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -33,6 +33,17 @@ def devices() -> list[Device]:
         str(torch.cpu.get_capabilities().get("cpu_name", "CPU")) if hasattr(torch.cpu, "get_capabilities") else "CPU"
     )
     return [*found, Device("cpu", f"{title}, {torch.get_num_threads()} threads", free_memory("cpu"))]
+
+
+def free_memory(device: str = "cpu") -> int:
+    """Bytes that can be allocated now on "cpu", "cuda:N" or "mps" without swapping."""
+    if device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info(device)
+        # What the allocator holds but does not use is as good as free.
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return free_system_memory()
 
 
 def choose_device(name: str = "auto") -> torch.device:

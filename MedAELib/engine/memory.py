@@ -1,4 +1,4 @@
-"""How much memory is free, on the computer and on each device."""
+"""How much memory of the computer is free; torch is not needed, so reading a file may ask too."""
 
 from __future__ import annotations
 
@@ -7,23 +7,8 @@ import sys
 from pathlib import Path
 
 
-def free_memory(device: str = "cpu") -> int:
-    """Bytes that can be allocated now on "cpu", "cuda:N" or "mps" without swapping."""
-    if device.startswith("cuda"):
-        import torch
-
-        free, _ = torch.cuda.mem_get_info(device)
-        # What the allocator holds but does not use is as good as free.
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-    if device == "mps":
-        import torch
-
-        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    return _free_system_memory()
-
-
-def _free_system_memory() -> int:
-    """Free system memory, within the limit of a container where there is one."""
+def free_system_memory() -> int:
+    """Bytes that can be allocated now without swapping, within the limit of a container where there is one."""
     try:
         import psutil
 

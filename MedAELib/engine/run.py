@@ -15,8 +15,7 @@ import torch
 
 from ..errors import BadInput, BadModel, OutOfMemory
 from ..networks import Network
-from .device import choose_device, choose_precision
-from .memory import free_memory
+from .device import choose_device, choose_precision, free_memory
 from .tiles import Box, Tile, cores, halve, plan, surround
 
 Floats = npt.NDArray[np.float32]

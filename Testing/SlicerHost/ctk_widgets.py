@@ -184,7 +184,7 @@ class ctkDirectoryButton(QtWidgets.QWidget):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(parent_of(arguments))
-        self._directory = str(Path.cwd())
+        self._directory = "."
         self._button = QtWidgets.QPushButton(self._directory, self)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -193,7 +193,7 @@ class ctkDirectoryButton(QtWidgets.QWidget):
     def setDirectory(self, path: str) -> None:
         """Set the folder; a relative path is made absolute."""
         absolute = str(Path(path).absolute()) if path else path
-        if absolute != self._directory:
+        if absolute != str(Path(self._directory).absolute()):
             self._directory = absolute
             self._button.setText(absolute)
             self.directoryChanged.emit(absolute)

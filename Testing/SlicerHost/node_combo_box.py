@@ -59,7 +59,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         super().__init__(parent_of(arguments))
         self._scene: Any = None
         self._current: Any = None
-        self._shown = 0
         self._observers: list[int] = []
         self._attributes: list[tuple[str, str, str | None]] = []
         self._base_names: dict[str, str] = {}
@@ -159,11 +158,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self.__dict__.get("_combo") is None:
             return  # a property was set by a base class constructor
         nodes = self.nodes()
-        current = self._current if any(node is self._current for node in nodes) else None
-        was_empty, self._shown = self._shown == 0, len(nodes)
-        if current is None and nodes and not self.noneEnabled and (was_empty or self._current is not None):
-            # An empty combo box selects its first row; a removed current node falls to a neighbour.
-            current = nodes[0] if self._current is None else nodes[-1]
+        current = self._current if any(node is self._current for node in nodes) else self._replacement(nodes)
         self._combo.blockSignals(True)
         self._combo.clear()
         for text, key in self._rows(nodes):
@@ -171,6 +166,14 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._combo.setCurrentIndex(self._row_of(current))
         self._combo.blockSignals(False)
         self._become(current)
+
+    def _replacement(self, nodes: tuple[Any, ...]) -> Any:
+        """What Qt's combo box selects by itself: the first row ever shown, or a neighbour of a removed node."""
+        if self.noneEnabled or not nodes:
+            return None
+        if self._combo.count == 0:
+            return nodes[0]
+        return nodes[min(self._combo.currentIndex, len(nodes) - 1)] if self._current is not None else None
 
     # Every property that decides what is offered rebuilds the box.
     _changed_nodeTypes = _changed_hideChildNodeTypes = _changed_showHidden = _changed_showChildNodeTypes = _rebuild

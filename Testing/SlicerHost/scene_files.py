@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import slicer
+
 
 def save(scene: Any, path: str) -> bool:
     """Write the scene with its data; True on success."""
     if path.endswith(".mrb"):
         return bool(scene.WriteToMRB(path))
+    if not path.endswith(".mrml"):
+        return _save_as_folder(scene, path)
     scene.SetRootDirectory(str(Path(path).absolute().parent))
     scene.SetURL(path)
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLStorableNode")):
@@ -17,6 +21,11 @@ def save(scene: Any, path: str) -> bool:
         if node.GetSaveWithScene():
             _save_data(node)
     return bool(scene.Commit(path))
+
+
+def _save_as_folder(scene: Any, path: str) -> bool:
+    Path(path).mkdir(parents=True, exist_ok=True)
+    return bool(slicer.app.applicationLogic().SaveSceneToSlicerDataBundleDirectory(path, None))
 
 
 def _save_data(node: Any) -> None:

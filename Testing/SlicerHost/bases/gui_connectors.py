@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .parameter_text import Parameter
-from .validators import Choice, Decimals, FloatRange, Maximum, Minimum, RangeBounds, SingleStep, WithinRange
+from .validators import Choice, Decimals, Maximum, Minimum, SingleStep, WithinRange
 
 _SMALLEST_INT, _LARGEST_INT = -(2**31), 2**31 - 1
 
@@ -122,20 +122,6 @@ def _plain_text(widget: Any, parameter: Parameter) -> Link | None:
     return Link(widget.textChanged, widget.toPlainText, write)
 
 
-def _range(widget: Any, parameter: Parameter) -> Link | None:
-    if parameter.type is not FloatRange:
-        return None
-    bounds = _annotation(parameter, RangeBounds)
-    if bounds is None:
-        raise RuntimeError(f"{parameter.name!r}: a range widget needs RangeBounds(...) in the annotation")
-    widget.setRange(bounds.minimum, bounds.maximum)
-    return Link(
-        widget.valuesChanged,
-        lambda: FloatRange(widget.minimumValue, widget.maximumValue),
-        lambda value: widget.setValues(value.minimum, value.maximum),
-    )
-
-
 def _path(widget: Any, parameter: Parameter) -> Link | None:
     return Link(
         widget.currentPathChanged,
@@ -166,7 +152,6 @@ _BUILDERS: dict[str, Callable[[Any, Parameter], Link | None]] = {
     **dict.fromkeys(("QComboBox", "ctkComboBox"), _combo),
     **dict.fromkeys(("QLineEdit", "QLabel"), _text),
     "QTextEdit": _plain_text,
-    **dict.fromkeys(("ctkRangeWidget", "ctkDoubleRangeSlider", "qMRMLRangeWidget"), _range),
     "ctkPathLineEdit": _path,
     "ctkDirectoryButton": _directory,
     "qMRMLNodeComboBox": _node,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import enum
 import pathlib
 import types
@@ -11,7 +10,7 @@ from typing import Any
 
 import slicer
 
-from .validators import Default, FloatRange, Validator
+from .validators import Default, Validator
 
 _PATHS = (pathlib.Path, pathlib.PurePath)
 _NUMBERS = (int, float)
@@ -33,6 +32,10 @@ def node_classes(kind: Any) -> tuple[type, ...]:
     return tuple(members) if members and all_nodes else ()
 
 
+def _is_simple(kind: Any) -> bool:
+    return kind in (bool, int, float, str, *_PATHS) or (isinstance(kind, type) and issubclass(kind, enum.Enum))
+
+
 class Parameter:
     """One parameter: its name, type, limits and default; reads and writes it on a parameter node."""
 
@@ -40,16 +43,15 @@ class Parameter:
         self.name, self.annotated = name, annotated
         self.type, self.annotations = split_annotations(annotated)
         self.nodes = node_classes(self.type)
+        if not self.nodes and not _is_simple(self.type):
+            raise TypeError(f"{name}: the host's own wrapper keeps no {annotated}; name Slicer's in SLICER_PYTHON_DIR")
         given = [one.value for one in self.annotations if isinstance(one, Default)]
         self.default = given[0] if given else self._plain_default() if default is ... else default
 
     def _plain_default(self) -> Any:
         if self.nodes:
             return None
-        kind = typing.get_origin(self.type) or self.type
-        if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            return next(iter(kind))
-        return kind()
+        return next(iter(self.type)) if issubclass(self.type, enum.Enum) else self.type()
 
     def is_in(self, node: Any) -> bool:
         """Whether the parameter was ever written."""
@@ -75,14 +77,14 @@ class Parameter:
         node.EndModify(before)
 
     def _check_type(self, value: Any) -> None:
-        kind = typing.get_origin(self.type) or self.type
+        kind = self.type
         allowed = _NUMBERS if kind is float else _PATHS if kind in _PATHS else kind
         if kind is bool:
             return  # Slicer takes any truth value
         if value is None:
             raise ValueError(f"{self.name}: Value must not be None")
         if not isinstance(value, allowed):
-            raise TypeError(f"{self.name}: {value!r} is no {getattr(kind, '__name__', kind)}")
+            raise TypeError(f"{self.name}: {value!r} is no {kind.__name__}")
 
     def read(self, node: Any) -> Any:
         """The value; the default is written first when there is none."""
@@ -98,19 +100,12 @@ def _to_text(kind: Any, value: Any) -> str:
         return "True" if value else "False"
     if isinstance(value, enum.Enum):
         return value.name
-    if isinstance(value, FloatRange):
-        return f"{value.minimum},{value.maximum}"
-    return repr(value) if isinstance(value, list | tuple | dict) else str(value)
+    return str(value)
 
 
 def _from_text(kind: Any, text: str) -> Any:
-    plain = typing.get_origin(kind) or kind
-    if plain is bool:
+    if kind is bool:
         return text == "True"
-    if plain is FloatRange:
-        return FloatRange(*(float(part) for part in text.split(",")))
-    if plain in (list, tuple, dict):
-        return ast.literal_eval(text)
-    if isinstance(plain, type) and issubclass(plain, enum.Enum):
-        return plain[text]
-    return plain(text)
+    if issubclass(kind, enum.Enum):
+        return kind[text]
+    return kind(text)

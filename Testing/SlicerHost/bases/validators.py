@@ -85,19 +85,6 @@ class Exclude(Validator):
 
 
 @dataclass
-class RangeBounds(Validator):
-    """Ends of a range that a FloatRange must keep."""
-
-    minimum: float
-    maximum: float
-
-    def validate(self, value: Any) -> None:
-        """Raise ValueError when the range reaches outside."""
-        if value.minimum < self.minimum or value.maximum > self.maximum:
-            raise ValueError(f"Range must be within [{self.minimum}, {self.maximum}]")
-
-
-@dataclass
 class Default:
     """Value of a parameter that was never set."""
 
@@ -116,11 +103,3 @@ class SingleStep:
     """Step of the widget."""
 
     value: float
-
-
-@dataclass
-class FloatRange:
-    """Lower and upper value."""
-
-    minimum: float = 0.0
-    maximum: float = 0.0

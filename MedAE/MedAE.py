@@ -88,10 +88,10 @@ class MedAEWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         """Slicer closes or the module is reloaded; a run goes on, its controller belongs to the application."""
-        self.removeObservers()
-        self.setParameterNode(None)
         if self.panel is not None:
+            self.setParameterNode(None)
             self.panel.close()
+        self.removeObservers()
 
     def enter(self):
         """The user comes to this module."""

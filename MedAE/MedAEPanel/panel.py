@@ -244,8 +244,13 @@ class Panel:
         self.compare.sideBySide(on)
 
     def onSceneClosed(self):
-        """Back to the user's layout: there is nothing to compare any more."""
+        """Back to the user's layout, once Slicer has restored the layout: there is nothing to compare any more."""
+        import qt
+
         self.facts.forget()
+        qt.QTimer.singleShot(0, self._stopComparing)
+
+    def _stopComparing(self):
         self.ui.beforeButton.checked = False
         self.ui.sideBySideButton.checked = False
 

@@ -1,0 +1,169 @@
+"""Compare: before and after in the same views, side by side and linked, and the data probe under the mouse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from panel_fixtures import OpenPanel
+from panel_tools import add_scan
+
+
+def backgrounds() -> dict[str, Any]:
+    """Name of the volume that each of the user's own slice views shows."""
+    import slicer
+
+    found = {}
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        node = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        found[composite.GetLayoutName()] = node.GetName() if node else None
+    return {name: shown for name, shown in found.items() if name in ("Red", "Green", "Yellow")}
+
+
+def show(node: Any) -> None:
+    import slicer
+
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+
+
+def test_after_a_run_the_views_show_the_result_and_before_brings_back_the_input(panel: OpenPanel) -> None:
+    scan = add_scan()
+    show(scan)
+    panel.run(scan)
+    assert set(backgrounds().values()) == {"CT chest denoised"}
+    panel.ui.beforeButton.click()
+    assert set(backgrounds().values()) == {"CT chest"}
+    panel.ui.beforeButton.click()
+    assert set(backgrounds().values()) == {"CT chest denoised"}
+
+
+def test_a_view_that_shows_something_else_is_left_alone(panel: OpenPanel) -> None:
+    import slicer
+
+    scan, other = add_scan(), add_scan("other scan")
+    show(scan)
+    green = slicer.app.layoutManager().sliceWidget("Green").mrmlSliceCompositeNode()
+    green.SetBackgroundVolumeID(other.GetID())
+    panel.run(scan)
+    assert backgrounds() == {"Red": "CT chest denoised", "Green": "other scan", "Yellow": "CT chest denoised"}
+
+
+def test_side_by_side_shows_three_linked_views_and_returns_to_the_user_s_layout(panel: OpenPanel) -> None:
+    import slicer
+
+    scan = add_scan()
+    show(scan)
+    panel.run(scan)
+    manager = slicer.app.layoutManager()
+    before = manager.layout
+    panel.ui.sideBySideButton.click()
+    assert set(manager.sliceViewNames()) == {"MedAEBefore", "MedAEAfter", "MedAERemoved"}
+    shown, places = {}, []
+    for name in manager.sliceViewNames():
+        logic = manager.sliceWidget(name).sliceLogic()
+        composite = logic.GetSliceCompositeNode()
+        shown[name] = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID()).GetName()
+        assert composite.GetLinkedControl()
+        matrix = logic.GetSliceNode().GetSliceToRAS()
+        places.append([round(matrix.GetElement(r, c), 6) for r in range(4) for c in range(4)])
+    assert shown == {
+        "MedAEBefore": "CT chest",
+        "MedAEAfter": "CT chest denoised",
+        "MedAERemoved": "CT chest removed noise",
+    }
+    assert places[0] == places[1] == places[2]
+    panel.ui.sideBySideButton.click()
+    assert manager.layout == before
+    assert set(backgrounds().values()) == {"CT chest denoised"}
+
+
+def test_without_removed_noise_two_views_are_enough(panel: OpenPanel) -> None:
+    import slicer
+
+    panel.choose(add_scan())
+    panel.parameters.makeRemoved = False
+    panel.run()
+    panel.ui.sideBySideButton.click()
+    assert set(slicer.app.layoutManager().sliceViewNames()) == {"MedAEBefore", "MedAEAfter"}
+
+
+def test_removed_noise_is_drawn_in_its_diverging_colours(panel: OpenPanel) -> None:
+    import SlicerHost
+
+    scan = add_scan(size=(40, 40, 20))
+    panel.run(scan)
+    show(panel.controller.results["removed"])
+    picture = SlicerHost.render_slice("Red").astype(int)
+    red = (picture[..., 0] > picture[..., 2] + 60).sum()
+    white = (picture.min(axis=2) > 230).sum()
+    assert red > 500  # the fake worker takes 1 away wherever the value is above 0 ...
+    assert white > 500  # ... and nothing elsewhere
+
+
+def test_closing_the_scene_returns_to_the_user_s_layout(panel: OpenPanel) -> None:
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    before = manager.layout
+    panel.run(add_scan())
+    panel.ui.sideBySideButton.click()
+    slicer.mrmlScene.Clear()
+    panel.spin(lambda: manager.layout == before, 2)
+    assert not panel.ui.sideBySideButton.enabled
+
+
+def test_results_of_a_saved_scene_can_be_compared(panel: OpenPanel, tmp_path: Any) -> None:
+    import slicer
+
+    panel.run(add_scan())
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear()
+    assert not panel.ui.beforeButton.enabled
+    slicer.util.loadScene(str(path))
+    assert panel.ui.beforeButton.enabled
+    panel.ui.beforeButton.click()
+    assert set(backgrounds().values()) == {"CT chest"}
+
+
+def readout(panel: OpenPanel) -> list[str]:
+    ui = panel.ui
+    labels = (ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
+    return [label.text.replace("\N{MINUS SIGN}", "-") for label in labels]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_probe_reads_input_result_and_difference_under_the_mouse(panel: OpenPanel, moved: bool) -> None:
+    import slicer
+    import vtk
+
+    import SlicerHost
+    from MedAELib import nodes
+
+    scan = add_scan()
+    if moved:
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "bed")
+        matrix = vtk.vtkMatrix4x4()
+        matrix.SetElement(0, 3, 25.0)
+        transform.SetMatrixTransformToParent(matrix)
+        scan.SetAndObserveTransformNodeID(transform.GetID())
+    panel.run(scan)
+    voxels = slicer.util.arrayFromVolume(scan)
+    k, j, i = (int(index) for index in np.argwhere(voxels > 20)[0])
+    place = (nodes.affine_of(scan) @ (i, j, k, 1))[:3] + ((25, 0, 0) if moved else (0, 0, 0))
+    SlicerHost.move_cursor(tuple(place))
+    value = int(voxels[k, j, i])
+    assert readout(panel) == [str(value), str(value - 1), "1"]
+    SlicerHost.move_cursor((9000.0, 0.0, 0.0))
+    assert readout(panel) == ["\N{EN DASH}"] * 3
+
+
+def test_the_probe_follows_nothing_while_another_module_is_open(panel: OpenPanel) -> None:
+    import slicer
+
+    panel.run(add_scan())
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    assert crosshair.HasObserver(crosshair.CursorPositionModifiedEvent)
+    panel.module.widgetRepresentation().exit()
+    assert not crosshair.HasObserver(crosshair.CursorPositionModifiedEvent)

@@ -1,0 +1,81 @@
+"""MedAE from Slicer's Python console, and the module's own self-test as Slicer's harness runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from panel_fixtures import OpenPanel
+from panel_tools import MODULE, add_scan
+
+from MedAELib.errors import BadInput, MedAEError
+
+
+def test_denoise_returns_the_result_node(panel: OpenPanel) -> None:
+    import slicer
+
+    scan = add_scan()
+    result = panel.widget.logic.denoise(scan, strength=0.5)
+    assert result.GetName() == "CT chest denoised"
+    voxels = slicer.util.arrayFromVolume(scan)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(result), voxels - (voxels > 0))
+
+
+def test_denoise_writes_into_the_nodes_that_are_given(panel: OpenPanel) -> None:
+    output, noise = add_scan("out", size=(2, 2, 2)), add_scan("noise", size=(2, 2, 2))
+    assert panel.widget.logic.denoise(add_scan(), output, removedNode=noise) is output
+    assert noise.GetImageData().GetDimensions() == (24, 20, 12)
+    assert noise.GetDisplayNode().GetLevel() == 0
+
+
+def test_denoise_need_not_wait(panel: OpenPanel) -> None:
+    panel.behaviour = {"behaviour": "steps", "steps": 5, "seconds": 0.02}
+    controller = panel.widget.logic.denoise(add_scan(), waitForCompletion=False)
+    assert controller.busy
+    with pytest.raises(MedAEError, match="still working on 'CT chest'"):
+        panel.widget.logic.denoise(add_scan("other"))
+    panel.spin(lambda: not controller.busy)
+    assert controller.results["denoised"].GetName() == "CT chest denoised"
+
+
+def test_a_failure_is_raised_with_its_sentence(panel: OpenPanel) -> None:
+    panel.behaviour = {"behaviour": "raise", "error": "torch.OutOfMemoryError", "text": "CUDA out of memory"}
+    with pytest.raises(MedAEError, match="too little free memory") as caught:
+        panel.widget.logic.denoise(add_scan())
+    assert caught.value.kind == "out of memory"
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize("wrong", [None, "vtkMRMLLabelMapVolumeNode", "vtkMRMLTextNode"])
+def test_what_is_no_scan_is_refused(panel: OpenPanel, wrong: str | None) -> None:
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass(wrong, "wrong") if wrong else None
+    with pytest.raises(BadInput):
+        panel.widget.logic.denoise(node)
+    assert panel.controller.state == "idle"
+
+
+def test_the_first_scan_is_no_result_of_medae(panel: OpenPanel) -> None:
+    logic = panel.widget.logic
+    assert logic.firstScan() is None
+    scan = add_scan()
+    logic.denoise(scan)
+    assert logic.firstScan() is scan
+
+
+def test_the_self_test_of_the_module_passes(slicer_host: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bundled models and the real worker, if both are there; else those tests skip, as they do in Slicer."""
+    from SlicerHost.module_loader import load_module
+    from SlicerHost.runner import run_module_tests
+
+    module = load_module(MODULE)
+    from MedAEPanel import shared
+    from MedAEPanel.controller import RunController
+
+    controller = shared.replace(RunController(tmp_path / "runs"))
+    result = run_module_tests(module)
+    controller.close()
+    assert result.wasSuccessful()
+    assert result.testsRun >= 6

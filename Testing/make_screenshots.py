@@ -1,4 +1,7 @@
-"""Make the pictures of README and Extensions Manager from the real module: `python Testing/make_screenshots.py`."""
+"""Make the icon, and the pictures of README and Extensions Manager from the real module.
+
+    python Testing/make_screenshots.py [--icon-only]
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,43 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing")]
 
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
+ICON = ROOT / "Resources" / "Icons" / "MedAE.png"
+
+
+def icon() -> None:
+    """A generated head, noisy on its left half and clean on its right one, 128 pixels square."""
+    from phantom import add_noise, head
+    from scipy.ndimage import binary_fill_holes, zoom
+
+    phantom = head("MR", seed=5, shape=(152, 192, 24), spacing=(1.25, 1.25, 1.5), tilt=0, turn=0)
+    noisy, clean = add_noise(phantom, level=110.0, seed=2)[:, :, 16], phantom.clean[:, :, 16]
+    inside = binary_fill_holes(clean > 150)
+    columns = np.flatnonzero(inside.any(axis=1))
+    middle = (columns[0] + columns[-1]) // 2
+    picture = np.where(np.arange(len(clean))[:, None] < middle, noisy, clean)
+    grey = np.clip(picture / 760 * 255, 0, 255)
+    side = max(clean.shape)
+    margins = [((side - n) // 2, side - n - (side - n) // 2) for n in clean.shape]
+    square = [np.pad(a, margins) for a in (grey, inside * 255.0)]
+    grey, alpha = (np.clip(zoom(a, 128 / side * 1.12, order=1), 0, 255) for a in square)
+    cut = (len(grey) - 128) // 2
+    grey, alpha = (a[cut : cut + 128, cut : cut + 128].T for a in (grey, alpha))
+    # A cool tint for the clean half, so that the two differ at 16 pixels too.
+    tint = np.where(np.arange(128)[None, :, None] < 64, [1.0, 1.0, 1.0], [0.72, 0.9, 1.0])
+    colour = np.concatenate([grey[..., None] * tint, alpha[..., None]], axis=2).astype(np.uint8)
+    ICON.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(colour, "RGBA").save(ICON, optimize=True)
+    print(f"{ICON.relative_to(ROOT)}: {ICON.stat().st_size // 1024} KB")
 
 
 def main() -> None:
+    icon()
+    if "--icon-only" not in sys.argv:
+        screenshots()
+
+
+def screenshots() -> None:
+    """The panel after a run, and its result in Slicer's slice views."""
     from demo import pictures
     from demo.__main__ import BRAIN_WINDOW, NOISE
     from demo.session import Session

@@ -213,27 +213,30 @@ def write(
     matrix.DeepCopy(np.asarray(affine, dtype=np.float64).ravel().tolist())
     node.SetIJKToRASMatrix(matrix)
     node.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
+    _show_like(node, place, image, removed_window)
     node.SetAndObserveImageData(image)
-    _show_like(node, place, removed_window)
     _stand_beside(node, original)
     return node
 
 
-def _show_like(node: Any, place: Place, removed_window: float | None) -> None:
+def _show_like(node: Any, place: Place, image: Any, removed_window: float | None) -> None:
+    """Set up the display before the node has its voxels: Slicer's automatic window takes a second on a large volume."""
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     if display is None:
         return
+    display.AutoWindowLevelOff()
     if removed_window is not None:
         display.SetAndObserveColorNodeID(removed_noise_colors().GetID())
-        display.AutoWindowLevelOff()
         display.SetWindowLevel(2 * removed_window, 0.0)
     elif place.window is not None and place.level is not None:
         if place.color_id and slicer.mrmlScene.GetNodeByID(place.color_id) is not None:
             display.SetAndObserveColorNodeID(place.color_id)
-        display.AutoWindowLevelOff()
         display.SetWindowLevel(place.window, place.level)
+    else:
+        low, high = image.GetScalarRange()
+        display.SetWindowLevel(max(high - low, 1e-6), (low + high) / 2)
     display.SetInterpolate(place.interpolate)
 
 

@@ -1,0 +1,176 @@
+"""How live the panel stays: event-loop stalls during a run, time from Cancel to idle, and the cost from node to node.
+
+    python Testing/benchmarks/panel.py [--size 512 512 300] [--model NAME|FOLDER] [--json FILE]
+
+Without --model a fake worker stands in, which shows the panel's own cost at its worst: nothing else takes time. With
+a model the real worker runs, and export and import are compared with the time of the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "Testing")]
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import SlicerHost  # noqa: E402
+
+HEARTBEAT_MS = 5
+
+
+class Heartbeat:
+    """A timer every 5 ms; the longest gap between two beats, by state of the controller, is the worst stall."""
+
+    def __init__(self, controller: Any) -> None:
+        import qt
+
+        self.worst: dict[str, float] = {}
+        self._controller, self._last = controller, time.perf_counter()
+        self._state = controller.state
+        self._timer = qt.QTimer()
+        self._timer.setTimerType(qt.Qt.PreciseTimer)
+        self._timer.setInterval(HEARTBEAT_MS)
+        self._timer.timeout.connect(self._beat)
+        self._timer.start()
+
+    def _beat(self) -> None:
+        now = time.perf_counter()
+        gap, self._last = now - self._last, now
+        for state in {self._state, self._controller.state}:  # a gap in which the state changed counts for both
+            self.worst[state] = max(self.worst.get(state, 0.0), gap)
+        self._state = self._controller.state
+
+    def stop(self) -> dict[str, float]:
+        """End; worst gap beyond the heartbeat itself, in milliseconds, by state."""
+        self._timer.stop()
+        return {state: round(1000 * max(0.0, gap - HEARTBEAT_MS / 1000), 1) for state, gap in self.worst.items()}
+
+
+def spin(condition: Any, seconds: float) -> float:
+    """Let the event loop turn until the condition holds; how long it took (seconds)."""
+    import slicer
+
+    started = time.perf_counter()
+    while not condition():
+        if time.perf_counter() - started > seconds:
+            raise TimeoutError("the benchmark's run did not end")
+        slicer.app.processEvents()
+        time.sleep(0.0005)
+    return time.perf_counter() - started
+
+
+def add_volume(size: tuple[int, int, int]) -> Any:
+    """A noisy CT-like volume as a node."""
+    import slicer
+
+    rng = np.random.default_rng(1)
+    plane = rng.normal(40, 30, (size[1], size[0])).astype(np.int16)
+    voxels = np.empty(size[::-1], np.int16)
+    for k in range(size[2]):
+        voxels[k] = np.roll(plane, k * 7)
+    voxels[:, : size[1] // 5] = -1000
+    node = slicer.util.addVolumeFromArray(voxels, name="benchmark CT")
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    return node
+
+
+def run_once(panel: Any, scan: Any, seconds: float) -> dict[str, Any]:
+    """One run from Apply to the result: stalls by state and seconds by part."""
+    panel.choose(scan)
+    heart = Heartbeat(panel.controller)
+    panel.ui.applyButton.click()
+    total = spin(lambda: not panel.controller.busy, seconds)
+    end = time.perf_counter() + 0.2  # what the scene's watchers do afterwards counts too
+    spin(lambda: time.perf_counter() > end, 1)
+    if panel.controller.state != "done":
+        raise RuntimeError(f"the run {panel.controller.state}: {panel.controller.failure}")
+    stalls = heart.stop()
+    parts = {name: round(value, 3) for name, value in panel.controller.seconds.items()}
+    return {"stall_ms": stalls, "seconds": parts, "total_seconds": round(total, 3)}
+
+
+def cancel_times(panel: Any, scan: Any) -> dict[str, float]:
+    """Seconds from Cancel to a panel that takes the next Apply: a worker that listens, and one that hangs."""
+    times = {}
+    for name, behaviour in (
+        ("cooperative", {"behaviour": "steps", "steps": 1000, "seconds": 0.02}),
+        ("hung in native code", {"behaviour": "hang"}),
+    ):
+        panel.behaviour = behaviour
+        panel.choose(scan)
+        panel.ui.applyButton.click()
+        spin(lambda: panel.controller.state == "running" and panel.controller.fraction > 0, 30)
+        panel.ui.cancelButton.click()
+        times[name] = round(spin(lambda: panel.ui.applyButton.enabled, 10), 3)
+    return times
+
+
+def open_panel(folder: Path, model: str) -> Any:
+    """The module's panel over a fake worker, or over the real one when a model is given."""
+    from panel_fixtures import OpenPanel
+    from panel_tools import MODULE, fake_client, write_model
+
+    from SlicerHost.module_loader import load_module
+
+    module = load_module(MODULE)
+    from MedAEPanel import shared
+    from MedAEPanel.controller import RunController
+
+    if not model:
+        import MedAELib.bundle
+
+        write_model(folder / "models" / "ct_denoise")
+        MedAELib.bundle.models_folder = lambda: folder / "models"
+    client = None if model else fake_client(folder / "runs")
+    panel = OpenPanel(module, shared.replace(RunController(folder / "runs", client)))
+    if model:
+        panel.behaviour = {"model": model}
+    return panel
+
+
+def main() -> int:
+    """Measure, print a table, and write JSON where it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 300), metavar=("I", "J", "K"))
+    parser.add_argument("--model", default="", help="bundled model or folder for the real worker")
+    parser.add_argument("--runs", type=int, default=3, help="runs to take the worst stall of")
+    parser.add_argument("--seconds", type=float, default=3600, help="give up after this time")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    SlicerHost.start()
+    SlicerHost.new_scene()
+    with tempfile.TemporaryDirectory(prefix="medae-benchmark-") as folder:
+        panel = open_panel(Path(folder), options.model)
+        scan = add_volume(tuple(options.size))
+        panel.choose(scan)
+        results: dict[str, Any] = {"size": list(options.size), "model": options.model or "(fake worker)"}
+        results["runs"] = [run_once(panel, scan, options.seconds) for _ in range(options.runs)]
+        if options.model:
+            best = results["runs"][-1]["seconds"]
+            outside = best["export"] + best["import"]
+            results["overhead_percent"] = round(100 * outside / best["run"], 2)
+        else:
+            results["cancel_seconds"] = cancel_times(panel, scan)
+        panel.controller.close()
+    for number, run in enumerate(results["runs"]):
+        print(
+            f"run {number}: worst stall (ms) {run['stall_ms']}; seconds {run['seconds']}; total {run['total_seconds']}"
+        )
+    print({key: value for key, value in results.items() if key != "runs"})
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -79,3 +79,32 @@ def test_the_self_test_of_the_module_passes(slicer_host: Any, tmp_path: Any, mon
     controller.close()
     assert result.wasSuccessful()
     assert result.testsRun >= 6
+
+
+def test_the_real_worker_denoises_a_node_with_a_model_from_a_folder(
+    slicer_host: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+    from models import save_small_model
+
+    from SlicerHost.module_loader import load_module
+
+    save_small_model(tmp_path / "small")
+    module = load_module(MODULE)
+    from MedAELib import nodes
+    from MedAEPanel import shared
+    from MedAEPanel.controller import RunController
+
+    controller = shared.replace(RunController(tmp_path / "runs"))
+    scan = add_scan(dtype="int16")
+    before = slicer.util.arrayFromVolume(scan).copy()
+    result = module.python.MedAELogic().denoise(scan, model=tmp_path / "small", removed=True, device="cpu")
+    controller.close()
+    noise = slicer.util.arrayFromVolume(nodes.results_of(scan)["removed"])
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(scan), before)
+    assert slicer.util.arrayFromVolume(result).dtype == np.int16
+    np.testing.assert_array_equal(before - slicer.util.arrayFromVolume(result), noise)
+    told = nodes.provenance(result)
+    assert told["model"] == "small"
+    assert len(told["modelSHA256"]) == 64
+    assert "torch" in told["versions"]

@@ -26,7 +26,7 @@ def small_head() -> Phantom:
 def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "Testing")])}
     command = [sys.executable, "-m", "demo", *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=200)
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_demo_denoises_a_given_volume_and_writes_what_the_readme_says(small_head
     assert error[1] < 0.8 * error[0]
     for name in ("before-after.png", "panel.png"):
         assert (output / name).read_bytes().startswith(PNG)
-    report = json.loads((output / "report.json").read_text())
+    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert not report["slicer_process_imported_torch"]
     assert report["run"]["noise_after"] < report["run"]["noise_before"]
     assert len(report["provenance"]["modelSHA256"]) == 64

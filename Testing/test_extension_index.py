@@ -94,7 +94,7 @@ def test_icon_is_128_pixels_square(metadata: dict[str, str]) -> None:
 
 
 def test_licence_is_apache_2() -> None:
-    text = (ROOT / "LICENSE").read_text()
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text and "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
 
 

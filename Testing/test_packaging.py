@@ -40,7 +40,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("cmake is not installed; the file lists are still checked as text")
     folder = tmp_path_factory.mktemp("build")
     command = ["cmake", "-S", str(ROOT), "-B", str(folder), f"-DSlicer_DIR={ROOT / 'Testing' / 'packaging'}"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
     if "CMAKE_C_COMPILER" in run.stderr or "CMAKE_CXX_COMPILER" in run.stderr:
         pytest.skip("no C/C++ compiler, which CMake asks for; the file lists are still checked as text")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -57,7 +57,7 @@ def test_the_installed_library_and_models_work_without_the_source_tree(build: Pa
     installed = build / "lib" / "qt-scripted-modules"
     code = "import MedAELib; print(MedAELib.__file__); print(len(MedAELib.bundled_models()))"
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
     where, models = run.stdout.splitlines()
     assert Path(where).is_relative_to(installed)
@@ -65,15 +65,15 @@ def test_the_installed_library_and_models_work_without_the_source_tree(build: Pa
 
 
 def test_the_self_test_of_the_module_is_registered_with_ctest(build: Path) -> None:
-    declared = dict(line.split("=", 1) for line in (build / "extension.txt").read_text().splitlines())
+    declared = dict(line.split("=", 1) for line in (build / "extension.txt").read_text(encoding="utf-8").splitlines())
     assert declared["PYTHON_UNITTESTS"].split(";").count(str(ROOT / "MedAE" / "MedAE.py")) == 1
 
 
 def test_the_lists_of_files_in_cmake_are_globs_or_complete() -> None:
     """The same question as above, for a machine without CMake: by reading the two CMakeLists.txt."""
-    top = (ROOT / "CMakeLists.txt").read_text()
+    top = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     assert "MedAELib/*.py" in top and "Resources/*" in top and "requirements.txt" in top
-    module = (ROOT / "MedAE" / "CMakeLists.txt").read_text().replace("${MODULE_NAME}", "MedAE")
+    module = (ROOT / "MedAE" / "CMakeLists.txt").read_text(encoding="utf-8").replace("${MODULE_NAME}", "MedAE")
     for path in source_files("MedAE"):
         name = path.relative_to(ROOT / "MedAE").as_posix()
         globbed = re.search(r"GLOB(_RECURSE)?[^)]*MedAEPanel/\*\.py", module) and name.startswith("MedAEPanel/")
@@ -107,11 +107,11 @@ def test_files_and_functions_are_short_and_say_what_they_are_for(path: Path) -> 
 
 
 def test_the_lock_holds_a_version_for_every_requirement() -> None:
-    lock = (ROOT / "requirements-lock.txt").read_text().splitlines()
+    lock = (ROOT / "requirements-lock.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lock if line and not line.startswith("#"))
     locked = {re.sub(r"[-_.]+", "-", name).lower() for name in pins}
     for file in ("requirements.txt", "requirements-dev.txt"):
-        for line in (ROOT / file).read_text().splitlines():
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
             if line and line[0].isalpha():
                 name = re.split(r"[<>=~\[; ]", line)[0]
                 assert re.sub(r"[-_.]+", "-", name).lower() in locked, f"{name} of {file} is not in the lock"
@@ -119,5 +119,5 @@ def test_the_lock_holds_a_version_for_every_requirement() -> None:
 
 
 def test_slicer_is_asked_for_ranges_and_never_for_an_exact_version() -> None:
-    wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    wanted = [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
     assert wanted and all(">=" in line and "==" not in line for line in wanted)

@@ -51,7 +51,7 @@ def loaded_by(code: str) -> set[str]:
     """Top-level names of the modules that a fresh Python process holds after running `code`."""
     code += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules})"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(MODULE)])}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
     return set(run.stdout.split())
 
@@ -59,7 +59,7 @@ def loaded_by(code: str) -> set[str]:
 def test_import_linter_finds_every_wall_standing() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(MODULE)])}
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stdout + run.stderr
     assert " 0 broken" in run.stdout
 
@@ -71,13 +71,13 @@ def test_the_linter_sees_a_hole_in_a_wall(tmp_path: Path) -> None:
             copy = tmp_path / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (tmp_path / "MedAELib" / "hole.py").write_text("import torch\n")
     with (tmp_path / "MedAELib" / "volume.py").open("a") as file:
         file.write("\ndef hole():\n    from . import hole\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(tmp_path / "MedAE")])}
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
     assert run.returncode == 1 and "MedAELib.volume" in run.stdout, run.stdout + run.stderr
 
 

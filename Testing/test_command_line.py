@@ -1,4 +1,4 @@
-"""The command line as a user meets it: results, reports, and one line with exit status 2 for everything that is wrong."""
+"""The command line as a user meets it: results, reports, and one line and exit status 2 for whatever is wrong."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Denoise: units, types and place are kept, strength blends, what was removed adds up, and bad input gets one sentence."""
+"""Denoise: units, types and place are kept, strength blends, what was removed adds up; bad input gets a sentence."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The engine: any tiling gives the whole volume's voxels, in bounded memory, with progress, cancel and smaller tiles."""
+"""The engine: any tiling gives the whole volume's voxels, in bounded memory, with progress and cancel."""
 
 import numpy as np
 import pytest

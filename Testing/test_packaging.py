@@ -57,7 +57,8 @@ def test_the_installed_library_and_models_work_without_the_source_tree(build: Pa
     installed = build / "lib" / "qt-scripted-modules"
     code = "import MedAELib; print(MedAELib.__file__); print(len(MedAELib.bundled_models()))"
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
     assert run.returncode == 0, run.stderr
     where, models = run.stdout.splitlines()
     assert Path(where).is_relative_to(installed)
@@ -119,5 +120,6 @@ def test_the_lock_holds_a_version_for_every_requirement() -> None:
 
 
 def test_slicer_is_asked_for_ranges_and_never_for_an_exact_version() -> None:
-    wanted = [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lines if line and line[0] != "#"]
     assert wanted and all(">=" in line and "==" not in line for line in wanted)

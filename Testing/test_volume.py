@@ -1,4 +1,4 @@
-"""Volumes as values, and through every file format: geometry, type and voxels come back, or one sentence says why not."""
+"""Volumes as values, and through every file format: geometry, type and voxels come back, or a sentence says why not."""
 
 import json
 import struct

@@ -10,7 +10,8 @@ SKIPPED_FOLDERS = {"__pycache__", "build", "demo-output"}
 TEXT = {".py", ".md", ".txt", ".toml", ".json", ".ui", ".cmake", ".svg", ".yml", ".yaml", ".cfg", ""}
 
 # Written in pieces, so that this file does not contain what it looks for.
-MACHINE_PATHS = "|".join(["/ro" + "ot/", "/ho" + r"me/\w", r"C:\\Us" + "ers", re.escape(str(ROOT)), re.escape(f"{ROOT.parent}/shared")])
+HOMES = ["/ro" + "ot/", "/ho" + r"me/\w", r"C:\\Us" + "ers"]
+MACHINE_PATHS = "|".join([*HOMES, re.escape(str(ROOT)), re.escape(f"{ROOT.parent}/shared")])
 PACKAGE_HOSTS = "|".join(["py" + r"pi\.org", "python" + "hosted", r"registry\." + "npm", r"deb\.deb" + "ian"])
 CLAIMS = "|".join(["diag" + "nos", r"\babnor" + "mal", r"\bpatho" + "log", "clinical" + "ly validated"])
 NOT_A_CLAIM = r"research (use|only)|not for"

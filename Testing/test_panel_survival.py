@@ -89,6 +89,7 @@ def test_a_closed_scene_gets_no_result_but_the_panel_offers_it(panel: OpenPanel)
     slicer.mrmlScene.Clear()
     panel.spin(lambda: not panel.controller.busy)
     assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    assert panel.ui.statusLabel.text.startswith("The scene was closed during the run")
     assert panel.ui.recoverFrame.isVisibleTo(panel.widget.parent)
     assert panel.ui.recoverLabel.text == "Not in the scene: the result of 'CT chest'."
     panel.ui.recoverButton.click()

@@ -64,7 +64,7 @@ class RunController:
     def _reset(self, state, subject=""):
         self.state, self.subject = state, subject
         self.stage, self.fraction, self.remaining = "", 0.0, None
-        self.failure, self._results, self.report = None, {}, {}
+        self.failure, self._results, self.report, self.remark = None, {}, {}, ""
         self.seconds = {}  # spent in export, start, run and import
         self._run = self._target = self._writer = self._import = self._image = None
         self._sceneClosed = self._submitted = False
@@ -261,7 +261,8 @@ class RunController:
         from MedAELib.worker import runs
 
         if self._sceneClosed:
-            self.say(f"The scene was closed during the run; the result of '{self.subject}' can be recovered.")
+            self.remark = f"The scene was closed during the run; the result of '{self.subject}' can be recovered."
+            self.say(self.remark)
             self._keep()
             self._end("cancelled")
         else:
@@ -275,8 +276,8 @@ class RunController:
         self.report = dict(result.report)
 
     def _onFailed(self, event):
-        if event.detail:
-            self.say(event.detail)
+        if event.detail:  # a traceback or the worker's last words: for Slicer's log, not for the panel
+            logging.info("MedAE worker: %s", event.detail)
         if self.state in ("starting", "running", "cancelling"):
             self._fail(faults.reported(event.kind, event.sentence, event.next_step))
 

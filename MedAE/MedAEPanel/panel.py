@@ -54,6 +54,7 @@ class Panel:
     def close(self):
         """Let go of everything; a run goes on."""
         self.runView.close()
+        self._later.stop()
         self.leave()
         self.parameters = None
 

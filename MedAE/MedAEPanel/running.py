@@ -2,7 +2,7 @@
 
 from . import faults
 
-_DONE = {"idle": "", "done": "Done.", "cancelled": "Cancelled; the scene is as it was."}
+_ENDED = {"idle": "", "cancelled": "Cancelled; the scene is as it was."}
 
 
 def remainingText(seconds):
@@ -25,7 +25,7 @@ def statusText(controller):
     if controller.state == "failed":
         return faults.sentences(controller.failure)
     if controller.state != "done":
-        return _DONE[controller.state]
+        return controller.remark or _ENDED[controller.state]
     report = controller.report
     parts = ["Done"]
     if report.get("seconds"):

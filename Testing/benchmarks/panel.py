@@ -134,7 +134,8 @@ def open_panel(folder: Path, model: str) -> Any:
     client = None if model else fake_client(folder / "runs")
     panel = OpenPanel(module, shared.replace(RunController(folder / "runs", client)))
     if model:
-        panel.behaviour = {"model": model}
+        panel.behaviour = {}
+        panel.parameters.model = model
     return panel
 
 

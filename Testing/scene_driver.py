@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class SceneDriver:
         self.trouble = ""
         self._ledger: dict[str, tuple[Any, ...]] = {}
         self._outputs: set[str] = set()  # nodes that the run in hand may change
-        self._counts: dict[str, int] = {}
+        self.seen: Counter[str] = Counter()  # states and incidents, so that a test can tell that they did happen
         self._step, self._filling = InputWriter.step, nodes.Filling.__init__
         self.operations: dict[str, Callable[[random.Random], None]] = {
             name[3:]: getattr(self, name) for name in dir(self) if name.startswith("do_")
@@ -94,6 +95,10 @@ class SceneDriver:
                 raise OutOfMemory("There is not enough memory left in Slicer for the result.")
             self._filling(image, volume)
 
+        import MedAEPanel.controller
+
+        monkeypatch.setattr(MedAEPanel.controller, "_SLAB_BYTES", 64)  # so that copying takes several ticks
+        monkeypatch.setattr(MedAEPanel.controller, "_COPY_SECONDS", 0.0)
         monkeypatch.setattr(InputWriter, "step", step)
         monkeypatch.setattr(nodes.Filling, "__init__", filling)
 
@@ -103,12 +108,10 @@ class SceneDriver:
         """Do `length` random operations; AssertionError with the journal when anything goes wrong."""
         chance = random.Random(seed)
         self.journal = [f"seed {seed}"]
-        names = list(self.operations)
-        weights = [{"apply": 6, "tick": 9, "cancel": 2}.get(name, 1) for name in names]
         try:
             self._new_scene(chance)
             for _ in range(length):
-                name = chance.choices(names, weights)[0]
+                name = chance.choices(list(self.operations), self._likelihoods())[0]
                 self.journal.append(name)
                 self.operations[name](chance)
                 self.check()
@@ -116,8 +119,18 @@ class SceneDriver:
         except Exception as error:
             raise AssertionError(f"{error}\n" + " > ".join(self.journal)) from error
 
+    def _likelihoods(self) -> list[int]:
+        """How likely each operation is now: trouble comes rather while a run is under way."""
+        likely = {"apply": 6, "tick": 9, "cancel": 2, "wait": 3}
+        if self.controller.busy:
+            likely |= {"close_scene": 3, "kill": 3}
+        if self.controller.unclaimed():
+            likely["recover"] = 10
+        return [likely.get(name, 1) for name in self.operations]
+
     def check(self) -> None:
         """Every node that was there is there and as it was."""
+        self.seen[self.controller.state] += 1
         if self.controller.state == "done":
             for identifier in self._outputs & set(self._ledger):
                 self._ledger[identifier] = fingerprint(slicer.mrmlScene.GetNodeByID(identifier))
@@ -131,10 +144,8 @@ class SceneDriver:
     def _finish(self, chance: random.Random) -> None:
         """Whatever has happened, the run ends within a second of Cancel, and the next one works."""
         self.trouble = ""
-        started = time.monotonic()
         self.controller.cancel()
         self._tick_until(lambda: not self.controller.busy, 1.0)
-        self._count("cancelled after", time.monotonic() - started)
         self.check()
         scan = add_scan("last", size=(6, 5, 4))
         self._note(scan)
@@ -204,6 +215,7 @@ class SceneDriver:
             self.journal.append(f"({error})")
             if before[0] not in ENDINGS:
                 assert (self.controller.state, self.controller.subject) == before
+                self.seen["second apply refused"] += 1
             return
         assert before[0] in ENDINGS, "a second Apply was accepted"
         self._outputs = set()
@@ -245,10 +257,23 @@ class SceneDriver:
         """kill -9 of the worker, in whatever state it is."""
         if self.client.pid:
             os.kill(self.client.pid, signal.SIGKILL)
+            self.seen[f"killed while {self.controller.state}"] += 1
 
     def do_close_scene(self, chance: random.Random) -> None:
         """Close the scene and load another one, in which old IDs mean other nodes."""
+        self.seen[f"closed while {self.controller.state}"] += 1
         self._new_scene(chance)
+
+    def do_close_scene_at_the_worst_moment(self, chance: random.Random) -> None:
+        """Close the scene while a run that will succeed computes, or while its result is brought in."""
+        scans = self._named("CT", "MR")
+        if self.controller.busy or self.trouble or not scans:
+            return
+        moment = chance.choice(("running", "importing"))
+        self._apply(scans[0], {"behaviour": "steps", "steps": 3, "seconds": 0.005}, {"denoised": None})
+        self._tick_until(lambda: self.controller.state == moment or not self.controller.busy, 20)
+        self.do_close_scene(chance)
+        self._tick_until(lambda: not self.controller.busy, 20)
 
     def do_delete_input(self, chance: random.Random) -> None:
         """Delete the scan that is worked on, or another one."""
@@ -277,7 +302,7 @@ class SceneDriver:
 
     def do_trouble(self, chance: random.Random) -> None:
         """The disk is full, or memory is short, from now on or no more."""
-        self.trouble = chance.choice(("", "disk full", "out of memory"))
+        self.trouble = chance.choice(("", "", "disk full", "out of memory"))
 
     def do_leave_and_enter(self, chance: random.Random) -> None:
         """Go to another module and come back."""
@@ -290,6 +315,7 @@ class SceneDriver:
         """Bring back a result that is not in the scene, or throw it away."""
         offered = self.controller.unclaimed()
         if offered and not self.controller.busy:
+            self.seen["result offered"] += 1
             try:
                 (self.controller.recover if chance.random() < 0.7 else self.controller.discard)(offered[0])
             except MedAEError as error:
@@ -298,9 +324,6 @@ class SceneDriver:
     def do_release(self, chance: random.Random) -> None:
         """Press 'Release memory'."""
         self.controller.release()
-
-    def _count(self, what: str, value: float) -> None:
-        self._counts[what] = max(self._counts.get(what, 0), value)  # type: ignore[assignment]
 
     def close(self) -> None:
         """End the worker."""

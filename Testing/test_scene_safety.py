@@ -11,6 +11,11 @@ from panel_tools import MODULE
 
 DEFAULT_SEQUENCES = 150
 ALL_SEQUENCES = 1000
+MUST_HAPPEN = (
+    *("exporting", "starting", "running", "cancelling", "importing", "done", "cancelled", "failed"),
+    *("second apply refused", "result offered", "killed while running", "killed while starting", "killed while done"),
+    *("closed while exporting", "closed while starting", "closed while running", "closed while importing"),
+)
 
 
 @pytest.fixture
@@ -35,6 +40,8 @@ def driver(slicer_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_random_sequences_never_lose_or_change_a_node(driver: Any) -> None:
     for seed in range(DEFAULT_SEQUENCES):
         driver.run(seed)
+    missed = [what for what in MUST_HAPPEN if not driver.seen[what]]
+    assert not missed, f"never happened: {missed}"
 
 
 @pytest.mark.slow

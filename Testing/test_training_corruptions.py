@@ -76,11 +76,11 @@ def test_slices_mix_when_asked_and_streaks_have_a_direction():
 @pytest.mark.parametrize("modality", ["MR", "CT"])
 def test_drawn_noise_levels_spread_over_their_range_and_some_patches_have_none(modality):
     clean = torch.full((24, 24, 24), 0.8 if modality == "MR" else 0.05)
-    body = torch.ones_like(clean)
+    body, scan = torch.ones_like(clean), torch.randn(24, 24, 24, generator=_generator())
     generator = _generator()
     levels = []
     for _ in range(300):
-        noisy = corrupt_mr(clean, generator) if modality == "MR" else corrupt_ct(clean, body, generator)
+        noisy = corrupt_mr(clean, generator) if modality == "MR" else corrupt_ct(clean, body, scan, generator)
         levels.append(float((noisy - clean).std()))
     quiet = sum(level == 0 for level in levels)
     assert 5 <= quiet <= 45
@@ -94,7 +94,7 @@ def test_drawn_noise_levels_spread_over_their_range_and_some_patches_have_none(m
 def test_ct_noise_can_be_cut_off_at_the_lowest_stored_value():
     air = torch.full((16, 16, 16), -1.024)
     generator = _generator(1)
-    lowest = [float(corrupt_ct(air, torch.zeros_like(air), generator).min()) for _ in range(40)]
+    lowest = [float(corrupt_ct(air, torch.zeros_like(air), torch.zeros_like(air), generator).min()) for _ in range(40)]
     assert any(value == pytest.approx(-1.024) for value in lowest)
     assert any(value < -1.03 for value in lowest)
 

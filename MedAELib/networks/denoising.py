@@ -1,14 +1,18 @@
-"""The denoising autoencoder: it codes a scan at half resolution, decodes the noise from that, and takes it away."""
+"""The denoising autoencoder: it codes a scan in units of its own local noise, decodes the noise, and takes it away."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from monai.networks.blocks import Convolution, ResidualUnit
-from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
-from MedAELib.networks.arguments import choice, whole_number
+from MedAELib.networks.arguments import whole_number
 from MedAELib.networks.network import Network
+
+LEAST_NOISE = 0.002  # of the window: weaker noise is not looked for
+NOTHING = 1e-4  # of the window: cells that vary less hold no measurement (masked air) and say nothing about the noise
 
 
 class DenoisingAutoencoder(Network):
@@ -16,47 +20,75 @@ class DenoisingAutoencoder(Network):
 
     ::
 
-        x [b, 1, ...] -> unshuffle by 2 -> conv -> N/2 residual blocks -> code [b, C, ... / 2]          (encode)
-        code          -> N/2 residual blocks -> conv -> shuffle by 2   -> noise [b, 1, ...]             (decode)
-        x - noise                                                                                      (forward)
+        x [b, 1, ...] -> Haar cells [b, 2^dims, ... / 2] -> in yardsticks -> conv -> blocks -> code       (encode)
+        code -> blocks -> conv -> times the yardstick -> inverse Haar -> noise [b, 1, ...]                (decode)
+        x - noise                                                                                         (forward)
 
-    It predicts the noise and not the image, so that doing nothing is easy and anatomy has no bottleneck to pass. It
-    has no normalisation layers: absolute intensity survives and tiles fit together exactly. Without ``bias`` it is
-    homogeneous, f(a x) = a f(x) for a > 0, as the problem itself is for magnitude MRI, where intensity has no unit.
+    The yardstick is the smallest local deviation of the detail coefficients within a few cells: anatomy only adds to
+    it, so it follows the noise. Seen in its units all noise levels look alike and one network learns them all at once;
+    and as only differences from the local mean are coded, in these units, bfloat16 rounds the noise estimate and never
+    the scan. The network predicts the noise and not the image, so that doing nothing is easy and anatomy has no
+    bottleneck to pass. There is no normalisation layer and no statistic over the whole tile: tiles fit exactly.
 
-    Under autocast the first and the last convolution, the sum that the residual blocks add to, and the subtraction
-    stay in float32: bfloat16 keeps 8 bits and would round a voxel by several Hounsfield units.
+    Under autocast everything but the convolutions between the first and the last stays in float32.
     """
 
     stride = 2
+    deviation_reach, quietest_reach = 2, 3  # cells on each side
 
-    def __init__(self, dims: int = 3, channels: int = 64, blocks: int = 4, bias: bool = True) -> None:
+    def __init__(self, dims: int = 3, channels: int = 32, blocks: int = 4) -> None:
         super().__init__()
-        self.dims, self.blocks = dims, blocks
-        self.halo = self.stride * (2 * blocks + 2)
-        cells = self.stride**dims
-        self.first = Convolution(dims, cells, channels, bias=bias, conv_only=True)
-        self.encoder = nn.Sequential(*(_block(dims, channels, bias) for _ in range(blocks // 2)))
-        self.decoder = nn.Sequential(*(_block(dims, channels, bias) for _ in range(blocks - blocks // 2)))
-        self.last = Convolution(dims, channels, cells, bias=bias, conv_only=True)
+        self.dims, cells = dims, self.stride**dims
+        self.halo = self.stride * (self.deviation_reach + self.quietest_reach + 2 * blocks + 2)
+        self.first = Convolution(dims, 2 * cells + 3, channels, conv_only=True)
+        self.encoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks // 2)))
+        self.decoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks - blocks // 2)))
+        self.last = Convolution(dims, channels, cells, conv_only=True)
         self._start_as_identity()
 
     def encode(self, x: Tensor) -> Tensor:
-        """The code of a windowed scan: [b, 1, ...] -> [b, channels, ... / 2], float32."""
-        with torch.autocast(x.device.type, enabled=False):
-            code = self.first(pixelunshuffle(x.float(), self.dims, self.stride))
-        return self.encoder(code)
+        """The code of a windowed scan: [b, 1, ...] -> [b, channels + 1, ... / 2], float32; last is the yardstick."""
+        return torch.cat(self._encoded(x), 1)
 
     def decode(self, code: Tensor) -> Tensor:
-        """The noise that a code describes: [b, channels, ... / 2] -> [b, 1, ...], float32, in units of the window."""
-        code = self.decoder(code)
-        with torch.autocast(code.device.type, enabled=False):
-            return pixelshuffle(self.last(code.float()), self.dims, self.stride)
+        """The noise that a code describes: [b, channels + 1, ... / 2] -> [b, 1, ...], float32, in window units."""
+        return self._decoded(code[:, :-1], code[:, -1:])
 
     def forward(self, x: Tensor) -> Tensor:
         """The denoised scan: [b, 1, ...] -> [b, 1, ...], float32."""
-        noise = self.decode(self.encode(x))
-        return x.float() - noise
+        return x.float() - self._decoded(*self._encoded(x))
+
+    def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            cells = haar(x.float(), self.dims)
+            seen, yardstick = self._in_units_of_noise(cells)
+            layout = torch.channels_last_3d if self.dims == 3 else torch.channels_last
+            features = self.first(seen.contiguous(memory_format=layout))
+        return self.encoder(features), yardstick
+
+    def _decoded(self, features: Tensor, yardstick: Tensor) -> Tensor:
+        features = self.decoder(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return inverse_haar(self.last(features.float()) * yardstick, self.dims)
+
+    def _in_units_of_noise(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first convolution sees [b, 2 * 2^dims + 3, ...], and the yardstick [b, 1, ...], from Haar cells.
+
+        Each coefficient twice, cut off softly at four yardsticks (noise in full, edges as their sign) and on a
+        logarithmic scale; then how much more than the yardstick varies here, the share of the finest diagonal detail
+        (correlated noise has little), and the signal-to-noise ratio (a Rician bias depends on it).
+        """
+        detail = cells[:, 1:]
+        mean = _local(cells[:, :1], "mean", self.deviation_reach)
+        deviation = _local(detail.square().mean(1, keepdim=True), "mean", self.deviation_reach).sqrt()
+        finest = _local(detail[:, -1:].square(), "mean", self.deviation_reach).sqrt()
+        quietest = -_local(-torch.where(deviation < NOTHING, math.inf, deviation), "maximum", self.quietest_reach)
+        yardstick = torch.where(quietest.isinf(), 0, quietest).square().add(LEAST_NOISE**2).sqrt()
+        ratio = torch.cat([cells[:, :1] - mean, detail], 1) / yardstick
+        signal = mean * 2 ** (-self.dims / 2)
+        context = [(deviation / yardstick).log1p(), finest / yardstick.maximum(deviation)]
+        context.append(signal / (signal.abs() + 3 * yardstick))
+        return torch.cat([ratio / (1 + (ratio / 4).square()).sqrt(), ratio.asinh(), *context], 1), yardstick
 
     def _start_as_identity(self) -> None:
         """Before training no noise is found: every block passes its input on and the last convolution gives zero."""
@@ -69,18 +101,52 @@ class DenoisingAutoencoder(Network):
                     parameter.data *= 0.2
 
 
-def _block(dims: int, channels: int, bias: bool) -> ResidualUnit:
+def haar(x: Tensor, dims: int) -> Tensor:
+    """Orthonormal Haar transform of one level: [b, c, ...] -> [b, c * 2^dims, ... / 2], the local mean first.
+
+    Made of sums and differences, not of a convolution, so that no device rounds the scan to a shorter type.
+    """
+    for axis in range(2, 2 + dims):
+        even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
+        x = torch.cat([even + odd, even - odd], 1) * math.sqrt(0.5)
+    return x
+
+
+def inverse_haar(cells: Tensor, dims: int) -> Tensor:
+    """The inverse of `haar`: [b, c * 2^dims, ... / 2] -> [b, c, ...]."""
+    for axis in reversed(range(2, 2 + dims)):
+        low, high = cells.chunk(2, 1)
+        cells = torch.stack([low + high, low - high], axis + 1).flatten(axis, axis + 1) * math.sqrt(0.5)
+    return cells
+
+
+def _local(x: Tensor, kind: str, reach: int) -> Tensor:
+    """Mean or maximum over the cells within ``reach`` along every axis, of those inside the volume; axis by axis."""
+    outside = 0.0 if kind == "mean" else -math.inf
+    for axis in range(2, x.ndim):
+        padding = [0, 0] * (x.ndim - 1 - axis) + [reach, reach]
+        cells = nn.functional.pad(x, padding, value=outside).unfold(axis, 2 * reach + 1, 1)
+        if kind == "maximum":
+            x = cells.amax(-1)
+            continue
+        inside = nn.functional.pad(torch.ones(x.shape[axis], device=x.device), (reach, reach)).unfold(
+            0, 2 * reach + 1, 1
+        )
+        x = cells.mean(-1) * ((2 * reach + 1) / inside.sum(-1)).view(-1, *[1] * (x.ndim - 1 - axis))
+    return x
+
+
+def _block(dims: int, channels: int) -> ResidualUnit:
     """Convolution, ReLU, convolution, added to the input."""
     return ResidualUnit(
-        dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None, bias=bias, last_conv_only=True
+        dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None, last_conv_only=True
     )
 
 
-def build(dims: int = 3, channels: int = 64, blocks: int = 4, bias: bool = True) -> DenoisingAutoencoder:
+def build(dims: int = 3, channels: int = 32, blocks: int = 4) -> DenoisingAutoencoder:
     """A denoising autoencoder with checked arguments: dims 2 or 3, channels 1..128, blocks 0..12."""
     return DenoisingAutoencoder(
         dims=whole_number("dims", dims, 2, 3),
         channels=whole_number("channels", channels, 1, 128),
         blocks=whole_number("blocks", blocks, 0, 12),
-        bias=choice("bias", bias, (True, False)),
     )

@@ -81,7 +81,7 @@ def projection_noise(
     frequency_i = torch.fft.fftfreq(size_i)[:, None]
     frequency_j = torch.fft.rfftfreq(size_j)[None, :]
     radius = torch.hypot(frequency_i, frequency_j)
-    amplitude = radius.sqrt() * torch.where(radius < cutoff, 0.5 + 0.5 * torch.cos(math.pi * radius / cutoff), 0.0)
+    amplitude = radius.sqrt() * _hann(radius, cutoff)
     if streaks:
         angle = torch.atan2(frequency_i, frequency_j) - uniform(0, math.pi, generator)
         amplitude = amplitude * (1 + streaks * torch.cos(2 * angle)).clamp(min=0).sqrt()
@@ -113,27 +113,46 @@ def corrupt_mr(clean: Tensor, generator: Generator) -> Tensor:
     return noisy
 
 
-def corrupt_ct(clean: Tensor, body: Tensor, generator: Generator) -> Tensor:
+def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) -> Tensor:
     """A random CT measurement of ``clean`` (HU / 1000): dose, kernel, correlation and unevenness of noise are drawn.
 
-    ``body`` is how much body lies around each voxel (0 outside .. 1 deep inside), which the noise follows. Levels are
-    log-uniform from 2 to 130 HU; one patch in sixteen has no noise; half of the others are cut off at -1024 HU as
-    scanners do.
+    Half of the patches take the noise of the simulated scan ``scan`` through a random kernel, the others noise of
+    the same spectrum that follows ``body``, how much body lies around each voxel (0 outside .. 1 deep inside). Levels
+    are log-uniform from 2 to 130 HU; one patch in sixteen has no noise; half are cut off at -1024 HU as scanners do.
     """
     if chance(1 / 16, generator):
         return clean.clone()
     sigma = log_uniform(0.002, 0.13, generator)
     cutoff = log_uniform(0.2, 1.2, generator)
-    noise = projection_noise(
-        clean.shape,
-        generator,
-        cutoff,
-        across=0.0 if chance(0.6, generator) else uniform(0, 0.5, generator),
-        streaks=0.0 if chance(0.5, generator) else uniform(0, 0.8, generator),
-    )
-    if chance(0.5, generator):
-        noise = noise * smooth_field(clean.shape, uniform(0.05, 0.35, generator), generator)
-    if chance(0.7, generator):
-        noise = noise * (uniform(0.4, 1, generator) + body).div(1.2)
+    if scan.any() and chance(0.5, generator):
+        noise = in_plane_filtered(scan * (1 if chance(0.5, generator) else -1), cutoff)
+        noise = noise / noise.square().mean().sqrt()
+    else:
+        noise = _spectral_ct_noise(clean.shape, cutoff, body, generator)
     noisy = clean + sigma * noise
     return noisy.clamp(min=-1.024) if chance(0.5, generator) else noisy
+
+
+def _spectral_ct_noise(shape: Sequence[int], cutoff: float, body: Tensor, generator: Generator) -> Tensor:
+    across = 0.0 if chance(0.6, generator) else uniform(0, 0.5, generator)
+    streaks = 0.0 if chance(0.5, generator) else uniform(0, 0.8, generator)
+    noise = projection_noise(shape, generator, cutoff, across, streaks)
+    if chance(0.5, generator):
+        noise = noise * smooth_field(shape, uniform(0.05, 0.35, generator), generator)
+    if chance(0.7, generator):
+        noise = noise * (uniform(0.4, 1, generator) + body).div(1.2)
+    return noise
+
+
+def in_plane_filtered(noise: Tensor, cutoff: float) -> Tensor:
+    """Noise [i, j, k] through a softer kernel: a Hann window that ends at ``cutoff`` cycles per voxel in plane."""
+    frequency_i = torch.fft.fftfreq(noise.shape[0])[:, None]
+    frequency_j = torch.fft.rfftfreq(noise.shape[1])[None, :]
+    window = _hann(torch.hypot(frequency_i, frequency_j), cutoff)
+    planes = noise.permute(2, 0, 1)
+    planes = torch.fft.irfft2(torch.fft.rfft2(planes) * window, s=planes.shape[1:])
+    return planes.permute(1, 2, 0).contiguous()
+
+
+def _hann(frequency: Tensor, cutoff: float) -> Tensor:
+    return torch.where(frequency < cutoff, 0.5 + 0.5 * torch.cos(math.pi * frequency / cutoff), 0.0)

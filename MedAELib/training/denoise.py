@@ -4,7 +4,7 @@
     --steps N         length of the cosine schedule (default 8000; about 0.25 s a step on two cores with AMX bfloat16)
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
-    --threads N, --precision float32|bfloat16, --channels C, --blocks N, --no-bias
+    --threads N, --precision float32|bfloat16, --channels C, --blocks N
 
 FOLDER receives last.pt (resumable), history.json (the learning curve on a validation subject) and model.safetensors
 (the averaged weights). Subjects are split by hand in `cohort.py`: training, validation and test subjects are
@@ -40,14 +40,14 @@ def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[in
 
     def batch(step: int) -> Batch:
         generator = Generator().manual_seed(seed * 1_000_003 + step)
-        clean, body = draw_batch(sources, modality, generator)
+        clean, maps = draw_batch(sources, modality, generator)
         noisy = torch.empty_like(clean)
         for index in range(len(clean)):
             if modality == "MR":
                 noisy[index, 0] = corrupt_mr(clean[index, 0], generator)
             else:
-                assert body is not None
-                noisy[index, 0] = corrupt_ct(clean[index, 0], body[index, 0], generator)
+                body, scan = maps[index]
+                noisy[index, 0] = corrupt_ct(clean[index, 0], body, scan, generator)
         return noisy, clean
 
     return batch
@@ -97,9 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
-    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--blocks", type=int, default=4)
-    parser.add_argument("--no-bias", dest="bias", action="store_false")
     chosen = parser.parse_args(arguments)
     try:
         return _run(chosen)
@@ -112,7 +111,7 @@ def _run(chosen: argparse.Namespace) -> int:
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
     data = chosen.data or data_folder()
-    network_arguments = {"channels": chosen.channels, "blocks": chosen.blocks, "bias": chosen.bias}
+    network_arguments = {"channels": chosen.channels, "blocks": chosen.blocks}
     network = build("denoising", 3, network_arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     sources = training_sources(data, chosen.modality, chosen.seed)
     print(f"{len(sources)} sources, {sum(p.numel() for p in network.parameters())} parameters", flush=True)

@@ -21,13 +21,15 @@ class Source:
     """A clean volume [i, j, k], float32, windowed, to cut patches from.
 
     ``least`` are the smallest averaging factors along each axis at which its own noise is low enough to be a target.
-    ``body`` (CT only) says how much body lies around each voxel, 0..1. ``weight`` is how often it is drawn.
+    CT only: ``body`` says how much body lies around each voxel, 0..1; ``noise`` is that of a simulated scan of this
+    volume with a sharp kernel. ``weight`` is how often the source is drawn.
     """
 
     name: str
     voxels: Tensor
     least: tuple[int, int, int] = (1, 1, 1)
     body: Tensor | None = None
+    noise: Tensor | None = None
     weight: float = 1.0
 
 
@@ -50,22 +52,25 @@ def body_around(voxels: np.ndarray) -> np.ndarray:
     return (around / max(float(around.max()), 1e-3)).astype(np.float32)
 
 
-def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -> tuple[Tensor, Tensor | None]:
-    """A batch of clean patches [b, 1, i, j, k] of one random shape, and for CT the body around them [b, 1, i, j, k]."""
+def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A batch of clean patches [b, 1, i, j, k] of one random shape; for CT with body and scan noise [b, 2, i, j, k].
+
+    For MR the second tensor is empty, [b, 0, i, j, k].
+    """
     shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
     count = max(1, round(VOXELS / int(np.prod(shape))))
     weights = torch.tensor([source.weight for source in sources])
     drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
     patches = [_draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]
-    clean = torch.stack([patch[0] for patch in patches])[:, None]
-    body = torch.stack([patch[1] for patch in patches])[:, None] if modality == "CT" else None
-    return clean, body
+    parts = torch.stack([torch.stack(patch) for patch in patches])
+    return parts[:, :1], parts[:, 1:]
 
 
-def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> tuple[Tensor, Tensor]:
-    """One patch and its body map, turned and flipped as the modality allows, with a random contrast for MR."""
+def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
+    """One patch and its maps, turned and flipped as the modality allows, with a random contrast."""
     if chance(0.03, generator):
-        return _constant(shape, modality, generator), torch.full(tuple(shape), 0.7)
+        maps = [torch.full(tuple(shape), 0.7), torch.zeros(tuple(shape))] if modality == "CT" else []
+        return [_constant(shape, modality, generator), *maps]
     # An MRI slice may lie in any plane; a CT is reconstructed in axial planes (i, j), which its noise shows.
     order = torch.randperm(3, generator=generator).tolist() if modality == "MR" else _in_plane(generator)
     flips = [axis for axis in range(3) if chance(0.5, generator)]
@@ -73,14 +78,14 @@ def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: 
     for axis, origin in enumerate(order):
         cut_shape[origin] = shape[axis]
     for _ in range(4):
-        voxels, body = _cut(source, cut_shape, generator)
+        voxels, *maps = _cut(source, cut_shape, generator)
         occupied = (voxels > (0.06 if modality == "MR" else -0.8)).float().mean()
         if occupied > 0.1 or chance(0.08, generator):
             break
-    voxels, body = (part.permute(order).flip(flips).contiguous() for part in (voxels, body))
+    voxels, *maps = (part.permute(order).flip(flips).contiguous() for part in (voxels, *maps))
     if chance(0.15, generator):
         voxels = _softened(voxels, uniform(0.3, 0.8, generator))
-    return (_recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator)), body
+    return [_recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator), *maps]
 
 
 def _in_plane(generator: Generator) -> list[int]:
@@ -93,7 +98,7 @@ def _constant(shape: Sequence[int], modality: str, generator: Generator) -> Tens
     return torch.full(tuple(shape), uniform(low, high, generator))
 
 
-def _cut(source: Source, shape: Sequence[int], generator: Generator) -> tuple[Tensor, Tensor]:
+def _cut(source: Source, shape: Sequence[int], generator: Generator) -> list[Tensor]:
     """A random box of the source, averaged down by random factors along each axis, mirrored where it is too small."""
     corner, extent, factors = [], [], []
     for axis in range(3):
@@ -105,8 +110,8 @@ def _cut(source: Source, shape: Sequence[int], generator: Generator) -> tuple[Te
         extent.append(cells * factor)
         factors.append(factor)
     box = tuple(slice(start, start + length) for start, length in zip(corner, extent, strict=True))
-    body = source.body if source.body is not None else torch.zeros_like(source.voxels)
-    return tuple(_fitted(part[box], factors, shape) for part in (source.voxels, body))  # type: ignore[return-value]
+    parts = [part for part in (source.voxels, source.body, source.noise) if part is not None]
+    return [_fitted(part[box], factors, shape) for part in parts]
 
 
 def _fitted(voxels: Tensor, factors: Sequence[int], shape: Sequence[int]) -> Tensor:

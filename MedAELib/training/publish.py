@@ -1,0 +1,184 @@
+"""Put a trained denoiser into its model folder, with its card: `python -m MedAELib.training.publish --modality MR ...`.
+
+--training FOLDER  of MedAELib.training.denoise (last.pt)
+--output FOLDER    the model folder, such as Resources/Models/mr-denoise; replaced as a whole
+--figures FILE     denoise-MR.json of Testing/benchmarks/denoise.py (optional)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from MedAELib.bundle import Spec, Window
+from MedAELib.errors import MedAEError
+from MedAELib.model import Model
+
+WINDOWS = {"MR": Window("percentile", 0.0, 99.9), "CT": Window("fixed", 0.0, 1000.0)}
+LICENCES = {
+    "MR": ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/"),
+    "CT": ("CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/"),
+}
+TRAINING_DATA = {
+    "MR": [
+        "IXI 012, 013, 014, 015, 039: T1-weighted heads, healthy adults, 2 mm (CC BY-SA 3.0, brain-development.org)",
+        "studyforrest: one healthy adult, T1-weighted, defaced, 1 and 2 mm (PDDL)",
+        "Open MS data, LIT Ljubljana (Lesjak 2017): patient 26, T1, T2, FLAIR, 1 mm (CC BY)",
+        "Open MS data, longitudinal: patient 01, T1, T2, FLAIR, two visits, averaged in plane (CC BY)",
+        "Vestibular-Schwannoma-SEG 001: T1 with contrast, averaged in plane (CC BY 4.0, TCIA)",
+        "Cardiac late enhancement, one subject, averaged in plane (MIT, Seg3D)",
+        "Medical Segmentation Decathlon task 4: hippocampus crops 001-009, 020-026, 040-049 (CC BY-SA 4.0)",
+        "Generated anatomy without any noise",
+    ],
+    "CT": [
+        "OpenKBP: 16 head-and-neck planning scans, about 4 x 4 x 2.5 mm (MIT)",
+        "LIDC-IDRI 0314: one chest, averaged down (CC BY 3.0, Armato 2015, TCIA)",
+        "Generated anatomy without any noise",
+    ],
+}
+HELD_OUT = {
+    "MR": """Validation: IXI 033. Test: IXI 034; patient 12 of the longitudinal MS set (T1, T2, FLAIR, two visits);
+cervical spine T1 and T2; hippocampus crops 090-097; TotalSegmentator's MR example. No subject is in two parts.""",
+    "CT": """Validation: OpenKBP 119. Test: OpenKBP 11, 121, 122, 123; TotalSegmentator's abdomen; one head.
+No subject is in two parts.""",
+}
+NOISE = {
+    "MR": """Rician (92 %) and non-central chi noise (2 to 4 coils) of 0.4 to 20 % of the 99.9th percentile, in a third of
+the patches spatially varying, in a fifth correlated as zero filling leaves it; one patch in sixteen has none.""",
+    "CT": """2 to 130 HU, half of it from simulated scans of the same patient (projection, photon and electronic noise,
+filtered back-projection), half with the spectrum |f| W(f)^2 of filtered back-projection; kernels from very soft to
+sharp, slices independent or slightly mixed, with streaks, stronger inside the body, half cut off at -1024 HU; one
+patch in sixteen has none.""",
+}
+LIMITS = {
+    "MR": [
+        "Trained on few subjects, mostly heads; other parts of the body were tested little.",
+        "The training targets are real scans and hold a little noise of their own, which caps what was learned.",
+        "Not for phase, complex or signed difference images.",
+        "Above about 20 % noise, fine structure is smoothed away.",
+        "Ghosts, Gibbs ringing, bias fields and motion are left as they are.",
+    ],
+    "CT": [
+        "Trained on coarse planning scans of the head and neck and one chest; thin lung or bone detail was seen little.",
+        "The training targets are real scans and hold noise of their own, which caps what was learned.",
+        "Noise correlated over many voxels (very soft kernels on a fine grid) is removed in part only.",
+        "Streaks from metal and beam hardening are left as they are.",
+        "Lesions weaker than the noise may be smoothed away.",
+    ],
+}
+
+
+def published(training: Path, modality: str, output: Path, figures: dict[str, Any] | None) -> Model:
+    """Write the averaged weights of a training, in float16, as a model folder. Raises MedAEError."""
+    kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
+    weights = kept["averaged"]
+    arguments = {
+        "channels": weights["first.conv.weight"].shape[0],
+        "blocks": len({name.split(".")[0] + name.split(".")[1] for name in weights if "coder" in name}),
+    }
+    model = Model.create(Spec("denoising", arguments, 3, "denoise", modality, WINDOWS[modality]))
+    model.network.load_state_dict(weights)
+    model.network.half()
+    summary = _summary(figures) if figures else {}
+    licence, address = LICENCES[modality]
+    return model.save(
+        output,
+        name=f"{modality.lower()}-denoise",
+        description=f"Removes noise from {modality} volumes, blind to the noise level (research use).",
+        card=_card(modality, kept["step"], summary),
+        licence=f"{licence}\n\nThe weights in this folder are licensed under {licence}, {address}\n"
+        "The scans they were trained on are named in docs/README.md with their own licences.\n",
+        figures=summary,
+        limits=LIMITS[modality],
+        training_data=TRAINING_DATA[modality],
+    )
+
+
+def _summary(figures: dict[str, Any]) -> dict[str, Any]:
+    """Mean PSNR and SSIM over the test cases, by level and method, and the trust figures."""
+    rows = figures["rows"]
+    summary: dict[str, Any] = {}
+    for level in dict.fromkeys(row["level"] for row in rows):
+        for method in dict.fromkeys(row["method"] for row in rows):
+            chosen = [row for row in rows if row["level"] == level and row["method"] == method]
+            found = {name: round(float(np.mean([row[name] for row in chosen])), 3) for name in ("psnr", "ssim")}
+            summary.setdefault(f"{level:g}", {})[method] = found
+    trust = {name: round(value, 3) for name, value in figures["trust"].items()}
+    return {"held_out": summary, "trust": trust, "cases": len({row["case"] for row in rows})}
+
+
+def _card(modality: str, steps: int, summary: dict[str, Any]) -> str:
+    data = "\n".join(f"- {line}" for line in TRAINING_DATA[modality])
+    limits = "\n".join(f"- {line}" for line in LIMITS[modality])
+    return f"""# {modality.lower()}-denoise
+
+A blind denoising autoencoder for {modality} volumes (3D). For research use; not a medical device.
+
+## Training
+{steps} steps of `python -m MedAELib.training.denoise --modality {modality}` on a CPU.
+
+{data}
+
+Noise: {NOISE[modality]}
+
+{HELD_OUT[modality]}
+
+## Held-out figures
+{_figures(modality, summary)}
+## Limits
+{limits}
+
+## Licence
+The weights: {" ".join(LICENCES[modality])} (the sources above keep their own).
+"""
+
+
+def _figures(modality: str, summary: dict[str, Any]) -> str:
+    """The summary as a Markdown table."""
+    if not summary:
+        return "Not measured yet.\n"
+    levels = summary["held_out"]
+    methods = list(next(iter(levels.values())))
+    lines = ["| noise | " + " | ".join(methods) + " |", "|---|" + "---|" * len(methods)]
+    for level, row in levels.items():
+        shown = f"{100 * float(level):g} %" if modality == "MR" else f"{1000 * float(level):g} HU"
+        cells = (f"{row[method]['psnr']:.2f} / {row[method]['ssim']:.3f}" for method in methods)
+        lines.append(f"| {shown} | " + " | ".join(cells) + " |")
+    trust = "\n".join(f"- {name.replace('_', ' ')}: {value:g} %" for name, value in summary["trust"].items())
+    span = "1" if modality == "MR" else "400 HU"
+    return f"""PSNR (dB, range {span}) / SSIM in the foreground, mean of {summary["cases"]} held-out cases, made by
+`Testing/benchmarks/denoise.py`; every filter has its best setting for each case and level.
+
+{chr(10).join(lines)}
+
+{trust}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m MedAELib.training.publish", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--modality", choices=("MR", "CT"), required=True)
+    parser.add_argument("--training", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--figures", type=Path, default=None)
+    chosen = parser.parse_args(arguments)
+    figures = json.loads(chosen.figures.read_text()) if chosen.figures else None
+    try:
+        model = published(chosen.training, chosen.modality, chosen.output, figures)
+    except MedAEError as error:
+        print(f"{error} {error.next_step}", file=sys.stderr)
+        return 2
+    print(model.bundle)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@
     --steps N         length of the cosine schedule (default 8000; about 0.25 s a step on two cores with AMX bfloat16)
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
+    --start FILE      begin with the averaged weights of another training's last.pt
     --threads N, --precision float32|bfloat16, --channels C, --blocks N
 
 FOLDER receives last.pt (resumable), history.json (the learning curve on a validation subject) and model.safetensors
@@ -29,7 +30,7 @@ from MedAELib.networks import build
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
-from MedAELib.training.objectives import log_error
+from MedAELib.training.objectives import root_error
 from MedAELib.training.patches import Source, draw_batch
 
 VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
@@ -56,7 +57,7 @@ def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[in
 def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
     """How far the denoised patches are from the clean ones."""
     noisy, clean = batch
-    return log_error(network(noisy), clean)
+    return root_error(network(noisy), clean)
 
 
 def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Module], dict[str, float]]:
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--start", type=Path, default=None)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--channels", type=int, default=32)
@@ -113,6 +115,8 @@ def _run(chosen: argparse.Namespace) -> int:
     data = chosen.data or data_folder()
     network_arguments = {"channels": chosen.channels, "blocks": chosen.blocks}
     network = build("denoising", 3, network_arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if chosen.start:
+        network.load_state_dict(torch.load(chosen.start, map_location="cpu", weights_only=True)["averaged"])
     sources = training_sources(data, chosen.modality, chosen.seed)
     print(f"{len(sources)} sources, {sum(p.numel() for p in network.parameters())} parameters", flush=True)
     schedule = Schedule(steps=chosen.steps, precision=chosen.precision)

@@ -29,13 +29,17 @@ HEARTBEAT_MS = 5
 
 
 class Heartbeat:
-    """A timer every 5 ms; the longest gap between two beats, by state of the controller, is the worst stall."""
+    """A timer every 5 ms; the longest gap between two beats, by state of the controller, is the worst stall.
+
+    The processor time that this thread used within that gap tells the panel's own work from a machine that was busy
+    with something else.
+    """
 
     def __init__(self, controller: Any) -> None:
         import qt
 
-        self.worst: dict[str, float] = {}
-        self._controller, self._last = controller, time.perf_counter()
+        self.worst: dict[str, tuple[float, float]] = {}
+        self._controller, self._last, self._used = controller, time.perf_counter(), time.thread_time()
         self._state = controller.state
         self._timer = qt.QTimer()
         self._timer.setTimerType(qt.Qt.PreciseTimer)
@@ -44,16 +48,21 @@ class Heartbeat:
         self._timer.start()
 
     def _beat(self) -> None:
-        now = time.perf_counter()
-        gap, self._last = now - self._last, now
+        now, used = time.perf_counter(), time.thread_time()
+        gap = (now - self._last, used - self._used)
+        self._last, self._used = now, used
         for state in {self._state, self._controller.state}:  # a gap in which the state changed counts for both
-            self.worst[state] = max(self.worst.get(state, 0.0), gap)
+            self.worst[state] = max(self.worst.get(state, (0.0, 0.0)), gap)
         self._state = self._controller.state
 
-    def stop(self) -> dict[str, float]:
-        """End; worst gap beyond the heartbeat itself, in milliseconds, by state."""
+    def stop(self) -> dict[str, dict[str, float]]:
+        """End; by state the worst gap beyond the heartbeat itself and the processor time in it, in milliseconds."""
         self._timer.stop()
-        return {state: round(1000 * max(0.0, gap - HEARTBEAT_MS / 1000), 1) for state, gap in self.worst.items()}
+        beat = HEARTBEAT_MS / 1000
+        return {
+            state: {"gap": round(1000 * max(0.0, gap - beat), 1), "own": round(1000 * used, 1)}
+            for state, (gap, used) in self.worst.items()
+        }
 
 
 def spin(condition: Any, seconds: float) -> float:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -44,3 +45,18 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scans: {folder} is missing (set MEDAE_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def library_as_imported() -> Iterator[None]:
+    """Put back modules that a test reloaded: a test file holds the classes that it imported at its top."""
+    before = {name: module for name, module in sys.modules.items() if _is_ours(name)}
+    yield
+    if any(sys.modules.get(name) is not module for name, module in before.items()):
+        for name in [name for name in sys.modules if _is_ours(name)]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _is_ours(name: str) -> bool:
+    return name.partition(".")[0] in ("MedAELib", "MedAEPanel", "MedAE")

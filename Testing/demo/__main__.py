@@ -114,11 +114,11 @@ def tell(figures: dict[str, Any], output: Path) -> None:
     noise = f"estimated noise {run['noise_before']:.3g} -> {run['noise_after']:.3g} {run.get('units', '')}".rstrip()
     print(f"Done in {figures['seconds']:.1f} s on {run['device']} with {run['model']}: {noise}.")
     if "truth" in figures:
-        truth = figures["truth"]
-        print(
-            f"Against the noise-free phantom: {truth['psnr_noisy_db']:.1f} dB noisy, "
-            f"{truth['psnr_best_gaussian_db']:.1f} dB best Gaussian filter, {truth['psnr_denoised_db']:.1f} dB MedAE."
-        )
+        for row in figures["truth"]["psnr_db"]:
+            print(
+                f"PSNR, {row['region']}: {row['noisy']:.1f} dB noisy, {row['gaussian']:.1f} dB best Gaussian filter, "
+                f"{row['denoised']:.1f} dB MedAE."
+            )
     for file in sorted(output.iterdir()):
         print(f"  {file}")
 

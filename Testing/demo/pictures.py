@@ -62,4 +62,5 @@ def before_after(
 
 def panel(session: Session, path: Path, width: int = 460) -> None:
     """The panel as it stands, written as PNG."""
+    session.host.grab_widget(session.widget.parent, width=width)  # lays it out at this width, which changes its height
     session.host.grab_widget(session.widget.parent, path, width=width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import Generator
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, low_passed, magnitude_noise, projection_noise
 from MedAELib.training.patches import Source, body_around, draw_batch, windowed_ct, windowed_mr
+from MedAELib.training.projection import scan_noise
 
 
 def _generator(seed: int = 0) -> Generator:
@@ -86,7 +88,7 @@ def test_drawn_noise_levels_spread_over_their_range_and_some_patches_have_none(m
     assert 5 <= quiet <= 45
     loud = np.array([level for level in levels if level])
     low, high = (0.004, 0.2) if modality == "MR" else (0.002, 0.13)
-    assert np.quantile(loud, 0.1) < low * 3
+    assert np.quantile(loud, 0.04) < low * 4
     assert np.quantile(loud, 0.95) > high / 3
     assert loud.max() < high * 3
 
@@ -113,19 +115,46 @@ def test_generated_anatomy_is_in_range_has_structure_and_repeats_with_its_seed(m
 def test_a_batch_depends_on_its_seed_alone_and_fits_small_sources(modality):
     voxels = generated_volume(modality, 1, 40)
     sources = [
-        Source("large", torch.from_numpy(voxels), body=torch.from_numpy(body_around(voxels))),
+        Source("large", torch.from_numpy(voxels)),
         Source("thin", torch.from_numpy(voxels[:, :, :5].copy()), weight=0.5),
         Source("noisy", torch.from_numpy(voxels), least=(2, 2, 1)),
     ]
+    if modality == "CT":
+        sources = [replace(source, body=source.voxels, noise=source.voxels) for source in sources]
     for seed in range(6):
-        clean, body = draw_batch(sources, modality, _generator(seed))
+        clean, maps = draw_batch(sources, modality, _generator(seed))
         again, _ = draw_batch(sources, modality, _generator(seed))
         assert torch.equal(clean, again)
         assert torch.isfinite(clean).all()
         assert clean.shape[1] == 1 and 200_000 < clean.numel() < 700_000
-        assert (body is None) == (modality == "MR")
+        assert maps.shape == (clean.shape[0], 2 if modality == "CT" else 0, *clean.shape[2:])
     before = torch.from_numpy(generated_volume(modality, 1, 40))
     assert torch.equal(sources[0].voxels, before)
+
+
+def test_a_simulated_scan_is_noisier_inside_a_body_and_its_noise_is_correlated_in_plane_alone():
+    place = torch.linspace(-1, 1, 64)
+    disc = (place[:, None] ** 2 + place[None, :] ** 2 < 0.7)[:, :, None].expand(64, 64, 24)
+    noise = scan_noise(torch.where(disc, 0.0, -1.0), 5.0, _generator(), cutoff=0.5)
+    assert noise.shape == (64, 64, 24)
+    assert float(noise[28:36, 28:36].std()) > 1.5 * float(noise[2:8, 2:8].std())
+    assert 0.4 < _lag_one(noise[20:44, 20:44], 0) < 0.9
+    assert abs(_lag_one(noise[20:44, 20:44], 2)) < 0.1
+    assert abs(float(noise.mean())) < 0.05 * float(noise.std())
+
+
+def test_fewer_photons_make_a_noisier_scan():
+    clean = torch.zeros(32, 32, 16)
+    many, few = (scan_noise(clean, 3.0, _generator(), photons=photons, electronic=0) for photons in (4e5, 1e5))
+    assert float(few.std() / many.std()) == pytest.approx(2, rel=0.02)
+
+
+def test_body_around_is_largest_inside_the_body():
+    voxels = np.full((40, 40, 4), -1, np.float32)
+    voxels[10:30, 10:30] = 0
+    around = body_around(voxels)
+    assert around.min() >= 0 and around.max() == pytest.approx(1)
+    assert around[20, 20, 2] > 3 * around[1, 1, 2]
 
 
 def test_windows_put_tissue_where_the_networks_expect_it():

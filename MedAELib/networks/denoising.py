@@ -12,6 +12,7 @@ from MedAELib.networks.arguments import whole_number
 from MedAELib.networks.network import Network
 
 LEAST_NOISE = 0.002  # of the window: weaker noise is not looked for
+_CELL = 2  # voxels along an edge
 NOTHING = 1e-4  # of the window: cells that vary less hold no measurement (masked air) and say nothing about the noise
 
 
@@ -20,9 +21,13 @@ class DenoisingAutoencoder(Network):
 
     ::
 
-        x [b, 1, ...] -> Haar cells [b, 2^dims, ... / 2] -> in yardsticks -> conv -> blocks -> code       (encode)
-        code -> blocks -> conv -> times the yardstick -> inverse Haar -> noise [b, 1, ...]                (decode)
+        x [b, 1, ...] -> Haar cells [b, 2^dims, ... / 2] -> in yardsticks -> conv -> blocks -> fine code
+        fine code -> strided conv -> deep blocks -> deep code [b, deep_channels, ... / 4]                 (encode)
+        fine code + transposed conv(deep code) -> blocks -> conv -> times the yardstick -> inverse Haar   (decode)
         x - noise                                                                                         (forward)
+
+    The fine code keeps edges; the deep code, where a convolution reaches twice as far at an eighth of the cost,
+    averages over flat tissue. Without `deep_channels` there is only the fine code.
 
     The yardstick is the smallest local deviation of the detail coefficients within a few cells: anatomy only adds to
     it, so it follows the noise. Seen in its units all noise levels look alike and one network learns them all at once;
@@ -33,21 +38,30 @@ class DenoisingAutoencoder(Network):
     Under autocast everything but the convolutions between the first and the last stays in float32.
     """
 
-    stride = 2
     deviation_reach, quietest_reach = 2, 3  # cells on each side
 
-    def __init__(self, dims: int = 3, channels: int = 32, blocks: int = 4) -> None:
+    def __init__(
+        self, dims: int = 3, channels: int = 32, blocks: int = 4, deep_channels: int = 0, deep_blocks: int = 0
+    ) -> None:
         super().__init__()
-        self.dims, cells = dims, self.stride**dims
-        self.halo = self.stride * (self.deviation_reach + self.quietest_reach + 2 * blocks + 2)
+        self.dims, cells = dims, _CELL**dims
+        self.stride = 2 * _CELL if deep_channels else _CELL
+        reach = _CELL * (self.deviation_reach + self.quietest_reach + 2 * blocks + 2)
+        if deep_channels:  # the deep cell that a voxel lies in may begin a fine cell earlier
+            reach += self.stride * 2 * deep_blocks + _CELL
+        self.halo = math.ceil(reach / self.stride) * self.stride
         self.first = Convolution(dims, 2 * cells + 3, channels, conv_only=True)
         self.encoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks // 2)))
         self.decoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks - blocks // 2)))
+        self.deep = _deep(dims, channels, deep_channels, deep_blocks) if deep_channels else None
         self.last = Convolution(dims, channels, cells, conv_only=True)
         self._start_as_identity()
 
     def encode(self, x: Tensor) -> Tensor:
-        """The code of a windowed scan: [b, 1, ...] -> [b, channels + 1, ... / 2], float32; last is the yardstick."""
+        """The code of a windowed scan: [b, 1, ...] -> [b, channels + 1, ... / 2], float32; last is the yardstick.
+
+        With a deep code, that has been unfolded onto the fine one already: decoding needs nothing else.
+        """
         return torch.cat(self._encoded(x), 1)
 
     def decode(self, code: Tensor) -> Tensor:
@@ -64,7 +78,8 @@ class DenoisingAutoencoder(Network):
             seen, yardstick = self._in_units_of_noise(cells)
             layout = torch.channels_last_3d if self.dims == 3 else torch.channels_last
             features = self.first(seen.contiguous(memory_format=layout))
-        return self.encoder(features), yardstick
+        features = self.encoder(features)
+        return features if self.deep is None else features + self.deep(features), yardstick
 
     def _decoded(self, features: Tensor, yardstick: Tensor) -> Tensor:
         features = self.decoder(features)
@@ -136,6 +151,16 @@ def _local(x: Tensor, kind: str, reach: int) -> Tensor:
     return x
 
 
+def _deep(dims: int, channels: int, deep_channels: int, blocks: int) -> nn.Sequential:
+    """Down to cells of twice the size, residual blocks, and back up."""
+    down = Convolution(dims, channels, deep_channels, strides=2, kernel_size=2, padding=0, conv_only=True)
+    up = Convolution(
+        dims, deep_channels, channels, strides=2, kernel_size=2, padding=0, output_padding=0, conv_only=True,
+        is_transposed=True,
+    )  # fmt: skip
+    return nn.Sequential(down, *(_block(dims, deep_channels) for _ in range(blocks)), up)
+
+
 def _block(dims: int, channels: int) -> ResidualUnit:
     """Convolution, ReLU, convolution, added to the input."""
     return ResidualUnit(
@@ -143,10 +168,17 @@ def _block(dims: int, channels: int) -> ResidualUnit:
     )
 
 
-def build(dims: int = 3, channels: int = 32, blocks: int = 4) -> DenoisingAutoencoder:
-    """A denoising autoencoder with checked arguments: dims 2 or 3, channels 1..128, blocks 0..12."""
+def build(
+    dims: int = 3, channels: int = 32, blocks: int = 4, deep_channels: int = 0, deep_blocks: int = 0
+) -> DenoisingAutoencoder:
+    """A denoising autoencoder with checked arguments: dims 2 or 3, channels 1..128, blocks 0..12.
+
+    deep_channels 0 (no deep code) to 256, deep_blocks 0..12.
+    """
     return DenoisingAutoencoder(
         dims=whole_number("dims", dims, 2, 3),
         channels=whole_number("channels", channels, 1, 128),
         blocks=whole_number("blocks", blocks, 0, 12),
+        deep_channels=whole_number("deep_channels", deep_channels, 0, 256),
+        deep_blocks=whole_number("deep_blocks", deep_blocks, 0, 12),
     )

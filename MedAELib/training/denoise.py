@@ -5,7 +5,7 @@
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
     --start FILE      begin with the averaged weights of another training's last.pt
-    --threads N, --precision float32|bfloat16, --channels C, --blocks N
+    --threads N, --precision float32|bfloat16, --channels C, --blocks N, --deep-channels C, --deep-blocks N
 
 FOLDER receives last.pt (resumable), history.json (the learning curve on a validation subject) and model.safetensors
 (the averaged weights). Subjects are split by hand in `cohort.py`: training, validation and test subjects are
@@ -100,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--blocks", type=int, default=4)
+    parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--deep-channels", type=int, default=96)
+    parser.add_argument("--deep-blocks", type=int, default=4)
     chosen = parser.parse_args(arguments)
     try:
         return _run(chosen)
@@ -113,7 +115,12 @@ def _run(chosen: argparse.Namespace) -> int:
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
     data = chosen.data or data_folder()
-    network_arguments = {"channels": chosen.channels, "blocks": chosen.blocks}
+    network_arguments = {
+        "channels": chosen.channels,
+        "blocks": chosen.blocks,
+        "deep_channels": chosen.deep_channels,
+        "deep_blocks": chosen.deep_blocks,
+    }
     network = build("denoising", 3, network_arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if chosen.start:
         network.load_state_dict(torch.load(chosen.start, map_location="cpu", weights_only=True)["averaged"])

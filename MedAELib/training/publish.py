@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,9 @@ cervical spine T1 and T2; hippocampus crops 090-097; TotalSegmentator's MR examp
 No subject is in two parts.""",
 }
 NOISE = {
-    "MR": """Rician (92 %) and non-central chi noise (2 to 4 coils) of 0.4 to 20 % of the 99.9th percentile, in a third of
-the patches spatially varying, in a fifth correlated as zero filling leaves it; one patch in sixteen has none.""",
+    "MR": """Rician (92 %) and non-central chi noise (2 to 4 coils) of 0.4 to 20 % of the 99.9th percentile, in a
+third of the patches spatially varying, in a fifth correlated as zero filling leaves it; one patch in sixteen has
+none.""",
     "CT": """2 to 130 HU, half of it from simulated scans of the same patient (projection, photon and electronic noise,
 filtered back-projection), half with the spectrum |f| W(f)^2 of filtered back-projection; kernels from very soft to
 sharp, slices independent or slightly mixed, with streaks, stronger inside the body, half cut off at -1024 HU; one
@@ -66,7 +67,7 @@ LIMITS = {
         "Ghosts, Gibbs ringing, bias fields and motion are left as they are.",
     ],
     "CT": [
-        "Trained on coarse planning scans of the head and neck and one chest; thin lung or bone detail was seen little.",
+        "Trained on coarse planning scans of the head and neck and one chest; thin lung detail was seen little.",
         "The training targets are real scans and hold noise of their own, which caps what was learned.",
         "Noise correlated over many voxels (very soft kernels on a fine grid) is removed in part only.",
         "Streaks from metal and beam hardening are left as they are.",
@@ -79,10 +80,7 @@ def published(training: Path, modality: str, output: Path, figures: dict[str, An
     """Write the averaged weights of a training, in float16, as a model folder. Raises MedAEError."""
     kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
     weights = kept["averaged"]
-    arguments = {
-        "channels": weights["first.conv.weight"].shape[0],
-        "blocks": len({name.split(".")[0] + name.split(".")[1] for name in weights if "coder" in name}),
-    }
+    arguments = _arguments(weights)
     model = Model.create(Spec("denoising", arguments, 3, "denoise", modality, WINDOWS[modality]))
     model.network.load_state_dict(weights)
     model.network.half()
@@ -99,6 +97,16 @@ def published(training: Path, modality: str, output: Path, figures: dict[str, An
         limits=LIMITS[modality],
         training_data=TRAINING_DATA[modality],
     )
+
+
+def _arguments(weights: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """The network's arguments, as its weights show them."""
+    units = {name.rsplit(".unit", 1)[0] for name in weights if ".unit" in name}
+    deep = [unit for unit in units if unit.startswith("deep.")]
+    arguments = {"channels": weights["first.conv.weight"].shape[0], "blocks": len(units) - len(deep)}
+    if "deep.0.conv.weight" in weights:
+        arguments |= {"deep_channels": weights["deep.0.conv.weight"].shape[0], "deep_blocks": len(deep)}
+    return arguments
 
 
 def _summary(figures: dict[str, Any]) -> dict[str, Any]:

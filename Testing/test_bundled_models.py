@@ -1,0 +1,138 @@
+"""The bundled denoisers: better than a Gaussian filter, no shift, nothing invented, exact tiles, a full card."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Generator
+
+from MedAELib.bundle import bundled_models, models_folder
+from MedAELib.engine.run import Engine
+from MedAELib.model import Model
+from MedAELib.quality import psnr, ssim
+from MedAELib.tasks.denoise import denoise
+from MedAELib.training.anatomy import generated_volume
+from MedAELib.training.cohort import CT_TEST, MR_TEST, clean_volumes, data_folder
+from MedAELib.training.corruptions import magnitude_noise
+from MedAELib.training.projection import scan_noise
+from MedAELib.volume import Volume
+
+NAMES = ("ct-denoise", "mr-denoise")
+SCALE = 1000.0  # of stored intensities: HU for CT, arbitrary for MR
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request) -> Model:
+    return Model.load(request.param)
+
+
+def _denoised(model: Model, windowed: np.ndarray, **engine) -> np.ndarray:
+    volume = Volume((windowed * SCALE)[None].astype(np.float32), np.eye(4), {"modality": model.spec.modality})
+    return denoise(volume, model, engine=Engine(device="cpu", **{"precision": "float32", **engine})).array[0] / SCALE
+
+
+def _noisy(model: Model, clean: np.ndarray, level: float, spacing: float = 4.0) -> np.ndarray:
+    generator = Generator().manual_seed(7)
+    reference = torch.from_numpy(np.ascontiguousarray(clean))
+    if model.spec.modality == "MR":
+        return magnitude_noise(reference, level, generator).numpy()
+    noise = scan_noise(reference, spacing, generator)
+    tissue = (reference > -0.15) & (reference < 0.15)
+    return (reference + level * noise / noise[tissue].std()).numpy()
+
+
+def _levels(model: Model) -> tuple[float, ...]:
+    return (0.05, 0.15) if model.spec.modality == "MR" else (0.02, 0.08)
+
+
+def _clearly_better(model: Model, clean: np.ndarray, noisy: np.ndarray, ours: np.ndarray) -> None:
+    """Better than the noisy input and than the same Gaussian filter at its best width."""
+    mask = clean > (10 / 255 if model.spec.modality == "MR" else -0.5)
+    span = 1.0 if model.spec.modality == "MR" else 0.4
+    smoothed = [gaussian_filter(noisy, width) for width in (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.3)]
+    best = max(smoothed, key=lambda image: psnr(clean, image, span, mask))
+    assert psnr(clean, ours, span, mask) > psnr(clean, noisy, span, mask)
+    assert psnr(clean, ours, span, mask) > psnr(clean, best, span, mask)
+    assert ssim(clean, ours, span, mask) > ssim(clean, best, span, mask) - 0.02
+
+
+def test_each_modality_has_one_denoiser_with_a_full_card():
+    bundles = {bundle.name: bundle for bundle in bundled_models("denoise")}
+    assert set(NAMES) <= set(bundles)
+    for name in NAMES:
+        bundle = bundles[name]
+        assert bundle.spec.modality == name[:2].upper()
+        assert bundle.limits and bundle.training_data and bundle.figures
+        assert "research use" in bundle.card.lower()
+        assert bundle.licence.startswith("CC BY")
+    assert sum(path.stat().st_size for path in models_folder().rglob("*") if path.is_file()) < 5_000_000
+
+
+def test_generated_anatomy_comes_out_better_than_from_a_gaussian_filter_at_its_best_width(model):
+    clean = generated_volume(model.spec.modality, 70_001, 48)
+    for level in _levels(model):
+        noisy = _noisy(model, clean, level)
+        _clearly_better(model, clean, noisy, _denoised(model, noisy))
+
+
+@pytest.mark.data
+def test_held_out_subjects_come_out_better_than_from_a_gaussian_filter_at_its_best_width(model):
+    if not data_folder().is_dir():
+        pytest.skip("no real scans: MEDAE_DATA is not set and ../shared/data is absent")
+    for pattern in (MR_TEST if model.spec.modality == "MR" else CT_TEST)[:2]:
+        volume, voxels = next(clean_volumes(data_folder(), pattern, model.spec.modality))
+        start = [(size - min(size, 64)) // 2 for size in voxels.shape]
+        crop = tuple(slice(s, s + 64) for s in start)
+        whole = voxels[:, :, crop[2]]
+        for level in _levels(model):
+            noisy = _noisy(model, whole, level, volume.spacing[0])[crop[:2]]
+            _clearly_better(model, whole[crop[:2]], noisy, _denoised(model, noisy))
+
+
+def test_a_clean_volume_is_left_alone(model):
+    clean = generated_volume(model.spec.modality, 70_002, 48)
+    change = _denoised(model, clean) - clean
+    assert float(np.sqrt(np.mean(change**2))) < 0.003
+
+
+def test_a_constant_volume_stays_exactly_flat(model):
+    flat = np.full((20, 20, 20), 0.4, np.float32)
+    assert float(np.abs(_denoised(model, flat) - flat).max()) < 0.002
+
+
+def test_pure_noise_gives_a_flat_result_without_a_shift(model):
+    base, level = (0.5, 0.06) if model.spec.modality == "MR" else (0.04, 0.03)
+    flat = np.full((48, 48, 48), base, np.float32)
+    noisy = _noisy(model, flat, level)
+    inside = (slice(8, -8),) * 3
+    ours = _denoised(model, noisy)[inside]
+    assert float(ours.std()) < 0.25 * float(noisy[inside].std())
+    assert abs(float(ours.mean()) - base) < (0.005 if model.spec.modality == "MR" else 0.001)
+
+
+def test_more_noise_never_gives_a_better_result(model):
+    clean = generated_volume(model.spec.modality, 70_003, 40)
+    errors = []
+    for level in (0.01, 0.03, 0.09):
+        errors.append(float(np.mean((_denoised(model, _noisy(model, clean, level)) - clean) ** 2)))
+    assert all(quiet < loud for quiet, loud in pairwise(errors))
+
+
+def test_tiles_and_bfloat16_do_not_change_what_is_seen(model):
+    noisy = _noisy(model, generated_volume(model.spec.modality, 70_004, 44), 0.05)
+    whole = _denoised(model, noisy)
+    assert float(np.abs(_denoised(model, noisy, tile=16) - whole).max()) < 1e-4
+    rounded = _denoised(model, noisy, precision="bfloat16") - whole
+    assert float(np.sqrt(np.mean(rounded**2))) < 0.02 * 0.05
+
+
+def test_the_intensity_unit_of_an_mri_does_not_matter():
+    model = Model.load("mr-denoise")
+    noisy = _noisy(model, generated_volume("MR", 70_005, 32), 0.08)
+    one = _denoised(model, noisy)
+    thousand = _denoised(model, noisy * 1000) / 1000
+    assert float(np.abs(one - thousand).max()) < 1e-4

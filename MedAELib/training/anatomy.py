@@ -24,7 +24,7 @@ def generated_volume(modality: str, seed: int, size: int = 96) -> np.ndarray:
         inside = _SHAPES[kind](grid, random) & body
         if inside.any():
             volume[inside] = _intensity(modality, random)
-            if random.random() < 0.3:
+            if random.random() < 0.5:
                 volume[inside] += _texture(size, random)[inside] * _texture_strength(modality, random)
     volume = gaussian_filter(volume, random.uniform(0.3, 0.8))
     return np.maximum(volume, 0) if modality == "MR" else np.maximum(volume, -1.024)
@@ -41,7 +41,7 @@ def _intensity(modality: str, random: np.random.Generator) -> float:
 
 
 def _texture_strength(modality: str, random: np.random.Generator) -> float:
-    return float(np.exp(random.uniform(np.log(0.005), np.log(0.06 if modality == "MR" else 0.04))))
+    return float(np.exp(random.uniform(np.log(0.005), np.log(0.08 if modality == "MR" else 0.06))))
 
 
 def _texture(size: int, random: np.random.Generator) -> np.ndarray:
@@ -49,7 +49,7 @@ def _texture(size: int, random: np.random.Generator) -> np.ndarray:
     frequency = np.sqrt(sum(np.meshgrid(*[np.fft.fftfreq(size) ** 2] * 2, np.fft.rfftfreq(size) ** 2, indexing="ij")))
     frequency[0, 0, 0] = np.inf
     white = np.fft.rfftn(random.standard_normal((size,) * 3).astype(np.float32))
-    spectrum = white * frequency ** -random.uniform(1.8, 3.0)
+    spectrum = white * frequency ** -random.uniform(1.0, 2.2)
     field = np.fft.irfftn(spectrum, s=(size,) * 3, axes=(0, 1, 2)).astype(np.float32)
     return field / field.std()
 

@@ -63,7 +63,7 @@ CT_TEST = (
     "ct_head/*",
 )
 GENERATED = 24  # volumes of generated anatomy, beside the real ones
-GENERATED_SHARE = 0.5  # of the patches
+GENERATED_SHARE = 0.4  # of the patches
 
 
 def data_folder() -> Path:

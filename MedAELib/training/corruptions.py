@@ -96,11 +96,11 @@ def projection_noise(
 def corrupt_mr(clean: Tensor, generator: Generator) -> Tensor:
     """A random MRI measurement of ``clean`` (99.9th percentile near 1): level, kind and unevenness of noise are drawn.
 
-    Levels are 0.4 to 20 %, mostly above 2 %; one patch in sixteen has no noise, so that clean scans are left alone.
+    Levels are log-uniform from 0.4 to 20 %; one patch in sixteen has no noise, so that clean scans are left alone.
     """
     if chance(1 / 16, generator):
         return clean.clone()
-    sigma: float | Tensor = log_uniform(0.004 if chance(0.25, generator) else 0.02, 0.2, generator)
+    sigma: float | Tensor = log_uniform(0.004, 0.2, generator)
     if chance(0.3, generator):
         sigma = sigma * smooth_field(clean.shape, uniform(0.1, 0.6, generator), generator)
     coils = 1 if chance(0.92, generator) else int(uniform(2, 5, generator))
@@ -118,11 +118,11 @@ def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) 
 
     Half of the patches take the noise of the simulated scan ``scan`` through a random kernel, the others noise of
     the same spectrum that follows ``body``, how much body lies around each voxel (0 outside .. 1 deep inside). Levels
-    are 2 to 130 HU, mostly above 10; one patch in sixteen has no noise; half are cut off at -1024 HU as scanners do.
+    are log-uniform, 2 to 130 HU; one patch in sixteen has no noise; half are cut off at -1024 HU as scanners do.
     """
     if chance(1 / 16, generator):
         return clean.clone()
-    sigma = log_uniform(0.002 if chance(0.25, generator) else 0.01, 0.13, generator)
+    sigma = log_uniform(0.002, 0.13, generator)
     cutoff = log_uniform(0.2, 1.2, generator)
     if scan.any() and chance(0.5, generator):
         noise = in_plane_filtered(scan * (1 if chance(0.5, generator) else -1), cutoff)

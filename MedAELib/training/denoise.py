@@ -30,7 +30,7 @@ from MedAELib.networks import build
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
-from MedAELib.training.objectives import root_error
+from MedAELib.training.objectives import log_error
 from MedAELib.training.patches import Source, draw_batch
 
 VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
@@ -57,7 +57,7 @@ def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[in
 def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
     """How far the denoised patches are from the clean ones."""
     noisy, clean = batch
-    return root_error(network(noisy), clean)
+    return log_error(network(noisy), clean)
 
 
 def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Module], dict[str, float]]:

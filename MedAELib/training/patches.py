@@ -83,8 +83,8 @@ def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: 
         if occupied > 0.1 or chance(0.08, generator):
             break
     voxels, *maps = (part.permute(order).flip(flips).contiguous() for part in (voxels, *maps))
-    if chance(0.4, generator):  # real scans hold noise of their own, which no target should
-        voxels = _softened(voxels, uniform(0.4, 0.9, generator))
+    if chance(0.15, generator):
+        voxels = _softened(voxels, uniform(0.3, 0.8, generator))
     return [_recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator), *maps]
 
 

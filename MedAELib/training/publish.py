@@ -90,7 +90,7 @@ def published(training: Path, modality: str, output: Path, figures: dict[str, An
         output,
         name=f"{modality.lower()}-denoise",
         description=f"Removes noise from {modality} volumes, blind to the noise level (research use).",
-        card=_card(modality, kept["step"], summary),
+        card=_card(modality, kept["step"], arguments, summary),
         licence=f"{licence}\n\nThe weights in this folder are licensed under {licence}, {address}\n"
         "The scans they were trained on are named in docs/README.md with their own licences.\n",
         figures=summary,
@@ -103,10 +103,13 @@ def _arguments(weights: Mapping[str, torch.Tensor]) -> dict[str, int]:
     """The network's arguments, as its weights show them."""
     units = {name.rsplit(".unit", 1)[0] for name in weights if ".unit" in name}
     deep = [unit for unit in units if unit.startswith("deep.")]
-    arguments = {"channels": weights["first.conv.weight"].shape[0], "blocks": len(units) - len(deep)}
-    if "deep.0.conv.weight" in weights:
-        arguments |= {"deep_channels": weights["deep.0.conv.weight"].shape[0], "deep_blocks": len(deep)}
-    return arguments
+    deep_channels = weights["deep.0.conv.weight"].shape[0] if "deep.0.conv.weight" in weights else 0
+    return {
+        "channels": weights["first.conv.weight"].shape[0],
+        "blocks": len(units) - len(deep),
+        "deep_channels": deep_channels,
+        "deep_blocks": len(deep),
+    }
 
 
 def _summary(figures: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +125,8 @@ def _summary(figures: dict[str, Any]) -> dict[str, Any]:
     return {"held_out": summary, "trust": trust, "cases": len({row["case"] for row in rows})}
 
 
-def _card(modality: str, steps: int, summary: dict[str, Any]) -> str:
+def _card(modality: str, steps: int, arguments: dict[str, int], summary: dict[str, Any]) -> str:
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in arguments.items())
     data = "\n".join(f"- {line}" for line in TRAINING_DATA[modality])
     limits = "\n".join(f"- {line}" for line in LIMITS[modality])
     return f"""# {modality.lower()}-denoise
@@ -130,7 +134,7 @@ def _card(modality: str, steps: int, summary: dict[str, Any]) -> str:
 A blind denoising autoencoder for {modality} volumes (3D). For research use; not a medical device.
 
 ## Training
-{steps} steps of `python -m MedAELib.training.denoise --modality {modality}` on a CPU.
+`python -m MedAELib.training.denoise --modality {modality} --steps {steps} {options} --threads 1`, on a CPU.
 
 {data}
 

@@ -83,6 +83,14 @@ def read(node: Any) -> Volume:
     return Volume(array, affine_of(node), {"name": node.GetName() or "", "modality": modality_of(node)})
 
 
+def read_scan(node: Any) -> Volume:
+    """As `read`, for a task that works on grey values. Raises BadInput when a voxel holds several values."""
+    volume = read(node)
+    if volume.channels > 1:
+        raise BadInput(f"'{volume.name}' has {volume.channels} values per voxel; choose a grey-value scan.")
+    return volume
+
+
 def affine_of(node: Any) -> npt.NDArray[np.float64]:
     """The node's IJKToRAS as a 4x4 array, without its parent transform."""
     matrix = vtk.vtkMatrix4x4()

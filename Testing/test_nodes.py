@@ -67,6 +67,8 @@ def test_a_vector_volume_is_read_with_one_channel_per_component(nodes: ModuleTyp
 
     values = np.arange(4 * 5 * 6 * 3, dtype=np.uint8).reshape(4, 5, 6, 3)
     node = slicer.util.addVolumeFromArray(values, nodeClassName="vtkMRMLVectorVolumeNode", name="photo")
+    with pytest.raises(BadInput, match="photo"):
+        nodes.read_scan(node)
     volume = nodes.read(node)
     assert volume.array.shape == (3, 6, 5, 4)
     assert volume.array[2, 1, 3, 2] == values[2, 3, 1, 2]

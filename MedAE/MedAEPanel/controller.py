@@ -94,7 +94,7 @@ class RunController:
         from MedAELib.worker import runs
 
         self._refuseWhenBusy()
-        volume = nodes.read(request.inputNode)
+        volume = nodes.read_scan(request.inputNode)
         target = Target.of(request.inputNode, request.outputs)
         run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, target.toJson())
         try:

@@ -48,11 +48,7 @@ class InputFacts:
             self.problem = "Choose a volume first."
             return
         try:
-            volume = nodes.read(node)
-            if volume.channels > 1:
-                raise nodes.BadInput(
-                    f"'{volume.name}' has {volume.channels} values per voxel; choose a grey-value scan."
-                )
+            volume = nodes.read_scan(node)
         except MedAEError as error:
             self.problem = faults.sentences(error)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,29 @@ from ..volume import Volume
 from . import TASKS
 from .denoise import Allocate, Progress, denoise, in_memory, removed_noise
 
-_PARAMETERS: dict[str, tuple[type, ...]] = {
-    "model": (str,),
-    "device": (str,),
-    "precision": (str,),
-    "tile": (int,),
-    "strength": (int, float),
-    "removed": (bool,),
-}
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a user can set: `model` is a bundled name or a folder (empty: the one that fits), `tile` an edge in voxels
+    (0: automatic), `strength` 0..1, `removed` whether to make the volume of removed noise too."""
+
+    model: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int = 0
+    strength: float = 1.0
+    removed: bool = False
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> Parameters:
+        """The parameters from plain JSON values. Raises BadInput for an unknown name or a value of another type."""
+        known = {name: type(default) for name, default in asdict(Parameters()).items()}
+        for name, value in values.items():
+            if name not in known:
+                raise BadInput(f"The parameter {name!r} is not known.", f"Known: {', '.join(known)}.")
+            if type(value) is not known[name] and not (known[name] is float and type(value) is int):
+                raise BadInput(f"The parameter {name!r} cannot be {value!r}.")
+        return Parameters(**values)
 
 
 @dataclass
@@ -49,62 +64,47 @@ def run_task(
     progress: Progress,
     allocate: Allocate = in_memory,
 ) -> TaskResult:
-    """Run a task on its inputs.
+    """Run a task on its inputs; `parameters` are those of `Parameters`, by name.
 
-    `parameters`: "model" (bundled name or folder; empty or absent takes the one that fits), "device", "precision",
-    "tile" (voxels along an edge, 0 = automatic), "strength" (0..1), "removed" (whether to make that output too).
     `progress(stage, done, total)` may raise Cancelled; `allocate` gives the room for each output.
     Raises BadInput, BadModel, DriverFault, OutOfMemory.
     """
     if task not in TASKS:
         raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {', '.join(TASKS)}.")
-    _check(parameters)
     if set(inputs) != {"input"}:
         raise BadInput(f"The task {task} needs exactly one volume.")
-    volume, started = inputs["input"], time.monotonic()
+    wanted, volume, started = Parameters.of(parameters), inputs["input"], time.monotonic()
     _check_finite(volume)
     progress("Loading the model", 0, 1)
-    model = load_model(str(parameters.get("model", "")), volume, task)
-    engine = Engine(
-        str(parameters.get("device", "auto")), str(parameters.get("precision", "auto")), parameters.get("tile", 0)
-    )
-    warnings = check_domain(volume, model.spec)
-    denoised = denoise(
-        volume,
-        model,
-        strength=float(parameters.get("strength", 1.0)),
-        engine=engine,
-        progress=progress,
-        allocate=allocate,
-    )
-    network_seconds = time.monotonic() - started
+    model = load_model(wanted.model, volume, task)
+    engine = Engine(wanted.device, wanted.precision, wanted.tile)
+    denoised = denoise(volume, model, strength=wanted.strength, engine=engine, progress=progress, allocate=allocate)
+    seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
     outputs = {"denoised": denoised}
-    if parameters.get("removed"):
+    if wanted.removed:
         outputs["removed"] = removed_noise(volume, denoised, allocate)
+    noise = {"noise_before": _noise(volume), "noise_after": _noise(denoised)}
+    seconds["seconds"] = round(time.monotonic() - started, 3)
+    report = {"task": task, **_told(volume, model, wanted), **engine.used, **noise, **seconds}
     if engine.used["halvings"]:
-        warnings.append(
-            f"Memory ran short: the tile was halved {engine.used['halvings']} time(s). The result is the same."
-        )
-    assert model.bundle is not None
-    report = {
-        "task": task,
+        report["warnings"].append("Memory ran short, so the tile was halved. The result is the same.")
+    return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
+
+
+def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:
+    """What a report says of the input, the model and the wish, before any figure."""
+    assert model.bundle is not None  # every model of a task was loaded from a folder
+    return {
         "input": volume.name,
         "model": model.bundle.name,
         "model_version": model.bundle.version,
         "model_sha256": model.bundle.sha256,
-        "strength": float(parameters.get("strength", 1.0)),
-        **engine.used,
-        "noise_before": _noise(volume),
-        "noise_after": _noise(denoised),
+        "strength": wanted.strength,
         "units": "HU" if guess_modality(volume) == "CT" else "",
-        "warnings": warnings,
+        "warnings": check_domain(volume, model.spec),
         "versions": versions(),
-        "network_seconds": round(network_seconds, 3),
-        "seconds": round(time.monotonic() - started, 3),
     }
-    outputs = {name: result.like(result.array, provenance=report) for name, result in outputs.items()}
-    return TaskResult(outputs, report)
 
 
 def load_model(name_or_folder: str, volume: Volume, task: str) -> Model:
@@ -137,14 +137,6 @@ def versions() -> dict[str, str]:
         "monai": monai.__version__,
         "numpy": np.__version__,
     }
-
-
-def _check(parameters: Mapping[str, Any]) -> None:
-    for name, value in parameters.items():
-        if name not in _PARAMETERS:
-            raise BadInput(f"The parameter {name!r} is not known.", f"Known: {', '.join(_PARAMETERS)}.")
-        if not isinstance(value, _PARAMETERS[name]) or (isinstance(value, bool) and bool not in _PARAMETERS[name]):
-            raise BadInput(f"The parameter {name!r} cannot be {value!r}.")
 
 
 def _check_finite(volume: Volume) -> None:

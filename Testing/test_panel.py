@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -189,7 +190,7 @@ def test_progress_shows_stage_percentage_and_remaining_time(panel: OpenPanel) ->
     panel.ui.applyButton.click()
     panel.spin(lambda: panel.controller.fraction > 0.4 and panel.controller.state == "running")
     assert panel.ui.progressBar.format.startswith("Denoising ")
-    assert " %, about 1 s left" in panel.ui.progressBar.format
+    assert re.search(r" %, about \d+ s left$", panel.ui.progressBar.format)
     assert panel.ui.progressBar.value > 400
     assert panel.ui.cancelButton.enabled
     assert not panel.ui.applyButton.enabled

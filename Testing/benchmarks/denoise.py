@@ -30,7 +30,7 @@ from MedAELib.model import Model
 from MedAELib.quality import psnr, ssim
 from MedAELib.tasks.denoise import denoise
 from MedAELib.training.anatomy import generated_volume
-from MedAELib.training.cohort import CT_TEST, MR_TEST, clean_volumes, data_folder
+from MedAELib.training.cohort import CT_TEST, MR_TEST, averaged_down, clean_volumes, data_folder
 from MedAELib.training.corruptions import magnitude_noise
 from MedAELib.training.projection import scan_noise
 from MedAELib.volume import Volume
@@ -54,9 +54,10 @@ class Case:
 
 def cases(data: Path, modality: str, quick: bool = False) -> Iterator[Case]:
     """The held-out subjects and generated volumes that training never drew; when quick, one of each source."""
-    for pattern in MR_TEST if modality == "MR" else CT_TEST:
+    for pattern, factors in (MR_TEST if modality == "MR" else CT_TEST).items():
         for volume, voxels in islice(clean_volumes(data, pattern, modality), 1 if quick else None):
-            yield _case(volume.name, voxels, modality, volume.spacing[0])
+            reference = averaged_down(voxels, factors)
+            yield _case(volume.name, reference, modality, volume.spacing[0] * factors[0])
     for number in range(1 if quick else 2):
         yield _case(f"generated {number}", generated_volume(modality, 90_000 + number, 80), modality, 3.0)
 

@@ -12,7 +12,7 @@ from MedAELib.errors import BadInput, InternalFault
 from MedAELib.networks import build
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import magnitude_noise
-from MedAELib.training.denoise import denoising_error, main
+from MedAELib.training.denoise import begin_with, denoising_error, main
 from MedAELib.training.loop import Schedule, train
 from MedAELib.training.objectives import log_error
 
@@ -127,3 +127,18 @@ def test_a_missing_data_folder_is_one_sentence_and_exit_status_two(tmp_path, cap
     error = capsys.readouterr().err
     assert "holds no" in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wider_network_begins_where_another_training_ended_and_a_stranger_is_refused(tmp_path):
+    narrow, path = _network(), tmp_path / "last.pt"
+    for parameter in narrow.parameters():
+        parameter.data = torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
+    torch.save({"averaged": narrow.state_dict()}, path)
+    wide = build("denoising", 3, {**SMALL, "deep_channels": 6, "deep_blocks": 1})
+    begin_with(wide, path)
+    x = torch.randn(1, 1, 12, 12, 12)
+    with torch.no_grad():
+        assert torch.equal(wide(x), narrow(x))
+    for stranger in ({"channels": 4, "blocks": 1}, {"channels": 8, "blocks": 2}, {"channels": 8, "blocks": 0}):
+        with pytest.raises(BadInput):
+            begin_with(build("denoising", 3, stranger), path)

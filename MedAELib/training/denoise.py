@@ -4,7 +4,8 @@
     --steps N         length of the cosine schedule (default 8000; about 0.25 s a step on two cores with AMX bfloat16)
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
-    --start FILE      begin with the averaged weights of another training's last.pt
+    --start FILE      begin with the averaged weights of another training's last.pt; a deep code that it lacks begins
+                      without effect
     --threads N, --precision float32|bfloat16, --channels C, --blocks N, --deep-channels C, --deep-blocks N
 
 FOLDER receives last.pt (resumable), history.json (the learning curve on a validation subject) and model.safetensors
@@ -25,7 +26,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
-from MedAELib.errors import MedAEError
+from MedAELib.errors import BadInput, MedAEError
 from MedAELib.networks import build
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
@@ -123,7 +124,7 @@ def _run(chosen: argparse.Namespace) -> int:
     }
     network = build("denoising", 3, network_arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if chosen.start:
-        network.load_state_dict(torch.load(chosen.start, map_location="cpu", weights_only=True)["averaged"])
+        begin_with(network, chosen.start)
     sources = training_sources(data, chosen.modality, chosen.seed)
     print(f"{len(sources)} sources, {sum(p.numel() for p in network.parameters())} parameters", flush=True)
     schedule = Schedule(steps=chosen.steps, precision=chosen.precision)
@@ -142,6 +143,24 @@ def _run(chosen: argparse.Namespace) -> int:
     save_file(weights, chosen.output / "model.safetensors.part")
     os.replace(chosen.output / "model.safetensors.part", chosen.output / "model.safetensors")
     return 0
+
+
+def begin_with(network: nn.Module, path: Path) -> None:
+    """Load another training's averaged weights. Raises BadInput when they belong to another network."""
+    weights = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
+    deep = {name for name in network.state_dict() if name.startswith("deep.")}
+    found = network.load_state_dict(weights, strict=False) if _fits(network, weights) else None
+    if found is None or found.unexpected_keys or not set(found.missing_keys) <= deep:
+        raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
+    if found.missing_keys:
+        last = network.get_submodule("deep")[-1]  # type: ignore[index]
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+
+
+def _fits(network: nn.Module, weights: dict[str, Tensor]) -> bool:
+    own = network.state_dict()
+    return all(own[name].shape == weight.shape for name, weight in weights.items() if name in own)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 --training FOLDER  of MedAELib.training.denoise (last.pt)
 --output FOLDER    the model folder, such as Resources/Models/mr-denoise; replaced as a whole
 --figures FILE     denoise-MR.json of Testing/benchmarks/denoise.py (optional)
+--begun TEXT       what the training began with, for the card, where it was not random weights
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ LIMITS = {
 }
 
 
-def published(training: Path, modality: str, output: Path, figures: dict[str, Any] | None) -> Model:
+def published(training: Path, modality: str, output: Path, figures: dict[str, Any] | None, begun: str = "") -> Model:
     """Write the averaged weights of a training, in float16, as a model folder. Raises MedAEError."""
     kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
     weights = kept["averaged"]
@@ -90,7 +91,7 @@ def published(training: Path, modality: str, output: Path, figures: dict[str, An
         output,
         name=f"{modality.lower()}-denoise",
         description=f"Removes noise from {modality} volumes, blind to the noise level (research use).",
-        card=_card(modality, kept["step"], arguments, summary),
+        card=_card(modality, kept["step"], arguments, summary, begun),
         licence=f"{licence}\n\nThe weights in this folder are licensed under {licence}, {address}\n"
         "The scans they were trained on are named in docs/README.md with their own licences.\n",
         figures=summary,
@@ -125,7 +126,7 @@ def _summary(figures: dict[str, Any]) -> dict[str, Any]:
     return {"held_out": summary, "trust": trust, "cases": len({row["case"] for row in rows})}
 
 
-def _card(modality: str, steps: int, arguments: dict[str, int], summary: dict[str, Any]) -> str:
+def _card(modality: str, steps: int, arguments: dict[str, int], summary: dict[str, Any], begun: str) -> str:
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in arguments.items())
     data = "\n".join(f"- {line}" for line in TRAINING_DATA[modality])
     limits = "\n".join(f"- {line}" for line in LIMITS[modality])
@@ -134,7 +135,8 @@ def _card(modality: str, steps: int, arguments: dict[str, int], summary: dict[st
 A blind denoising autoencoder for {modality} volumes (3D). For research use; not a medical device.
 
 ## Training
-`python -m MedAELib.training.denoise --modality {modality} --steps {steps} {options} --threads 1`, on a CPU.
+`python -m MedAELib.training.denoise --modality {modality} --steps {steps} {options}`, on a CPU.
+{begun}
 
 {data}
 
@@ -181,10 +183,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--training", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--figures", type=Path, default=None)
+    parser.add_argument("--begun", default="")
     chosen = parser.parse_args(arguments)
     figures = json.loads(chosen.figures.read_text()) if chosen.figures else None
     try:
-        model = published(chosen.training, chosen.modality, chosen.output, figures)
+        model = published(chosen.training, chosen.modality, chosen.output, figures, chosen.begun)
     except MedAEError as error:
         print(f"{error} {error.next_step}", file=sys.stderr)
         return 2

@@ -62,6 +62,10 @@ patch in sixteen has none.""",
 LIMITS = {
     "MR": [
         "Trained on few subjects, mostly heads; other parts of the body were tested little.",
+        "Where no tissue is flat within about 10 voxels, weak noise is overestimated and detail is smoothed: a small "
+        "cervical spine T1 came out worse than its noisy input at 3 and 5 %. Lower the strength there.",
+        "On small crops a Gaussian filter at its best width, which nobody knows beforehand, was up to 0.2 dB better "
+        "at 3 and 5 %.",
         "The training targets are real scans and hold a little noise of their own, which caps what was learned.",
         "Not for phase, complex or signed difference images.",
         "Above about 20 % noise, fine structure is smoothed away.",
@@ -69,6 +73,9 @@ LIMITS = {
     ],
     "CT": [
         "Trained on coarse planning scans of the head and neck and one chest; thin lung detail was seen little.",
+        "On a head CT with a fine grid and thick slices (0.5 x 0.5 x 5.6 mm) a Gaussian filter at its best width was "
+        "1.2 to 2.6 dB better: noise that is smooth over several voxels is taken for anatomy.",
+        "On 4 mm voxels, neighbouring tissues are mixed a little: soft tissue shifted by up to 1.9 HU at 20 HU noise.",
         "The training targets are real scans and hold noise of their own, which caps what was learned.",
         "Noise correlated over many voxels (very soft kernels on a fine grid) is removed in part only.",
         "Streaks from metal and beam hardening are left as they are.",

@@ -78,7 +78,7 @@ def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(tmp_path)
 def test_the_hash_covers_weights_window_and_arguments(tmp_path):
     hashes = {
         save_small_model(tmp_path / str(n), **options).bundle.sha256
-        for n, options in enumerate([{}, {"seed": 1}, {"modality": "MR"}, {"bias": False}])
+        for n, options in enumerate([{}, {"seed": 1}, {"modality": "MR"}, {"blocks": 1}])
     }
     assert len(hashes) == 4
 
@@ -87,7 +87,7 @@ def test_the_hash_covers_weights_window_and_arguments(tmp_path):
     "changes",
     [
         {"window": {"kind": "fixed", "low": 0.0, "high": 999.0}},
-        {"arguments": {"channels": 8, "blocks": 2, "bias": True}},
+        {"arguments": {"channels": 8, "blocks": 3}},
         {"sha256": "0" * 64},
         {"modality": "MR"},
     ],

@@ -122,20 +122,18 @@ class Engine:
         before = block[tile.inner].copy()
         if source.dtype.kind == "f":
             block[~np.isfinite(block)] = low
-        block -= np.float32(low)
-        block /= np.float32(scale)
-        size = block.shape
-        block = np.pad(block, [(0, -n % step) for n, step in zip(size, stride, strict=True)], mode="edge")
-        tensor = torch.from_numpy(block)
+        padding = [(0, -n % step) for n, step in zip(block.shape, stride, strict=True)]
+        if any(amount for _, amount in padding):
+            block = np.pad(block, padding, mode="edge")
         flat = stride[2] == 1 and network.dims == 2
-        tensor = tensor.permute(2, 0, 1)[:, None] if flat else tensor[None, None]
         layout = torch.channels_last if flat else torch.channels_last_3d
         autocast = torch.autocast(self.torch_device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
         with torch.inference_mode(), autocast:
-            result = network(tensor.to(self.torch_device).contiguous(memory_format=layout)).float().cpu()
+            tensor = torch.from_numpy(block).to(self.torch_device).sub_(low).div_(scale)
+            tensor = tensor.permute(2, 0, 1)[:, None] if flat else tensor[None, None]
+            result = network(tensor.contiguous(memory_format=layout)).float().mul_(scale).add_(low).cpu()
         result = result[:, 0].permute(1, 2, 0) if flat else result[0, 0]
-        after = result.numpy()[tile.inner] * np.float32(scale) + np.float32(low)
-        return before, after
+        return before, result.numpy()[tile.inner]
 
     def _largest_tile(self, network: Network) -> float:
         """How many voxels a tile's source may have, from the free memory and the network's appetite."""

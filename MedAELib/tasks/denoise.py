@@ -19,6 +19,9 @@ Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 Progress = Callable[[str, int, int], None]
 
 
+_PIECE = 1 << 17  # voxels
+
+
 def in_memory(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """The plainest way to give a task room for an output."""
     return np.empty(shape, dtype)
@@ -56,7 +59,11 @@ def denoise(
             source: npt.NDArray[Any] = source,
             target: npt.NDArray[Any] = result[channel],
         ) -> None:
-            target[core] = _changed(source[core], np.float32(strength) * (after - before))
+            old, new = source[core], target[core]
+            rows = max(1, _PIECE // max(1, old[0].size))  # in pieces that the processor's cache holds
+            for start in range(0, len(old), rows):
+                piece = slice(start, start + rows)
+                new[piece] = _changed(old[piece], np.float32(strength) * (after[piece] - before[piece]))
 
         def report(part: int, whole: int, done: int = done) -> None:
             progress("Denoising", done + part, voxels * volume.channels)
@@ -84,7 +91,10 @@ def _changed(source: npt.NDArray[Any], change: npt.NDArray[np.float32]) -> npt.N
         return np.where(keep, source + np.where(keep, change, 0), source).astype(source.dtype)
     if source.dtype.kind == "b":
         return source.astype(np.float32) + change > 0.5
-    bounds, rounded = np.iinfo(source.dtype), np.rint(np.clip(change, -(2.0**62), 2.0**62)).astype(np.int64)
+    bounds = np.iinfo(source.dtype)
+    if source.dtype.itemsize <= 2:  # float32 holds every value of these types
+        return np.clip(np.rint(change) + source, bounds.min, bounds.max).astype(source.dtype)
+    rounded = np.rint(np.clip(change, -(2.0**62), 2.0**62)).astype(np.int64)
     if source.dtype.itemsize < 8:
         return np.clip(source + rounded, bounds.min, bounds.max).astype(source.dtype)
     # A sum might leave 64 bits, so each change is first cut to the room there is, counted from the minimum.

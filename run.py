@@ -192,7 +192,11 @@ def run(*arguments: str) -> int:
     """Run the Python of .venv in the project's folder and return its exit status."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "Testing")])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONNOUSERSITE": "1", "QT_QPA_PLATFORM": "offscreen"}
-    return subprocess.run([str(venv_python()), *arguments], cwd=ROOT, env=environment).returncode
+    status = subprocess.run([str(venv_python()), *arguments], cwd=ROOT, env=environment).returncode
+    if status < 0:
+        print(f"run.py: {' '.join(arguments[:2])} was ended by signal {-status}", file=sys.stderr)
+        return 128 - status
+    return status
 
 
 def main() -> int:

@@ -166,6 +166,13 @@ def test_arguments_of_test_reach_pytest_as_they_are(given, project, monkeypatch)
     assert seen[len(seen) - len(given) :] == given
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_command_that_was_killed_is_told_and_fails(project, capsys):
+    use_this_python(project)
+    assert run.run("-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)") == 137
+    assert "ended by signal 9" in capsys.readouterr().err
+
+
 def test_the_script_starts_on_an_old_python_far_enough_to_say_so():
     """No syntax that Python 3.8 cannot read stands in run.py."""
     import ast

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_host_scene_and_views import scan
 
 TESTING = Path(__file__).resolve().parent
 SAMPLE = TESTING / "SlicerHost" / "sample" / "HostSample.py"
@@ -16,15 +17,6 @@ SAMPLE = TESTING / "SlicerHost" / "sample" / "HostSample.py"
 def sample(slicer_host):
     """The sample module, loaded."""
     return slicer_host.load_module(SAMPLE)
-
-
-def scan(name="scan"):
-    """A bright box in a dark volume, as a node of the scene."""
-    import slicer
-
-    voxels = np.zeros((12, 16, 20), np.int16)
-    voxels[4:8, 4:12, 5:15] = 500
-    return slicer.util.addVolumeFromArray(voxels, name=name)
 
 
 def module_like_the_sample(folder: Path, name: str, old: str = "", new: str = "", ui_old: str = "", ui_new: str = ""):

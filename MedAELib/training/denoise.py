@@ -16,7 +16,6 @@ different people.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -138,7 +137,6 @@ def _run(chosen: argparse.Namespace) -> int:
         resume=chosen.resume,
         validate=measure,
     )
-    (chosen.output / "arguments.json").write_text(json.dumps(network_arguments))
     weights = {name: value.contiguous() for name, value in averaged.state_dict().items()}
     save_file(weights, chosen.output / "model.safetensors.part")
     os.replace(chosen.output / "model.safetensors.part", chosen.output / "model.safetensors")

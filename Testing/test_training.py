@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def _batches(anatomy):
         corner = torch.randint(0, 24, (3,), generator=generator).tolist()
         clean = anatomy[tuple(slice(start, start + 24) for start in corner)]
         noisy = magnitude_noise(clean, 0.1, generator)
-        return noisy[None, None], clean[None, None]
+        return noisy[None, None], clean[None, None], torch.full((1, 1, 12, 12, 12), math.log(0.1))
 
     return batch
 
@@ -45,7 +46,7 @@ def test_the_loss_falls_and_the_averaged_network_denoises(anatomy, tmp_path):
     network, history = train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path)
     losses = [row["loss"] for row in history]
     assert losses[-1] < losses[0] - 0.08
-    noisy, clean = _batches(anatomy)(1000)
+    noisy, clean, _ = _batches(anatomy)(1000)
     with torch.no_grad():
         assert float((network(noisy) - clean).square().mean()) < 0.75 * float((noisy - clean).square().mean())
     assert json.loads((tmp_path / "history.json").read_text()) == history
@@ -81,8 +82,8 @@ def test_a_training_killed_between_checkpoints_repeats_the_lost_steps_exactly(an
 
 def test_a_diverging_training_stops_and_keeps_its_last_good_weights(anatomy, tmp_path):
     def poisoned(step):
-        noisy, clean = _batches(anatomy)(step)
-        return (noisy * float("nan"), clean) if step >= 4 else (noisy, clean)
+        noisy, clean, level = _batches(anatomy)(step)
+        return noisy * (float("nan") if step >= 4 else 1), clean, level
 
     schedule = Schedule(steps=40, checkpoint_every=2)
     with pytest.raises(InternalFault, match="diverged"):
@@ -134,11 +135,16 @@ def test_a_wider_network_begins_where_another_training_ended_and_a_stranger_is_r
     for parameter in narrow.parameters():
         parameter.data = torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
     torch.save({"averaged": narrow.state_dict()}, path)
-    wide = build("denoising", 3, {**SMALL, "deep_channels": 6, "deep_blocks": 1})
+    wide = build("denoising", 3, {"channels": 8, "blocks": 3, "deep_channels": 6, "deep_blocks": 1})
     begin_with(wide, path)
     x = torch.randn(1, 1, 12, 12, 12)
     with torch.no_grad():
         assert torch.equal(wide(x), narrow(x))
-    for stranger in ({"channels": 4, "blocks": 1}, {"channels": 8, "blocks": 2}, {"channels": 8, "blocks": 0}):
+    torch.save({"averaged": wide.state_dict()}, path)
+    deeper = build("denoising", 3, {"channels": 8, "blocks": 4, "deep_channels": 6, "deep_blocks": 3})
+    begin_with(deeper, path)
+    with torch.no_grad():
+        assert torch.equal(deeper(x), narrow(x))
+    for stranger in ({"channels": 4, "blocks": 3}, {"channels": 8, "blocks": 2}, {"channels": 8, "blocks": 0}):
         with pytest.raises(BadInput):
             begin_with(build("denoising", 3, stranger), path)

@@ -82,8 +82,11 @@ def test_drawn_noise_levels_spread_over_their_range_and_some_patches_have_none(m
     generator = _generator()
     levels = []
     for _ in range(300):
-        noisy = corrupt_mr(clean, generator) if modality == "MR" else corrupt_ct(clean, body, scan, generator)
+        noisy, told = corrupt_mr(clean, generator) if modality == "MR" else corrupt_ct(clean, body, scan, generator)
         levels.append(float((noisy - clean).std()))
+        assert told.shape == clean.shape
+        if levels[-1] > 0.01 and modality == "CT" and float(noisy.min()) > -1.02:
+            assert float(told.square().mean().sqrt()) == pytest.approx(levels[-1], rel=0.25)
     quiet = sum(level == 0 for level in levels)
     assert 5 <= quiet <= 45
     loud = np.array([level for level in levels if level])
@@ -96,7 +99,8 @@ def test_drawn_noise_levels_spread_over_their_range_and_some_patches_have_none(m
 def test_ct_noise_can_be_cut_off_at_the_lowest_stored_value():
     air = torch.full((16, 16, 16), -1.024)
     generator = _generator(1)
-    lowest = [float(corrupt_ct(air, torch.zeros_like(air), torch.zeros_like(air), generator).min()) for _ in range(40)]
+    nothing = torch.zeros_like(air)
+    lowest = [float(corrupt_ct(air, nothing, nothing, generator)[0].min()) for _ in range(40)]
     assert any(value == pytest.approx(-1.024) for value in lowest)
     assert any(value < -1.03 for value in lowest)
 
@@ -122,8 +126,9 @@ def test_a_batch_depends_on_its_seed_alone_and_fits_small_sources(modality):
     if modality == "CT":
         sources = [replace(source, body=source.voxels, noise=source.voxels) for source in sources]
     for seed in range(6):
-        clean, maps = draw_batch(sources, modality, _generator(seed))
-        again, _ = draw_batch(sources, modality, _generator(seed))
+        clean, maps, generated = draw_batch(sources, modality, _generator(seed))
+        again, _, _ = draw_batch(sources, modality, _generator(seed))
+        assert generated == [False] * len(clean)
         assert torch.equal(clean, again)
         assert torch.isfinite(clean).all()
         assert clean.shape[1] == 1 and 200_000 < clean.numel() < 700_000

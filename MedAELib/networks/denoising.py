@@ -35,6 +35,9 @@ class DenoisingAutoencoder(Network):
     the scan. The network predicts the noise and not the image, so that doing nothing is easy and anatomy has no
     bottleneck to pass. There is no normalisation layer and no statistic over the whole tile: tiles fit exactly.
 
+    Anatomy that is nowhere flat makes the yardstick too long. So the code is also asked how many yardsticks the noise
+    really measures; that answer is the noise map (`noise`), and learning it teaches the code to correct itself.
+
     Under autocast everything but the convolutions between the first and the last stays in float32.
     """
 
@@ -55,6 +58,7 @@ class DenoisingAutoencoder(Network):
         self.decoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks - blocks // 2)))
         self.deep = _deep(dims, channels, deep_channels, deep_blocks) if deep_channels else None
         self.last = Convolution(dims, channels, cells, conv_only=True)
+        self.level = Convolution(dims, channels, 1, kernel_size=1, padding=0, conv_only=True)
         self._start_as_identity()
 
     def encode(self, x: Tensor) -> Tensor:
@@ -71,6 +75,22 @@ class DenoisingAutoencoder(Network):
     def forward(self, x: Tensor) -> Tensor:
         """The denoised scan: [b, 1, ...] -> [b, 1, ...], float32."""
         return x.float() - self._decoded(*self._encoded(x))
+
+    def noise(self, x: Tensor) -> Tensor:
+        """The standard deviation of the noise around each voxel: [b, 1, ...] -> [b, 1, ...], float32, window units."""
+        level = self._level(*self._encoded(x)).exp()
+        for axis in range(2, 2 + self.dims):
+            level = level.repeat_interleave(_CELL, axis)
+        return level
+
+    def denoised_and_level(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """For training: the denoised scan, and the logarithm of its noise's deviation [b, 1, ... / 2]."""
+        features, yardstick = self._encoded(x)
+        return x.float() - self._decoded(features, yardstick), self._level(features, yardstick)
+
+    def _level(self, features: Tensor, yardstick: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return yardstick.log() + self.level(features.float())
 
     def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
@@ -108,7 +128,7 @@ class DenoisingAutoencoder(Network):
     def _start_as_identity(self) -> None:
         """Before training no noise is found: every block passes its input on and the last convolution gives zero."""
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 1 or name.startswith("last"):
+            if parameter.ndim == 1 or name.startswith(("last", "level")):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")

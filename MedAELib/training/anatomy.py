@@ -18,13 +18,18 @@ def generated_volume(modality: str, seed: int, size: int = 96) -> np.ndarray:
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, size, dtype=np.float32)] * 3, indexing="ij"))
     volume = np.full((size,) * 3, _air(modality), np.float32)
     body = _ellipsoid(grid, random, centre_spread=0.2, radii=(0.7, 1.3))
+    if random.random() < 0.3:
+        body[:] = True  # a field of view that lies inside the patient
     volume[body] = _intensity(modality, random)
-    for _ in range(int(random.integers(12, 40))):
+    textured = random.choice([0.2, 0.5, 1.0])  # from mostly flat to nowhere flat
+    if random.random() < textured:
+        volume[body] += _texture(size, random)[body] * _texture_strength(modality, random)
+    for _ in range(int(np.exp(random.uniform(np.log(12), np.log(90))))):
         kind = random.choice(["ellipsoid", "organic", "vessel", "sheet"], p=[0.4, 0.25, 0.25, 0.1])
         inside = _SHAPES[kind](grid, random) & body
         if inside.any():
             volume[inside] = _intensity(modality, random)
-            if random.random() < 0.5:
+            if random.random() < textured:
                 volume[inside] += _texture(size, random)[inside] * _texture_strength(modality, random)
     volume = gaussian_filter(volume, random.uniform(0.3, 0.8))
     return np.maximum(volume, 0) if modality == "MR" else np.maximum(volume, -1.024)

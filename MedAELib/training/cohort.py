@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ CT_TEST: dict[str, tuple[int, int, int]] = {
     "totalseg_examples/example_ct.nii*": (1, 1, 1),
     "ct_head/*": (1, 1, 1),
 }
-GENERATED = 24  # volumes of generated anatomy, beside the real ones
+GENERATED = 40  # volumes of generated anatomy, beside the real ones
 GENERATED_SHARE = 0.4  # of the patches
 
 
@@ -84,17 +85,23 @@ def clean_volumes(data: Path, pattern: str, modality: str) -> Iterator[tuple[Vol
         yield volume, windowed_mr(voxels) if modality == "MR" else windowed_ct(voxels)
 
 
-def training_sources(data: Path, modality: str, seed: int) -> list[Source]:
-    """The training subjects and the generated anatomy of a modality."""
+def training_sources(data: Path, modality: str, seed: int, cache: Path) -> list[Source]:
+    """The training subjects and the generated anatomy of a modality; simulated CT noise is kept in the folder `cache`.
+
+    The folder belongs to one training: a name and its place in the list stand for the whole simulation.
+    """
     sources: list[Source] = []
     for pattern, (least, weight) in (MR_TRAINING if modality == "MR" else CT_TRAINING).items():
         for volume, voxels in clean_volumes(data, pattern, modality):
-            sources.append(_source(volume.name, voxels, modality, volume.spacing[0], least, weight, len(sources)))
+            sources.append(
+                _source(volume.name, voxels, modality, volume.spacing[0], least, weight, len(sources), cache)
+            )
     weight = GENERATED_SHARE / (1 - GENERATED_SHARE) * sum(source.weight for source in sources) / GENERATED
     for number in range(GENERATED):
         voxels = generated_volume(modality, seed * 1000 + number)
-        spacing = 1.0 + 0.15 * number  # millimetres: from a head of 10 cm to a trunk of 43 cm
-        sources.append(_source(f"generated {number}", voxels, modality, spacing, (1, 1, 1), weight, len(sources)))
+        spacing = 1.0 + 3.5 * number / GENERATED  # millimetres: from a head of 10 cm to a trunk of 43 cm
+        source = _source(f"generated {number}", voxels, modality, spacing, (1, 1, 1), weight, len(sources), cache)
+        sources.append(replace(source, generated=True))
     return sources
 
 
@@ -114,13 +121,29 @@ def validation_volume(data: Path, modality: str) -> Tensor:
 
 
 def _source(
-    name: str, voxels: np.ndarray, modality: str, spacing: float, least: tuple[int, int, int], weight: float, seed: int
-) -> Source:
+    name: str, voxels: np.ndarray, modality: str, spacing: float, least: tuple[int, int, int], weight: float,
+    number: int, cache: Path,
+) -> Source:  # fmt: skip
     clean = torch.from_numpy(np.ascontiguousarray(voxels))
     if modality == "MR":
         return Source(name, clean, least, weight=weight)
+    noise = _kept(cache / f"{number} {name}.noise.pt", lambda: _simulated_noise(clean, spacing, number))
+    return Source(name, clean, least, torch.from_numpy(body_around(voxels)), noise, weight)
+
+
+def _simulated_noise(clean: Tensor, spacing: float, seed: int) -> Tensor:
+    """Noise of deviation 1 of a scan of this volume with a sharp kernel, at a random dose."""
     generator = Generator().manual_seed(seed)
     photons = log_uniform(2e4, 1e6, generator)
     views = min(240, int(1.5 * max(clean.shape[:2])))
     noise = scan_noise(clean, spacing, generator, cutoff=2.0, photons=photons, views=views)
-    return Source(name, clean, least, torch.from_numpy(body_around(voxels)), noise / noise.std(), weight)
+    return noise / noise.std()
+
+
+def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
+    """What the file holds; made and written first when it is not there."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(make(), path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)
+    return torch.load(path, weights_only=True)

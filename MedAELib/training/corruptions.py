@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from scipy.ndimage import uniform_filter
 from torch import Generator, Tensor
 
 
@@ -93,35 +94,36 @@ def projection_noise(
     return noise[1:-1, : shape[0], : shape[1]].permute(1, 2, 0).contiguous()
 
 
-def corrupt_mr(clean: Tensor, generator: Generator) -> Tensor:
-    """A random MRI measurement of ``clean`` (99.9th percentile near 1): level, kind and unevenness of noise are drawn.
+def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A random MRI measurement of ``clean`` (99.9th percentile near 1), and the deviation of its noise at each voxel.
 
-    Levels are log-uniform from 0.4 to 20 %; one patch in sixteen has no noise, so that clean scans are left alone.
+    Level, kind and unevenness of the noise are drawn. Levels are log-uniform from 0.4 to 20 %; one patch in sixteen has
+    no noise, so that clean scans are left alone.
     """
     if chance(1 / 16, generator):
-        return clean.clone()
+        return clean.clone(), torch.zeros_like(clean)
     sigma: float | Tensor = log_uniform(0.004, 0.2, generator)
     if chance(0.3, generator):
         sigma = sigma * smooth_field(clean.shape, uniform(0.1, 0.6, generator), generator)
     coils = 1 if chance(0.92, generator) else int(uniform(2, 5, generator))
     cutoffs: tuple[float, ...] = (1.0, 1.0, 1.0)
     if chance(0.2, generator):
-        cutoffs = tuple(1.0 if chance(0.4, generator) else uniform(0.55, 1, generator) for _ in range(3))
+        cutoffs = tuple(1.0 if chance(0.4, generator) else uniform(0.45, 1, generator) for _ in range(3))
     noisy = magnitude_noise(clean, sigma, generator, coils, cutoffs)
     if chance(0.06, generator):  # a scan whose background was masked out afterwards
         noisy = torch.where(clean > 0.02, noisy, 0.0)
-    return noisy
+    return noisy, sigma * torch.ones_like(clean)
 
 
-def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) -> Tensor:
-    """A random CT measurement of ``clean`` (HU / 1000): dose, kernel, correlation and unevenness of noise are drawn.
+def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A random CT measurement of ``clean`` (HU / 1000), and the deviation of its noise around each voxel.
 
-    Half of the patches take the noise of the simulated scan ``scan`` through a random kernel, the others noise of
+    Dose, kernel, correlation and unevenness of the noise are drawn. Half of the patches take the noise of the simulated scan ``scan`` through a random kernel, the others noise of
     the same spectrum that follows ``body``, how much body lies around each voxel (0 outside .. 1 deep inside). Levels
     are log-uniform, 2 to 130 HU; one patch in sixteen has no noise; half are cut off at -1024 HU as scanners do.
     """
     if chance(1 / 16, generator):
-        return clean.clone()
+        return clean.clone(), torch.zeros_like(clean)
     sigma = log_uniform(0.002, 0.13, generator)
     cutoff = log_uniform(0.2, 1.2, generator)
     if scan.any() and chance(0.5, generator):
@@ -130,7 +132,13 @@ def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) 
     else:
         noise = _spectral_ct_noise(clean.shape, cutoff, body, generator)
     noisy = clean + sigma * noise
-    return noisy.clamp(min=-1.024) if chance(0.5, generator) else noisy
+    return (noisy.clamp(min=-1.024) if chance(0.5, generator) else noisy), sigma * _local_deviation(noise)
+
+
+def _local_deviation(noise: Tensor) -> Tensor:
+    """Root mean square within about 17 x 17 x 9 voxels of each voxel."""
+    power = uniform_filter(noise.square().numpy(), (17, 17, 9), mode="reflect")
+    return torch.from_numpy(power).clamp(min=0).sqrt()
 
 
 def _spectral_ct_noise(shape: Sequence[int], cutoff: float, body: Tensor, generator: Generator) -> Tensor:

@@ -16,7 +16,9 @@ different people.
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,37 +29,55 @@ from torch import Generator, Tensor, nn
 
 from MedAELib.errors import BadInput, MedAEError
 from MedAELib.networks import build
+from MedAELib.networks.denoising import LEAST_NOISE
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
 from MedAELib.training.objectives import log_error
 from MedAELib.training.patches import Source, draw_batch
 
+LEVEL_SHARE = 0.05  # of the objective: an error of the noise level by e weighs as much as 0.4 dB
 VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
 
 
 def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[int], Batch]:
-    """The batch of a step as a function of the step: (noisy, clean), both [b, 1, i, j, k]."""
+    """The batch of a step as a function of the step: (noisy, clean, level).
+
+    Noisy and clean are [b, 1, i, j, k]; level is the logarithm of the noise's deviation in cells of two voxels,
+    [b, 1, i / 2, j / 2, k / 2], not a number where it is unknown.
+    """
 
     def batch(step: int) -> Batch:
         generator = Generator().manual_seed(seed * 1_000_003 + step)
-        clean, maps = draw_batch(sources, modality, generator)
-        noisy = torch.empty_like(clean)
+        clean, maps, generated = draw_batch(sources, modality, generator)
+        noisy, deviation = torch.empty_like(clean), torch.empty_like(clean)
         for index in range(len(clean)):
             if modality == "MR":
-                noisy[index, 0] = corrupt_mr(clean[index, 0], generator)
+                noisy[index, 0], deviation[index, 0] = corrupt_mr(clean[index, 0], generator)
             else:
                 body, scan = maps[index]
-                noisy[index, 0] = corrupt_ct(clean[index, 0], body, scan, generator)
-        return noisy, clean
+                noisy[index, 0], deviation[index, 0] = corrupt_ct(clean[index, 0], body, scan, generator)
+        return noisy, clean, _level(deviation, clean, modality, torch.tensor(generated))
 
     return batch
 
 
+def _level(deviation: Tensor, clean: Tensor, modality: str, generated: Tensor) -> Tensor:
+    """What the network shall say of the noise. Real scans have some of their own, so there only strong noise counts."""
+    known = generated.view(-1, 1, 1, 1, 1) | (deviation > 0.03)
+    if modality == "CT":
+        known &= clean > -0.95  # scanners cut air off
+    level = torch.where(known, deviation.clamp(min=LEAST_NOISE / 2), math.nan)
+    return torch.nn.functional.avg_pool3d(level, 2).log()
+
+
 def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
-    """How far the denoised patches are from the clean ones."""
-    noisy, clean = batch
-    return log_error(network(noisy), clean)
+    """How far the denoised patches are from the clean ones, and the noise level that was told from the true one."""
+    noisy, clean, level = batch
+    denoised, told = network.denoised_and_level(noisy)  # type: ignore[operator]
+    known = level.isfinite()
+    miss = torch.where(known, told - level, 0).abs().sum() / known.sum().clamp(min=1)
+    return log_error(denoised, clean) + LEVEL_SHARE * miss
 
 
 def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Module], dict[str, float]]:
@@ -124,7 +144,7 @@ def _run(chosen: argparse.Namespace) -> int:
     network = build("denoising", 3, network_arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if chosen.start:
         begin_with(network, chosen.start)
-    sources = training_sources(data, chosen.modality, chosen.seed)
+    sources = training_sources(data, chosen.modality, chosen.seed, chosen.output / "noise")
     print(f"{len(sources)} sources, {sum(p.numel() for p in network.parameters())} parameters", flush=True)
     schedule = Schedule(steps=chosen.steps, precision=chosen.precision)
     measure = validation(chosen.modality, validation_volume(data, chosen.modality), chosen.precision)
@@ -144,21 +164,23 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def begin_with(network: nn.Module, path: Path) -> None:
-    """Load another training's averaged weights. Raises BadInput when they belong to another network."""
+    """Load another training's averaged weights into a network that may have more blocks, a deep code or a level.
+
+    What the other one lacks begins without effect. Raises BadInput when they belong to another network.
+    """
     weights = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
-    deep = {name for name in network.state_dict() if name.startswith("deep.")}
-    found = network.load_state_dict(weights, strict=False) if _fits(network, weights) else None
-    if found is None or found.unexpected_keys or not set(found.missing_keys) <= deep:
-        raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
-    if found.missing_keys:
-        last = network.get_submodule("deep")[-1]  # type: ignore[index]
-        for parameter in last.parameters():
-            nn.init.zeros_(parameter)
-
-
-def _fits(network: nn.Module, weights: dict[str, Tensor]) -> bool:
     own = network.state_dict()
-    return all(own[name].shape == weight.shape for name, weight in weights.items() if name in own)
+    last = max((name.split(".")[1] for name in own if name.startswith("deep.")), default="0", key=int)
+    theirs = max((name.split(".")[1] for name in weights if name.startswith("deep.")), default="0", key=int)
+    weights = {re.sub(rf"^deep\.{theirs}\.", f"deep.{last}.", name): value for name, value in weights.items()}
+    if any(name not in own or own[name].shape != value.shape for name, value in weights.items()):
+        raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
+    network.load_state_dict(weights, strict=False)
+    for name, parameter in network.named_parameters():
+        if name not in weights and (".unit1." in name or name.startswith((f"deep.{last}.", "level."))):
+            nn.init.zeros_(parameter)
+        elif name not in weights and not name.startswith(("encoder.", "decoder.", "deep.")):
+            raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from MedAELib.training.corruptions import chance, uniform
 
 SHAPES = ((48, 48, 48), (48, 48, 48), (64, 64, 64), (64, 64, 32), (96, 96, 16), (72, 72, 24))  # of one patch
-VOXELS = 48**3 * 4  # of one batch, about
+VOXELS = 48**3 * 2  # of one batch, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Source:
 
     ``least`` are the smallest averaging factors along each axis at which its own noise is low enough to be a target.
     CT only: ``body`` says how much body lies around each voxel, 0..1; ``noise`` is that of a simulated scan of this
-    volume with a sharp kernel. ``weight`` is how often the source is drawn.
+    volume with a sharp kernel. ``weight`` is how often the source is drawn. ``generated`` anatomy has no noise of its own.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Source:
     body: Tensor | None = None
     noise: Tensor | None = None
     weight: float = 1.0
+    generated: bool = False
 
 
 def windowed_mr(voxels: np.ndarray) -> np.ndarray:
@@ -52,10 +53,10 @@ def body_around(voxels: np.ndarray) -> np.ndarray:
     return (around / max(float(around.max()), 1e-3)).astype(np.float32)
 
 
-def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -> tuple[Tensor, Tensor]:
+def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -> tuple[Tensor, Tensor, list[bool]]:
     """A batch of clean patches [b, 1, i, j, k] of one random shape; for CT with body and scan noise [b, 2, i, j, k].
 
-    For MR the second tensor is empty, [b, 0, i, j, k].
+    For MR the second tensor is empty, [b, 0, i, j, k]. The list says which patches are generated anatomy.
     """
     shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
     count = max(1, round(VOXELS / int(np.prod(shape))))
@@ -63,7 +64,7 @@ def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -
     drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
     patches = [_draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]
     parts = torch.stack([torch.stack(patch) for patch in patches])
-    return parts[:, :1], parts[:, 1:]
+    return parts[:, :1], parts[:, 1:], [sources[int(index)].generated for index in drawn]
 
 
 def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
@@ -77,8 +78,9 @@ def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: 
     cut_shape = [0, 0, 0]
     for axis, origin in enumerate(order):
         cut_shape[origin] = shape[axis]
+    zooms = _zooms(modality, generator)
     for _ in range(4):
-        voxels, *maps = _cut(source, cut_shape, generator)
+        voxels, *maps = _magnified_cut(source, cut_shape, zooms, generator)
         occupied = (voxels > (0.06 if modality == "MR" else -0.8)).float().mean()
         if occupied > 0.1 or chance(0.08, generator):
             break
@@ -86,6 +88,28 @@ def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: 
     if chance(0.15, generator):
         voxels = _softened(voxels, uniform(0.3, 0.8, generator))
     return [_recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator), *maps]
+
+
+def _zooms(modality: str, generator: Generator) -> list[float]:
+    """How many times finer than measured the grid is: scanners interpolate (zero filling, small fields of view)."""
+    if not chance(0.25, generator):
+        return [1.0] * 3
+    zoom = uniform(1.2, 2.5, generator)
+    if modality == "CT":
+        return [zoom, zoom, 1.0]
+    return [zoom if chance(0.7, generator) else 1.0 for _ in range(3)]
+
+
+def _magnified_cut(
+    source: Source, shape: Sequence[int], zooms: Sequence[float], generator: Generator
+) -> list[Tensor]:
+    """A random box of the source and its maps, interpolated to a finer grid along the axes that have a zoom above 1."""
+    parts = _cut(source, [round(size / zoom) for size, zoom in zip(shape, zooms, strict=True)], generator)
+    if max(zooms) == 1:
+        return parts
+    return list(
+        torch.nn.functional.interpolate(torch.stack(parts)[None], tuple(shape), mode="trilinear", align_corners=True)[0]
+    )
 
 
 def _in_plane(generator: Generator) -> list[int]:

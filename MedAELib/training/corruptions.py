@@ -118,9 +118,10 @@ def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """A random CT measurement of ``clean`` (HU / 1000), and the deviation of its noise around each voxel.
 
-    Dose, kernel, correlation and unevenness of the noise are drawn. Half of the patches take the noise of the simulated scan ``scan`` through a random kernel, the others noise of
-    the same spectrum that follows ``body``, how much body lies around each voxel (0 outside .. 1 deep inside). Levels
-    are log-uniform, 2 to 130 HU; one patch in sixteen has no noise; half are cut off at -1024 HU as scanners do.
+    Dose, kernel, correlation and unevenness of the noise are drawn. Half of the patches take the noise of the simulated
+    scan ``scan`` through a random kernel, the others noise of the same spectrum that follows ``body``, how much body
+    lies around each voxel (0 outside .. 1 deep inside). Levels are log-uniform, 2 to 130 HU; one patch in sixteen has
+    no noise; half are cut off at -1024 HU as scanners do.
     """
     if chance(1 / 16, generator):
         return clean.clone(), torch.zeros_like(clean)

@@ -22,7 +22,8 @@ class Source:
 
     ``least`` are the smallest averaging factors along each axis at which its own noise is low enough to be a target.
     CT only: ``body`` says how much body lies around each voxel, 0..1; ``noise`` is that of a simulated scan of this
-    volume with a sharp kernel. ``weight`` is how often the source is drawn. ``generated`` anatomy has no noise of its own.
+    volume with a sharp kernel. ``weight`` is how often the source is drawn. ``generated`` anatomy has no noise of
+    its own.
     """
 
     name: str
@@ -100,9 +101,7 @@ def _zooms(modality: str, generator: Generator) -> list[float]:
     return [zoom if chance(0.7, generator) else 1.0 for _ in range(3)]
 
 
-def _magnified_cut(
-    source: Source, shape: Sequence[int], zooms: Sequence[float], generator: Generator
-) -> list[Tensor]:
+def _magnified_cut(source: Source, shape: Sequence[int], zooms: Sequence[float], generator: Generator) -> list[Tensor]:
     """A random box of the source and its maps, interpolated to a finer grid along the axes that have a zoom above 1."""
     parts = _cut(source, [round(size / zoom) for size, zoom in zip(shape, zooms, strict=True)], generator)
     if max(zooms) == 1:

@@ -15,7 +15,7 @@ from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import magnitude_noise
 from MedAELib.training.denoise import begin_with, denoising_error, main
 from MedAELib.training.loop import Schedule, train
-from MedAELib.training.objectives import log_error
+from MedAELib.training.objectives import relative_error
 
 SMALL = {"channels": 8, "blocks": 1}
 
@@ -114,12 +114,13 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
 
 def test_every_noise_level_counts_the_same_in_the_objective():
     target = torch.zeros(2, 1, 8, 8, 8)
-    errors = torch.stack([torch.full((1, 8, 8, 8), 0.1), torch.full((1, 8, 8, 8), 0.01)])
-    halved_loud, halved_quiet = errors.clone(), errors.clone()
+    given = torch.stack([torch.full((1, 8, 8, 8), 0.5), torch.full((1, 8, 8, 8), 0.05)])
+    halved_loud, halved_quiet = given.clone(), given.clone()
     halved_loud[0] /= 2
     halved_quiet[1] /= 2
-    gains = [float(log_error(errors, target) - log_error(better, target)) for better in (halved_loud, halved_quiet)]
-    assert gains[0] == pytest.approx(gains[1], rel=0.03)
+    losses = [float(relative_error(better, target, given)) for better in (given, halved_loud, halved_quiet)]
+    assert losses[0] == pytest.approx(1, rel=0.05)
+    assert losses[1] == pytest.approx(losses[2], rel=0.05) == pytest.approx(0.75, rel=0.05)
 
 
 def test_a_missing_data_folder_is_one_sentence_and_exit_status_two(tmp_path, capsys):

@@ -65,7 +65,7 @@ CT_TEST: dict[str, tuple[int, int, int]] = {
     "ct_head/*": (1, 1, 1),
 }
 GENERATED = 40  # volumes of generated anatomy, beside the real ones
-GENERATED_SHARE = 0.4  # of the patches
+GENERATED_SHARE = 0.25  # of the patches
 
 
 def data_folder() -> Path:

@@ -97,17 +97,17 @@ def projection_noise(
 def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """A random MRI measurement of ``clean`` (99.9th percentile near 1), and the deviation of its noise at each voxel.
 
-    Level, kind and unevenness of the noise are drawn. Levels are log-uniform from 0.4 to 20 %; one patch in sixteen has
-    no noise, so that clean scans are left alone.
+    Level, kind and unevenness of the noise are drawn. Levels are log-uniform from 0.4 to 20 %, most of them above 2 %;
+    one patch in twenty has no noise, so that clean scans are left alone.
     """
-    if chance(1 / 16, generator):
+    if chance(1 / 20, generator):
         return clean.clone(), torch.zeros_like(clean)
-    sigma: float | Tensor = log_uniform(0.004, 0.2, generator)
-    if chance(0.3, generator):
+    sigma: float | Tensor = log_uniform(0.02 if chance(0.75, generator) else 0.004, 0.2, generator)
+    if chance(0.25, generator):
         sigma = sigma * smooth_field(clean.shape, uniform(0.1, 0.6, generator), generator)
-    coils = 1 if chance(0.92, generator) else int(uniform(2, 5, generator))
+    coils = 1 if chance(0.95, generator) else int(uniform(2, 5, generator))
     cutoffs: tuple[float, ...] = (1.0, 1.0, 1.0)
-    if chance(0.2, generator):
+    if chance(0.12, generator):
         cutoffs = tuple(1.0 if chance(0.4, generator) else uniform(0.45, 1, generator) for _ in range(3))
     noisy = magnitude_noise(clean, sigma, generator, coils, cutoffs)
     if chance(0.06, generator):  # a scan whose background was masked out afterwards
@@ -120,13 +120,14 @@ def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) 
 
     Dose, kernel, correlation and unevenness of the noise are drawn. Half of the patches take the noise of the simulated
     scan ``scan`` through a random kernel, the others noise of the same spectrum that follows ``body``, how much body
-    lies around each voxel (0 outside .. 1 deep inside). Levels are log-uniform, 2 to 130 HU; one patch in sixteen has
-    no noise; half are cut off at -1024 HU as scanners do.
+    lies around each voxel (0 outside .. 1 deep inside). Levels are log-uniform, 2 to 130 HU, most of them above 10 HU;
+    most kernels are near a plain Hann filter; one patch in twenty has no noise; half are cut off at -1024 HU as
+    scanners do.
     """
-    if chance(1 / 16, generator):
+    if chance(1 / 20, generator):
         return clean.clone(), torch.zeros_like(clean)
-    sigma = log_uniform(0.002, 0.13, generator)
-    cutoff = log_uniform(0.2, 1.2, generator)
+    sigma = log_uniform(0.01 if chance(0.75, generator) else 0.002, 0.13, generator)
+    cutoff = log_uniform(0.35, 0.75, generator) if chance(0.5, generator) else log_uniform(0.2, 1.2, generator)
     if scan.any() and chance(0.5, generator):
         noise = in_plane_filtered(scan * (1 if chance(0.5, generator) else -1), cutoff)
         noise = noise / noise.square().mean().sqrt()

@@ -33,10 +33,10 @@ from MedAELib.networks.denoising import LEAST_NOISE
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
-from MedAELib.training.objectives import log_error
+from MedAELib.training.objectives import relative_error
 from MedAELib.training.patches import Source, draw_batch
 
-LEVEL_SHARE = 0.05  # of the objective: an error of the noise level by e weighs as much as 0.4 dB
+LEVEL_SHARE = 0.03  # of the objective, for an error of the noise level by a factor of e
 VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
 
 
@@ -77,7 +77,7 @@ def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
     denoised, told = network.denoised_and_level(noisy)  # type: ignore[operator]
     known = level.isfinite()
     miss = torch.where(known, told - level, 0).abs().sum() / known.sum().clamp(min=1)
-    return log_error(denoised, clean) + LEVEL_SHARE * miss
+    return relative_error(denoised, clean, noisy) + LEVEL_SHARE * miss
 
 
 def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Module], dict[str, float]]:

@@ -70,7 +70,7 @@ def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -
 
 def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
     """One patch and its maps, turned and flipped as the modality allows, with a random contrast."""
-    if chance(0.03, generator):
+    if chance(0.04, generator):
         maps = [torch.full(tuple(shape), 0.7), torch.zeros(tuple(shape))] if modality == "CT" else []
         return [_constant(shape, modality, generator), *maps]
     # An MRI slice may lie in any plane; a CT is reconstructed in axial planes (i, j), which its noise shows.
@@ -86,14 +86,14 @@ def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: 
         if occupied > 0.1 or chance(0.08, generator):
             break
     voxels, *maps = (part.permute(order).flip(flips).contiguous() for part in (voxels, *maps))
-    if chance(0.15, generator):
+    if chance(0.08, generator):
         voxels = _softened(voxels, uniform(0.3, 0.8, generator))
     return [_recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator), *maps]
 
 
 def _zooms(modality: str, generator: Generator) -> list[float]:
     """How many times finer than measured the grid is: scanners interpolate (zero filling, small fields of view)."""
-    if not chance(0.25, generator):
+    if not chance(0.15, generator):
         return [1.0] * 3
     zoom = uniform(1.2, 2.5, generator)
     if modality == "CT":
@@ -127,7 +127,7 @@ def _cut(source: Source, shape: Sequence[int], generator: Generator) -> list[Ten
     for axis in range(3):
         size, least = source.voxels.shape[axis], source.least[axis]
         largest = max(least, min(3, size // max(shape[axis] // 2, 1)))
-        factor = least if largest == least or chance(0.6, generator) else int(uniform(least, largest + 1, generator))
+        factor = least if largest == least or chance(0.75, generator) else int(uniform(least, largest + 1, generator))
         cells = min(shape[axis], size // factor)
         corner.append(int(uniform(0, size - cells * factor + 1, generator)))
         extent.append(cells * factor)
@@ -152,13 +152,13 @@ def _softened(voxels: Tensor, width: float) -> Tensor:
 def _recontrasted(voxels: Tensor, generator: Generator) -> Tensor:
     """Another MRI contrast of the anatomy: gain, gamma or a random curve through 0, and a smooth coil sensitivity."""
     voxels = voxels.clamp(min=0)
-    if chance(0.3, generator):
+    if chance(0.15, generator):
         knots = torch.rand(5, generator=generator)
         knots[0] = 0
         place = (voxels.clamp(max=1) * 4).clamp(max=3.999)
         lower = place.long()
         voxels = knots[lower] + (knots[lower + 1] - knots[lower]) * (place - lower) + (voxels - 1).clamp(min=0)
-    elif chance(0.5, generator):
+    elif chance(0.3, generator):
         voxels = voxels ** uniform(0.6, 1.6, generator)
     if chance(0.3, generator):
         sensitivity = 0.25 * torch.randn((1, 1, 3, 3, 3), generator=generator)

@@ -198,14 +198,15 @@ def batch() -> Iterator[None]:
 
 def write(
     image: Any, affine: npt.NDArray[np.float64], place: Place, name: str,
-    node: Any = None, original: Any = None, removed_window: float | None = None,
+    node: Any = None, original: Any = None, removed_window: float | None = None, top: float | None = None,
 ) -> Any:  # fmt: skip
     """Put a filled image into the scene: into `node` when it is given, else into a new node called `name`.
 
     IJKToRAS is `affine`; parent transform, window, level and colours are those of `place`; in the subject hierarchy the
     result stands beside `original`, the input node (None when it is gone). `removed_window` (an intensity) makes it
-    a map of removed noise: diverging colours, white at 0, saturated at plus and minus that value. The input is never
-    touched. Raises BadInput when `node` is the input itself.
+    a map of removed noise: diverging colours, white at 0, saturated at plus and minus that value; `top` makes it a map
+    of amounts: grey from 0, white at that value. The input is never touched. Raises BadInput when `node` is the input
+    itself.
     """
     if node is not None and node is original:
         raise BadInput(f"'{node.GetName()}' is the input, which MedAE never overwrites.", "Choose another output.")
@@ -221,13 +222,13 @@ def write(
     matrix.DeepCopy(np.asarray(affine, dtype=np.float64).ravel().tolist())
     node.SetIJKToRASMatrix(matrix)
     node.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
-    _show_like(node, place, image, removed_window)
+    _show_like(node, place, image, removed_window, top)
     node.SetAndObserveImageData(image)
     _stand_beside(node, original)
     return node
 
 
-def _show_like(node: Any, place: Place, image: Any, removed_window: float | None) -> None:
+def _show_like(node: Any, place: Place, image: Any, removed_window: float | None, top: float | None) -> None:
     """Set up the display before the node has its voxels: Slicer's automatic window takes a second on a large volume."""
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -238,6 +239,9 @@ def _show_like(node: Any, place: Place, image: Any, removed_window: float | None
     if removed_window is not None:
         display.SetAndObserveColorNodeID(removed_noise_colors().GetID())
         display.SetWindowLevel(2 * removed_window, 0.0)
+    elif top is not None:
+        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+        display.SetWindowLevel(top, top / 2)
     elif place.window is not None and place.level is not None:
         if place.color_id and slicer.mrmlScene.GetNodeByID(place.color_id) is not None:
             display.SetAndObserveColorNodeID(place.color_id)
@@ -258,6 +262,36 @@ def _stand_beside(node: Any, original: Any) -> None:
         hierarchy.CreateItem(parent, node)
     elif beside:
         hierarchy.SetItemParent(item, parent)
+
+
+def write_table(name: str, rows: list[Mapping[str, Any]], original: Any = None) -> Any:
+    """A new table node beside `original`, one column for every key of the first row, in the order of the rows."""
+    scene = slicer.mrmlScene
+    node = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+    table = vtk.vtkTable()
+    for key in rows[0] if rows else ():
+        values = [row.get(key) for row in rows]
+        column: Any = vtk.vtkDoubleArray() if all(type(v) in (int, float) for v in values) else vtk.vtkStringArray()
+        column.SetName(key)
+        for value in values:
+            column.InsertNextValue(value if isinstance(column, vtk.vtkDoubleArray) else _cell(value))
+        table.AddColumn(column)
+    node.SetAndObserveTable(table)
+    _stand_beside(node, original)
+    return node
+
+
+def table_rows(node: Any) -> list[dict[str, str]]:
+    """The rows of a table node as text, by column name."""
+    table = node.GetTable()
+    names = [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
+    return [
+        {name: table.GetValueByName(row, name).ToString() for name in names} for row in range(table.GetNumberOfRows())
+    ]
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def removed_noise_colors() -> Any:
@@ -304,9 +338,10 @@ def input_of(node: Any) -> Any:
 
 
 def results_of(node: Any) -> dict[str, Any]:
-    """The newest results in the scene that were made from an input, by output name ("denoised", "removed")."""
+    """The newest results in the scene that were made from an input, by output name ("denoised", "removed", ...)."""
     found: dict[str, Any] = {}
-    for other in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+    kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLTableNode")
+    for other in (node for kind in kinds for node in slicer.util.getNodesByClass(kind)):
         if input_of(other) is not node:
             continue
         told = provenance(other)

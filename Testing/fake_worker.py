@@ -4,7 +4,8 @@
     create_run(runs, "denoise", {"behaviour": "steps", "steps": 40, "seconds": 0.05, "removed": True}, origin)
 
 Behaviours (parameter: default):
-    quick            the result at once: "denoised" (input less 1 where above 0) and, with "removed": True, "removed"
+    quick            the result at once: "denoised" (input less 1 where above 0) and, with "removed": True, "removed";
+                     "noise": True, "trust": True likewise
     steps            the same after "steps": 20 reports of progress, "seconds": 0.02 apart
     chatty           reports "steps": 5000 different stages at once, more than a pipe holds
     deaf             works on without ever reporting; "seconds": 1000
@@ -69,12 +70,19 @@ def run_task(task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, p
         removed = allocate("removed", volume.array.shape, volume.array.dtype)
         removed[...] = volume.array - denoised
         outputs["removed"] = volume.like(removed)
+    if parameters.get("noise"):
+        noise = allocate("noise", volume.array.shape, "float32")
+        noise[...] = 20.0
+        outputs["noise"] = volume.like(noise)
     RUNS_DONE += 1
     report = {
         "seconds": 0.1, "device": "cpu", "precision": "float32", "tile": 64, "noise_before": 20.0, "noise_after": 8.0,
         "model": str(parameters.get("model", "fake")), "model_sha256": "0" * 64, "versions": {"torch": "0"},
         "warnings": [], "task": task, "process": os.getpid(), "runs_before": RUNS_DONE - 1,
     }  # fmt: skip
+    if parameters.get("trust"):
+        figure = {"name": "Bias in flat tissue", "value": 0.25, "unit": "HU", "verdict": "good", "explanation": "None."}
+        report |= {"trust": [figure, {**figure, "name": "Edges kept", "value": None}], "verdict": "Trust it <b>."}
     return Result(outputs, report)
 
 

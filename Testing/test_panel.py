@@ -82,7 +82,7 @@ def test_apply_is_disabled_until_it_is_possible_and_says_why(panel: OpenPanel) -
     other = add_scan("other")
     panel.parameters.denoisedVolume = panel.parameters.removedVolume = other
     assert not button.enabled
-    assert "both outputs" in button.toolTip
+    assert "two outputs" in button.toolTip
     panel.parameters.makeRemoved = False
     assert button.enabled
 
@@ -150,6 +150,46 @@ def test_apply_makes_results_beside_the_input_and_tells_what_was_done(panel: Ope
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     parents = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (scan, *results.values())}
     assert len(parents) == 1
+
+
+def test_noise_map_and_trust_figures_stand_beside_the_input_when_asked_for(panel: OpenPanel) -> None:
+    import slicer
+
+    from MedAELib import nodes
+
+    scan = add_scan()
+    panel.choose(scan)
+    assert "Not measured" in panel.ui.trustBrowser.toPlainText()
+    panel.ui.noiseCheckBox.checked = panel.ui.trustCheckBox.checked = True
+    assert panel.ui.noiseSelector.enabled
+    panel.run()
+    results = panel.controller.results
+    assert set(results) == {"denoised", "removed", "noise", "trust"}
+    assert results["noise"].GetName() == "CT chest noise map"
+    assert slicer.util.arrayFromVolume(results["noise"]).max() == 20
+    assert results["noise"].GetDisplayNode().GetWindowLevelMin() == 0
+    assert results["trust"].GetClassName() == "vtkMRMLTableNode"
+    assert nodes.table_rows(results["trust"])[0] == {
+        "name": "Bias in flat tissue",
+        "value": "0.25",
+        "unit": "HU",
+        "verdict": "good",
+        "explanation": "None.",
+    }
+    assert nodes.results_of(scan)["trust"] is results["trust"]
+    shown = panel.ui.trustBrowser.toPlainText()
+    assert "Trust it <b>." in shown and "0.25 HU" in shown and "Edges kept" in shown
+    assert not panel.ui.trustCollapsibleButton.collapsed
+
+
+def test_adapting_is_asked_for_in_seconds(panel: OpenPanel) -> None:
+    panel.choose(add_scan())
+    assert not panel.ui.adaptSpinBox.enabled
+    panel.ui.adaptCheckBox.checked = True
+    assert panel.ui.adaptSpinBox.enabled
+    panel.ui.adaptSpinBox.value = 90
+    panel.run()
+    assert json.loads(provenance(panel)["parameters"])["adapt"] == 90
 
 
 def test_each_apply_makes_new_volumes_by_default(panel: OpenPanel) -> None:

@@ -78,6 +78,79 @@ def test_side_by_side_shows_three_linked_views_and_returns_to_the_user_s_layout(
     assert set(backgrounds().values()) == {"CT chest denoised"}
 
 
+def layers() -> dict[str, tuple[Any, Any, float]]:
+    """Background, foreground and its opacity of the user's own slice views."""
+    import slicer
+
+    found = {}
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        ids = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
+        names = (slicer.mrmlScene.GetNodeByID(identifier or "") for identifier in ids)
+        shown = tuple(node.GetName() if node else None for node in names)
+        found[composite.GetLayoutName()] = (*shown, round(composite.GetForegroundOpacity(), 3))
+    return {name: found[name] for name in ("Red", "Green", "Yellow")}
+
+
+def test_the_strength_slider_acts_at_once_after_the_run_and_changes_no_voxel(panel: OpenPanel) -> None:
+    import slicer
+
+    scan = add_scan()
+    show(scan)
+    panel.run(scan)
+    result = panel.controller.results["denoised"]
+    voxels = slicer.util.arrayFromVolume(result).copy()
+    panel.ui.strengthSlider.value = 0.4
+    assert set(layers().values()) == {("CT chest", "CT chest denoised", 0.4)}
+    panel.ui.beforeButton.click()
+    assert set(layers().values()) == {("CT chest", None, 0.0)}
+    panel.ui.beforeButton.click()
+    panel.ui.strengthSlider.value = 1.0
+    assert set(layers().values()) == {("CT chest denoised", None, 0.0)}
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(result), voxels)
+
+
+def test_what_is_shown_at_a_strength_looks_like_the_voxels_mixed_at_that_strength(panel: OpenPanel) -> None:
+    import slicer
+
+    import SlicerHost
+
+    scan = add_scan(size=(40, 40, 20))
+    show(scan)
+    panel.run(scan)
+    result = panel.controller.results["denoised"]
+    before, after = (slicer.util.arrayFromVolume(node).astype(float) for node in (scan, result))
+    after = after + 60.0  # a change that can be seen
+    slicer.util.updateVolumeFromArray(result, after)
+    panel.ui.strengthSlider.value = 0.5
+    mixed = SlicerHost.render_slice("Red").astype(int)
+    panel.ui.strengthSlider.value = 1.0
+    slicer.util.updateVolumeFromArray(result, (before + after) / 2)
+    assert np.abs(SlicerHost.render_slice("Red").astype(int) - mixed).mean() < 1.5
+
+
+def test_a_run_at_half_strength_shows_half_of_it_at_a_quarter(panel: OpenPanel) -> None:
+    scan = add_scan()
+    show(scan)
+    panel.choose(scan)
+    panel.parameters.strength = 0.5
+    panel.run()
+    assert set(layers().values()) == {("CT chest denoised", None, 0.0)}
+    panel.parameters.strength = 0.25
+    assert set(layers().values()) == {("CT chest", "CT chest denoised", 0.5)}
+    panel.parameters.strength = 0.9  # more than was computed: the result as it is, until Apply
+    assert set(layers().values()) == {("CT chest denoised", None, 0.0)}
+
+
+def test_a_foreground_of_the_user_s_own_is_left_alone(panel: OpenPanel) -> None:
+    import slicer
+
+    scan, other = add_scan(), add_scan("other scan")
+    slicer.util.setSliceViewerLayers(background=scan, foreground=other, foregroundOpacity=0.3)
+    panel.run(scan)
+    panel.ui.strengthSlider.value = 0.4
+    assert set(layers().values()) == {("CT chest denoised", "other scan", 0.3)}
+
+
 def test_without_removed_noise_two_views_are_enough(panel: OpenPanel) -> None:
     import slicer
 

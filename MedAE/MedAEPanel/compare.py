@@ -23,6 +23,7 @@ class Compare:
     def __init__(self):
         self._nodes = (None, None, None)
         self._layout = None  # the user's own, while ours is shown
+        self._before, self._part = False, 1.0
 
     def setNodes(self, inputNode, outputNode, removedNode):
         """Input, result and removed noise; each may be None."""
@@ -41,18 +42,33 @@ class Compare:
         """Whether the views are side by side."""
         return self._layout is not None
 
-    def show(self, before):
+    def blend(self, part):
+        """Show the input with `part` (0..1) of what the result changed, at once and without touching a voxel.
+
+        Input and result have the same window and colours, so the views' own mixing is the mixing of the voxels.
+        """
+        if self.possible and part != self._part:
+            self.show(self._before, part)
+
+    def show(self, before, part=None):
         """Let every slice view that shows input or result (or nothing) show the one that is asked for."""
         if not self.possible:
             return
+        self._before, self._part = before, self._part if part is None else part
         import slicer
 
         own = {name for name, _label, _color in VIEWS}
-        ids = {node.GetID() for node in self._nodes[:2]}
-        wanted = self._nodes[0 if before else 1].GetID()
+        source, result = (node.GetID() for node in self._nodes[:2])
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            if composite.GetLayoutName() not in own and (composite.GetBackgroundVolumeID() or wanted) in ids | {wanted}:
-                composite.SetBackgroundVolumeID(wanted)
+            shown = composite.GetBackgroundVolumeID() or source
+            if composite.GetLayoutName() in own or shown not in (source, result):
+                continue
+            free = composite.GetForegroundVolumeID() in (None, "", result)  # another foreground is the user's own
+            mixed = free and not before and self._part < 1
+            composite.SetBackgroundVolumeID(source if before or mixed else result)
+            if free:
+                composite.SetForegroundVolumeID(result if mixed else None)
+                composite.SetForegroundOpacity(self._part if mixed else 0.0)
 
     def sideBySide(self, on):
         """Show the views side by side, or return to the user's layout. False when there are no views to arrange."""

@@ -1,10 +1,12 @@
 """Connects the widgets of MedAE.ui with the parameter node, the run controller and the views."""
 
+import json
+
 from MedAELib import nodes
 from MedAELib.errors import MedAEError
 from MedAELib.tasks import TASKS
 
-from . import choices, faults, install, models
+from . import choices, faults, install, models, trust
 from .compare import Compare
 from .controller import Request
 from .inputs import InputFacts
@@ -31,7 +33,7 @@ class Panel:
         self._later.setSingleShot(True)
         self._later.setInterval(300)
         self._later.timeout.connect(self.update)
-        self._bundle, self._card = None, ""
+        self._bundle, self._card, self._trust = None, "", ""
         self._combos = {
             name: choices.Choices(box, lambda value, name=name: self._onChosen(name, value))
             for name, box in {
@@ -115,6 +117,9 @@ class Panel:
         self.ui.outputSelector.baseName = f"{name} denoised"
         self.ui.removedSelector.baseName = f"{name} removed noise"
         self.ui.removedSelector.enabled = wanted.makeRemoved
+        self.ui.noiseSelector.baseName = f"{name} noise map"
+        self.ui.noiseSelector.enabled = wanted.makeNoise
+        self.ui.adaptSpinBox.enabled = wanted.adapt
 
     def _updateChoices(self):
         wanted, bundle = self.parameters, self._bundle
@@ -146,8 +151,8 @@ class Panel:
         outputs = [node for node in self.outputs().values() if node is not None]
         if any(node is wanted.inputVolume for node in outputs):
             return "The output is the input itself; choose another one, or 'Create new volume'."
-        if len(outputs) == 2 and outputs[0] is outputs[1]:
-            return "The same volume is chosen for both outputs; choose another one, or 'Create new volume'."
+        if len({node.GetID() for node in outputs}) < len(outputs):
+            return "The same volume is chosen for two outputs; choose another one, or 'Create new volume'."
         return ""
 
     def _noModel(self):
@@ -161,7 +166,11 @@ class Panel:
         """The wanted outputs: a node each, or None for a new one."""
         wanted = self.parameters
         chosen = {"denoised": wanted.denoisedVolume}
-        return {**chosen, "removed": wanted.removedVolume} if wanted.makeRemoved else chosen
+        if wanted.makeRemoved:
+            chosen["removed"] = wanted.removedVolume
+        if wanted.makeNoise:
+            chosen["noise"] = wanted.noiseVolume
+        return chosen
 
     def _updateApply(self):
         problem, doubtful = self.problem(), bool(self.facts.warnings)
@@ -179,12 +188,29 @@ class Panel:
         after, removed = results.get("denoised"), results.get("removed")
         self.compare.setNodes(source, after, removed)
         self.probe.compare(source, after)
+        self._updateTrust(results.get("trust"))
         self.ui.beforeButton.enabled = self.ui.sideBySideButton.enabled = self.compare.possible
         done = self.controller.state == "done"
         if done and not self._wasDone and self.compare.possible:
             self.ui.beforeButton.checked = False
-            self.compare.show(before=False)
+            self.compare.show(before=False, part=self._part(after))
+            self.ui.trustCollapsibleButton.collapsed = results.get("trust") is None
+        elif self.compare.possible and not self.controller.busy:
+            self.compare.blend(self._part(after))
         self._wasDone = done
+
+    def _part(self, after):
+        """How much of the result the strength slider now asks for, 0..1: the run took away what it was told to."""
+        taken = json.loads(nodes.provenance(after).get("parameters", "{}")).get("strength", 1.0)
+        return min(1.0, self.parameters.strength / taken) if taken else 1.0
+
+    def _updateTrust(self, table):
+        html = trust.NOTHING
+        if table is not None:
+            html = trust.html(nodes.provenance(table).get("verdict", ""), nodes.table_rows(table))
+        if html != self._trust:
+            self._trust = html
+            self.ui.trustBrowser.setHtml(html)
 
     def _madeFrom(self, source):
         return any(nodes.input_of(node) is source for node in self.controller.results.values())
@@ -204,6 +230,9 @@ class Panel:
             "tile": wanted.tile,
             "strength": wanted.strength,
             "removed": wanted.makeRemoved,
+            "noise": wanted.makeNoise,
+            "trust": wanted.makeTrust,
+            "adapt": wanted.adaptSeconds if wanted.adapt else 0,
         }
         request = Request(wanted.inputVolume, wanted.task, parameters, self.outputs())
         try:

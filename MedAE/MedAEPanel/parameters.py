@@ -14,8 +14,9 @@ class MedAEParameterNode:
     inputVolume - volume to work on; never changed
     task - name of a task in MedAELib.tasks.TASKS
     model - name of a bundled model or a model folder; empty for the one that fits the input
-    denoisedVolume, removedVolume - nodes that receive the results; None makes new ones
-    makeRemoved - whether the removed noise is wanted
+    denoisedVolume, removedVolume, noiseVolume - nodes that receive the results; None makes new ones
+    makeRemoved, makeNoise, makeTrust - whether the removed noise, the noise map and the trust figures are wanted
+    adapt, adaptSeconds - whether and how long the model learns from the volume first
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
@@ -28,6 +29,11 @@ class MedAEParameterNode:
     denoisedVolume: vtkMRMLScalarVolumeNode
     removedVolume: vtkMRMLScalarVolumeNode
     makeRemoved: bool = True
+    noiseVolume: vtkMRMLScalarVolumeNode
+    makeNoise: bool = False
+    makeTrust: bool = False
+    adapt: bool = False
+    adaptSeconds: Annotated[int, WithinRange(5, 3600)] = 60
     strength: Annotated[float, WithinRange(0, 1)] = 1.0
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"

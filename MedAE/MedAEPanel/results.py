@@ -2,10 +2,12 @@
 
 import datetime
 
+from .target import TITLES
+
 _REPORTED = {
     "device": "device", "precision": "precision", "tile": "tile", "seconds": "seconds", "model": "model",
     "model_sha256": "modelSHA256", "versions": "versions", "noise_before": "noiseBefore", "noise_after": "noiseAfter",
-    "warnings": "warnings",
+    "warnings": "warnings", "verdict": "verdict",
 }  # fmt: skip
 
 
@@ -56,11 +58,19 @@ class ResultImport:
                     node = nodes.write(
                         filling.image, volume.affine, self._target.place, self._names[name], chosen, original,
                         removed_window=filling.spread() if name == "removed" else None,
+                        top=filling.spread() if name == "noise" else None,
                     )  # fmt: skip
                     if chosen is None:
                         made.append(node)
                     nodes.stamp(node, self._provenance(name), original)
                     results[name] = node
+                if self._result.report.get("trust"):
+                    table = nodes.write_table(
+                        f"{self._target.place.name} {TITLES['trust']}", self._result.report["trust"], original
+                    )
+                    made.append(table)
+                    nodes.stamp(table, self._provenance("trust"), original)
+                    results["trust"] = table
         except Exception:
             for node in made:
                 slicer.mrmlScene.RemoveNode(node)

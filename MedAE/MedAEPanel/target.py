@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-TITLES = {"denoised": "denoised", "removed": "removed noise"}
+TITLES = {"denoised": "denoised", "removed": "removed noise", "noise": "noise map", "trust": "trust figures"}
 
 
 class NodeReference:

@@ -23,12 +23,17 @@ _LARGEST_TEXT = 1 << 20
 _LARGEST_WEIGHTS = 1 << 30
 
 
+NOISE_KINDS = ("white noise", "correlated noise")
+
+
 @dataclass(frozen=True)
 class Window:
     """How intensities become the numbers a network sees: `(x - low) / (high - low)`, linear and never clipped.
 
     kind "fixed": `low` and `high` are intensities (Hounsfield units for CT).
     kind "percentile": `low` is the intensity that becomes 0, `high` the percentile (0..100) that becomes 1.
+    kinds "white noise", "correlated noise": `low` is the intensity that becomes 0; `high` times the deviation of the
+    scan's own noise above it is what becomes 1.
     """
 
     kind: str
@@ -38,6 +43,8 @@ class Window:
     def __post_init__(self) -> None:
         numbers = math.isfinite(self.low) and math.isfinite(self.high)
         if self.kind == "fixed" and numbers and self.high > self.low:
+            return
+        if self.kind in NOISE_KINDS and numbers and self.high > 0:
             return
         if self.kind == "percentile" and numbers and 0 < self.high <= 100:
             return

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .bundle import Window
+from .bundle import NOISE_KINDS, Window
+from .noise import noise_unit, otsu_threshold
 
 _SAMPLE = 2_000_000
 _BLOCK = (5, 5, 3)
@@ -31,6 +32,8 @@ def limits(window: Window, array: npt.NDArray[Any]) -> tuple[float, float]:
     """The intensities that a window maps to 0 and 1 in this array `[..., i, j, k]`; they always differ."""
     if window.kind == "fixed":
         return window.low, window.high
+    if window.kind in NOISE_KINDS:
+        return window.low, window.low + window.high * noise_unit(array, window.kind == "correlated noise")
     values = sample(array)
     high = float(np.percentile(values, window.high)) if values.size else window.low
     return window.low, high if high > window.low else window.low + max(1.0, abs(window.low))
@@ -63,17 +66,6 @@ def noise_level(array: npt.NDArray[Any]) -> float:
     # Wilson and Hilferty (1931): this low quantile of a chi-square variable over its degrees of freedom, under a root.
     expected = (1 - 2 / (9 * freedom) + _QUIETEST_Z * math.sqrt(2 / (9 * freedom))) ** 1.5
     return float(np.quantile(spread, _QUIETEST)) / expected
-
-
-def otsu_threshold(values: npt.NDArray[Any]) -> float:
-    """The value that parts a sample into two classes with the largest variance between them (Otsu 1979)."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64).ravel())
-    if ordered.size < 2:
-        return -math.inf
-    sums, low = np.cumsum(ordered), np.arange(1, ordered.size)
-    high = ordered.size - low
-    between = low * high * ((sums[-1] - sums[:-1]) / high - sums[:-1] / low) ** 2
-    return float(ordered[int(np.argmax(between))])
 
 
 def _blocks(array: npt.NDArray[Any], block: tuple[int, int, int]) -> npt.NDArray[np.float64]:

@@ -85,15 +85,6 @@ def test_an_untrained_denoiser_changes_nothing():
     assert torch.equal(build("denoising", 3, {"channels": 8, "blocks": 2})(x), x)
 
 
-@torch.no_grad()
-def test_the_result_scales_with_the_intensities_where_there_is_noise_to_find():
-    network = _awake("denoising", 3, {"channels": 8, "blocks": 2})
-    x = 0.5 + 0.2 * torch.randn(1, 1, 12, 12, 12)
-    change, louder = network(x) - x, network(3 * x) - 3 * x
-    assert float(change.abs().max()) > 0.01
-    assert torch.allclose(louder, 3 * change, rtol=1e-2, atol=3e-3)
-
-
 @pytest.mark.parametrize("size", [(2, 2, 2), (2, 40, 4), (6, 2, 30)])
 @torch.no_grad()
 def test_volumes_thinner_than_the_reach_are_no_special_case(size):
@@ -105,9 +96,10 @@ def test_volumes_thinner_than_the_reach_are_no_special_case(size):
 
 @torch.no_grad()
 def test_a_constant_volume_gives_no_structure():
-    x = torch.full((1, 1, 12, 12, 12), 1.5)
-    y = _awake("denoising", 3, {"channels": 8, "blocks": 2})(x)
-    assert float((y - x).abs().max()) < 0.1
+    network = _awake("denoising", 3, {"channels": 8, "blocks": 1})
+    x = torch.full((1, 1, 36, 36, 36), 1.5)
+    inside = (slice(None),) * 2 + (slice(network.halo, -network.halo, 2),) * 3  # the same voxel of every cell
+    assert float(network(x)[inside].std()) < 1e-5
 
 
 @torch.no_grad()

@@ -82,7 +82,9 @@ def test_drawn_noise_levels_spread_over_their_range_and_some_patches_have_none(m
     generator = _generator()
     levels = []
     for _ in range(300):
-        noisy, told = corrupt_mr(clean, generator) if modality == "MR" else corrupt_ct(clean, body, scan, generator)
+        made = corrupt_mr(clean, generator) if modality == "MR" else corrupt_ct(clean, body, scan, generator)
+        noisy, told, unit = made
+        assert 1e-3 <= unit < 0.6
         levels.append(float((noisy - clean).std()))
         assert told.shape == clean.shape
         if levels[-1] > 0.01 and modality == "CT" and float(noisy.min()) > -1.02:

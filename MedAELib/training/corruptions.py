@@ -9,6 +9,8 @@ import torch
 from scipy.ndimage import uniform_filter
 from torch import Generator, Tensor
 
+from MedAELib.noise import LEAST
+
 
 def gaussian(shape: Sequence[int], generator: Generator) -> Tensor:
     """White Gaussian noise of standard deviation 1."""
@@ -94,14 +96,15 @@ def projection_noise(
     return noise[1:-1, : shape[0], : shape[1]].permute(1, 2, 0).contiguous()
 
 
-def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """A random MRI measurement of ``clean`` (99.9th percentile near 1), and the deviation of its noise at each voxel.
+def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, float]:
+    """A random MRI measurement of ``clean`` (99.9th percentile near 1), the deviation of its noise, and its unit.
 
+    The deviation is that of each voxel; the unit is what `MedAELib.noise.noise_unit` would take for it, give or take.
     Level, kind and unevenness of the noise are drawn. Levels are log-uniform from 0.4 to 20 %, most of them above 2 %;
     one patch in twenty has no noise, so that clean scans are left alone.
     """
     if chance(1 / 20, generator):
-        return clean.clone(), torch.zeros_like(clean)
+        return clean.clone(), torch.zeros_like(clean), log_uniform(0.001, 0.02, generator)
     sigma: float | Tensor = log_uniform(0.02 if chance(0.75, generator) else 0.004, 0.2, generator)
     if chance(0.25, generator):
         sigma = sigma * smooth_field(clean.shape, uniform(0.1, 0.6, generator), generator)
@@ -112,12 +115,17 @@ def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     noisy = magnitude_noise(clean, sigma, generator, coils, cutoffs)
     if chance(0.06, generator):  # a scan whose background was masked out afterwards
         noisy = torch.where(clean > 0.02, noisy, 0.0)
-    return noisy, sigma * torch.ones_like(clean)
+    deviation = sigma * torch.ones_like(clean)
+    # The finest band holds this share of band-limited noise; anatomy makes estimates too high rather than too low.
+    share = math.sqrt(math.prod(1 - math.sin(math.pi * c) / (math.pi * c) if c < 1 else 1.0 for c in cutoffs))
+    unit = float(deviation.flatten()[::97].quantile(0.2)) * max(share, 0.5) * math.exp(uniform(-0.1, 0.3, generator))
+    return noisy, deviation, max(unit, LEAST)
 
 
-def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """A random CT measurement of ``clean`` (HU / 1000), and the deviation of its noise around each voxel.
+def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) -> tuple[Tensor, Tensor, float]:
+    """A random CT measurement of ``clean`` (HU / 1000), the deviation of its noise around each voxel, and its unit.
 
+    The unit is what `MedAELib.noise.noise_unit` would take for the deviation: in a volume, that of the quietest tissue.
     Dose, kernel, correlation and unevenness of the noise are drawn. Half of the patches take the noise of the simulated
     scan ``scan`` through a random kernel, the others noise of the same spectrum that follows ``body``, how much body
     lies around each voxel (0 outside .. 1 deep inside). Levels are log-uniform, 2 to 130 HU, most of them above 10 HU;
@@ -125,7 +133,7 @@ def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) 
     scanners do.
     """
     if chance(1 / 20, generator):
-        return clean.clone(), torch.zeros_like(clean)
+        return clean.clone(), torch.zeros_like(clean), log_uniform(0.002, 0.02, generator)
     sigma = log_uniform(0.01 if chance(0.75, generator) else 0.002, 0.13, generator)
     cutoff = log_uniform(0.35, 0.75, generator) if chance(0.5, generator) else log_uniform(0.2, 1.2, generator)
     if scan.any() and chance(0.5, generator):
@@ -134,7 +142,9 @@ def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) 
     else:
         noise = _spectral_ct_noise(clean.shape, cutoff, body, generator)
     noisy = clean + sigma * noise
-    return (noisy.clamp(min=-1.024) if chance(0.5, generator) else noisy), sigma * _local_deviation(noise)
+    deviation = sigma * _local_deviation(noise)
+    unit = float(deviation.flatten()[::97].quantile(0.2)) * math.exp(uniform(-0.3, 0.5, generator))
+    return (noisy.clamp(min=-1.024) if chance(0.5, generator) else noisy), deviation, max(unit, LEAST)
 
 
 def _local_deviation(noise: Tensor) -> Tensor:

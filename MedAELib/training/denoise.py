@@ -29,7 +29,7 @@ from torch import Generator, Tensor, nn
 
 from MedAELib.errors import BadInput, MedAEError
 from MedAELib.networks import build
-from MedAELib.networks.denoising import LEAST_NOISE
+from MedAELib.noise import LEAST
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
@@ -41,7 +41,7 @@ VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
 
 
 def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[int], Batch]:
-    """The batch of a step as a function of the step: (noisy, clean, level).
+    """The batch of a step as a function of the step: (noisy, clean, level), each patch in units of its noise.
 
     Noisy and clean are [b, 1, i, j, k]; level is the logarithm of the noise's deviation in cells of two voxels,
     [b, 1, i / 2, j / 2, k / 2], not a number where it is unknown.
@@ -50,14 +50,15 @@ def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[in
     def batch(step: int) -> Batch:
         generator = Generator().manual_seed(seed * 1_000_003 + step)
         clean, maps, generated = draw_batch(sources, modality, generator)
-        noisy, deviation = torch.empty_like(clean), torch.empty_like(clean)
+        noisy, deviation, unit = torch.empty_like(clean), torch.empty_like(clean), torch.empty(len(clean), 1, 1, 1, 1)
         for index in range(len(clean)):
             if modality == "MR":
-                noisy[index, 0], deviation[index, 0] = corrupt_mr(clean[index, 0], generator)
+                noisy[index, 0], deviation[index, 0], unit[index] = corrupt_mr(clean[index, 0], generator)
             else:
                 body, scan = maps[index]
-                noisy[index, 0], deviation[index, 0] = corrupt_ct(clean[index, 0], body, scan, generator)
-        return noisy, clean, _level(deviation, clean, modality, torch.tensor(generated))
+                noisy[index, 0], deviation[index, 0], unit[index] = corrupt_ct(clean[index, 0], body, scan, generator)
+        level = _level(deviation, clean, modality, torch.tensor(generated)) - unit.log()
+        return noisy / unit, clean / unit, level
 
     return batch
 
@@ -67,7 +68,7 @@ def _level(deviation: Tensor, clean: Tensor, modality: str, generated: Tensor) -
     known = generated.view(-1, 1, 1, 1, 1) | (deviation > 0.03)
     if modality == "CT":
         known &= clean > -0.95  # scanners cut air off
-    level = torch.where(known, deviation.clamp(min=LEAST_NOISE / 2), math.nan)
+    level = torch.where(known, deviation.clamp(min=LEAST), math.nan)
     return torch.nn.functional.avg_pool3d(level, 2).log()
 
 
@@ -100,7 +101,7 @@ def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Mod
         row = {}
         for level, noisy in cases.items():
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                row[f"psnr_{level:g}"] = psnr(network(noisy[None, None])[0, 0])
+                row[f"psnr_{level:g}"] = psnr(network(noisy[None, None] / level)[0, 0] * level)
             row[f"noisy_{level:g}"] = psnr(noisy)
         return row
 

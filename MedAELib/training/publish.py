@@ -22,7 +22,7 @@ from MedAELib.bundle import Spec, Window
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
 
-WINDOWS = {"MR": Window("percentile", 0.0, 99.9), "CT": Window("fixed", 0.0, 1000.0)}
+WINDOWS = {"MR": Window("white noise", 0.0, 1.0), "CT": Window("correlated noise", 0.0, 1.0)}
 LICENCES = {
     "MR": ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/"),
     "CT": ("CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/"),

@@ -1,0 +1,74 @@
+"""The noise unit: right on white, correlated, Rician and spatially rising noise; never nothing, never a traceback."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Generator
+
+from MedAELib.noise import noise_unit
+from MedAELib.training.anatomy import generated_volume
+from MedAELib.training.corruptions import low_passed, magnitude_noise, projection_noise
+
+
+def _generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 90_000])
+@pytest.mark.parametrize("level", [0.02, 0.05, 0.15])
+def test_rician_noise_on_anatomy_is_told_never_too_low_and_hardly_too_high(seed, level):
+    clean = torch.from_numpy(generated_volume("MR", seed, 64))
+    noisy = magnitude_noise(clean, level, _generator()).numpy()
+    share = noise_unit(noisy * 700, False) / 700 / level
+    # Texture passes for weak noise where nothing is flat.
+    assert 0.9 < share < {0.02: 1.5, 0.05: 1.25, 0.15: 1.1}[level]
+
+
+def test_untouched_air_tells_the_noise_beside_anatomy_that_is_nowhere_flat():
+    texture = 1 + 0.2 * torch.randn((64, 64, 64), generator=_generator(1))
+    clean = torch.where(torch.arange(64)[:, None, None] < 24, 0, texture)
+    noisy = magnitude_noise(clean, 0.04, _generator()).numpy()
+    assert noise_unit(noisy, False) == pytest.approx(0.04, rel=0.05)
+    masked = np.where(clean > 0, noisy, 0)
+    assert noise_unit(masked, False) > 0.1  # too high, as the docstring says: nothing is flat and no air is left
+
+
+@pytest.mark.parametrize("cutoff", [0.3, 0.5, 1.0])
+def test_correlated_noise_in_a_body_is_told_within_a_fifth(cutoff):
+    clean = generated_volume("CT", 90_001, 64)
+    noisy = clean + 0.04 * projection_noise(clean.shape, _generator(), cutoff).numpy()
+    assert noise_unit(noisy * 1000, True) == pytest.approx(40, rel=0.25)
+
+
+def test_zero_filled_noise_is_not_taken_for_nothing():
+    noise = low_passed(torch.randn((64, 64, 64), generator=_generator()), (0.6, 0.6, 1)).numpy()
+    assert 0.45 < noise_unit(100 + noise, False) < 1.05
+
+
+def test_clean_and_constant_volumes_have_next_to_no_noise_but_never_none():
+    clean = generated_volume("MR", 90_000, 64)
+    assert 0 < noise_unit(clean, False) < 0.01
+    assert noise_unit(np.full((20, 20, 20), 7, np.int16), False) == 1.0
+    assert noise_unit(np.full((4, 4, 4), np.nan), True) == 1.0
+
+
+def test_the_unit_follows_the_scale_of_the_scan():
+    noisy = magnitude_noise(torch.from_numpy(generated_volume("MR", 1, 48)), 0.05, _generator()).numpy()
+    assert noise_unit(noisy * 1e6, False) == pytest.approx(1e6 * noise_unit(noisy, False), rel=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 9)] * 3),
+    dtype=st.sampled_from(["uint8", "int16", "float32", "float64", "bool"]),
+    seed=st.integers(0, 99),
+    correlated=st.booleans(),
+)
+def test_any_volume_has_a_finite_unit_above_zero(shape, dtype, seed, correlated):
+    array = np.random.default_rng(seed).normal(0, 50, shape).astype(dtype)
+    unit = noise_unit(array, correlated)
+    assert np.isfinite(unit) and unit > 0

@@ -73,6 +73,14 @@ class Volume:
             raise BadInput(f"{array.shape[1:]} voxels do not fit where {self.array.shape[1:]} voxels are.")
         return Volume(array, self.affine, {**self.meta, **meta})
 
+    def slab(self, axis: int, start: int, stop: int) -> Volume:
+        """The slices start..stop-1 along an axis (0..2), where they are in the patient; nothing is copied."""
+        cut = [slice(None)] * 4
+        cut[axis + 1] = slice(start, stop)
+        shift = np.eye(4)
+        shift[axis, 3] = start
+        return Volume(self.array[tuple(cut)], self.affine @ shift, self.meta)
+
     @staticmethod
     def load(path: str | Path, series: str | None = None) -> Volume:
         """Read a volume from a file or a DICOM folder; see `files.load`."""

@@ -23,12 +23,16 @@ _SLAB_BYTES = 2 << 20
 
 @dataclass
 class Request:
-    """What Apply asks for: a task on a node. `outputs` maps each wanted output to a node, or to None for a new one."""
+    """What Apply asks for: a task on a node. `outputs` maps each wanted output to a node, or to None for a new one.
+
+    `slab` (axis, start, stop) restricts it to some slices of the volume.
+    """
 
     inputNode: object
     task: str
     parameters: dict
     outputs: dict = field(default_factory=dict)
+    slab: tuple | None = None
 
 
 class RunController:
@@ -95,6 +99,7 @@ class RunController:
 
         self._refuseWhenBusy()
         volume = nodes.read_scan(request.inputNode)
+        volume = volume.slab(*request.slab) if request.slab else volume
         target = Target.of(request.inputNode, request.outputs)
         run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, target.toJson())
         try:

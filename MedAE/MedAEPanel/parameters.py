@@ -16,6 +16,7 @@ class MedAEParameterNode:
     model - name of a bundled model or a model folder; empty for the one that fits the input
     denoisedVolume, removedVolume, noiseVolume - nodes that receive the results; None makes new ones
     makeRemoved, makeNoise, makeTrust - whether the removed noise, the noise map and the trust figures are wanted
+    preview - whether the slices that are looked at are done first
     adapt, adaptSeconds - whether and how long the model learns from the volume first
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
@@ -32,6 +33,7 @@ class MedAEParameterNode:
     noiseVolume: vtkMRMLScalarVolumeNode
     makeNoise: bool = False
     makeTrust: bool = False
+    preview: bool = True
     adapt: bool = False
     adaptSeconds: Annotated[int, WithinRange(5, 3600)] = 60
     strength: Annotated[float, WithinRange(0, 1)] = 1.0

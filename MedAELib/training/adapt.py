@@ -62,7 +62,7 @@ def adapt(
 
     Recorrupted-to-recorrupted (Pang et al., CVPR 2021): noise n' of the estimated level and correlation is added to the
     scan y, and y + a n' is mapped to y - n' / a, whose noise is independent of it: the best mapping is the one to the
-    clean scan. `limits` are the intensities that the network sees as 0 and 1: its unit is about the noise. With `magnitude` (MRI) the noise is
+    clean scan. `limits` are the intensities that the network sees as 0 and 1. With `magnitude` (MRI) the noise is
     Rician: the target is freed of its bias, and where the signal is weak, which the method does not cover, the network
     keeps to what it said before. `progress` may raise Cancelled.
     Raises BadInput when the scan is too small, BadModel when the network cannot tell the noise level.

@@ -1,0 +1,125 @@
+"""The preview: the slab that the user looks at is denoised first and shown; then the whole volume replaces it."""
+
+from .controller import Request
+from .target import NodeReference
+
+SMALLEST = 4_000_000  # voxels: smaller volumes are ready about as soon as their preview would be
+_AROUND = 12  # slices on each side of the visible one: what the network needs to see, nearly
+
+
+def visibleSlab(inputNode):
+    """The slab around the slice that the user looks at, (axis, start, stop) in voxels; None when none is shown."""
+    import slicer
+
+    image = inputNode.GetImageData()
+    toVoxels = _worldToVoxels(inputNode)
+    if image is None or toVoxels is None:
+        return None
+    views = {view.GetLayoutName(): view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        view = views.get(composite.GetLayoutName())
+        if view is None or composite.GetBackgroundVolumeID() != inputNode.GetID():
+            continue
+        axes = [[view.GetSliceToRAS().GetElement(row, column) for row in range(3)] for column in (2, 3)]
+        normal, place = (
+            toVoxels.MultiplyPoint([*axis, weight])[:3] for axis, weight in zip(axes, (0.0, 1.0), strict=True)
+        )
+        axis = max(range(3), key=lambda a: abs(normal[a]))
+        size, at = image.GetDimensions()[axis], round(place[axis])
+        if 0 <= at < size:
+            return axis, max(0, at - _AROUND), min(size, at + _AROUND + 1)
+    return None
+
+
+def _worldToVoxels(node):
+    """From world RAS to voxels; None under a transform that is not linear."""
+    import vtk
+
+    matrix, local = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    node.GetRASToIJKMatrix(matrix)
+    parent = node.GetParentTransformNode()
+    if parent is not None:
+        if not parent.IsTransformToWorldLinear():
+            return None
+        parent.GetMatrixTransformFromWorld(local)
+        vtk.vtkMatrix4x4.Multiply4x4(matrix, local, matrix)
+    return matrix
+
+
+class Preview:
+    """Runs the slab before the volume: `apply` starts it, `update` is told of every change of the controller."""
+
+    def __init__(self, controller):
+        self._controller = controller
+        self._request = None  # the whole run, while its preview is on the way
+        self._shown = None  # the preview in the scene
+
+    def apply(self, request):
+        """Start the run, with its preview first where that is worth it. Raises MedAEError."""
+        image = request.inputNode.GetImageData()
+        slab = visibleSlab(request.inputNode) if image is not None and image.GetNumberOfPoints() >= SMALLEST else None
+        self.remove()
+        if slab is None:
+            self._controller.apply(request)
+            return
+        parameters = {**request.parameters, "removed": False, "noise": False, "trust": False, "adapt": 0}
+        self._controller.apply(Request(request.inputNode, request.task, parameters, {"denoised": None}, slab))
+        self._request = request
+
+    def update(self):
+        """Go on with the whole volume once the slab is there; take the slab away once the run has ended."""
+        import qt
+
+        if self._controller.busy:
+            return
+        if self._request is None:
+            self.remove()
+        elif self._controller.state == "done":
+            self._show(self._controller.results.get("denoised"))
+            qt.QTimer.singleShot(0, self._whole)
+        else:
+            self._request = None
+
+    @property
+    def pending(self):
+        """Whether the preview is on its way, or the whole run about to start."""
+        return self._request is not None
+
+    def remove(self):
+        """Take the preview out of the scene."""
+        import slicer
+
+        node = self._shown.node() if self._shown is not None else None
+        self._shown = None
+        if node is not None:
+            slicer.mrmlScene.RemoveNode(node)
+
+    def _whole(self):
+        from MedAELib.errors import MedAEError
+
+        request, self._request = self._request, None
+        if request is None or self._controller.busy:
+            return
+        try:
+            self._controller.apply(request)
+        except MedAEError as error:
+            self._controller.say(str(error))
+            self.remove()
+
+    def _show(self, node):
+        """Lay the slab over the input in the user's views; it is neither offered in lists nor saved."""
+        import slicer
+
+        if node is None:
+            return
+        source = self._request.inputNode
+        node.SetName(f"{source.GetName()} preview")
+        node.SetHideFromEditors(1)
+        node.SetSaveWithScene(False)
+        node.SetAttribute("MedAE.output", "preview")
+        self._shown = NodeReference(node)
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            free = not composite.GetForegroundVolumeID()
+            if free and composite.GetBackgroundVolumeID() == source.GetID():
+                composite.SetForegroundVolumeID(node.GetID())
+                composite.SetForegroundOpacity(1.0)

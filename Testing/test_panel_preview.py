@@ -1,0 +1,108 @@
+"""The preview: the visible slices first, shown over the input, then the whole volume; nothing of it stays behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from panel_fixtures import OpenPanel
+from panel_tools import add_scan
+from test_panel_compare import show
+
+SIZE = (24, 20, 60)
+
+
+@pytest.fixture
+def previewed(panel: OpenPanel, monkeypatch: pytest.MonkeyPatch) -> OpenPanel:
+    """A panel that shows a preview of small volumes too."""
+    monkeypatch.setattr("MedAEPanel.preview.SMALLEST", 0)
+    return panel
+
+
+def _foregrounds() -> set[Any]:
+    import slicer
+
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return {c.GetForegroundVolumeID() for c in composites if c.GetLayoutName() in ("Red", "Green", "Yellow")}
+
+
+def _previews() -> list[Any]:
+    import slicer
+
+    return [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetName().endswith("preview")]
+
+
+def test_the_slab_follows_the_slice_that_is_looked_at(previewed: OpenPanel) -> None:
+    import slicer
+
+    from MedAEPanel.preview import visibleSlab
+
+    scan = add_scan(size=SIZE)
+    assert visibleSlab(scan) is None  # nobody looks at it
+    show(scan)
+    red = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
+    axis, start, stop = visibleSlab(scan)
+    assert axis == 2 and 0 <= start < stop <= 60 and stop - start <= 25
+    bounds = [0.0] * 6
+    scan.GetRASBounds(bounds)
+    red.SetSliceOffset(bounds[4] + 1)
+    assert visibleSlab(scan)[1] == 0
+    turned = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    scan.SetAndObserveTransformNodeID(turned.GetID())
+    assert visibleSlab(scan)[1] == 0
+
+
+def test_the_visible_slices_come_first_and_the_whole_volume_replaces_them(previewed: OpenPanel) -> None:
+    import slicer
+
+    from MedAELib import nodes
+
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.choose(scan)
+    previewed.ui.applyButton.click()
+    previewed.spin(lambda: bool(_previews()) and _foregrounds() == {_previews()[0].GetID()})
+    preview = _previews()[0]
+    assert preview.GetHideFromEditors() and not preview.GetSaveWithScene()
+    assert preview.GetImageData().GetDimensions()[2] < 60
+    k = round(np.linalg.solve(nodes.affine_of(scan), nodes.affine_of(preview)[:, 3])[2])
+    voxels, whole = slicer.util.arrayFromVolume(preview), slicer.util.arrayFromVolume(scan)[k : k + 25]
+    np.testing.assert_array_equal(voxels, (whole - (whole > 0))[: len(voxels)])
+    previewed.spin(lambda: previewed.controller.busy)
+    previewed.spin(lambda: not previewed.controller.busy)
+    assert previewed.controller.state == "done"
+    assert _previews() == [] and _foregrounds() == {None}
+    result = previewed.controller.results["denoised"]
+    assert result.GetImageData().GetDimensions() == SIZE
+    assert nodes.results_of(scan)["denoised"] is result
+
+
+def test_cancel_during_either_run_leaves_the_scene_as_it_was(previewed: OpenPanel) -> None:
+    import slicer
+
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.choose(scan)
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    previewed.behaviour = {"behaviour": "steps", "seconds": 0.05}
+    previewed.ui.applyButton.click()
+    previewed.spin(lambda: previewed.controller.state == "running")
+    previewed.ui.cancelButton.click()
+    previewed.spin(lambda: not previewed.controller.busy)
+    slicer.app.processEvents()
+    assert not previewed.controller.busy and slicer.mrmlScene.GetNumberOfNodes() == count
+    previewed.ui.applyButton.click()
+    previewed.spin(lambda: bool(_previews()))
+    previewed.spin(lambda: previewed.controller.state == "running")
+    previewed.ui.cancelButton.click()
+    previewed.spin(lambda: not previewed.controller.busy)
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_a_preview_can_be_declined(previewed: OpenPanel) -> None:
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.ui.previewCheckBox.checked = False
+    previewed.run(scan)
+    assert previewed.controller.results["denoised"].GetImageData().GetDimensions() == SIZE

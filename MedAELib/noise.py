@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
 
 _EDGE = 6  # voxels of a block along each axis
 _BLOCKS = 16_000
 _FEWEST = 40  # blocks
 _QUIETEST = 0.05  # of the blocks of tissue stand for the noise: anatomy only adds to it
+_QUIETEST_Z = -1.6449  # where that quantile lies in a normal distribution
 _RAYLEIGH = (1.6, 2.3)  # mean over deviation of untouched air in a magnitude image; 1.913 without end
 _CORRELATED_FREEDOM = 60  # of a block's detail where noise is correlated in plane, about
 LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
@@ -79,7 +79,9 @@ def _details(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], ...]:
 
 def _quietest(energies: npt.NDArray[np.float64], freedom: int) -> float:
     """The deviation that the quietest energies stand for, if each is a mean of `freedom` squares of pure noise."""
-    return math.sqrt(float(np.quantile(energies, _QUIETEST)) * freedom / float(chi2.ppf(_QUIETEST, freedom)))
+    # Wilson and Hilferty (1931): this low quantile of a chi-square variable over its degrees of freedom.
+    expected = (1 - 2 / (9 * freedom) + _QUIETEST_Z * math.sqrt(2 / (9 * freedom))) ** 3
+    return math.sqrt(float(np.quantile(energies, _QUIETEST)) / max(expected, 1e-3))
 
 
 def _air(mean: npt.NDArray[np.float64], power: npt.NDArray[np.float64]) -> float:

@@ -51,13 +51,15 @@ cervical spine T1 and T2; hippocampus crops 090-097; TotalSegmentator's MR examp
 No subject is in two parts.""",
 }
 NOISE = {
-    "MR": """Rician (92 %) and non-central chi noise (2 to 4 coils) of 0.4 to 20 % of the 99.9th percentile, in a
-third of the patches spatially varying, in a fifth correlated as zero filling leaves it; one patch in sixteen has
-none.""",
+    "MR": """Rician (95 %) and non-central chi noise (2 to 4 coils) of 0.4 to 20 % of the 99.9th percentile, in a
+quarter of the patches spatially varying, in an eighth correlated as zero filling leaves it; one patch in twenty has
+none. The network sees a scan in units of its noise, which is measured on the whole volume; in training that unit was
+wrong by -10 to +35 %.""",
     "CT": """2 to 130 HU, half of it from simulated scans of the same patient (projection, photon and electronic noise,
 filtered back-projection), half with the spectrum |f| W(f)^2 of filtered back-projection; kernels from very soft to
-sharp, slices independent or slightly mixed, with streaks, stronger inside the body, half cut off at -1024 HU; one
-patch in sixteen has none.""",
+sharp, most near a plain Hann filter, slices independent or slightly mixed, with streaks, stronger inside the body, half
+cut off at -1024 HU; one patch in twenty has none. The network sees a scan in units of its noise, which is measured on
+the whole volume; in training that unit was wrong by -26 to +65 %.""",
 }
 LIMITS = {
     "MR": [

@@ -11,8 +11,11 @@ import numpy.typing as npt
 _EDGE = 6  # voxels of a block along each axis
 _BLOCKS = 16_000
 _FEWEST = 40  # blocks
-_QUIETEST = 0.05  # of the blocks of tissue stand for the noise: anatomy only adds to it
-_QUIETEST_Z = -1.6449  # where that quantile lies in a normal distribution
+_QUIETEST, _QUIETEST_Z = (
+    0.02,
+    -2.0537,
+)  # of the blocks of tissue stand for the noise; its place in a normal distribution
+_SECOND_FREEDOM = 2.58  # of the four second differences in a line of six voxels, measured: neighbours are correlated
 _RAYLEIGH = (1.6, 2.3)  # mean over deviation of untouched air in a magnitude image; 1.913 without end
 _CORRELATED_FREEDOM = 60  # of a block's detail where noise is correlated in plane, about
 LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
@@ -21,12 +24,12 @@ LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
 def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
     """The standard deviation of the noise in the quiet part of the tissue of `[i, j, k]`, in the array's own units.
 
-    Haar details of small blocks (Donoho and Johnstone 1994 take their finest band), on a regular grid, so the figure is
-    reproducible. Anatomy only adds to them, so the quietest twentieth of the blocks of tissue stands for the noise,
-    corrected for what that choice alone gives in pure noise. White noise (MRI) is in every band alike, and anatomy is
-    least in the finest one, along all axes at once; at least half of what all bands say is taken, for scans that were
-    filled up with zeros. Untouched air of a magnitude image says it without any anatomy (Rayleigh's law). Correlated
-    noise (CT) is measured in all bands. Never below a thousandth of the range; too high where nothing is flat.
+    Details of small blocks on a regular grid, so the figure is reproducible. Anatomy only adds to them, so the quietest
+    blocks of tissue stand for the noise, corrected for what that choice alone gives in pure noise. White noise (MRI) is
+    in every band alike, and anatomy is least in second differences along all axes at once (Immerkaer 1996); at least
+    half of what all Haar bands say is taken, for scans that were filled up with zeros. Untouched air of a magnitude
+    image says it without any anatomy (Rayleigh's law). Correlated noise (CT) is measured in all bands. Never below a
+    thousandth of the range; too high where nothing is flat.
     """
     mean, power, finest, everything = _details(array)
     span = float(np.percentile(mean, 99.9) - np.percentile(mean, 0.1)) if mean.size else 0.0
@@ -36,11 +39,11 @@ def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
     alive = tissue & (everything > (1e-6 * span) ** 2)  # masked and cut-off regions hold no noise
     if not alive.any():
         return least
-    cells = (_EDGE // 2) ** sum(size > 1 for size in array.shape)
+    freedom = math.prod(_SECOND_FREEDOM for size in array.shape if size > 1)
     total = _quietest(everything[alive], _CORRELATED_FREEDOM)
     if correlated:
         return max(total, least)
-    found = max(_quietest(finest[alive], cells), 0.5 * total)
+    found = max(_quietest(finest[alive], freedom), 0.5 * total)
     air = _air(mean[~tissue], power[~tissue])
     # Air that the scanner or somebody else has darkened tells nothing.
     return max(air if 0.1 * found < air < found else found, least)
@@ -58,7 +61,7 @@ def otsu_threshold(values: npt.NDArray[Any]) -> float:
 
 
 def _details(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], ...]:
-    """For every block: mean, mean square, and the mean square of the finest and of all Haar details."""
+    """For every block: mean, mean square, and the mean square of second differences and of all Haar details."""
     block = tuple(min(_EDGE, size) // 2 * 2 if size > 1 else 1 for size in array.shape)
     windows = np.lib.stride_tricks.sliding_window_view(array, block)
     each = max(2, round(_BLOCKS ** (1 / sum(size > 1 for size in array.shape or (2,))))) if array.size > 1 else 1
@@ -74,7 +77,19 @@ def _details(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], ...]:
             bands = sums + [(e - o) * math.sqrt(0.5) for e, o in zip(even, odd, strict=True)]
     energies = [np.square(band).mean(axis=(1, 2, 3)) for band in bands[1:]] or [np.zeros(len(blocks))]
     mean, power = blocks.mean(axis=(1, 2, 3)), np.square(blocks).mean(axis=(1, 2, 3))
-    return mean, power, energies[-1], np.mean(energies, axis=0)
+    return mean, power, np.square(_second_differences(blocks)).mean(axis=(1, 2, 3)), np.mean(energies, axis=0)
+
+
+def _second_differences(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of blocks [b, i, j, k] along every axis that is long enough, else first ones; white noise keeps its deviation."""
+    for axis in range(1, 4):
+        size = blocks.shape[axis]
+        if size > 2:
+            left, middle, right = (blocks.take(range(start, size - 2 + start), axis) for start in range(3))
+            blocks = (left - 2 * middle + right) / math.sqrt(6)
+        elif size == 2:
+            blocks = np.diff(blocks, axis=axis) / math.sqrt(2)
+    return blocks
 
 
 def _quietest(energies: npt.NDArray[np.float64], freedom: int) -> float:

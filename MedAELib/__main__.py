@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import os
 import sys
@@ -10,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import __version__
 from .bundle import bundled_models, find_bundle
@@ -61,7 +63,16 @@ def _parser() -> _Parser:
         "--tile", type=int, default=0, metavar="VOXELS", help="edge of a tile; default: from the free memory"
     )
     denoise.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 1 (all noise, default)")
+    denoise.add_argument(
+        "--adapt", type=int, default=0, metavar="SECONDS", help="let the model learn from this volume first"
+    )
     denoise.add_argument("--removed", type=Path, metavar="FILE", help="also write what was removed")
+    denoise.add_argument(
+        "--noise", type=Path, metavar="FILE", help="also write the strength of the noise at each voxel"
+    )
+    denoise.add_argument(
+        "--trust", type=Path, metavar="FILE.csv", help="also measure how far the result can be trusted"
+    )
     denoise.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
     denoise.set_defaults(run=_denoise)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
@@ -73,7 +84,8 @@ def _parser() -> _Parser:
 
 
 def _denoise(options: argparse.Namespace) -> int:
-    _check_paths([options.input], [options.output, options.removed, options.report])
+    volumes = {"denoised": options.output, "removed": options.removed, "noise": options.noise}
+    _check_paths([options.input], list(volumes.values()), [options.report, options.trust])
     volume = Volume.load(options.input, options.series)
     from .tasks.run import run_task
 
@@ -83,14 +95,19 @@ def _denoise(options: argparse.Namespace) -> int:
         "precision": options.precision,
         "tile": options.tile,
         "strength": options.strength,
+        "adapt": options.adapt,
         "removed": options.removed is not None,
+        "noise": options.noise is not None,
+        "trust": options.trust is not None,
     }
     result = run_task("denoise", {"input": volume}, parameters, progress=_Terminal())
     for warning in result.report["warnings"]:
         print(f"medae: note: {warning}", file=sys.stderr)
-    result.outputs["denoised"].save(options.output)
-    if options.removed is not None:
-        result.outputs["removed"].save(options.removed)
+    for name, path in volumes.items():
+        if path is not None:
+            result.outputs[name].save(path)
+    if options.trust is not None:
+        _write_text(options.trust, _csv(result.report["trust"]))
     report = {**result.report, "input_file": str(options.input), "output_file": str(options.output)}
     if options.report is not None:
         _write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
@@ -98,11 +115,23 @@ def _denoise(options: argparse.Namespace) -> int:
         f"{options.output}: noise {report['noise_before']:g} -> {report['noise_after']:g} {report['units']}".rstrip()
         + f", {report['model']}, {report['device']}, {report['seconds']:.1f} s"
     )
+    if options.trust is not None:
+        print(report["verdict"])
     return 0
 
 
-def _check_paths(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None:
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    """A table as comma-separated values, with a line of names."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: Sequence[Path | None]) -> None:
     """Refuse, before any work, an output that would fail or that would destroy an input."""
+    outputs = [*volumes, *texts]
     for output in filter(None, outputs):
         if output.is_dir():
             raise BadInput(f"{output} is a folder.", "Name a file.")
@@ -115,7 +144,7 @@ def _check_paths(inputs: Sequence[Path], outputs: Sequence[Path | None]) -> None
         raise BadInput("Two results would be written to the same file.", "Name different files.")
     from .files import check_writable
 
-    for output in [path for path in outputs[:2] if path is not None]:
+    for output in filter(None, volumes):
         check_writable(output)
 
 

@@ -20,7 +20,7 @@ from .tiles import Box, Tile, cores, halve, plan, surround
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
-Sink = Callable[[Box, Floats, Floats], None]
+Sink = Callable[..., None]  # the core's box, its voxels before and after, and its deviations where they were asked for
 
 # Half of what is free: the rest is for the convolution library's own copies, the result, and other programs.
 _FRACTION_OF_MEMORY = 0.5
@@ -55,6 +55,7 @@ class Engine:
         limits: tuple[float, float],
         sink: Sink,
         progress: Progress = lambda done, total: None,
+        deviations: int = 0,
     ) -> None:
         """Send one channel `[i, j, k]` through an image-to-image network and hand each finished core to `sink`.
 
@@ -62,13 +63,15 @@ class Engine:
         and its voxels before and after the network, float32, in the source's own intensities. Voxels that are not
         finite are seen as the lower limit. A 2D network runs slice by slice along k. `progress(done, total)` counts
         voxels and may raise Cancelled, also inside a tile (between two layers).
+        A network that tells amounts too (the deviation of the noise) gives them as further channels, `deviations` in
+        number: the sink gets each after the others, in the source's units, without the lower limit.
         Raises OutOfMemory when even the smallest tile does not fit, BadModel when the network does not turn one channel
-        into one channel of the same size.
+        into one (and the deviations) of the same size.
         """
         shape, axes = source.shape, 3 if network.dims == 3 else 2
         halo = (network.halo,) * axes + (0,) * (3 - axes)
         stride = (network.stride,) * axes + (1,) * (3 - axes)
-        largest = self._largest_tile(network)
+        largest = self._largest_tile(network, deviations)
         edges = (self.tile,) * 3 if self.tile else plan(shape, halo, stride, largest)
         edges = tuple(math.ceil(edge / step) * step for edge, step in zip(edges, stride, strict=True))
         waiting = list(cores(shape, edges))[::-1]
@@ -89,16 +92,16 @@ class Engine:
             tile, voxels = surround(core, shape, halo, stride), _voxels(core)
             with _layer_progress(prepared, partial(_partly, progress, done, voxels, total)):
                 try:
-                    before, after = self._one(prepared, source, tile, limits, stride)
+                    before, made = self._one(prepared, source, tile, limits, stride)
                 except (RuntimeError, MemoryError) as error:
                     if not _is_out_of_memory(error):
                         raise
-                    after = None
-            if after is None:  # outside the except block, so that the failed tile's tensors are free
+                    made = []
+            if not made:  # outside the except block, so that the failed tile's tensors are free
                 waiting += self._halved(core, stride, tile)
                 possible = voxels - 1
                 continue
-            sink(core, before, after)
+            sink(core, before, *made)
             self.used["tiles"] += 1
             done += voxels
             progress(done, total)
@@ -115,8 +118,8 @@ class Engine:
         tile: Tile,
         limits: tuple[float, float],
         stride: tuple[int, ...],
-    ) -> tuple[Floats, Floats]:
-        """One tile through the network: its core before and after, float32, in the source's intensities."""
+    ) -> tuple[Floats, list[Floats]]:
+        """One tile through the network: its core before, and after it each channel, float32, in the source's units."""
         low, scale = limits[0], limits[1] - limits[0]
         block = np.array(source[tile.source], dtype=np.float32, order="C")  # a copy: it is written into
         before = block[tile.inner].copy()
@@ -131,14 +134,16 @@ class Engine:
         with torch.inference_mode(), autocast:
             tensor = torch.from_numpy(block).to(self.torch_device).sub_(low).div_(scale)
             tensor = tensor.permute(2, 0, 1)[:, None] if flat else tensor[None, None]
-            result = network(tensor.contiguous(memory_format=layout)).float().mul_(scale).add_(low).cpu()
-        result = result[:, 0].permute(1, 2, 0) if flat else result[0, 0]
-        return before, result.numpy()[tile.inner]
+            result = network(tensor.contiguous(memory_format=layout)).float().mul_(scale)
+            result[:, 0].add_(low)
+            result = result.cpu()
+        channels = result.permute(1, 2, 3, 0) if flat else result[0]
+        return before, [channel[tile.inner] for channel in channels.numpy()]
 
-    def _largest_tile(self, network: Network) -> float:
+    def _largest_tile(self, network: Network, deviations: int) -> float:
         """How many voxels a tile's source may have, from the free memory and the network's appetite."""
         free = free_memory(str(self.torch_device)) * _FRACTION_OF_MEMORY
-        return max(free / bytes_per_voxel(network), _SMALLEST_TILE)
+        return max(free / bytes_per_voxel(network, deviations), _SMALLEST_TILE)
 
     def _halved(self, core: Box, stride: tuple[int, ...], tile: Tile) -> list[Box]:
         """Two smaller cores after an out-of-memory. Raises OutOfMemory when there are none."""
@@ -152,7 +157,7 @@ class Engine:
         return parts[::-1]
 
 
-def bytes_per_voxel(network: Network) -> float:
+def bytes_per_voxel(network: Network, deviations: int = 0) -> float:
     """Working memory of a forward pass in bytes per input voxel, float32, from the sizes of the layers' results.
 
     The widest layer's input and output, the skip that may be held beside them, and one more copy of both, which
@@ -173,9 +178,9 @@ def bytes_per_voxel(network: Network) -> float:
     finally:
         for hook in hooks:
             hook.remove()
-    if made is None or made.shape != shape:
+    if made is None or made.shape != (1, 1 + deviations, *shape[2:]):
         raise BadModel("The model's network does not turn one channel into one channel of the same size.")
-    return float(2.5 * 4 * max(sizes) / math.prod(shape) + 16)
+    return float(2.5 * 4 * max(sizes) / math.prod(shape) + 16 + 12 * deviations)
 
 
 def _partly(progress: Progress, done: int, voxels: int, total: int, part: float) -> None:

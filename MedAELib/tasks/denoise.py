@@ -14,9 +14,11 @@ from ..errors import BadInput, BadModel
 from ..model import Model
 from ..quality import limits
 from ..volume import Volume
+from .noise_map import NoiseMap, WithNoise, check_tells_noise
 
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 Progress = Callable[[str, int, int], None]
+Floats = npt.NDArray[np.float32]
 
 
 _PIECE = 1 << 17  # voxels
@@ -42,34 +44,96 @@ def denoise(
     is processed on its own. `engine.used` tells afterwards how it ran. `progress` may raise Cancelled.
     Raises BadInput for a strength outside 0..1, BadModel for a model of another task.
     """
+    return _denoised(volume, model, strength, engine or Engine(), progress, allocate)
+
+
+def denoise_and_map(
+    volume: Volume,
+    model: Model,
+    *,
+    strength: float = 1.0,
+    engine: Engine | None = None,
+    progress: Progress = lambda stage, done, total: None,
+    allocate: Allocate = in_memory,
+) -> tuple[Volume, Volume]:
+    """What `denoise` gives, and the noise map from the same pass: the deviation of the noise around each voxel.
+
+    The map is float32, in the volume's units, of one channel whatever the strength: the root mean square over the
+    frames. The network sees no noise below 0.1 % of its window. Raises BadModel also for a model that cannot tell how
+    strong the noise is.
+    """
+    check_tells_noise(model.network)
+    gathered = NoiseMap(allocate("noise", (1, *volume.shape), np.dtype(np.float32)), volume.channels)
+    denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, gathered)
+    return denoised, volume.like(gathered.finish(), name=f"{volume.name} noise map".strip(), frames=False)
+
+
+def _denoised(
+    volume: Volume, model: Model, strength: float, engine: Engine, progress: Progress, allocate: Allocate,
+    noise: NoiseMap | None = None,
+) -> Volume:  # fmt: skip
+    """The denoised volume, channel by channel; what the network tells of the noise goes into `noise`."""
     if not 0 <= strength <= 1:
         raise BadInput(f"The strength {strength:g} is not between 0 and 1.")
     if model.spec.task != "denoise":
         raise BadModel(f"The model was made to {model.spec.task}, not to denoise.", "Choose a denoising model.")
-    engine = engine or Engine()
+    network = WithNoise(model.network) if noise else model.network
+    window = shared_limits(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels = volume.array[0].size
     for channel, source in enumerate(volume.array):
-        done = channel * voxels
 
         def write(
-            core: Box,
-            before: npt.NDArray[np.float32],
-            after: npt.NDArray[np.float32],
-            source: npt.NDArray[Any] = source,
-            target: npt.NDArray[Any] = result[channel],
+            core: Box, before: Floats, after: Floats, deviation: Floats | None = None, channel: int = channel
         ) -> None:
-            old, new = source[core], target[core]
-            rows = max(1, _PIECE // max(1, old[0].size))  # in pieces that the processor's cache holds
-            for start in range(0, len(old), rows):
-                piece = slice(start, start + rows)
-                new[piece] = _changed(old[piece], np.float32(strength) * (after[piece] - before[piece]))
+            _blend(volume.array[channel][core], before, after, strength, result[channel][core])
+            if noise and deviation is not None:
+                noise.add(channel, core, deviation)
 
-        def report(part: int, whole: int, done: int = done) -> None:
+        def report(part: int, whole: int, done: int = channel * voxels) -> None:
             progress("Denoising", done + part, voxels * volume.channels)
 
-        engine.run(model.network, source, limits(model.spec.window, source), write, report)
+        engine.run(network, source, window, write, report, 1 if noise else 0)
     return volume.like(result, name=f"{volume.name} denoised".strip())
+
+
+def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
+    """The intensities that the network sees as 0 and 1 in every frame: the median over five frames at most.
+
+    The frames of a sequence come from one scanner in one go: seen in one unit, they do not flicker.
+    """
+    frames = np.unique(np.linspace(0, volume.channels - 1, min(5, volume.channels)).astype(int))
+    found = [limits(model.spec.window, volume.array[frame]) for frame in frames]
+    low, high = np.median(np.array(found), axis=0)
+    return float(low), float(high)
+
+
+def denoised_again(
+    model: Model, window: tuple[float, float], strength: float, engine: Engine
+) -> Callable[[Floats], Floats]:
+    """The same denoising for other voxels [i, j, k] of the same scan, float32: for what a result must be tested with.
+
+    `window` holds the intensities that the network saw as 0 and 1 in the whole volume.
+    """
+
+    def again(voxels: Floats) -> Floats:
+        result = np.empty(voxels.shape, np.float32)
+
+        def write(core: Box, before: Floats, after: Floats) -> None:
+            _blend(voxels[core], before, after, strength, result[core])
+
+        engine.run(model.network, voxels, window, write)
+        return result
+
+    return again
+
+
+def _blend(old: npt.NDArray[Any], before: Floats, after: Floats, strength: float, new: npt.NDArray[Any]) -> None:
+    """Write what one core becomes, in its own type, in pieces that the processor's cache holds."""
+    rows = max(1, _PIECE // max(1, old[0].size))
+    for start in range(0, len(old), rows):
+        piece = slice(start, start + rows)
+        new[piece] = _changed(old[piece], np.float32(strength) * (after[piece] - before[piece]))
 
 
 def removed_noise(volume: Volume, denoised: Volume, allocate: Allocate = in_memory) -> Volume:

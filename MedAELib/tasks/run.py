@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,38 @@ from ..errors import BadInput, BadModel
 from ..modality import check_domain, fitting_model, guess_modality
 from ..model import Model
 from ..quality import noise_level
+from ..training.adapt import adapt
 from ..volume import Volume
 from . import TASKS
-from .denoise import Allocate, Progress, denoise, in_memory, removed_noise
+from .denoise import (
+    Allocate,
+    Progress,
+    denoise,
+    denoise_and_map,
+    denoised_again,
+    in_memory,
+    removed_noise,
+    shared_limits,
+)
+from .noise_map import tells_noise
+from .trust import conclusion, trust
 
 
 @dataclass(frozen=True)
 class Parameters:
     """What a user can set: `model` is a bundled name or a folder (empty: the one that fits), `tile` an edge in voxels
-    (0: automatic), `strength` 0..1, `removed` whether to make the volume of removed noise too."""
+    (0: automatic), `strength` 0..1, `adapt` for how many seconds the model learns from the volume first (0: not),
+    `removed`, `noise`, `trust` whether to make the removed noise, the noise map and the trust figures too."""
 
     model: str = ""
     device: str = "auto"
     precision: str = "auto"
     tile: int = 0
     strength: float = 1.0
+    adapt: int = 0
     removed: bool = False
+    noise: bool = False
+    trust: bool = False
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> Parameters:
@@ -78,18 +94,66 @@ def run_task(
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, task)
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
-    denoised = denoise(volume, model, strength=wanted.strength, engine=engine, progress=progress, allocate=allocate)
+    model, adapted = _adapted(model, volume, wanted.adapt, engine, progress)
+    outputs = _outputs(volume, model, wanted, engine, progress, allocate)
+    used = dict(engine.used)
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
-    outputs = {"denoised": denoised}
-    if wanted.removed:
-        outputs["removed"] = removed_noise(volume, denoised, allocate)
-    noise = {"noise_before": _noise(volume), "noise_after": _noise(denoised)}
+    noise = {"noise_before": _noise(volume), "noise_after": _noise(outputs["denoised"])}
+    judged = _judged(volume, outputs, model, wanted, engine, progress) if wanted.trust else {}
+    if not wanted.noise:
+        outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
-    report = {"task": task, **_told(volume, model, wanted), **engine.used, **noise, **seconds}
+    report = {"task": task, **_told(volume, model, wanted), **adapted, **used, **noise, **judged, **seconds}
     if engine.used["halvings"]:
         report["warnings"].append("Memory ran short, so the tile was halved. The result is the same.")
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
+
+
+def _adapted(
+    model: Model, volume: Volume, seconds: int, engine: Engine, progress: Progress
+) -> tuple[Model, dict[str, Any]]:
+    """The model after it has learned from the middle frame for some seconds, if that made it better; what came of it.
+
+    Raises BadInput for a time below 0 or above an hour.
+    """
+    if not 0 <= seconds <= 3600:
+        raise BadInput(f"The model cannot adapt for {seconds} seconds.", "Choose 0 (not at all) to 3600.")
+    if seconds == 0:
+        return model, {}
+    source, magnitude = volume.array[volume.channels // 2], model.spec.modality == "MR"
+    found = adapt(model.network, source, shared_limits(volume, model), seconds, engine, magnitude, progress)
+    return replace(model, network=found.network), found.report()
+
+
+def _outputs(
+    volume: Volume, model: Model, wanted: Parameters, engine: Engine, progress: Progress, allocate: Allocate
+) -> dict[str, Volume]:
+    """The volumes that were asked for; the noise map also where only the trust figures need it."""
+    options: dict[str, Any] = {"strength": wanted.strength, "engine": engine, "progress": progress}
+    if wanted.noise or (wanted.trust and tells_noise(model.network)):
+        room = allocate if wanted.noise else _apart(allocate)
+        denoised, noise = denoise_and_map(volume, model, allocate=room, **options)
+        outputs = {"denoised": denoised, "noise": noise}
+    else:
+        outputs = {"denoised": denoise(volume, model, allocate=allocate, **options)}
+    if wanted.removed:
+        outputs["removed"] = removed_noise(volume, outputs["denoised"], allocate)
+    return outputs
+
+
+def _apart(allocate: Allocate) -> Allocate:
+    """Room for a noise map that is no output in memory, for everything else as `allocate` gives it."""
+    return lambda name, shape, dtype: (in_memory if name == "noise" else allocate)(name, shape, dtype)
+
+
+def _judged(
+    volume: Volume, outputs: Mapping[str, Volume], model: Model, wanted: Parameters, engine: Engine, progress: Progress
+) -> dict[str, Any]:
+    """The trust figures and the verdict, as plain values."""
+    again = denoised_again(model, shared_limits(volume, model), wanted.strength, engine)
+    figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress)
+    return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 
 
 def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:

@@ -1,0 +1,132 @@
+"""What the trust figures look at: a part of the scan with much tissue, before and after, and where it is flat."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude, uniform_filter
+
+from ..modality import guess_modality
+from ..noise import otsu_threshold
+from ..quality import noise_level, sample
+from ..volume import Volume
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+LARGEST = 3_000_000  # voxels: enough for every figure, and seconds on any computer
+_LEAST_CT_TISSUE = -500.0  # HU: lung and air are darker
+_LEAST_MR_TISSUE = 0.05  # of the window, and three times the noise: what is darker is air, or drowns in noise
+_FLAT = 0.2  # of the noise, per voxel: where the scan changes more slowly, noise rules within five voxels
+_SMOOTH = 1.5  # voxels: the gradient of white noise is then a third of the limit, so noise hides no flat tissue
+_TREND = 9  # voxels along an edge: what changes more slowly is anatomy
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A box of the middle frame, float32 [i, j, k]: before, after, noise (deviation at each voxel), tissue and flat.
+
+    `before` and `after` are 0 where either was not finite, and there is no tissue there. `span` is the width of the
+    display window in the scan's units; `complete` tells whether all voxels are finite.
+    """
+
+    before: Floats
+    after: Floats
+    noise: Floats
+    tissue: Mask
+    flat: Mask
+    box: tuple[slice, slice, slice]
+    modality: str
+    span: float
+    complete: bool
+
+    @property
+    def removed(self) -> Floats:
+        """What was taken away."""
+        return self.before - self.after
+
+    @property
+    def magnitude(self) -> bool:
+        """Whether the noise is Rician, as in MRI."""
+        return self.modality == "MR"
+
+    @property
+    def typical_noise(self) -> float:
+        """The median noise in tissue, or everywhere where there is none."""
+        return float(np.median(self.noise[self.tissue] if self.tissue.any() else self.noise))
+
+
+def gather(volume: Volume, denoised: Volume, noise: Volume | None) -> Evidence:
+    """The evidence from a scan, its result and its noise map (None: one noise level is estimated for all voxels)."""
+    frame = volume.channels // 2
+    source, modality = volume.array[frame], guess_modality(volume)
+    box = densest_box(source, fitting(source.shape, LARGEST))
+    before, after = source[box].astype(np.float32), denoised.array[frame][box].astype(np.float32)
+    finite = np.isfinite(before) & np.isfinite(after)
+    before, after = np.where(finite, before, np.float32(0)), np.where(finite, after, np.float32(0))
+    if noise is None:
+        deviation = np.full(before.shape, noise_level(before), np.float32)
+    else:
+        deviation = np.nan_to_num(noise.array[0][box].astype(np.float32), nan=0, posinf=0)
+    low, high = np.percentile(sample(before), [0.1, 99.9]) if before.size else (0.0, 0.0)
+    span = 1000.0 if modality == "CT" else float(high - min(low, 0.0))
+    tissue = _tissue(before, modality, deviation, span) & finite
+    return Evidence(
+        before, after, deviation, tissue, _flat(before, deviation, tissue), box, modality, span, bool(finite.all())
+    )
+
+
+def fitting(shape: tuple[int, ...], largest: float) -> tuple[int, ...]:
+    """The size of a box of the same proportions with at most about `largest` voxels; thin axes stay whole."""
+    size = list(shape)
+    for _ in range(3):
+        free = [axis for axis in range(len(shape)) if size[axis] > 32]
+        excess = largest / math.prod(size)
+        if excess >= 1 or not free:
+            break
+        for axis in free:
+            size[axis] = max(32, int(size[axis] * excess ** (1 / len(free))))
+    return tuple(size)
+
+
+def densest_box(voxels: npt.NDArray[Any], size: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    """Where a box of this size holds the most tissue (what is brighter than Otsu's threshold), on a coarse grid."""
+    steps = [max(1, n // 48) for n in voxels.shape]
+    coarse = voxels[tuple(slice(None, None, step) for step in steps)].astype(np.float32)
+    coarse = np.nan_to_num(coarse, nan=0, posinf=0, neginf=0)
+    bright = (coarse > otsu_threshold(coarse)).astype(np.float32)
+    windows = [max(1, round(n / step)) for n, step in zip(size, steps, strict=True)]
+    sums = uniform_filter(bright, windows, mode="constant")
+    middle = np.unravel_index(int(np.argmax(sums)), sums.shape)
+    starts = [
+        min(max(int(m) * step - n // 2, 0), whole - n)
+        for m, step, n, whole in zip(middle, steps, size, voxels.shape, strict=True)
+    ]
+    i, j, k = (slice(start, start + n) for start, n in zip(starts, size, strict=True))
+    return i, j, k
+
+
+def detrended(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Voxels less their mean within nine voxels: noise stays, anatomy that changes slowly goes."""
+    return voxels - np.asarray(uniform_filter(voxels, _TREND, mode="nearest"))
+
+
+def _tissue(before: Floats, modality: str, noise: Floats, span: float) -> Mask:
+    """Where there is tissue: brighter than lung in CT; brighter than the noise in MRI; else by Otsu's threshold."""
+    smooth = gaussian_filter(before, 1.0, mode="nearest")
+    if modality == "CT":
+        return np.asarray(smooth > _LEAST_CT_TISSUE)
+    if modality == "MR":
+        return np.asarray(smooth > np.maximum(3 * noise, _LEAST_MR_TISSUE * span))
+    return np.asarray(smooth > otsu_threshold(sample(smooth, 500_000)))
+
+
+def _flat(before: Floats, noise: Floats, tissue: Mask) -> Mask:
+    """Where tissue changes slowly in comparison with its noise, judged by the scan itself and not by the result."""
+    steepness = gaussian_gradient_magnitude(before, _SMOOTH, mode="nearest") / np.maximum(noise, 1e-30)
+    inside = uniform_filter(tissue.astype(np.float32), 5, mode="nearest") > 0.999
+    return np.asarray(inside & (uniform_filter(np.minimum(steepness, 10), 3, mode="nearest") < _FLAT) & (noise > 0))

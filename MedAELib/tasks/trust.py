@@ -1,0 +1,91 @@
+"""How far a denoised volume can be trusted: figures measured on this very scan, each judged, and a plain verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..quality import noise_level
+from ..volume import Volume
+from .edges import sharpness
+from .evidence import Evidence, gather
+from .figures import LOOK, POOR, Figure, measured
+from .lesions import Again, lesions_kept
+from .noise_map import level_before
+from .residual import bias, structure, whiteness
+
+Progress = Callable[[str, int, int], None]
+
+STAGE = "Judging the result"
+REMOVED = "Noise removed"
+_NOTHING = 0.02  # of the noise: who removed less removed nothing
+
+
+def trust(
+    volume: Volume,
+    denoised: Volume,
+    again: Again,
+    noise: Volume | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> list[Figure]:
+    """The trust figures of a denoised volume, in the order in which they are shown; none of them is ever not a number.
+
+    `again` denoises voxels `[i, j, k]`, float32, of the same scan in the same way: `[i, j, k]` to `[i, j, k]`. It is
+    called once or twice, with a third of a large volume at most in all. `noise` is the noise map; without one, a single
+    level is estimated. Of a sequence the middle frame is judged. A figure that cannot be measured has no value, and its
+    explanation says why. Where nothing was removed there are no more figures. `progress` may raise Cancelled.
+    """
+    progress(STAGE, 0, 5)
+    evidence = gather(volume, denoised, noise)
+    figures = _levels(volume, denoised, noise, evidence)
+    if figures[-1].value == 0:
+        return figures
+    parts: list[Callable[[], list[Figure]]] = [
+        lambda: [bias(evidence)],
+        lambda: whiteness(evidence, volume.affine),
+        lambda: [structure(evidence)],
+        lambda: [sharpness(evidence)],
+        lambda: lesions_kept(evidence, again, volume.shape),
+    ]
+    for done, part in enumerate(parts):
+        progress(STAGE, done, len(parts))
+        figures += part()
+    progress(STAGE, len(parts), len(parts))
+    return figures
+
+
+def _levels(volume: Volume, denoised: Volume, noise: Volume | None, evidence: Evidence) -> list[Figure]:
+    """Noise before and after, and how much was removed: 0 where that is next to nothing."""
+    units = "HU" if evidence.modality == "CT" else ""
+    before, after = level_before(volume, noise), noise_level(denoised.array[volume.channels // 2])
+    spread = evidence.removed[evidence.tissue] if evidence.tissue.any() else evidence.removed
+    removed = math.sqrt(float(np.square(spread, dtype=np.float64).mean()))
+    if not removed > _NOTHING * evidence.typical_noise:
+        removed = 0.0
+    told = "The deviation of what was taken away, in tissue." if removed else "Nothing was removed."
+    return [
+        measured("Noise before", before, units, "", "The standard deviation of the noise in tissue."),
+        measured("Noise after", after, units, "", "The same in the flattest tissue of the result."),
+        measured(REMOVED, removed, units, "", told),
+    ]
+
+
+def conclusion(figures: Sequence[Figure]) -> str:
+    """The verdict on a result, from its figures, as one plain sentence or two."""
+    poor = [figure.name for figure in figures if figure.verdict == POOR]
+    look = [figure.name for figure in figures if figure.verdict == LOOK]
+    if any(figure.name == REMOVED and figure.value == 0 for figure in figures):
+        return "Nothing was removed: the result is the scan itself."
+    if poor:
+        return f"Do not rely on this result without comparing it with the scan. Poor: {_listed(poor)}."
+    if look:
+        return f"Compare the result with the scan before relying on details. Look at: {_listed(look)}."
+    if not any(figure.verdict for figure in figures):
+        return "Too little could be measured on this scan to judge the result."
+    return "What was removed looks like noise and nothing else, as far as these figures reach."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "; ".join(name[0].lower() + name[1:] for name in names)

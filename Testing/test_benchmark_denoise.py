@@ -1,6 +1,7 @@
 """The denoising benchmark's parts do what they say, on tiny generated cases."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,18 @@ from benchmarks.denoise import Benchmark
 from benchmarks.denoise_cache import Cache
 from benchmarks.denoise_cases import Case, Scan, body, cases, middle, spectrum
 from benchmarks.denoise_figures import best, measured
-from benchmarks.denoise_medae import NAME, noise_map_ratio
+from benchmarks.denoise_medae import NAME, SCALE, noise_map_ratio, safety
 from benchmarks.denoise_pairs import pairs
 from benchmarks.denoise_peers import CHOICES, Peer, peers, present
 from benchmarks.denoise_stabilised import destabilise, rician_level, stabilise
-from benchmarks.denoise_trust import neighbours_alike
+from benchmarks.denoise_trust import LESIONS, trust_figures
 from conftest import data_folder_path
 from models import small_model
 from scipy.ndimage import gaussian_filter
 
 from MedAELib.quality import psnr
 from MedAELib.training.publish import _summary
+from MedAELib.volume import Volume
 
 SIGMA = 0.05
 
@@ -70,7 +72,9 @@ def test_a_spectrum_holds_the_power_of_its_noise() -> None:
     assert found[1, 1, 0] > 20 * found[16, 15, 0]
 
 
-def shifted(factor: float, calls: list[float]) -> Any:
+def shifted(calls: list[float]) -> Any:
+    """A filter whose result is one number, 0.3 more than its offset, and which notes its calls."""
+
     def apply(scan: Scan, setting: Any) -> Any:
         calls.append(setting["offset"])
         return scan.noisy * 0 + 0.3 + setting["offset"]
@@ -79,8 +83,9 @@ def shifted(factor: float, calls: list[float]) -> Any:
 
 
 def test_the_setting_with_the_best_psnr_counts() -> None:
-    case, calls = small_case(), []
-    peer = Peer("constant", shifted(1, calls), ({"offset": 0.5}, {"offset": 0.02}, {"offset": -0.2}))
+    case = small_case()
+    calls: list[float] = []
+    peer = Peer("constant", shifted(calls), ({"offset": 0.5}, {"offset": 0.02}, {"offset": -0.2}))
     found = best(peer, case, only_scan(case))
     assert calls == [0.5, 0.02, -0.2] and found.setting == {"offset": 0.02}
     assert found.figures["psnr"] == pytest.approx(psnr(case.clean, found.image, 1.0, case.mask))
@@ -88,18 +93,19 @@ def test_the_setting_with_the_best_psnr_counts() -> None:
 
 
 def test_a_peer_is_run_once_and_then_taken_from_the_cache(tmp_path: Path) -> None:
-    case, calls = small_case(), []
-    peer = Peer("constant", shifted(1, calls), ({"offset": 0.02},))
+    case = small_case()
+    calls: list[float] = []
+    peer = Peer("constant", shifted(calls), ({"offset": 0.02},))
     first = Benchmark(small_model(modality="MR"), "MR", "none", tmp_path)._figures(peer, case, only_scan(case))
     again = Benchmark(small_model(modality="MR"), "MR", "none", tmp_path)._figures(peer, case, only_scan(case))
     assert calls == [0.02] and again[0] == first[0]
     assert again[1] == pytest.approx(first[1], abs=1e-3)
-    other = Peer("constant", shifted(1, calls), ({"offset": 0.03},))
+    other = Peer("constant", shifted(calls), ({"offset": 0.03},))
     Benchmark(small_model(modality="MR"), "MR", "none", tmp_path)._figures(other, case, only_scan(case))
     assert calls == [0.02, 0.03], "another setting is another result"
     louder = small_case(level=0.1)
     assert louder.fingerprint != case.fingerprint
-    assert Cache(tmp_path / "peers").get("nothing") is None
+    assert Cache(tmp_path / "peers-MR").get("nothing") is None
 
 
 def test_a_missing_package_is_reported_with_advice(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
@@ -140,20 +146,32 @@ def test_the_peak_of_memory_counts_though_it_was_given_back() -> None:
     assert cost.per_million(2_000_000)["megabytes_per_million"] == pytest.approx(cost.memory / 2e6)
 
 
-def test_neighbours_of_smoothed_noise_are_alike() -> None:
-    noise = np.random.default_rng(5).standard_normal((40, 40, 10))
-    mask = np.ones(noise.shape, bool)
-    assert neighbours_alike(noise, mask) == pytest.approx(0, abs=0.03)
-    assert neighbours_alike(gaussian_filter(noise, (1, 1, 0)), mask) > 0.5
-    assert neighbours_alike(0 * noise, mask) == 0
+def test_the_trust_figures_of_a_peer_come_from_its_own_second_pass() -> None:
+    case = small_case(level=0.03, size=48)
+    scan = only_scan(case)
+    calls: list[tuple[int, ...]] = []
+
+    def half(noisy: Any) -> Any:
+        """Half of every difference from the mean is kept, so half of a lesion's contrast too."""
+        calls.append(noisy.shape)
+        return 0.5 * noisy + 0.2
+
+    figures = trust_figures(scan, half(scan.noisy), half)
+    assert len(calls) == 2
+    found = [value for name, value in figures.items() if name.startswith(LESIONS)]
+    assert len(found) == 3 and found == pytest.approx([50, 50, 50], abs=1)
+    text = report.lesions([{"case": "a", "level": 0.03, "method": "half", "trust": figures}], "MR")
+    assert "| half | 50 / 50 / 50 |" in text
 
 
 def test_a_noise_map_is_compared_with_the_noise_that_was_put_on(monkeypatch: Any) -> None:
-    model, case = small_model(modality="MR"), small_case(level=0.05)
-    monkeypatch.setattr(model.network, "noise", lambda x: 0 * x + 0.1, raising=False)
-    high = float(np.percentile(only_scan(case).noisy, 99.9))
-    ratio = noise_map_ratio(model, case, only_scan(case))
-    assert ratio == pytest.approx(0.1 * high / 0.05, rel=0.05)
+    case = small_case(level=0.05)
+
+    def constant(volume: Volume, model: Any) -> tuple[Volume, Volume]:
+        return volume, volume.like(np.full_like(volume.array, 0.1 * SCALE))
+
+    monkeypatch.setattr("benchmarks.denoise_medae.task.denoise_and_map", constant, raising=False)
+    assert noise_map_ratio(small_model(modality="MR"), case, only_scan(case)) == pytest.approx(2, rel=0.05)
 
 
 def row(case: str, method: str, psnr: float, ssim: float = 0.9) -> dict[str, Any]:
@@ -169,10 +187,38 @@ def test_the_worst_case_is_counted_against_the_best_peer_of_that_case() -> None:
     assert "| 5 % | +0.50 | -1.00 (b; x) | 1 of 2 |" in text
 
 
+def test_a_case_whose_reference_seems_noisier_than_the_noise_is_set_apart_and_still_shown(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("benchmarks.denoise.noise_unit", lambda *_: 0.1)
+    monkeypatch.setattr("benchmarks.denoise.peers", lambda modality, choice: peers(modality, "fast")[:1])
+    benchmark = Benchmark(small_model(modality="MR"), "MR", "fast", tmp_path, trusting=False)
+    benchmark._measure(small_case(level=0.09), "rows")
+    benchmark._measure(small_case(level=0.2), "rows")
+    assert {r["level"] for r in benchmark.result["rows"]} == {0.2}
+    assert {r["level"] for r in benchmark.result["apart"]} == {0.09}
+    text = report.text(benchmark.result, "MR").split("## Set apart")[1]
+    assert "| ball | 9 % | 10.0 % |" in text and "Gaussian" in text
+
+
+def test_figures_kept_without_trust_are_made_again_when_trust_is_asked_for(tmp_path: Path) -> None:
+    case = small_case()
+    calls: list[float] = []
+    peer = Peer("constant", shifted(calls), ({"offset": 0.02},))
+    for trusting, runs in ((False, 1), (False, 1), (True, 2)):
+        benchmark = Benchmark(small_model(modality="MR"), "MR", "none", tmp_path, trusting)
+        figures, _ = benchmark._figures(peer, case, only_scan(case))
+        assert len(calls) >= runs and ("trust" in figures) == trusting
+        if not trusting:
+            assert len(calls) == 1
+
+
 def test_a_run_writes_what_the_model_card_reads_and_draws_the_pictures(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("benchmarks.denoise.cases", lambda *_: iter([small_case(level=0.09)]))
     monkeypatch.setattr("benchmarks.denoise.pairs", lambda *_: iter([]))
     monkeypatch.setattr("benchmarks.denoise.peers", lambda modality, choice: peers(modality, "fast")[:1])
+    monkeypatch.setattr("benchmarks.denoise.noise_free", lambda *_: [small_case().clean])
+    monkeypatch.setattr("benchmarks.denoise.safety", partial(safety, size=(20, 20, 12)))
     benchmark = Benchmark(small_model(modality="MR"), "MR", "fast", tmp_path)
     benchmark.run(tmp_path, (24, 24, 24), None)
     kept = json.loads((tmp_path / "denoise-MR.json").read_text())

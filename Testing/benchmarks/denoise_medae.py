@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from benchmarks.denoise_cases import LEVELS, Case, Image, Scan
+from benchmarks.denoise_cases import LEVELS, Case, Crop, Image, Scan
 from benchmarks.denoise_peers import Peer
-from torch.nn.functional import pad
 
+from MedAELib.errors import BadModel
 from MedAELib.model import Model
-from MedAELib.quality import limits
-from MedAELib.tasks.denoise import denoise
+from MedAELib.tasks import denoise as task
 from MedAELib.training.corruptions import magnitude_noise
 from MedAELib.training.projection import scan_noise
 from MedAELib.volume import Volume
@@ -28,25 +25,21 @@ def medae(model: Model) -> Peer:
 
 def applied(model: Model, noisy: Image, modality: str) -> Image:
     """The whole task on windowed voxels."""
-    array = (noisy * SCALE)[None].astype(np.float32)
-    volume = Volume(array, np.eye(4), {"name": "case", "modality": modality})
-    return np.asarray(denoise(volume, model).array[0]) / SCALE
+    return np.asarray(task.denoise(scanned(noisy, modality), model).array[0]) / SCALE
 
 
-def noise_map(model: Model, noisy: Image) -> Image | None:
-    """The network's own estimate of the noise's deviation around each voxel, where it has one."""
-    estimate: Callable[[torch.Tensor], torch.Tensor] | None = getattr(model.network, "noise", None)
-    if estimate is None:
+def noise_map(model: Model, noisy: Image, modality: str) -> Image | None:
+    """MedAE's own estimate of the noise's deviation around each voxel; nothing when the model has none."""
+    try:
+        _, found = task.denoise_and_map(scanned(noisy, modality), model)
+    except BadModel:
         return None
-    array = (noisy * SCALE).astype(np.float32)
-    low, high = limits(model.spec.window, array)
-    windowed = torch.from_numpy((array - low) / (high - low))[None, None]
-    missing = [-size % model.network.stride for size in reversed(noisy.shape)]
-    padded = pad(windowed, [side for size in missing for side in (0, size)], mode="replicate")
-    with torch.inference_mode():
-        found = estimate(padded)[0, 0].numpy()
-    i, j, k = noisy.shape
-    return found[:i, :j, :k] * (high - low) / SCALE
+    return np.asarray(found.array[0]) / SCALE
+
+
+def scanned(noisy: Image, modality: str) -> Volume:
+    """The voxels as a volume in the units that scanners write."""
+    return Volume((noisy * SCALE)[None].astype(np.float32), np.eye(4), {"name": "case", "modality": modality})
 
 
 def noise_map_ratio(model: Model, case: Case, scan: Scan) -> float | None:
@@ -55,7 +48,7 @@ def noise_map_ratio(model: Model, case: Case, scan: Scan) -> float | None:
     The real one is what repeats show, else what was put on. Of an MR scan only voxels three times above the noise
     count: below, the deviation of a magnitude is smaller than the noise's.
     """
-    found = noise_map(model, scan.noisy)
+    found = noise_map(model, scan.noisy, scan.modality)
     if found is None:
         return None
     inside = case.mask & (case.clean > 3 * scan.level) if scan.modality == "MR" else case.mask
@@ -65,14 +58,14 @@ def noise_map_ratio(model: Model, case: Case, scan: Scan) -> float | None:
     return float(np.sqrt(np.mean(found[inside] ** 2) / np.mean(real[inside] ** 2)))
 
 
-def safety(model: Model, modality: str, clean: list[Image]) -> dict[str, float]:
+def safety(model: Model, modality: str, clean: list[Image], size: Crop = (64, 64, 48)) -> dict[str, float]:
     """What must not happen: change of a noise-free volume (RMS, % of the window), noise kept around a constant (SD, %).
 
-    Only generated volumes are noise-free.
+    Only generated volumes are noise-free; `size` is that of the constant one.
     """
     changed = [float(np.sqrt(np.mean((applied(model, image, modality) - image) ** 2))) for image in clean]
     generator = torch.Generator().manual_seed(3)
-    flat = torch.full((64, 64, 48), 0.5 if modality == "MR" else 0.04)
+    flat = torch.full(size, 0.5 if modality == "MR" else 0.04)
     kept = {}
     for level in LEVELS[modality]:
         noise = scan_noise(flat, 3.0, generator)

@@ -24,7 +24,8 @@ from MedAELib.quality import noise_level
 
 Setting = Mapping[str, float]
 Filter = Callable[[Scan, Setting], Image]
-CHOICES = ("none", "fast", "all")
+CHOICES = ("none", "filters", "fast", "all")
+FILTERS = ("Gaussian", "Gaussian in plane", "bilateral", "total variation")  # what `filters` stands for
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,18 @@ class Peer:
 
 
 def peers(modality: str, choice: str = "fast") -> list[Peer]:
-    """All peers of a modality (`all`), those that take seconds (`fast`), or `none`."""
+    """All peers of a modality (`all`), those that take seconds (`fast`), the fastest (`filters`), or `none`."""
     if choice == "none":
         return []
-    found = [*_local_filters(), *_skimage(), _dipy(), _ants(), *(_bm4d_mr() if modality == "MR" else _bm4d_ct())]
+    found = [
+        *_local_filters(),
+        *_skimage(),
+        _dipy(),
+        _ants(modality),
+        *(_bm4d_mr() if modality == "MR" else _bm4d_ct()),
+    ]
+    if choice == "filters":
+        return [peer for peer in found if peer.name in FILTERS]
     return [peer for peer in found if choice == "all" or not peer.slow]
 
 
@@ -155,7 +164,7 @@ def _total_variation(image: Image, setting: Setting) -> Image:
 
 
 def _dipy() -> Peer:
-    settings = grid(factor=[0.85, 1.0, 1.2], patch=[1, 2])
+    settings = grid(factor=[0.85, 1.0, 1.2, 1.6], patch=[1, 2])
     return Peer("DIPY non-local means", _dipy_means, settings, "dipy.denoise.nlmeans", "dipy")
 
 
@@ -165,22 +174,29 @@ def _dipy_means(scan: Scan, setting: Setting) -> Image:
 
     level = scan.level * setting["factor"]
     options = {"patch_radius": int(setting["patch"]), "block_radius": 3, "method": "classic"}
-    noisy = scan.noisy.astype(np.float64)
-    return np.asarray(nlmeans(noisy, sigma=level, rician=scan.modality == "MR", **options))
+    # It compares the ratio of means, which fails below zero.
+    lift = 1.1 if scan.modality == "CT" else 0.0
+    noisy = scan.noisy.astype(np.float64) + lift
+    return np.asarray(nlmeans(noisy, sigma=level, rician=scan.modality == "MR", **options)) - lift
 
 
-def _ants() -> Peer:
-    return Peer("ANTs DenoiseImage", _ants_image, grid(patch=[1], search=[1, 2]), "ants", "antspyx", slow=True)
+def _ants(modality: str) -> Peer:
+    """It finds the noise's level itself, from the ratio of means, so how far CT lies above zero is a setting too."""
+    if modality == "MR":
+        settings = grid(search=[1, 2], rician=[0, 1], lift=[0])
+    else:
+        settings = grid(search=[1, 2], rician=[0], lift=[0]) + grid(search=[1], rician=[0, 1], lift=[0.5])
+    return Peer("ANTs DenoiseImage", _ants_image, settings, "ants", "antspyx", slow=True)
 
 
 def _ants_image(scan: Scan, setting: Setting) -> Image:
     import ants
 
-    scale = 1000.0  # the units that scanners write
-    options: dict[str, Any] = {"p": int(setting["patch"]), "r": int(setting["search"])}
-    options["noise_model"] = "Rician" if scan.modality == "MR" else "Gaussian"
-    image = ants.from_numpy(np.ascontiguousarray(scan.noisy * scale, dtype=np.float32))
-    return np.asarray(ants.denoise_image(image, **options).numpy()) / scale
+    scale, lift = 1000.0, setting["lift"]  # the units that scanners write
+    model = "Rician" if setting["rician"] else "Gaussian"
+    image = ants.from_numpy(np.ascontiguousarray((scan.noisy + lift) * scale, dtype=np.float32))
+    denoised = ants.denoise_image(image, p=1, r=int(setting["search"]), noise_model=model)
+    return np.asarray(denoised.numpy()) / scale - lift
 
 
 def _bm4d_mr() -> list[Peer]:
@@ -198,7 +214,7 @@ def _bm4d_ct() -> list[Peer]:
     package: dict[str, Any] = {"package": "bm4d", "install": "bm4d", "slow": True}
     return [
         Peer("BM4D, noise spectrum", _bm4d_spectrum, grid(factor=[0.85, 1.0, 1.2]), **package),
-        Peer("BM4D white, true level", _bm4d_white, grid(factor=[1.0, 1.4, 2.0]), **package),
+        Peer("BM4D white, true level", _bm4d_white, grid(factor=[0.7, 1.0, 1.5]), **package),
         Peer("BM4D white, estimated level", partial(blind, _bm4d_white), grid(factor=[1.0]), **package),
     ]
 
@@ -218,8 +234,10 @@ def _bm4d_spectrum(scan: Scan, setting: Setting) -> Image:
 
     if scan.spectrum is None:
         raise Unfit("the noise spectrum of this scan is not known")
+    if scan.spectrum.shape != scan.noisy.shape:
+        raise Unfit("the noise spectrum belongs to a scan of another size")
     if not hasattr(np, "trapz"):  # bm4d 4.2 calls it by the name that NumPy 2.4 dropped
-        np.trapz = np.trapezoid  # type: ignore[attr-defined]
+        np.trapz = np.trapezoid  # type: ignore[attr-defined]  # noqa: NPY201
     return np.asarray(bm4d(scan.noisy, setting["factor"] ** 2 * scan.spectrum)).reshape(scan.noisy.shape)
 
 

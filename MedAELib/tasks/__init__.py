@@ -20,6 +20,6 @@ TASKS: dict[str, TaskInfo] = {
         name="denoise",
         title="Denoise",
         description="Removes noise and keeps intensities: Hounsfield units stay Hounsfield units.",
-        outputs=("denoised", "removed"),
+        outputs=("denoised", "removed", "noise"),
     ),
 }

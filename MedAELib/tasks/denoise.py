@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,8 @@ def denoise_and_map(
     """What `denoise` gives, and the noise map from the same pass: the deviation of the noise around each voxel.
 
     The map is float32, in the volume's units, of one channel whatever the strength: the root mean square over the
-    frames. The network sees no noise below 0.1 % of its window. Raises BadModel also for a model that cannot tell how
-    strong the noise is.
+    frames. It is 0 where the scan is constant. Raises BadModel also for a model that cannot tell how strong the noise
+    is.
     """
     check_tells_noise(model.network)
     gathered = NoiseMap(allocate("noise", (1, *volume.shape), np.dtype(np.float32)), volume.channels)
@@ -109,8 +110,9 @@ def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
 
 
 def denoised_again(
-    model: Model, window: tuple[float, float], strength: float, engine: Engine
-) -> Callable[[Floats], Floats]:
+    model: Model, window: tuple[float, float], strength: float, engine: Engine,
+    progress: Progress = lambda stage, done, total: None,
+) -> Callable[[Floats], Floats]:  # fmt: skip
     """The same denoising for other voxels [i, j, k] of the same scan, float32: for what a result must be tested with.
 
     `window` holds the intensities that the network saw as 0 and 1 in the whole volume.
@@ -122,7 +124,7 @@ def denoised_again(
         def write(core: Box, before: Floats, after: Floats) -> None:
             _blend(voxels[core], before, after, strength, result[core])
 
-        engine.run(model.network, voxels, window, write)
+        engine.run(model.network, voxels, window, write, partial(progress, "Denoising a test"))
         return result
 
     return again

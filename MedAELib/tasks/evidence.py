@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude, uniform_filter
 
 from ..modality import guess_modality
-from ..noise import otsu_threshold
+from ..noise import noise_unit, otsu_threshold
 from ..quality import noise_level, sample
 from ..volume import Volume
 
@@ -69,7 +69,8 @@ def gather(volume: Volume, denoised: Volume, noise: Volume | None) -> Evidence:
     finite = np.isfinite(before) & np.isfinite(after)
     before, after = np.where(finite, before, np.float32(0)), np.where(finite, after, np.float32(0))
     if noise is None:
-        deviation = np.full(before.shape, noise_level(before), np.float32)
+        level = noise_unit(before, modality != "MR") if noise_level(before) > 0 else 0.0
+        deviation = np.full(before.shape, level, np.float32)
     else:
         deviation = np.nan_to_num(noise.array[0][box].astype(np.float32), nan=0, posinf=0)
     low, high = np.percentile(sample(before), [0.1, 99.9]) if before.size else (0.0, 0.0)

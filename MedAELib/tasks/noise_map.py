@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import BadModel
+from ..modality import guess_modality
 from ..networks import Network
-from ..noise import otsu_threshold
+from ..noise import noise_unit
 from ..quality import noise_level
 from ..volume import Volume
-
-_LARGEST_SAMPLE = 500_000  # voxels
 
 
 class WithNoise(Network):
@@ -35,10 +33,27 @@ class WithNoise(Network):
     def forward(self, x: Tensor) -> Tensor:
         """The denoised scan and the standard deviation of its noise, float32, in window units."""
         denoised, level = self.network.denoised_and_level(x)  # type: ignore[operator]
-        deviation = level.exp()
+        size = x.shape[-1] // level.shape[-1]
+        deviation = torch.where(_constant(x, size), 0, _smoothed(level.float()).exp())
         for axis in range(2, x.ndim):
-            deviation = deviation.repeat_interleave(x.shape[axis] // level.shape[axis], axis)
-        return torch.cat([denoised.float(), deviation.float()], 1)
+            deviation = deviation.repeat_interleave(size, axis)
+        return torch.cat([denoised.float(), deviation], 1)
+
+
+def _smoothed(level: Tensor) -> Tensor:
+    """Means over three cells along each axis, of those inside the volume: a sixth less error on CT, none on MRI.
+
+    Stays within the halo: the decoder, which the level does not need, reaches at least one cell further.
+    """
+    pool = nn.functional.avg_pool3d if level.ndim == 5 else nn.functional.avg_pool2d
+    return pool(level, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def _constant(x: Tensor, size: int) -> Tensor:
+    """Which cells of `size` voxels differ in nothing from their neighbours, [b, 1, ... / size]: masked air, say."""
+    pool = nn.functional.max_pool3d if x.ndim == 5 else nn.functional.max_pool2d
+    high, low = (pool(pool(sign * x.float(), size), 3, stride=1, padding=1) for sign in (1, -1))
+    return high == -low
 
 
 def tells_noise(network: Network) -> bool:
@@ -83,23 +98,17 @@ class NoiseMap:
         return self.array
 
 
-def level_before(volume: Volume, noise: Volume | None) -> float:
-    """The noise level of the middle frame in its units: from the noise map, or estimated where there is none."""
-    return noise_level(volume.array[volume.channels // 2]) if noise is None else tissue_noise(volume, noise)
+def noise_levels(volume: Volume, denoised: Volume) -> tuple[float, float]:
+    """The noise of the middle frame before and after, in its units; 0 before where nothing varies.
 
-
-def tissue_noise(volume: Volume, noise: Volume) -> float:
-    """The noise level of a volume, in its units: the median of its noise map over tissue.
-
-    Tissue is what is brighter than the threshold that parts the middle frame in two (Otsu 1979), on a regular grid of
-    voxels; everything where that leaves nothing.
+    Before is `noise_unit`, which was nearer to the truth on generated scans than the median of the map and than
+    `noise_level`. After is that times the ratio by which the flattest tissue became quieter: measured alike on both, so
+    that a result that changed nothing has the same noise.
     """
-    voxels = volume.array[volume.channels // 2]
-    step = max(1, math.ceil((voxels.size / _LARGEST_SAMPLE) ** (1 / 3)))
-    grid = (slice(None, None, step),) * 3
-    intensities, deviations = voxels[grid].astype(np.float64), noise.array[0][grid]
-    finite = np.isfinite(intensities)
-    intensities, deviations = intensities[finite], deviations[finite]
-    tissue = deviations[intensities > otsu_threshold(intensities)]
-    chosen = tissue if tissue.size else deviations
-    return float(np.median(chosen)) if chosen.size else 0.0
+    frame = volume.channels // 2
+    source, result = volume.array[frame], denoised.array[frame]
+    quiet, quieter = noise_level(source), noise_level(result)
+    if quiet == 0:
+        return 0.0, quieter
+    before = noise_unit(source, correlated=guess_modality(volume) != "MR")
+    return before, before * quieter / quiet

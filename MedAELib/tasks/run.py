@@ -18,7 +18,6 @@ from ..engine.run import Engine
 from ..errors import BadInput, BadModel
 from ..modality import check_domain, fitting_model, guess_modality
 from ..model import Model
-from ..quality import noise_level
 from ..training.adapt import adapt
 from ..volume import Volume
 from . import TASKS
@@ -32,7 +31,7 @@ from .denoise import (
     removed_noise,
     shared_limits,
 )
-from .noise_map import tells_noise
+from .noise_map import noise_levels, tells_noise
 from .trust import conclusion, trust
 
 
@@ -99,13 +98,14 @@ def run_task(
     used = dict(engine.used)
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
-    noise = {"noise_before": _noise(volume), "noise_after": _noise(outputs["denoised"])}
+    before, after = noise_levels(volume, outputs["denoised"])
+    noise = {"noise_before": float(f"{before:.4g}"), "noise_after": float(f"{after:.4g}")}
     judged = _judged(volume, outputs, model, wanted, engine, progress) if wanted.trust else {}
     if not wanted.noise:
         outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
     report = {"task": task, **_told(volume, model, wanted), **adapted, **used, **noise, **judged, **seconds}
-    if engine.used["halvings"]:
+    if used["halvings"]:
         report["warnings"].append("Memory ran short, so the tile was halved. The result is the same.")
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
 
@@ -151,7 +151,7 @@ def _judged(
     volume: Volume, outputs: Mapping[str, Volume], model: Model, wanted: Parameters, engine: Engine, progress: Progress
 ) -> dict[str, Any]:
     """The trust figures and the verdict, as plain values."""
-    again = denoised_again(model, shared_limits(volume, model), wanted.strength, engine)
+    again = denoised_again(model, shared_limits(volume, model), wanted.strength, engine, progress)
     figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 
@@ -159,6 +159,7 @@ def _judged(
 def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:
     """What a report says of the input, the model and the wish, before any figure."""
     assert model.bundle is not None  # every model of a task was loaded from a folder
+    frames = wanted.noise and volume.channels > 1
     return {
         "input": volume.name,
         "model": model.bundle.name,
@@ -168,6 +169,7 @@ def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:
         "units": "HU" if guess_modality(volume) == "CT" else "",
         "warnings": check_domain(volume, model.spec),
         "versions": versions(),
+        **({"noise_map": f"root mean square over {volume.channels} frames"} if frames else {}),
     }
 
 
@@ -209,8 +211,3 @@ def _check_finite(volume: Volume) -> None:
         np.isfinite(volume.array[..., k]).any() for k in range(volume.shape[2])
     ):
         raise BadInput(f"{volume.name or 'The volume'} holds no finite value.")
-
-
-def _noise(volume: Volume) -> float:
-    """The noise level of the middle channel (frame)."""
-    return float(f"{noise_level(volume.array[volume.channels // 2]):.4g}")

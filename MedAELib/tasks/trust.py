@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..quality import noise_level
 from ..volume import Volume
 from .edges import sharpness
 from .evidence import Evidence, gather
 from .figures import LOOK, POOR, Figure, measured
 from .lesions import Again, lesions_kept
-from .noise_map import level_before
+from .noise_map import noise_levels
 from .residual import bias, structure, whiteness
 
 Progress = Callable[[str, int, int], None]
@@ -39,7 +38,7 @@ def trust(
     """
     progress(STAGE, 0, 5)
     evidence = gather(volume, denoised, noise)
-    figures = _levels(volume, denoised, noise, evidence)
+    figures = _levels(volume, denoised, evidence)
     if figures[-1].value == 0:
         return figures
     parts: list[Callable[[], list[Figure]]] = [
@@ -56,10 +55,10 @@ def trust(
     return figures
 
 
-def _levels(volume: Volume, denoised: Volume, noise: Volume | None, evidence: Evidence) -> list[Figure]:
+def _levels(volume: Volume, denoised: Volume, evidence: Evidence) -> list[Figure]:
     """Noise before and after, and how much was removed: 0 where that is next to nothing."""
     units = "HU" if evidence.modality == "CT" else ""
-    before, after = level_before(volume, noise), noise_level(denoised.array[volume.channels // 2])
+    before, after = noise_levels(volume, denoised)
     spread = evidence.removed[evidence.tissue] if evidence.tissue.any() else evidence.removed
     removed = math.sqrt(float(np.square(spread, dtype=np.float64).mean()))
     if not removed > _NOTHING * evidence.typical_noise:
@@ -67,7 +66,7 @@ def _levels(volume: Volume, denoised: Volume, noise: Volume | None, evidence: Ev
     told = "The deviation of what was taken away, in tissue." if removed else "Nothing was removed."
     return [
         measured("Noise before", before, units, "", "The standard deviation of the noise in tissue."),
-        measured("Noise after", after, units, "", "The same in the flattest tissue of the result."),
+        measured("Noise after", after, units, "", "What is left of it, from how much quieter flat tissue became."),
         measured(REMOVED, removed, units, "", told),
     ]
 

@@ -18,6 +18,7 @@ _QUIETEST, _QUIETEST_Z = (
 _SECOND_FREEDOM = 2.58  # of the four second differences in a line of six voxels, measured: neighbours are correlated
 _RAYLEIGH = (1.6, 2.3)  # mean over deviation of untouched air in a magnitude image; 1.913 without end
 _CORRELATED_FREEDOM = 60  # of a block's detail where noise is correlated in plane, about
+_ACROSS_FREEDOM = 25  # of a block's differences from slice to slice, where noise is correlated in plane, about
 LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
 
 
@@ -28,10 +29,11 @@ def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
     blocks of tissue stand for the noise, corrected for what that choice alone gives in pure noise. White noise (MRI) is
     in every band alike, and anatomy is least in second differences along all axes at once (Immerkaer 1996); at least
     half of what all Haar bands say is taken, for scans that were filled up with zeros. Untouched air of a magnitude
-    image says it without any anatomy (Rayleigh's law). Correlated noise (CT) is measured in all bands. Never below a
-    thousandth of the range; too high where nothing is flat.
+    image says it without any anatomy (Rayleigh's law). Noise that is correlated in the plane (CT) is measured in all
+    bands, or from slice to slice where it is hardly correlated and anatomy goes on. Never below a thousandth of the
+    range; too high where nothing is flat.
     """
-    mean, power, finest, everything = _details(array)
+    mean, power, finest, everything, across = _details(array)
     span = float(np.percentile(mean, 99.9) - np.percentile(mean, 0.1)) if mean.size else 0.0
     least = LEAST * span if span > 0 else 1.0
     tissue = mean > otsu_threshold(mean)
@@ -42,7 +44,8 @@ def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
     freedom = math.prod(_SECOND_FREEDOM for size in array.shape if size > 1)
     total = _quietest(everything[alive], _CORRELATED_FREEDOM)
     if correlated:
-        return max(total, least)
+        between = _quietest(across[alive], _ACROSS_FREEDOM) if array.shape[2] > 2 else total
+        return max(min(total, between), least)
     found = max(_quietest(finest[alive], freedom), 0.5 * total)
     air = _air(mean[~tissue], power[~tissue])
     # Air that the scanner or somebody else has darkened tells nothing.
@@ -61,7 +64,7 @@ def otsu_threshold(values: npt.NDArray[Any]) -> float:
 
 
 def _details(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], ...]:
-    """For every block: mean, mean square, and the mean square of second differences and of all Haar details."""
+    """For every block: mean, mean square; mean squares of second differences, all Haar details, those across slices."""
     block = tuple(min(_EDGE, size) // 2 * 2 if size > 1 else 1 for size in array.shape)
     windows = np.lib.stride_tricks.sliding_window_view(array, block)
     each = max(2, round(_BLOCKS ** (1 / sum(size > 1 for size in array.shape or (2,))))) if array.size > 1 else 1
@@ -77,12 +80,13 @@ def _details(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], ...]:
             bands = sums + [(e - o) * math.sqrt(0.5) for e, o in zip(even, odd, strict=True)]
     energies = [np.square(band).mean(axis=(1, 2, 3)) for band in bands[1:]] or [np.zeros(len(blocks))]
     mean, power = blocks.mean(axis=(1, 2, 3)), np.square(blocks).mean(axis=(1, 2, 3))
-    return mean, power, np.square(_second_differences(blocks)).mean(axis=(1, 2, 3)), np.mean(energies, axis=0)
+    second, across = (np.square(_second_differences(blocks, axes)).mean(axis=(1, 2, 3)) for axes in ((1, 2, 3), (3,)))
+    return mean, power, second, np.mean(energies, axis=0), across
 
 
-def _second_differences(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of blocks [b, i, j, k] along every axis that is long enough, else first ones; white noise keeps its deviation."""
-    for axis in range(1, 4):
+def _second_differences(blocks: npt.NDArray[np.float64], axes: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Of blocks [b, i, j, k] along axes that are long enough, else first ones; white noise keeps its deviation."""
+    for axis in axes:
         size = blocks.shape[axis]
         if size > 2:
             left, middle, right = (blocks.take(range(start, size - 2 + start), axis) for start in range(3))
@@ -92,7 +96,7 @@ def _second_differences(blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     return blocks
 
 
-def _quietest(energies: npt.NDArray[np.float64], freedom: int) -> float:
+def _quietest(energies: npt.NDArray[np.float64], freedom: float) -> float:
     """The deviation that the quietest energies stand for, if each is a mean of `freedom` squares of pure noise."""
     # Wilson and Hilferty (1931): this low quantile of a chi-square variable over its degrees of freedom.
     expected = (1 - 2 / (9 * freedom) + _QUIETEST_Z * math.sqrt(2 / (9 * freedom))) ** 3

@@ -1,5 +1,7 @@
 """Denoise: units, types and place are kept, strength blends, what was removed adds up; bad input gets a sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ from hypothesis.extra import numpy as hnp
 from models import save_small_model, small_model
 
 from MedAELib import Volume, denoise
+from MedAELib.bundle import Window
 from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, BadModel, Cancelled
-from MedAELib.tasks.denoise import removed_noise
+from MedAELib.tasks.denoise import removed_noise, shared_limits
 from MedAELib.tasks.run import run_task
 
 CPU = {"device": "cpu", "precision": "float32"}
@@ -64,6 +67,7 @@ def test_values_at_the_end_of_a_type_stay_within_it(dtype):
     array = np.full((1, 8, 8, 8), info.max, dtype)
     array[0, ::2] = info.min
     model = small_model()
+    model = replace(model, spec=replace(model.spec, window=Window("white noise", 0.0, 1.0)))  # of a size with the type
     change = denoise(Volume(array.astype("float64"), np.eye(4)), model, engine=cpu()).array - array.astype("float64")
     result = denoise(Volume(array, np.eye(4)), model, engine=cpu()).array
     assert (result[(array == info.max) & (change > 1)] == info.max).all()
@@ -94,9 +98,12 @@ def test_a_single_voxel_row_or_slice_works(shape, dims):
     assert result.array.shape == shape
 
 
-def test_each_frame_is_processed_on_its_own():
+def test_each_frame_is_processed_on_its_own_but_seen_in_the_unit_of_all():
     frames = scan((3, 10, 9, 8), frames=True)
-    model = small_model(modality="MR")
+    louder = frames.like(frames.array * np.array([1, 1, 5], np.int16).reshape(3, 1, 1, 1))
+    relative = small_model(modality="MR")
+    assert shared_limits(louder, relative) == pytest.approx(shared_limits(frames, relative), rel=0.1)
+    model = small_model()
     together = denoise(frames, model, engine=cpu())
     for frame in range(3):
         alone = denoise(Volume(frames.array[frame : frame + 1], frames.affine), model, engine=cpu())

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Before any test imports Qt: no display is needed, and a test must not depend on the user's settings or desktop.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# Before any test imports torch: its threads wait asleep, else they take the cores from the other tests' processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def data_folder_path() -> Path:

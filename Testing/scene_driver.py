@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import random
 import signal
@@ -46,15 +45,17 @@ def fingerprint(node: Any) -> tuple[Any, ...]:
     if node.IsA("vtkMRMLTransformableNode"):
         parts.append(node.GetTransformNodeID())
     if node.IsA("vtkMRMLVolumeNode"):
-        voxels = slicer.util.arrayFromVolume(node)
-        parts += [hashlib.sha256(voxels.tobytes()).hexdigest(), str(voxels.dtype), nodes.affine_of(node).tolist()]
+        image, placed = node.GetImageData(), vtk.vtkMatrix4x4()
+        node.GetIJKToRASMatrix(placed)
+        voxels = image.GetPointData().GetScalars()
+        parts += [bytes(memoryview(voxels)), voxels.GetDataType(), image.GetDimensions(), placed.GetData()]
         display = node.GetDisplayNode()
         if display is not None and display.IsA("vtkMRMLScalarVolumeDisplayNode"):
             parts += [display.GetWindow(), display.GetLevel(), display.GetColorNodeID()]
     if node.IsA("vtkMRMLLinearTransformNode"):
         matrix = vtk.vtkMatrix4x4()
         node.GetMatrixTransformToParent(matrix)
-        parts.append([matrix.GetElement(row, column) for row in range(4) for column in range(4)])
+        parts.append(matrix.GetData())
     return tuple(parts)
 
 

@@ -55,7 +55,9 @@ def _check_start() -> None:
 def _import_slicer() -> Any:
     import slicer
     import slicer.util
+    import vtk
 
+    vtk.vtkMultiThreader.SetGlobalMaximumNumberOfThreads(1)  # threads cost small volumes more than they bring
     # Modules also import Slicer's libraries under these names.
     for name in ("MRMLCore", "MRMLLogic", "MRMLDisplayableManager"):
         sys.modules[f"{name}Python"] = importlib.import_module(f"slicer_core.{name}")

@@ -8,8 +8,8 @@ import shiboken6
 import vtk
 from PySide6 import QtCore, QtWidgets
 
-from . import node_filter
 from .ctk_properties import parent_of, stored
+from .node_filter import NodeFilter
 
 Signal, Property = QtCore.Signal, QtCore.Property
 _RENAME, _EDIT, _CREATE, _DELETE = "host:rename", "host:edit", "host:create", "host:delete"
@@ -76,7 +76,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self._scene is None:
             return ()
         every = (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))
-        return tuple(node for node in every if node_filter.accepts(self, node, self._attributes))
+        return tuple(filter(NodeFilter(self, self._attributes).accepts, every))
+
+    def _offers(self, node: Any) -> bool:
+        return NodeFilter(self, self._attributes).accepts(node)
 
     def nodeCount(self) -> int:
         """How many nodes can be chosen."""
@@ -130,14 +133,16 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _observe(self, scene: Any) -> None:
         @vtk.calldata_type(vtk.VTK_OBJECT)
         def on_added(_caller: Any, _event: str, node: Any) -> None:
-            if self._is_alive() and not scene.IsBatchProcessing():
+            if not self._is_alive() or not self._offers(node):
+                return
+            if not scene.IsBatchProcessing():
                 self._rebuild()
-            if self._is_alive() and node_filter.accepts(self, node, self._attributes):
+            if self._is_alive():
                 self.nodeAdded.emit(node)
 
         @vtk.calldata_type(vtk.VTK_OBJECT)
         def on_about_to_be_removed(_caller: Any, _event: str, node: Any) -> None:
-            if self._is_alive() and node_filter.accepts(self, node, self._attributes):
+            if self._is_alive() and self._offers(node):
                 self.nodeAboutToBeRemoved.emit(node)
 
         def on_changed(_caller: Any, _event: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -91,6 +92,7 @@ class Bundle:
         return self.folder / WEIGHTS
 
 
+@functools.cache
 def models_folder() -> Path:
     """Where the bundled models are: Resources/Models beside the library, in the source tree and where installed."""
     return Path(__file__).resolve().parent.parent / "Resources" / "Models"

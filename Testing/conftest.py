@@ -1,6 +1,5 @@
 """What every test shares: the folder of real scans; tests that need a GPU or data skip with a reason."""
 
-import locale
 import os
 import subprocess
 import sys
@@ -48,14 +47,6 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scans: {folder} is missing (set MEDAE_DATA)")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def character_set() -> Iterator[None]:
-    """Put back the process's character set: ITK's DICOM reader sets it to ASCII, for whatever comes after."""
-    before = locale.setlocale(locale.LC_CTYPE)
-    yield
-    locale.setlocale(locale.LC_CTYPE, before)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Volumes as values, and through every file format: geometry, type and voxels come back, or a sentence says why not."""
 
 import json
+import locale
 import struct
 from pathlib import Path
 
@@ -241,6 +242,7 @@ def write_series(folder: Path, slices: int, description: str, seed: int, slope="
     """A DICOM series stored with a rescale; the Hounsfield units [k, j, i] that it stands for."""
     folder.mkdir(exist_ok=True)
     hounsfield = (np.random.default_rng(seed).integers(0, 1000, (slices, 8, 6)) * 2 - 1024).astype("int16")
+    before = locale.setlocale(locale.LC_CTYPE)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for k in range(slices):
@@ -264,6 +266,7 @@ def write_series(folder: Path, slices: int, description: str, seed: int, slope="
         image.SetSpacing((0.5, 0.75))
         writer.SetFileName(str(folder / f"{seed}-{slices - k:03d}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_CTYPE, before)  # ITK's DICOM writer sets it to ASCII for the whole process
     return hounsfield
 
 
@@ -278,6 +281,13 @@ def test_a_dicom_folder_gives_its_largest_series_or_the_named_one_in_hounsfield_
     assert volume.meta["modality"] == "CT"
     assert np.array_equal(Volume.load(tmp_path / "study", "scout").array[0].T, small)
     assert "Someone" not in json.dumps(dict(volume.meta))
+
+
+def test_reading_a_dicom_folder_leaves_the_character_set_of_the_process_as_it_was(tmp_path):
+    write_series(tmp_path / "study", 3, "Chest soft", 1)
+    before = locale.setlocale(locale.LC_ALL)
+    Volume.load(tmp_path / "study", "chest")
+    assert locale.setlocale(locale.LC_ALL) == before
 
 
 def test_an_unknown_series_is_refused_with_what_there_is(tmp_path):

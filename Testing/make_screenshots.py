@@ -67,6 +67,7 @@ def screenshots() -> None:
         Volume(add_noise(phantom, NOISE)[np.newaxis], phantom.affine).save(file)
         with Session(Path(folder) / "runs") as session:
             node = session.load(file, "head CT", BRAIN_WINDOW)
+            session.panel.parameters.makeTrust = True
             run = session.apply(node)
             pictures.panel(session, SCREENSHOTS / "panel.png")
             session.widget.ui.cardCollapsibleButton.collapsed = False

@@ -6,15 +6,14 @@ import argparse
 import csv
 import io
 import json
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .atomic import write_text
 from .bundle import bundled_models, find_bundle
 from .errors import BadInput, Cancelled
 from .volume import Volume
@@ -107,10 +106,10 @@ def _denoise(options: argparse.Namespace) -> int:
         if path is not None:
             result.outputs[name].save(path)
     if options.trust is not None:
-        _write_text(options.trust, _csv(result.report["trust"]))
+        write_text(options.trust, _csv(result.report["trust"]))
     report = {**result.report, "input_file": str(options.input), "output_file": str(options.output)}
     if options.report is not None:
-        _write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
+        write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
     print(
         f"{options.output}: noise {report['noise_before']:g} -> {report['noise_after']:g} {report['units']}".rstrip()
         + f", {report['model']}, {report['device']}, {report['seconds']:.1f} s"
@@ -183,14 +182,6 @@ class _Terminal:
         print(f"\r{stage}: {100 * done // max(total, 1)} %, {left:.0f} s left   ", end="", file=sys.stderr, flush=True)
         if done >= total:
             print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=".medae-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).chmod(0o644)
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .atomic import restore_folder, restore_folders
 from .errors import BadModel
 
 METADATA = "configs/metadata.json"
@@ -98,25 +99,32 @@ def models_folder() -> Path:
     return Path(__file__).resolve().parent.parent / "Resources" / "Models"
 
 
+def bundled_folders() -> list[Path]:
+    """The folders of the models that came with MedAE, by name."""
+    restore_folders(models_folder())
+    return sorted(path.parent.parent for path in models_folder().glob(f"*/{METADATA}"))
+
+
 def bundled_models(task: str | None = None) -> list[Bundle]:
     """The models that came with MedAE, by name; only those for one task when it is given. Raises BadModel."""
-    folders = sorted(path.parent.parent for path in models_folder().glob(f"*/{METADATA}"))
-    bundles = [read_bundle(folder) for folder in folders]
+    bundles = [read_bundle(folder) for folder in bundled_folders()]
     return [bundle for bundle in bundles if task is None or bundle.spec.task == task]
 
 
 def find_bundle(name_or_folder: str | Path) -> Bundle:
     """The bundled model of this name, else the model in this folder. Raises BadModel when there is neither."""
     text = str(name_or_folder)
-    if _NAME.fullmatch(text) and (models_folder() / text / METADATA).is_file():
-        return read_bundle(models_folder() / text)
+    bundled = {folder.name: folder for folder in bundled_folders()}
+    if text in bundled:
+        return read_bundle(bundled[text])
+    restore_folder(Path(text))
     try:
         is_folder = Path(text).is_dir()
     except (OSError, ValueError):  # a name that no file system takes
         is_folder = False
     if is_folder:
         return read_bundle(Path(text))
-    known = ", ".join(sorted(path.parent.parent.name for path in models_folder().glob(f"*/{METADATA}"))) or "none"
+    known = ", ".join(bundled) or "none"
     raise BadModel(f"There is no model {text!r}.", f"Name a model folder, or a bundled model: {known}.")
 
 
@@ -127,6 +135,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     (a link) or differs from its hash.
     """
     folder = Path(folder)
+    restore_folder(folder)
     metadata = _read_json(folder, METADATA)
     own = metadata.get("medae")
     if not isinstance(own, dict):

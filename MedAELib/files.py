@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .atomic import whole_file
 from .dicom import find_series, series_header
 from .errors import BadInput, DiskFull, OutOfMemory
 from .nifti import check_complete, is_nifti, unambiguous
@@ -70,13 +70,9 @@ def save(volume: Volume, path: Path) -> None:
     if suffix in _FLAT and volume.shape[2] != 1:
         raise BadInput(f"{path} cannot be written: {suffix} holds one slice, the volume has {volume.shape[2]}.")
     image = to_image(volume, flat=suffix in _FLAT)
-    handle, temporary = tempfile.mkstemp(prefix=".medae-", suffix=suffix, dir=path.parent)
-    os.close(handle)
     try:
-        with _quiet():
-            sitk.WriteImage(image, temporary, suffix in (".nrrd", ".mha"))
-        Path(temporary).chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        with whole_file(path, suffix) as temporary, _quiet():
+            sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
     except (RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
@@ -84,8 +80,6 @@ def save(volume: Volume, path: Path) -> None:
         if isinstance(error, OSError) or free < volume.array.nbytes:
             raise DiskFull(f"{path} could not be written: the disk is full.") from None
         raise BadInput(f"{path} cannot be written: {_reason(error)}.") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> str:
@@ -241,9 +235,3 @@ def _quiet() -> Iterator[None]:
         os.dup2(terminal, 2)
         os.close(terminal)
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

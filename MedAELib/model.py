@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -16,6 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from .atomic import replace_folder
 from .bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, Spec, find_bundle, identity, read_bundle, spec_to_json
 from .errors import BadModel, DiskFull
 from .networks import Network, build
@@ -78,7 +77,10 @@ class Model:
             LICENCE: licence.encode(),
             WEIGHTS: weights,
         }
-        _replace_folder(folder, files)
+        try:
+            replace_folder(folder, files)
+        except OSError as error:
+            raise DiskFull(f"The model could not be written to {folder}: {error.strerror}.") from error
         return replace(self, bundle=read_bundle(folder))
 
     def export(self, folder: str | Path) -> Path:
@@ -162,26 +164,3 @@ def _inference(spec: Spec) -> dict[str, Any]:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
-
-
-def _replace_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files beside the folder under a temporary name, then put the new folder in the old one's place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        for name, content in files.items():
-            path = temporary / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        temporary.chmod(0o755)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            os.replace(folder, old / folder.name)
-            os.replace(temporary, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(temporary, folder)
-    except OSError as error:
-        raise DiskFull(f"The model could not be written to {folder}: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

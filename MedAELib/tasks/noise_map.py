@@ -41,12 +41,15 @@ class WithNoise(Network):
 
 
 def _smoothed(level: Tensor) -> Tensor:
-    """Means over three cells along each axis, of those inside the volume: a sixth less error on CT, none on MRI.
+    """Means over three cells along each axis: a sixth less error on CT, no change on MRI.
 
     Stays within the halo: the decoder, which the level does not need, reaches at least one cell further.
     """
-    pool = nn.functional.avg_pool3d if level.ndim == 5 else nn.functional.avg_pool2d
-    return pool(level, 3, stride=1, padding=1, count_include_pad=False)
+    level = nn.functional.pad(level, (1, 1) * (level.ndim - 2), mode="replicate")
+    for axis in range(2, level.ndim):
+        size = level.shape[axis] - 2
+        level = (level.narrow(axis, 0, size) + level.narrow(axis, 1, size) + level.narrow(axis, 2, size)) / 3
+    return level
 
 
 def _constant(x: Tensor, size: int) -> Tensor:

@@ -14,7 +14,7 @@ from .figures import Figure, absent, judged, measured
 
 _FEWEST_FLAT = 1000  # voxels: with fewer, chance alone moves a correlation by 0.03
 _BLOCK = 6  # voxels along an edge: beyond the reach of the noise's correlation, so blocks count as independent
-_GROUPS, _FEWEST_BLOCKS = 4, 12
+_GROUPS, _FEWEST_BLOCKS = 12, 12
 _SMOOTH = 0.8  # voxels
 _AXES = ("left-right", "front-back", "head-foot")
 
@@ -22,10 +22,10 @@ _AXES = ("left-right", "front-back", "head-foot")
 def bias(evidence: Evidence) -> Figure:
     """The shift of intensities in flat tissue, in HU or % of the window, of the brightness where it is largest.
 
-    Flat tissue is cut into blocks and these into four groups by brightness, so that a shift up in one tissue does not
-    hide one down in another. (By that of the result: by that of the scan, noise would sort itself.) Judged is what
-    exceeds two standard errors. In MRI, noise itself raises magnitudes by sigma^2 / 2A (Gudbjartsson and Patz 1995); a
-    result that takes that out, or part of it, is not shifted.
+    Flat tissue is cut into blocks and these into a dozen groups by brightness, so that a shift up in one tissue does
+    not hide one down in another. (By that of the result: by that of the scan, noise would sort itself.) Judged is what
+    exceeds three standard errors: of a dozen groups one is beyond two by chance. In MRI, noise itself raises magnitudes
+    by sigma^2 / 2A (Gudbjartsson and Patz 1995); a result that takes that out, or part of it, is not shifted.
     """
     name = "Shift of intensities in flat tissue"
     unit, scale = ("HU", 1.0) if evidence.modality == "CT" else ("% of window", 100 / max(evidence.span, 1e-30))
@@ -36,7 +36,7 @@ def bias(evidence: Evidence) -> Figure:
     shift = scale * (shift - np.clip(shift.mean(), -raised.mean(), 0) if evidence.magnitude else shift)
     order = np.argsort(brightness)
     groups = np.array_split(shift[order], min(_GROUPS, len(order) // _FEWEST_BLOCKS))
-    means = [(float(g.mean()), 2 * float(g.std(ddof=1)) / math.sqrt(len(g))) for g in groups]
+    means = [(float(g.mean()), 3 * float(g.std(ddof=1)) / math.sqrt(len(g))) for g in groups]
     worst, doubt = max(means, key=lambda mean: abs(mean[0]) - mean[1])
     # The bars of a good denoiser: 1 HU, and 2 HU at 80 HU of noise; in MRI 0.3 % of the window, and a twentieth of
     # the noise where that is more.
@@ -53,7 +53,7 @@ def _blocks(evidence: Evidence) -> tuple[npt.NDArray[np.float64], ...]:
     weight = _sums(evidence.flat.astype(np.float32), edges)
     chosen = weight >= 0.5 * math.prod(edges)
     flat = evidence.flat
-    raised = np.where(flat, evidence.noise**2 / (2 * np.maximum(evidence.before, evidence.noise)), 0)
+    raised = np.where(flat, evidence.noise**2 / np.maximum(2 * np.maximum(evidence.before, evidence.noise), 1e-30), 0)
     means = (
         _sums(np.where(flat, voxels, 0), edges)[chosen] / weight[chosen]
         for voxels in (evidence.after - evidence.before, evidence.after, raised)

@@ -2,6 +2,7 @@
 
 import sys
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,24 +36,31 @@ def use_this_python(project: Path) -> None:
     python.chmod(0o755)
 
 
+@pytest.fixture
+def last_words(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Call it with a function: the one line that the function says before it ends the program with status 2."""
+
+    def ask(function: Callable[[], object]) -> str:
+        with pytest.raises(SystemExit) as ended:
+            function()
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    return ask
+
+
 @pytest.mark.parametrize("version", [(3, 10), (3, 13), (2, 7)])
-def test_a_wrong_python_ends_with_one_sentence_and_status_2(version, monkeypatch, capsys):
+def test_a_wrong_python_ends_with_one_sentence_and_status_2(version, monkeypatch, last_words):
     monkeypatch.setattr(run.sys, "version_info", Version(*version, 1))
-    with pytest.raises(SystemExit) as ended:
-        run.check_python()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert "Python 3.11 or 3.12" in said
-    assert said.count("\n") == 1
+    assert "Python 3.11 or 3.12" in last_words(run.check_python)
 
 
-def test_a_missing_volume_is_said_before_anything_is_installed(project, monkeypatch, capsys):
+def test_a_missing_volume_is_said_before_anything_is_installed(project, monkeypatch, last_words):
     monkeypatch.setattr(sys, "argv", ["run.py", "demo", str(project / "nothing.nrrd")])
     monkeypatch.setattr(run, "set_up", lambda: pytest.fail("nothing may be installed"))
-    with pytest.raises(SystemExit) as ended:
-        run.main()
-    assert ended.value.code == 2
-    assert "nothing.nrrd does not exist" in capsys.readouterr().err
+    assert "nothing.nrrd does not exist" in last_words(run.main)
 
 
 def test_no_venv_is_not_complete(project):
@@ -110,17 +118,12 @@ def test_making_the_venv_deletes_what_was_there_and_leaves_no_stamp_when_pip_fai
     assert "no space left" in capsys.readouterr().err
 
 
-def test_missing_system_libraries_are_named_for_a_user_who_may_not_install_them(monkeypatch, capsys):
+def test_missing_system_libraries_are_named_for_a_user_who_may_not_install_them(monkeypatch, last_words):
     if not sys.platform.startswith("linux"):
         pytest.skip("system libraries are looked at on Linux only")
     monkeypatch.setattr(run, "LIBRARIES", {"libdoesnotexist.so.7": "libdoesnotexist7"})
     monkeypatch.setattr(run.os, "geteuid", lambda: 1000)
-    with pytest.raises(SystemExit) as ended:
-        run.provide_system_libraries()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert "libdoesnotexist7" in said
-    assert said.count("\n") == 1
+    assert "libdoesnotexist7" in last_words(run.provide_system_libraries)
 
 
 def test_root_gets_missing_system_libraries_installed(project, monkeypatch):
@@ -136,14 +139,11 @@ def test_root_gets_missing_system_libraries_installed(project, monkeypatch):
     assert commands[1][-1] == "libdoesnotexist7"
 
 
-def test_a_python_without_venv_gets_a_sentence_with_the_package(project, monkeypatch, capsys):
+def test_a_python_without_venv_gets_a_sentence_with_the_package(project, monkeypatch, last_words):
     monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(run.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(run.shutil, "which", lambda name: f"/usr/bin/{name}")
-    with pytest.raises(SystemExit) as ended:
-        run.make_venv()
-    assert ended.value.code == 2
-    assert f"sudo apt-get install python3.{sys.version_info[1]}-venv" in capsys.readouterr().err
+    assert f"sudo apt-get install python3.{sys.version_info[1]}-venv" in last_words(run.make_venv)
 
 
 def test_output_of_commands_goes_to_the_log_and_failure_is_told(project, capsys):

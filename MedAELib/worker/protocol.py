@@ -32,21 +32,22 @@ class Device:
     memory_bytes: int
 
 
+@dataclass(frozen=True)
+class AboutRun:
+    """A message about one run, named by its folder (an absolute path)."""
+
+    run: str
+
+
 # ---- commands: Slicer to worker ----
 
 
-@dataclass(frozen=True)
-class RunCommand:
-    """Do the job in the run folder `run` (an absolute path)."""
-
-    run: str
+class RunCommand(AboutRun):
+    """Do the job in the folder `run`."""
 
 
-@dataclass(frozen=True)
-class CancelCommand:
+class CancelCommand(AboutRun):
     """Stop the job in `run` at the next step, leaving no result; answered by CancelledEvent."""
-
-    run: str
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,9 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(AboutRun):
     """`done` of `total` steps of a stage named in plain words; `remaining_seconds` of the stage, None while unknown."""
 
-    run: str
     stage: str
     done: int
     total: int
@@ -98,29 +98,22 @@ class Pong:
     number: int
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(AboutRun):
     """The result of `run` is complete in its folder."""
 
-    run: str
-
 
 @dataclass(frozen=True)
-class Failed:
+class Failed(AboutRun):
     """`run` (empty: the worker itself) failed: kind and sentences as in `errors.py`; detail for the log."""
 
-    run: str
     kind: str
     sentence: str
     next_step: str
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class CancelledEvent:
+class CancelledEvent(AboutRun):
     """`run` was cancelled and leaves no result."""
-
-    run: str
 
 
 Command = RunCommand | CancelCommand | Ping | Release

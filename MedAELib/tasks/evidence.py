@@ -21,7 +21,9 @@ Mask = npt.NDArray[np.bool_]
 LARGEST = 3_000_000  # voxels: enough for every figure, and seconds on any computer
 _LEAST_CT_TISSUE = -500.0  # HU: lung and air are darker
 _LEAST_MR_TISSUE = 0.05  # of the window, and three times the noise: what is darker is air, or drowns in noise
-_FLAT = 0.2  # of the noise, per voxel: where the scan changes more slowly, noise rules within five voxels
+# Of the noise, per voxel. Where the scan changes by less than a fifth, noise rules within five voxels; where little
+# tissue does, the flattest tenth serves, up to a half.
+_FLAT, _FLATTEST, _FLAT_ENOUGH = 0.2, 0.1, 0.5
 _SMOOTH = 1.5  # voxels: the gradient of white noise is then a third of the limit, so noise hides no flat tissue
 _TREND = 9  # voxels along an edge: what changes more slowly is anatomy
 
@@ -31,7 +33,8 @@ class Evidence:
     """A box of the middle frame, float32 [i, j, k]: before, after, noise (deviation at each voxel), tissue and flat.
 
     `before` and `after` are 0 where either was not finite, and there is no tissue there. `span` is the width of the
-    display window in the scan's units; `complete` tells whether all voxels are finite.
+    display window in the scan's units; `complete` tells whether all voxels are finite, `even` whether the flat tissue
+    is so flat that the scan shows its noise there and nothing else.
     """
 
     before: Floats
@@ -43,6 +46,7 @@ class Evidence:
     modality: str
     span: float
     complete: bool
+    even: bool
 
     @property
     def removed(self) -> Floats:
@@ -76,9 +80,9 @@ def gather(volume: Volume, denoised: Volume, noise: Volume | None) -> Evidence:
     low, high = np.percentile(sample(before), [0.1, 99.9]) if before.size else (0.0, 0.0)
     span = 1000.0 if modality == "CT" else float(high - min(low, 0.0))
     tissue = _tissue(before, modality, deviation, span) & finite
-    return Evidence(
-        before, after, deviation, tissue, _flat(before, deviation, tissue), box, modality, span, bool(finite.all())
-    )
+    flat, even = _flat(before, deviation, tissue)
+    complete = bool(finite.all())
+    return Evidence(before, after, deviation, tissue, flat, box, modality, span, complete, even)
 
 
 def fitting(shape: tuple[int, ...], largest: float) -> tuple[int, ...]:
@@ -126,8 +130,20 @@ def _tissue(before: Floats, modality: str, noise: Floats, span: float) -> Mask:
     return np.asarray(smooth > otsu_threshold(sample(smooth, 500_000)))
 
 
-def _flat(before: Floats, noise: Floats, tissue: Mask) -> Mask:
-    """Where tissue changes slowly in comparison with its noise, judged by the scan itself and not by the result."""
-    steepness = gaussian_gradient_magnitude(before, _SMOOTH, mode="nearest") / np.maximum(noise, 1e-30)
-    inside = uniform_filter(tissue.astype(np.float32), 5, mode="nearest") > 0.999
-    return np.asarray(inside & (uniform_filter(np.minimum(steepness, 10), 3, mode="nearest") < _FLAT) & (noise > 0))
+def _flat(before: Floats, noise: Floats, tissue: Mask) -> tuple[Mask, bool]:
+    """Where tissue changes slowly in comparison with its noise, judged by the scan itself and not by the result.
+
+    And whether that is so slowly that noise rules.
+    """
+    inside = (uniform_filter(tissue.astype(np.float32), 5, mode="nearest") > 0.999) & (noise > 0)
+    if not inside.any():
+        return inside, False
+    steepness = gaussian_gradient_magnitude(before, _SMOOTH, mode="nearest") * inverse(noise)
+    steepness = uniform_filter(np.minimum(steepness, 10), 3, mode="nearest")
+    flattest = float(np.quantile(sample(steepness[inside][None, None]), _FLATTEST))
+    return np.asarray(inside & (steepness < np.clip(flattest, _FLAT, _FLAT_ENOUGH))), flattest <= _FLAT
+
+
+def inverse(noise: Floats) -> Floats:
+    """One over the noise; 0 where there is none."""
+    return np.asarray(np.where(noise > 0, 1 / np.maximum(noise, np.float32(1e-30)), 0), np.float32)

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
-from .evidence import Evidence, Mask, detrended
+from ..training.correlation import band_limited
+from .evidence import Evidence, Mask, detrended, inverse
 from .figures import Figure, absent, judged, measured
 
 _FEWEST_FLAT = 1000  # voxels: with fewer, chance alone moves a correlation by 0.03
 _BLOCK = 6  # voxels along an edge: beyond the reach of the noise's correlation, so blocks count as independent
 _GROUPS, _FEWEST_BLOCKS = 12, 12
+_LEAST_FLAT = 0.25  # of a block
 _SMOOTH = 0.8  # voxels
 _AXES = ("left-right", "front-back", "head-foot")
 
@@ -48,10 +51,10 @@ def bias(evidence: Evidence) -> Figure:
 
 
 def _blocks(evidence: Evidence) -> tuple[npt.NDArray[np.float64], ...]:
-    """Mean shift, brightness and Rician bias of the blocks that are at least half flat."""
+    """Mean shift, brightness and Rician bias of the blocks of which at least a quarter is flat."""
     edges = [min(_BLOCK, size) for size in evidence.before.shape]
     weight = _sums(evidence.flat.astype(np.float32), edges)
-    chosen = weight >= 0.5 * math.prod(edges)
+    chosen = weight >= _LEAST_FLAT * math.prod(edges)
     flat = evidence.flat
     raised = np.where(flat, evidence.noise**2 / np.maximum(2 * np.maximum(evidence.before, evidence.noise), 1e-30), 0)
     means = (
@@ -74,11 +77,13 @@ def _sums(voxels: npt.NDArray[Any], edges: list[int]) -> npt.NDArray[np.float64]
 def whiteness(evidence: Evidence, affine: npt.NDArray[np.float64]) -> list[Figure]:
     """The correlation of what was removed with itself one voxel further, along each axis, in flat tissue.
 
-    It should be that of the scan's own noise, which is measured in the same tissue: near 0 in MRI that was not
-    interpolated, 0.5 to 0.7 in the plane of a CT. Both are freed of slow trends alike.
+    It should be that of the scan's own noise. In CT that is measured in the same tissue, 0.5 to 0.7 in the plane; both
+    are freed of slow trends alike. Where little is flat, anatomy adds to it, so the figure is not judged. MRI noise is
+    white up to the band that was measured: 0, if it was not interpolated.
     """
-    weight = 1 / np.maximum(evidence.noise, 1e-30)
+    weight = inverse(evidence.noise)
     removed, own = detrended(evidence.removed * weight), detrended(evidence.before * weight)
+    bands = _bands(evidence) if evidence.magnitude else None
     figures = []
     for axis, direction in enumerate(directions(affine)):
         name = f"Grain of the removed noise, {direction}"
@@ -88,12 +93,15 @@ def whiteness(evidence: Evidence, affine: npt.NDArray[np.float64]) -> list[Figur
         elif pairs.sum() < _FEWEST_FLAT:
             figures.append(absent(name, "too little tissue is flat compared with its noise"))
         else:
-            found, wanted = (_lag_one(voxels, pairs, axis) for voxels in (removed, own))
-            # Fine anatomy adds a little to the scan's own, so nothing is held against what lies between 0 and that.
-            near = float(np.clip(found, min(wanted, 0), max(wanted, 0))) if abs(wanted) < 0.25 else wanted
-            # The grain that good denoisers leave makes up to 0.15; at 0.3 it shows, as a look of plastic.
-            verdict = judged(abs(found - near), 0.15, 0.3)
-            told = f"Neighbours should be as alike as in the scan's noise, {wanted:.2f}; less: coarse grain was left."
+            found = _lag_one(removed, pairs, axis)
+            wanted = _lag_one(own, pairs, axis) if bands is None else _of_band(bands, axis, pairs.shape[axis] + 1)
+            verdict, told = "", "No tissue is flat enough to tell how the scan's own noise is."
+            if evidence.magnitude or evidence.even:
+                # The grain that good denoisers leave makes up to 0.15; at 0.3 it shows, as a look of plastic.
+                verdict = judged(abs(found - wanted), 0.15, 0.3)
+                told = (
+                    f"Neighbours should be as alike as in the scan's noise, {wanted:.2f}; less: coarse grain was left."
+                )
             figures.append(measured(name, found, "", verdict, told))
     return figures
 
@@ -106,7 +114,7 @@ def structure(evidence: Evidence) -> Figure:
     tissue, away from air, where noise differs by nature. Pure noise knows of no edge and gives 0.
     """
     name = "Structure among the removed noise"
-    weight = 1 / np.maximum(evidence.noise, 1e-30)
+    weight = inverse(evidence.noise)
     inside = (uniform_filter(evidence.tissue.astype(np.float32), 5, mode="nearest") > 0.999) & (evidence.noise > 0)
     if inside.sum() < _FEWEST_FLAT:
         return absent(name, "there is too little tissue")
@@ -128,6 +136,24 @@ def directions(affine: npt.NDArray[np.float64]) -> list[str]:
         named[column] = _AXES[row]
         steepness[row], steepness[:, column] = -1, -1
     return named
+
+
+def _bands(evidence: Evidence) -> torch.Tensor:
+    """The autocorrelation [9, 9, 9] of white noise up to the band that was measured; thin axes count as white."""
+    voxels = evidence.before / max(evidence.span, 1e-30)
+    for axis, size in enumerate(voxels.shape):
+        if size < 16:
+            voxels = np.repeat(voxels, 16, axis)
+    return band_limited(torch.from_numpy(np.ascontiguousarray(voxels, np.float32))[None])
+
+
+def _of_band(correlation: torch.Tensor, axis: int, size: int) -> float:
+    """The correlation of neighbours along an axis of some size, from the autocorrelation [9, 9, 9]."""
+    if size < 16:
+        return 0.0
+    place = [min(4, size // 2) for size in correlation.shape]
+    place[axis] += 1
+    return float(correlation[tuple(place)])
 
 
 def _pairs(mask: Mask, axis: int) -> Mask:

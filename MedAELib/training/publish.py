@@ -67,7 +67,7 @@ LIMITS = {
         "The strength of the noise is measured on the volume. Where no air is left and no tissue is flat (a crop, a "
         "skull-stripped brain with fine texture), weak noise is overestimated by up to a third and detail is smoothed: "
         "lower the strength there.",
-        "Against a small cervical spine T1, whose own noise is about 5 %, the result is worse than the noisy input at 3 "
+        "Against a small cervical spine T1, whose own noise is about 5 %, the result is worse than the input at 3 "
         "and 5 % (26.4 against 30.5 dB, 25.1 against 26.1 dB): that noise goes too, and fine detail with it.",
         "At 3 % noise, filters that are told the noise level and given their best setting (bilateral, total variation) "
         "were up to 0.5 dB better on heads with 2 mm voxels.",

@@ -180,7 +180,7 @@ def bytes_per_voxel(network: Network, deviations: int = 0) -> float:
             hook.remove()
     if made is None or made.shape != (1, 1 + deviations, *shape[2:]):
         raise BadModel("The model's network does not turn one channel into one channel of the same size.")
-    return float(2.5 * 4 * max(sizes) / math.prod(shape) + 16 + 12 * deviations)
+    return float(2.5 * 4 * max(sizes) / math.prod(shape) + 16 + 32 * deviations)
 
 
 def _partly(progress: Progress, done: int, voxels: int, total: int, part: float) -> None:

@@ -63,7 +63,7 @@ def denoise_and_map(
     frames. It is 0 where the scan is constant. Raises BadModel also for a model that cannot tell how strong the noise
     is.
     """
-    check_tells_noise(model.network)
+    check_tells_noise(model.network, model.spec.modality)
     gathered = NoiseMap(allocate("noise", (1, *volume.shape), np.dtype(np.float32)), volume.channels)
     denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, gathered)
     return denoised, volume.like(gathered.finish(), name=f"{volume.name} noise map".strip(), frames=False)
@@ -78,7 +78,7 @@ def _denoised(
         raise BadInput(f"The strength {strength:g} is not between 0 and 1.")
     if model.spec.task != "denoise":
         raise BadModel(f"The model was made to {model.spec.task}, not to denoise.", "Choose a denoising model.")
-    network = WithNoise(model.network) if noise else model.network
+    network = WithNoise(model.network, model.spec.modality) if noise else model.network
     window = shared_limits(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels = volume.array[0].size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,61 +14,99 @@ from torch import Tensor, nn
 from ..errors import BadModel
 from ..modality import guess_modality
 from ..networks import Network
+from ..networks.denoising import DenoisingAutoencoder, haar
 from ..noise import noise_unit
 from ..quality import noise_level
 from ..volume import Volume
 
+_REACH = 4  # cells on each side, of the means: so many voxels tell a deviation within 3 %
+_LEAST = 1e-6  # of the window, squared: so that logarithms exist
 
-class WithNoise(Network):
-    """A denoiser that gives the noise map as a second channel: [b, 1, ...] -> [b, 2, ...], encoding only once.
 
-    Same stride, halo and dims as the denoiser, so its tiles are as exact. Raises BadModel for a network that cannot
-    tell how strong the noise is.
+@dataclass(frozen=True)
+class Calibration:
+    """How the deviation s of the noise follows from root mean squares of details: of what was removed (r), of the scan
+    (d) and of the result (e): log s = log r + scan log(d / r) + result log(e / r) + offset.
+
+    A careful denoiser removes less than all of the noise, and the less the more detail there is beside it. The formula
+    does not depend on units. Fitted by `MedAELib.tasks.calibrate_noise` to generated anatomy.
     """
 
-    def __init__(self, network: Network) -> None:
+    scan: float
+    result: float
+    offset: float
+
+
+CALIBRATIONS = {"MR": Calibration(0.309, -0.027, 0.038), "CT": Calibration(0.164, -0.033, 0.056)}
+
+
+class WithNoise(Network):
+    """A denoiser that gives the noise map as a second channel: [b, 1, ...] -> [b, 2, ...], in one pass.
+
+    The map is measured on what the network removes, within 18 voxels, and calibrated: on generated scans that is two to
+    four times nearer to the truth than what the network's own code tells. The halo is larger by the reach of these
+    means, so tiles are as exact. Raises BadModel for a network that was not calibrated.
+    """
+
+    def __init__(self, network: Network, modality: str) -> None:
         super().__init__()
-        check_tells_noise(network)
-        self.network = network
-        self.dims, self.stride, self.halo = network.dims, network.stride, network.halo
+        check_tells_noise(network, modality)
+        self.network, self.calibration = network, CALIBRATIONS[modality]
+        self.dims, self.stride = network.dims, network.stride
+        self.halo = network.halo + math.ceil(2 * _REACH / network.stride) * network.stride
 
     def forward(self, x: Tensor) -> Tensor:
         """The denoised scan and the standard deviation of its noise, float32, in window units."""
-        denoised, level = self.network.denoised_and_level(x)  # type: ignore[operator]
-        size = x.shape[-1] // level.shape[-1]
-        deviation = torch.where(_constant(x, size), 0, _smoothed(level.float()).exp())
-        for axis in range(2, x.ndim):
-            deviation = deviation.repeat_interleave(size, axis)
-        return torch.cat([denoised.float(), deviation], 1)
+        denoised = self.network(x)
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            removed, scan, result = log_details(x, denoised)
+            told = self.calibration
+            level = removed + told.scan * (scan - removed) + told.result * (result - removed) + told.offset
+            deviation = torch.where(_constant(x), 0, level.exp())
+            for axis in range(2, x.ndim):
+                deviation = deviation.repeat_interleave(2, axis)
+            return torch.cat([denoised, deviation], 1)
 
 
-def _smoothed(level: Tensor) -> Tensor:
-    """Means over three cells along each axis: a sixth less error on CT, no change on MRI.
-
-    Stays within the halo: the decoder, which the level does not need, reaches at least one cell further.
-    """
-    level = nn.functional.pad(level, (1, 1) * (level.ndim - 2), mode="replicate")
-    for axis in range(2, level.ndim):
-        size = level.shape[axis] - 2
-        level = (level.narrow(axis, 0, size) + level.narrow(axis, 1, size) + level.narrow(axis, 2, size)) / 3
-    return level
+def log_details(x: Tensor, denoised: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logarithms of the root mean squares of the Haar details of x - denoised, x and denoised: each [b, 1, ... / 2]."""
+    removed, scan, result = (
+        _local_mean(haar(voxels, voxels.ndim - 2)[:, 1:].square().mean(1, keepdim=True)).add(_LEAST).log() / 2
+        for voxels in (x - denoised, x, denoised)
+    )
+    return removed, scan, result
 
 
-def _constant(x: Tensor, size: int) -> Tensor:
-    """Which cells of `size` voxels differ in nothing from their neighbours, [b, 1, ... / size]: masked air, say."""
+def _local_mean(cells: Tensor) -> Tensor:
+    """Means over the cells within `_REACH` along every axis, of those inside the volume; axis by axis."""
+    for axis in range(2, cells.ndim):
+        size = cells.shape[axis]
+        padding = [0, 0] * (cells.ndim - 1 - axis) + [_REACH, _REACH]
+        padded = nn.functional.pad(cells, padding)
+        inside = nn.functional.pad(torch.ones(size, device=cells.device), (_REACH, _REACH))
+        steps = range(2 * _REACH + 1)
+        total = sum((padded.narrow(axis, step, size) for step in steps), torch.zeros((), device=cells.device))
+        count = torch.stack([inside[step : step + size] for step in steps]).sum(0)
+        cells = total / count.view(-1, *[1] * (cells.ndim - 1 - axis))
+    return cells
+
+
+def _constant(x: Tensor) -> Tensor:
+    """Which cells of two voxels differ in nothing from their neighbours, [b, 1, ... / 2]: masked air, say."""
     pool = nn.functional.max_pool3d if x.ndim == 5 else nn.functional.max_pool2d
-    high, low = (pool(pool(sign * x.float(), size), 3, stride=1, padding=1) for sign in (1, -1))
+    high, low = (pool(pool(sign * x, 2), 3, stride=1, padding=1) for sign in (1, -1))
     return high == -low
 
 
-def tells_noise(network: Network) -> bool:
-    """Whether a network can tell how strong the noise is."""
-    return hasattr(network, "denoised_and_level")
+def tells_noise(network: Network, modality: str) -> bool:
+    """Whether a network of a modality can tell how strong the noise is."""
+    return isinstance(network, DenoisingAutoencoder) and modality in CALIBRATIONS
 
 
-def check_tells_noise(network: Network) -> None:
+def check_tells_noise(network: Network, modality: str) -> None:
     """Raises BadModel for a network that cannot tell how strong the noise is."""
-    if not tells_noise(network):
+    if not tells_noise(network, modality):
         raise BadModel(
             "This model cannot tell how strong the noise is.", "Choose another model, or leave the noise map out."
         )

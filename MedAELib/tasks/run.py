@@ -131,7 +131,7 @@ def _outputs(
 ) -> dict[str, Volume]:
     """The volumes that were asked for; the noise map also where only the trust figures need it."""
     options: dict[str, Any] = {"strength": wanted.strength, "engine": engine, "progress": progress}
-    if wanted.noise or (wanted.trust and tells_noise(model.network)):
+    if wanted.noise or (wanted.trust and tells_noise(model.network, model.spec.modality)):
         room = allocate if wanted.noise else _apart(allocate)
         denoised, noise = denoise_and_map(volume, model, allocate=room, **options)
         outputs = {"denoised": denoised, "noise": noise}

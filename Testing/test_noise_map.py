@@ -15,7 +15,7 @@ from MedAELib.model import Model
 from MedAELib.tasks.denoise import denoise, denoise_and_map
 from MedAELib.tasks.noise_map import WithNoise, noise_levels
 from MedAELib.training.anatomy import generated_volume
-from MedAELib.training.corruptions import magnitude_noise, projection_noise
+from MedAELib.training.corruptions import magnitude_noise, projection_noise, smooth_field
 
 
 def cpu(tile: int = 0) -> Engine:
@@ -166,18 +166,19 @@ def _told_to_truth(modality: str, seed: int, sigma: np.ndarray) -> float:
     return float(np.median((noise.array[0] / (1000 * sigma))[tissue]))
 
 
-# The aim is 10 %. These bounds are those of the present weights on generated anatomy; the means over some volumes were
-# 0.94 (MRI), 0.85 (MRI, varying), 0.95 to 1.4 (CT at 80 and at 20 HU).
+# The aim is 10 %. Over four volumes these were within 12 % (MRI), 11 and 19 % (MRI, varying), 6 and 11 % (CT, varying).
 @pytest.mark.parametrize("seed", [90003, 90005])
-@pytest.mark.parametrize("modality, level, within", [("MR", 0.03, 0.15), ("MR", 0.1, 0.15), ("CT", 0.08, 0.2)])
-def test_the_bundled_models_tell_the_noise_of_generated_anatomy(modality, level, within, seed):
-    sigma = np.full((48, 48, 48), level, np.float32)
+@pytest.mark.parametrize("varies", [False, True], ids=["even", "varying"])
+@pytest.mark.parametrize("modality, level, within", [("MR", 0.05, 0.15), ("CT", 0.02, 0.1), ("CT", 0.08, 0.1)])
+def test_the_bundled_models_tell_the_noise_of_generated_anatomy(modality, level, within, varies, seed):
+    spread = 0.4 if varies else 0.0
+    sigma = level * smooth_field((48, 48, 48), spread, Generator().manual_seed(seed)).numpy()
     assert _told_to_truth(modality, seed, sigma) == pytest.approx(1, abs=within)
 
 
 @pytest.mark.data
 def test_the_noise_of_a_repeated_scan_is_told_within_a_factor(data_folder):
-    """The aim is 10 %; this scan is zero-filled and has ghosts: its noise is told 2.0 times too strong."""
+    """The aim is 10 %; this scan is zero-filled and has ghosts: its noise is told 1.8 times too strong."""
     repeats = [Volume.load(data_folder / f"mr_phantom_repeat/epi_ascending_rep{n}.nii.gz") for n in range(1, 6)]
     _, noise = denoise_and_map(repeats[0], Model.load("mr-denoise"), engine=cpu())
     stack = np.stack([repeat.array[0] for repeat in repeats]).astype(np.float32)

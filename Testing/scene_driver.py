@@ -167,7 +167,12 @@ class SceneDriver:
             assert time.monotonic() < end, f"still {self.controller.state} after {seconds} s"
             self.controller.tick()
             self.check()
-            time.sleep(0.001)
+            self._pause(0.001)
+
+    def _pause(self, seconds: float) -> None:
+        """Let time pass while the worker is waited for; nothing else takes time of its own."""
+        if self.controller.state in ("starting", "running", "cancelling"):
+            time.sleep(seconds)
 
     # ---- the scene ----
 
@@ -241,14 +246,14 @@ class SceneDriver:
         for _ in range(chance.randint(1, 12)):
             self.controller.tick()
             self.check()
-            time.sleep(chance.choice((0, 0.001, 0.003)))
+            self._pause(chance.choice((0, 0.001, 0.003)))
 
     def do_wait(self, chance: random.Random) -> None:
         """Let a run come to its end, unless it is a long one."""
         end = time.monotonic() + 0.15
         while self.controller.busy and time.monotonic() < end:
             self.controller.tick()
-            time.sleep(0.001)
+            self._pause(0.001)
 
     def do_cancel(self, chance: random.Random) -> None:
         """Press Cancel."""

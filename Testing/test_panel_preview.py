@@ -30,7 +30,7 @@ def _foregrounds() -> set[Any]:
 def _previews() -> list[Any]:
     import slicer
 
-    return [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetName().endswith("preview")]
+    return [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "preview" in n.GetName()]
 
 
 def test_the_slab_follows_the_slice_that_is_looked_at(previewed: OpenPanel) -> None:
@@ -76,6 +76,7 @@ def test_the_visible_slices_come_first_and_the_whole_volume_replaces_them(previe
     result = previewed.controller.results["denoised"]
     assert result.GetImageData().GetDimensions() == SIZE
     assert nodes.results_of(scan)["denoised"] is result
+    assert result.GetName() == "CT chest denoised"
 
 
 def test_cancel_during_either_run_leaves_the_scene_as_it_was(previewed: OpenPanel) -> None:
@@ -106,3 +107,58 @@ def test_a_preview_can_be_declined(previewed: OpenPanel) -> None:
     previewed.ui.previewCheckBox.checked = False
     previewed.run(scan)
     assert previewed.controller.results["denoised"].GetImageData().GetDimensions() == SIZE
+
+
+def test_a_reload_during_the_preview_keeps_the_whole_run(previewed: OpenPanel) -> None:
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.choose(scan)
+    previewed.behaviour = {"behaviour": "steps", "steps": 10, "seconds": 0.02}
+    previewed.ui.applyButton.click()
+    previewed.spin(lambda: previewed.controller.state == "running")
+    previewed.widget.onReload()
+    previewed.spin(lambda: "denoised" in previewed.controller.results and not _previews())
+    previewed.spin(lambda: not previewed.controller.busy)
+    assert previewed.controller.results["denoised"].GetName() == "CT chest denoised"
+    assert previewed.controller.results["denoised"].GetImageData().GetDimensions() == SIZE
+    assert _previews() == []
+
+
+def test_a_preview_alone_is_never_offered_as_a_result(previewed: OpenPanel) -> None:
+    import slicer
+
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.choose(scan)
+    previewed.behaviour = {"behaviour": "steps", "steps": 10, "seconds": 0.02}
+    previewed.ui.applyButton.click()
+    previewed.spin(lambda: previewed.controller.state == "running")
+    slicer.mrmlScene.Clear(0)
+    previewed.spin(lambda: not previewed.controller.busy)
+    assert previewed.controller.unclaimed() == []
+    assert not previewed.controller.remark
+
+
+def test_a_preview_left_by_a_crash_is_cleared_away(previewed: OpenPanel) -> None:
+    from MedAELib.worker import runs
+
+    folder = previewed.controller._runs
+    for origin in ({"preview": True}, {"wanted": {"denoised": "whole"}}):
+        run = runs.create_run(folder, "denoise", {}, origin)
+        (run / "result.json").write_text("{}")
+        for mark in run.glob("owner*.json"):
+            mark.unlink()
+    left = previewed.controller.unclaimed()
+    assert [dict(runs.read_job(run).origin) for run in left] == [{"wanted": {"denoised": "whole"}}]
+
+
+def test_a_whole_run_that_cannot_start_after_its_preview_says_why(previewed: OpenPanel) -> None:
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.choose(scan)
+    previewed.ui.applyButton.click()
+    previewed.spin(lambda: previewed.controller.state in ("importing", "done"))
+    scan.SetAndObserveImageData(None)
+    previewed.spin(lambda: previewed.controller.state == "failed")
+    assert "holds no voxels" in previewed.ui.statusLabel.text
+    assert _previews() == []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from MedAELib.errors import BadInput
 
 from . import faults
-from .target import NodeReference, Target
+from .target import PREVIEW_TITLES, TITLES, NodeReference, Target
 
 BUSY = ("exporting", "starting", "running", "cancelling", "importing")
 TICK_MS = 50  # while the worker computes
@@ -57,6 +57,7 @@ class RunController:
         self.log = deque(maxlen=2000)
         self.logged = 0  # lines ever said, so that a listener knows which of them are new
         self.devices, self.versions = (), {}
+        self.preview = None  # a Preview, which lives as long as the controller
         self.closed = self._ticking = False
         self._dropped = []  # finished runs that are ours but not in the scene: offered like those of a crash
         self._reset("idle")
@@ -71,7 +72,7 @@ class RunController:
         self.failure, self._results, self.report, self.remark = None, {}, {}, ""
         self.seconds = {}  # spent in export, start, run and import
         self._run = self._target = self._writer = self._import = self._image = None
-        self._sceneClosed = self._submitted = False
+        self._sceneClosed = self._submitted = self._partial = False
         self._since = time.perf_counter()
 
     # ---- what the panel and scripts see and ask for ----
@@ -100,15 +101,16 @@ class RunController:
         self._refuseWhenBusy()
         volume = nodes.read_scan(request.inputNode)
         volume = volume.slab(*request.slab) if request.slab else volume
-        target = Target.of(request.inputNode, request.outputs)
-        run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, target.toJson())
+        target = Target.of(request.inputNode, request.outputs, PREVIEW_TITLES if request.slab else TITLES)
+        origin = {**target.toJson(), "preview": request.slab is not None}
+        run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, origin)
         try:
             writer = faults.guarded(runs.InputWriter, run, "input", volume)
         except Exception:
             runs.discard(run)
             raise
         self._reset("exporting", target.place.name)
-        self._run, self._target, self._writer = run, target, writer
+        self._run, self._target, self._writer, self._partial = run, target, writer, request.slab is not None
         image = request.inputNode.GetImageData()
         self._image = (image, _changed(image))
         self.stage = "Reading the volume"
@@ -133,9 +135,11 @@ class RunController:
         """Finished results that are not in the scene: of a Slicer that crashed, or of a scene closed during the run."""
         from MedAELib.worker import runs
 
+        from .preview import withoutPreviews
+
         try:
             found = [run for run in self._dropped if runs.is_finished(run)]
-            return found + [run for run in runs.unclaimed_runs(self._runs) if run not in found]
+            return withoutPreviews(found + [run for run in runs.unclaimed_runs(self._runs) if run not in found])
         except OSError:
             return []
 
@@ -162,6 +166,13 @@ class RunController:
         if runs.claim(run):
             runs.discard(run)
         self._dropped = [other for other in self._dropped if other != run]
+        self._notify()
+
+    def refuse(self, failure):
+        """Tell the user that a run that was asked for before cannot start."""
+        self._reset("failed")
+        self.failure = failure
+        self.say(faults.sentences(failure))
         self._notify()
 
     def wait(self):
@@ -265,7 +276,9 @@ class RunController:
     def _onDone(self):
         from MedAELib.worker import runs
 
-        if self._sceneClosed:
+        if self._sceneClosed and self._partial:
+            self._end("cancelled")
+        elif self._sceneClosed:
             self.remark = f"The scene was closed during the run; the result of '{self.subject}' can be recovered."
             self.say(self.remark)
             self._keep()
@@ -301,7 +314,7 @@ class RunController:
         self.say(faults.sentences(failure))
         if not self.busy:
             return
-        if self.state == "importing":
+        if self.state == "importing" and not self._partial:
             self._keep()  # the result is complete: it may be recovered when there is memory again
         self.failure = failure
         self._end("failed")
@@ -329,7 +342,7 @@ class RunController:
 
     def _onSceneClose(self, caller=None, event=None):
         self._results = {}
-        if self.state == "importing":
+        if self.state == "importing" and not self._partial:
             self._keep()
         if self.state in ("exporting", "importing"):
             self._end("cancelled")

@@ -10,7 +10,6 @@ from . import choices, faults, install, models, trust
 from .compare import Compare
 from .controller import Request
 from .inputs import InputFacts
-from .preview import Preview
 from .probe import Probe
 from .running import RunView
 
@@ -52,16 +51,10 @@ class Panel:
         ui.modelFolderButton.connect("clicked(bool)", self._onModelFolder)
         ui.beforeButton.connect("toggled(bool)", self._onBefore)
         ui.sideBySideButton.connect("toggled(bool)", self._onSideBySide)
-        self.preview = Preview(controller)
-        self.runView = RunView(ui, controller, self._onRun)
-
-    def _onRun(self):
-        self.preview.update()
-        self.update()
+        self.runView = RunView(ui, controller, self.update)
 
     def close(self):
         """Let go of everything; a run goes on."""
-        self.preview.remove()
         self.runView.close()
         self._later.stop()
         self.leave()
@@ -197,7 +190,7 @@ class Panel:
         self.probe.compare(source, after)
         self._updateTrust(results.get("trust"))
         self.ui.beforeButton.enabled = self.ui.sideBySideButton.enabled = self.compare.possible
-        done = self.controller.state == "done" and not self.preview.pending
+        done = self.controller.state == "done" and not self.controller.preview.pending
         if done and not self._wasDone and self.compare.possible:
             self.ui.beforeButton.checked = False
             self.compare.show(before=False, part=self._part(after))
@@ -245,7 +238,7 @@ class Panel:
         try:
             if install.ensure(self.ui.wheelFolderEdit.currentPath):
                 self.controller.release()  # the next worker sees the new packages
-            self.preview.apply(request) if wanted.preview else self.controller.apply(request)
+            self.controller.preview.apply(request, wanted.preview)
         except MedAEError as error:
             self.runView.say(faults.sentences(error))
         except Exception as error:

@@ -46,19 +46,38 @@ def _worldToVoxels(node):
     return matrix
 
 
+def withoutPreviews(found):
+    """The finished runs that are results; previews, which a crash can leave behind, are deleted."""
+    from MedAELib.errors import MedAEError
+    from MedAELib.worker import runs
+
+    results = []
+    for run in found:
+        try:
+            preview = runs.read_job(run).origin.get("preview")
+        except MedAEError:  # whoever recovers it is told what is wrong
+            preview = False
+        if not preview:
+            results.append(run)
+        elif runs.claim(run):
+            runs.discard(run)
+    return results
+
+
 class Preview:
-    """Runs the slab before the volume: `apply` starts it, `update` is told of every change of the controller."""
+    """Runs the slab before the volume; like its controller it goes on whatever becomes of the panel."""
 
     def __init__(self, controller):
         self._controller = controller
         self._request = None  # the whole run, while its preview is on the way
         self._shown = None  # the preview in the scene
+        controller.listeners.append(self.update)
 
-    def apply(self, request):
-        """Start the run, with its preview first where that is worth it. Raises MedAEError."""
+    def apply(self, request, wanted=True):
+        """Start the run, with its preview first where that is wanted and worth it. Raises MedAEError."""
         image = request.inputNode.GetImageData()
-        slab = visibleSlab(request.inputNode) if image is not None and image.GetNumberOfPoints() >= SMALLEST else None
-        self.remove()
+        large = image is not None and image.GetNumberOfPoints() >= SMALLEST
+        slab = visibleSlab(request.inputNode) if wanted and large else None
         if slab is None:
             self._controller.apply(request)
             return
@@ -73,7 +92,7 @@ class Preview:
         if self._controller.busy:
             return
         if self._request is None:
-            self.remove()
+            self._remove()
         elif self._controller.state == "done":
             self._show(self._controller.results.get("denoised"))
             qt.QTimer.singleShot(0, self._whole)
@@ -85,7 +104,7 @@ class Preview:
         """Whether the preview is on its way, or the whole run about to start."""
         return self._request is not None
 
-    def remove(self):
+    def _remove(self):
         """Take the preview out of the scene."""
         import slicer
 
@@ -103,8 +122,7 @@ class Preview:
         try:
             self._controller.apply(request)
         except MedAEError as error:
-            self._controller.say(str(error))
-            self.remove()
+            self._controller.refuse(error)
 
     def _show(self, node):
         """Lay the slab over the input in the user's views; it is neither offered in lists nor saved."""
@@ -113,7 +131,6 @@ class Preview:
         if node is None:
             return
         source = self._request.inputNode
-        node.SetName(f"{source.GetName()} preview")
         node.SetHideFromEditors(1)
         node.SetSaveWithScene(False)
         node.SetAttribute("MedAE.output", "preview")

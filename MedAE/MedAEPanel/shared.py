@@ -2,6 +2,7 @@
 
 from .controller import RunController
 from .locations import writableRunsFolder
+from .preview import Preview
 
 _ATTRIBUTE = "MedAERunController"  # of slicer.modules, which lives as long as Slicer
 
@@ -19,8 +20,9 @@ def controller():
 
 
 def replace(newController):
-    """Let everybody use another controller; the one before, if any, is left as it is."""
+    """Let everybody use another controller, with a preview; the one before, if any, is left as it is."""
     import slicer
 
+    newController.preview = Preview(newController)
     setattr(slicer.modules, _ATTRIBUTE, newController)
     return newController

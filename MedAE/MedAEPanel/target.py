@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 TITLES = {"denoised": "denoised", "removed": "removed noise", "noise": "noise map", "trust": "trust figures"}
+PREVIEW_TITLES = {"denoised": "preview"}
 
 
 class NodeReference:
@@ -33,8 +34,10 @@ class Target:
     outputs: dict = field(default_factory=dict)
 
     @staticmethod
-    def of(inputNode, outputNodes):
+    def of(inputNode, outputNodes, titles=TITLES):
         """The target of a run that is about to start; `outputNodes` maps each wanted output to a node or None.
+
+        New nodes are named after the input and their title.
 
         Raises BadInput when an output is the input, or when two outputs are the same node.
         """
@@ -49,7 +52,7 @@ class Target:
         place = nodes.place_of(inputNode)
         return Target(
             place=place,
-            wanted={name: f"{place.name} {TITLES.get(name, name)}" for name in outputNodes},
+            wanted={name: f"{place.name} {titles.get(name, name)}" for name in outputNodes},
             input=NodeReference(inputNode),
             outputs={name: NodeReference(node) for name, node in outputNodes.items() if node is not None},
         )

@@ -72,7 +72,7 @@ class Session:
             raise RuntimeError(self.panel.problem())
         started, stalls = time.perf_counter(), {True: 0.0, False: 0.0}
         button.click()
-        while self.controller.busy or self.panel.preview.pending:  # the visible slices come first, then the volume
+        while self.controller.busy or self.controller.preview.pending:  # the visible slices come first, then the volume
             before = time.perf_counter()
             slicer.app.processEvents()
             importing = self.controller.state in ("importing", "done")

@@ -1,4 +1,4 @@
-"""Training patches: random pieces of clean scans and generated anatomy, averaged down, flipped and recontrasted."""
+"""Training patches: random pieces of clean scans and generated anatomy, averaged down, turned, with new contrasts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Generator, Tensor
 
-from MedAELib.training.corruptions import chance, uniform
+from MedAELib.training.corruptions import chance, log_uniform, uniform
 
 SHAPES = ((48, 48, 48), (48, 48, 48), (64, 64, 64), (64, 64, 32), (96, 96, 16), (72, 72, 24))  # of one patch
 VOXELS = 48**3 * 2  # of one batch, about
+CONSTANT_SHARE = 0.08  # of the patches
+LESION_SHARE = 0.35  # of the patches
+THICKEST = {"MR": 4, "CT": 6}  # voxels that make one thick slice
+FINEST_SCANNED = 2.0  # zoom up to which the noise of the simulated scan is that of a real one
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +74,7 @@ def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -
 
 def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
     """One patch and its maps, turned and flipped as the modality allows, with a random contrast."""
-    if chance(0.04, generator):
+    if chance(CONSTANT_SHARE, generator):
         maps = [torch.full(tuple(shape), 0.7), torch.zeros(tuple(shape))] if modality == "CT" else []
         return [_constant(shape, modality, generator), *maps]
     # An MRI slice may lie in any plane; a CT is reconstructed in axial planes (i, j), which its noise shows.
@@ -80,32 +84,41 @@ def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: 
     for axis, origin in enumerate(order):
         cut_shape[origin] = shape[axis]
     zooms = _zooms(modality, generator)
+    thick = (2 if modality == "CT" else int(uniform(0, 3, generator))) if chance(0.25, generator) else None
     for _ in range(4):
-        voxels, *maps = _magnified_cut(source, cut_shape, zooms, generator)
+        voxels, *maps = _magnified_cut(source, cut_shape, zooms, thick, THICKEST[modality], generator)
         occupied = (voxels > (0.06 if modality == "MR" else -0.8)).float().mean()
         if occupied > 0.1 or chance(0.08, generator):
             break
     voxels, *maps = (part.permute(order).flip(flips).contiguous() for part in (voxels, *maps))
     if chance(0.08, generator):
         voxels = _softened(voxels, uniform(0.3, 0.8, generator))
+    if chance(LESION_SHARE, generator):
+        voxels = with_lesions(voxels, modality, generator)
     return [_recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator), *maps]
 
 
 def _zooms(modality: str, generator: Generator) -> list[float]:
     """How many times finer than measured the grid is: scanners interpolate (zero filling, small fields of view)."""
+    if modality == "CT":
+        zoom = log_uniform(1.2, 4, generator) if chance(0.25, generator) else 1.0
+        return [zoom, zoom, 1.0]
     if not chance(0.15, generator):
         return [1.0] * 3
     zoom = uniform(1.2, 2.5, generator)
-    if modality == "CT":
-        return [zoom, zoom, 1.0]
     return [zoom if chance(0.7, generator) else 1.0 for _ in range(3)]
 
 
-def _magnified_cut(source: Source, shape: Sequence[int], zooms: Sequence[float], generator: Generator) -> list[Tensor]:
+def _magnified_cut(
+    source: Source, shape: Sequence[int], zooms: Sequence[float], thick: int | None, thickest: int, generator: Generator
+) -> list[Tensor]:
     """A random box of the source and its maps, interpolated to a finer grid along the axes that have a zoom above 1."""
-    parts = _cut(source, [round(size / zoom) for size, zoom in zip(shape, zooms, strict=True)], generator)
+    coarse = [round(size / zoom) for size, zoom in zip(shape, zooms, strict=True)]
+    parts = _cut(source, coarse, thick, thickest, generator)
     if max(zooms) == 1:
         return parts
+    if len(parts) == 3 and max(zooms) > FINEST_SCANNED:  # magnified further it would be smoother than any kernel's
+        parts[2] = torch.zeros_like(parts[2])
     return list(
         torch.nn.functional.interpolate(torch.stack(parts)[None], tuple(shape), mode="trilinear", align_corners=True)[0]
     )
@@ -121,13 +134,18 @@ def _constant(shape: Sequence[int], modality: str, generator: Generator) -> Tens
     return torch.full(tuple(shape), uniform(low, high, generator))
 
 
-def _cut(source: Source, shape: Sequence[int], generator: Generator) -> list[Tensor]:
-    """A random box of the source, averaged down by random factors along each axis, mirrored where it is too small."""
+def _cut(source: Source, shape: Sequence[int], thick: int | None, thickest: int, generator: Generator) -> list[Tensor]:
+    """A random box of the source, averaged down by random factors along each axis, mirrored where it is too small.
+
+    Along the axis ``thick`` up to ``thickest`` voxels are averaged: thick slices.
+    """
     corner, extent, factors = [], [], []
     for axis in range(3):
         size, least = source.voxels.shape[axis], source.least[axis]
-        largest = max(least, min(3, size // max(shape[axis] // 2, 1)))
-        factor = least if largest == least or chance(0.75, generator) else int(uniform(least, largest + 1, generator))
+        most, fewest = (thickest, shape[axis] // 4) if axis == thick else (3, shape[axis] // 2)
+        largest = max(least, min(most, size // max(fewest, 1)))
+        same = largest == least or (axis != thick and chance(0.75, generator))
+        factor = least if same else int(uniform(least, largest + 1, generator))
         cells = min(shape[axis], size // factor)
         corner.append(int(uniform(0, size - cells * factor + 1, generator)))
         extent.append(cells * factor)
@@ -147,6 +165,26 @@ def _fitted(voxels: Tensor, factors: Sequence[int], shape: Sequence[int]) -> Ten
 
 def _softened(voxels: Tensor, width: float) -> Tensor:
     return torch.from_numpy(gaussian_filter(voxels.numpy(), width, truncate=3.0))
+
+
+def with_lesions(voxels: Tensor, modality: str, generator: Generator) -> Tensor:
+    """One to twelve small balls in the tissue of a patch [i, j, k], brighter or darker than what lies around them.
+
+    Radii are 1 to 4 voxels, each axis its own; contrasts 1 to 30 % of the range of MR, or 10 to 300 HU.
+    """
+    voxels, shape = voxels.clone(), voxels.shape
+    tissue = voxels > (0.06 if modality == "MR" else -0.8)
+    axes = [torch.arange(size, dtype=torch.float32) for size in shape]
+    for _ in range(int(uniform(1, 13, generator))):
+        radius = uniform(1, 4, generator)
+        squares = [
+            ((axis - uniform(0, size, generator)) / uniform(0.7, 1.4, generator)).square()
+            for axis, size in zip(axes, shape, strict=True)
+        ]
+        distance = (squares[0][:, None, None] + squares[1][:, None] + squares[2]).sqrt()
+        contrast = log_uniform(0.01, 0.3, generator) * (1 if chance(0.5, generator) else -1)
+        voxels += contrast * tissue * (radius + 0.5 - distance).clamp(0, 1)
+    return voxels.clamp(min=0 if modality == "MR" else -1.024)
 
 
 def _recontrasted(voxels: Tensor, generator: Generator) -> Tensor:

@@ -11,10 +11,8 @@ import numpy.typing as npt
 _EDGE = 6  # voxels of a block along each axis
 _BLOCKS = 16_000
 _FEWEST = 40  # blocks
-_QUIETEST, _QUIETEST_Z = (
-    0.02,
-    -2.0537,
-)  # of the blocks of tissue stand for the noise; its place in a normal distribution
+_QUIETEST = 0.02  # of the blocks of tissue stand for the noise
+_QUIETEST_Z = -2.0537  # where that share ends in a normal distribution
 _SECOND_FREEDOM = 2.58  # of the four second differences in a line of six voxels, measured: neighbours are correlated
 _RAYLEIGH = (1.6, 2.3)  # mean over deviation of untouched air in a magnitude image; 1.913 without end
 _CORRELATED_FREEDOM = 60  # of a block's detail where noise is correlated in plane, about
@@ -42,11 +40,11 @@ def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
     if not alive.any():
         return least
     freedom = math.prod(_SECOND_FREEDOM for size in array.shape if size > 1)
-    total = _quietest(everything[alive], _CORRELATED_FREEDOM)
+    total = quietest(everything[alive], _CORRELATED_FREEDOM)
     if correlated:
-        between = _quietest(across[alive], _ACROSS_FREEDOM) if array.shape[2] > 2 else total
+        between = quietest(across[alive], _ACROSS_FREEDOM) if array.shape[2] > 2 else total
         return max(min(total, between), least)
-    found = max(_quietest(finest[alive], freedom), 0.5 * total)
+    found = max(quietest(finest[alive], freedom), 0.5 * total)
     air = _air(mean[~tissue], power[~tissue])
     # Air that the scanner or somebody else has darkened tells nothing.
     return max(air if 0.1 * found < air < found else found, least)
@@ -66,12 +64,7 @@ def otsu_threshold(values: npt.NDArray[Any]) -> float:
 def _details(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], ...]:
     """For every block: mean, mean square; mean squares of second differences, all Haar details, those across slices."""
     block = tuple(min(_EDGE, size) // 2 * 2 if size > 1 else 1 for size in array.shape)
-    windows = np.lib.stride_tricks.sliding_window_view(array, block)
-    each = max(2, round(_BLOCKS ** (1 / sum(size > 1 for size in array.shape or (2,))))) if array.size > 1 else 1
-    places = [np.unique(np.linspace(0, n - b, min(each, n - b + 1)).astype(int)) for n, b in
-              zip(array.shape, block, strict=True)]  # fmt: skip
-    blocks = windows[np.ix_(*places)].reshape(-1, *block).astype(np.float64)
-    blocks = blocks[np.isfinite(blocks).all(axis=(1, 2, 3))]
+    blocks = grid_blocks(array, block)
     bands = [blocks]
     for axis in range(1, 4):
         if blocks.shape[axis] > 1:
@@ -82,6 +75,18 @@ def _details(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], ...]:
     mean, power = blocks.mean(axis=(1, 2, 3)), np.square(blocks).mean(axis=(1, 2, 3))
     second, across = (np.square(_second_differences(blocks, axes)).mean(axis=(1, 2, 3)) for axes in ((1, 2, 3), (3,)))
     return mean, power, second, np.mean(energies, axis=0), across
+
+
+def grid_blocks(array: npt.NDArray[Any], block: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """About 16,000 blocks `[n, *block]` of `[i, j, k]` on a regular grid; those that are not finite are left out."""
+    windows = np.lib.stride_tricks.sliding_window_view(array, block)
+    each = max(2, round(_BLOCKS ** (1 / max(1, sum(size > 1 for size in array.shape)))))
+    places = [
+        np.unique(np.linspace(0, n - b, min(each, n - b + 1)).astype(int))
+        for n, b in zip(array.shape, block, strict=True)
+    ]
+    blocks = windows[np.ix_(*places)].reshape(-1, *block).astype(np.float64)
+    return blocks[np.isfinite(blocks).all(axis=(1, 2, 3))]
 
 
 def _second_differences(blocks: npt.NDArray[np.float64], axes: tuple[int, ...]) -> npt.NDArray[np.float64]:
@@ -96,7 +101,7 @@ def _second_differences(blocks: npt.NDArray[np.float64], axes: tuple[int, ...]) 
     return blocks
 
 
-def _quietest(energies: npt.NDArray[np.float64], freedom: float) -> float:
+def quietest(energies: npt.NDArray[np.float64], freedom: float) -> float:
     """The deviation that the quietest energies stand for, if each is a mean of `freedom` squares of pure noise."""
     # Wilson and Hilferty (1931): this low quantile of a chi-square variable over its degrees of freedom.
     expected = (1 - 2 / (9 * freedom) + _QUIETEST_Z * math.sqrt(2 / (9 * freedom))) ** 3

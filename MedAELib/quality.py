@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import NOISE_KINDS, Window
-from .noise import noise_unit, otsu_threshold
+from .noise import grid_blocks, noise_unit, otsu_threshold, quietest
 
 _SAMPLE = 2_000_000
 _BLOCK = (5, 5, 3)
-_BLOCKS = 16_000
 _FEWEST_BLOCKS = 20
-# The quietest blocks: this quantile, and where it lies in a normal distribution.
-_QUIETEST, _QUIETEST_Z = 0.02, -2.0537
 
 
 def sample(array: npt.NDArray[Any], largest: int = _SAMPLE) -> npt.NDArray[Any]:
@@ -48,35 +45,19 @@ def noise_level(array: npt.NDArray[Any]) -> float:
     flat within 5 x 5 x 3 voxels the figure is too high.
     """
     block = (min(_BLOCK[0], array.shape[0]), min(_BLOCK[1], array.shape[1]), min(_BLOCK[2], array.shape[2]))
-    rows = _blocks(array, block)
+    rows = grid_blocks(array, block).reshape(-1, math.prod(block))
     axes = [axis.ravel() - axis.mean() for axis, n in zip(np.indices(block), block, strict=True) if n > 1]
     trend, _ = np.linalg.qr(np.stack([np.ones(math.prod(block)), *axes], axis=1))
     freedom = trend.shape[0] - trend.shape[1]
-    rows = rows[np.isfinite(rows).all(axis=1)]
     if freedom < 4 or not len(rows):
         return 0.0
     mean = rows.mean(axis=1)
     tissue = rows[mean > otsu_threshold(mean)]
     rows = tissue if len(tissue) >= _FEWEST_BLOCKS else rows
     residual = rows - (rows @ trend) @ trend.T
-    spread = np.sqrt((residual**2).sum(axis=1) / freedom)
-    spread = spread[spread > 1e-12 * np.abs(rows).max()]
-    if not spread.size:
-        return 0.0
-    # Wilson and Hilferty (1931): this low quantile of a chi-square variable over its degrees of freedom, under a root.
-    expected = (1 - 2 / (9 * freedom) + _QUIETEST_Z * math.sqrt(2 / (9 * freedom))) ** 1.5
-    return float(np.quantile(spread, _QUIETEST)) / expected
-
-
-def _blocks(array: npt.NDArray[Any], block: tuple[int, int, int]) -> npt.NDArray[np.float64]:
-    """About `_BLOCKS` blocks on a regular grid (fewer in a small volume), one per row."""
-    per_axis = round(_BLOCKS ** (1 / 3))
-    i, j, k = (
-        np.unique(np.linspace(0, n - b, min(per_axis, n - b + 1)).astype(int))
-        for n, b in zip(array.shape, block, strict=True)
-    )
-    windows = np.lib.stride_tricks.sliding_window_view(array, block)
-    return windows[np.ix_(i, j, k)].reshape(-1, math.prod(block)).astype(np.float64)
+    power = (residual**2).sum(axis=1) / freedom
+    power = power[power > (1e-12 * np.abs(rows).max()) ** 2]
+    return quietest(power, freedom) if power.size else 0.0
 
 
 def psnr(

@@ -16,9 +16,9 @@ class Models:
 
     def all(self, task):
         """All usable models for a task, bundled ones first."""
-        from MedAELib.bundle import METADATA, models_folder
+        from MedAELib.bundle import bundled_folders
 
-        for folder in sorted(path.parent.parent for path in models_folder().glob(f"*/{METADATA}")):
+        for folder in bundled_folders():
             self._read(folder)
         return [bundle for bundle in self._bundles.values() if bundle is not None and bundle.spec.task == task]
 

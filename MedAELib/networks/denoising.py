@@ -35,7 +35,8 @@ class DenoisingAutoencoder(Network):
     nothing is easy and anatomy has no bottleneck to pass. There is no normalisation layer and no statistic over the
     whole tile: tiles fit exactly.
 
-    The code is also asked how strong the noise really is around each voxel: the noise map (`noise`).
+    In training the code is also asked how strong the noise really is around each voxel: a network that must know this
+    codes noise and anatomy apart.
 
     Under autocast everything but the convolutions between the first and the last stays in float32.
     """
@@ -105,9 +106,9 @@ def _seen(cells: Tensor) -> Tensor:
     the signal-to-noise ratio (a Rician bias depends on it).
     """
     dims, detail = cells.ndim - 2, cells[:, 1:]
-    mean = _local_mean(cells[:, :1])
-    deviation = _local_mean(detail.square().mean(1, keepdim=True)).sqrt()
-    finest = _local_mean(detail[:, -1:].square()).sqrt()
+    mean = local_mean(cells[:, :1], _REACH)
+    deviation = local_mean(detail.square().mean(1, keepdim=True), _REACH).sqrt()
+    finest = local_mean(detail[:, -1:].square(), _REACH).sqrt()
     ratio = torch.cat([cells[:, :1] - mean, detail], 1)
     signal = mean * 2 ** (-dims / 2)
     context = [deviation.log1p(), finest / deviation.clamp(min=1), signal / (signal.abs() + 3)]
@@ -133,14 +134,15 @@ def inverse_haar(cells: Tensor, dims: int) -> Tensor:
     return cells
 
 
-def _local_mean(x: Tensor) -> Tensor:
-    """Mean over the cells within `_REACH` along every axis, of those inside the volume; axis by axis."""
+def local_mean(x: Tensor, reach: int) -> Tensor:
+    """Means over the cells within ``reach`` along every axis, of those inside the volume; axis by axis."""
     for axis in range(2, x.ndim):
-        padding = [0, 0] * (x.ndim - 1 - axis) + [_REACH, _REACH]
-        cells = nn.functional.pad(x, padding).unfold(axis, 2 * _REACH + 1, 1)
-        inside = nn.functional.pad(torch.ones(x.shape[axis], device=x.device), (_REACH, _REACH))
-        share = inside.unfold(0, 2 * _REACH + 1, 1).mean(-1)
-        x = cells.mean(-1) / share.view(-1, *[1] * (x.ndim - 1 - axis))
+        size, steps = x.shape[axis], range(2 * reach + 1)
+        padded = nn.functional.pad(x, [0, 0] * (x.ndim - 1 - axis) + [reach, reach])
+        inside = nn.functional.pad(torch.ones(size, device=x.device), (reach, reach))
+        total = sum((padded.narrow(axis, step, size) for step in steps), torch.zeros((), device=x.device))
+        count = torch.stack([inside[step : step + size] for step in steps]).sum(0)
+        x = total / count.view(-1, *[1] * (x.ndim - 1 - axis))
     return x
 
 

@@ -38,14 +38,16 @@ def denoise(
     engine: Engine | None = None,
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
+    window: tuple[float, float] | None = None,
 ) -> Volume:
     """The volume without (`strength` 1), or with part of (0..1), its noise: same place, same type, same units.
 
     Integers are rounded and stay within their type; voxels that are not finite stay as they are. Every channel (frame)
-    is processed on its own. `engine.used` tells afterwards how it ran. `progress` may raise Cancelled.
+    is processed on its own. `engine.used` tells afterwards how it ran. `progress` may raise Cancelled. `window` holds
+    the intensities that the network sees as 0 and 1, where `shared_limits` of the volume has been asked already.
     Raises BadInput for a strength outside 0..1, BadModel for a model of another task.
     """
-    return _denoised(volume, model, strength, engine or Engine(), progress, allocate)
+    return _denoised(volume, model, strength, engine or Engine(), progress, allocate, window)
 
 
 def denoise_and_map(
@@ -56,6 +58,7 @@ def denoise_and_map(
     engine: Engine | None = None,
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
+    window: tuple[float, float] | None = None,
 ) -> tuple[Volume, Volume]:
     """What `denoise` gives, and the noise map from the same pass: the deviation of the noise around each voxel.
 
@@ -65,13 +68,13 @@ def denoise_and_map(
     """
     check_tells_noise(model.network, model.spec.modality)
     gathered = NoiseMap(allocate("noise", (1, *volume.shape), np.dtype(np.float32)), volume.channels)
-    denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, gathered)
+    denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, gathered)
     return denoised, volume.like(gathered.finish(), name=f"{volume.name} noise map".strip(), frames=False)
 
 
 def _denoised(
     volume: Volume, model: Model, strength: float, engine: Engine, progress: Progress, allocate: Allocate,
-    noise: NoiseMap | None = None,
+    window: tuple[float, float] | None, noise: NoiseMap | None = None,
 ) -> Volume:  # fmt: skip
     """The denoised volume, channel by channel; what the network tells of the noise goes into `noise`."""
     if not 0 <= strength <= 1:
@@ -79,7 +82,7 @@ def _denoised(
     if model.spec.task != "denoise":
         raise BadModel(f"The model was made to {model.spec.task}, not to denoise.", "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
-    window = shared_limits(volume, model)
+    window = window or shared_limits(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels = volume.array[0].size
     for channel, source in enumerate(volume.array):

@@ -34,6 +34,8 @@ from .denoise import (
 from .noise_map import noise_levels, tells_noise
 from .trust import conclusion, trust
 
+Limits = tuple[float, float]  # the intensities that the network sees as 0 and 1
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -93,14 +95,15 @@ def run_task(
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, task)
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
-    model, adapted = _adapted(model, volume, wanted.adapt, engine, progress)
-    outputs = _outputs(volume, model, wanted, engine, progress, allocate)
+    window = shared_limits(volume, model)
+    model, adapted = _adapted(model, volume, window, wanted.adapt, engine, progress)
+    outputs = _outputs(volume, model, window, wanted, engine, progress, allocate)
     used = dict(engine.used)
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
     before, after = noise_levels(volume, outputs["denoised"])
     noise = {"noise_before": float(f"{before:.4g}"), "noise_after": float(f"{after:.4g}")}
-    judged = _judged(volume, outputs, model, wanted, engine, progress) if wanted.trust else {}
+    judged = _judged(volume, outputs, model, window, wanted, engine, progress) if wanted.trust else {}
     if not wanted.noise:
         outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
@@ -111,7 +114,7 @@ def run_task(
 
 
 def _adapted(
-    model: Model, volume: Volume, seconds: int, engine: Engine, progress: Progress
+    model: Model, volume: Volume, window: Limits, seconds: int, engine: Engine, progress: Progress
 ) -> tuple[Model, dict[str, Any]]:
     """The model after it has learned from the middle frame for some seconds, if that made it better; what came of it.
 
@@ -122,15 +125,16 @@ def _adapted(
     if seconds == 0:
         return model, {}
     source, magnitude = volume.array[volume.channels // 2], model.spec.modality == "MR"
-    found = adapt(model.network, source, shared_limits(volume, model), seconds, engine, magnitude, progress)
+    found = adapt(model.network, source, window, seconds, engine, magnitude, progress)
     return replace(model, network=found.network), found.report()
 
 
 def _outputs(
-    volume: Volume, model: Model, wanted: Parameters, engine: Engine, progress: Progress, allocate: Allocate
-) -> dict[str, Volume]:
+    volume: Volume, model: Model, window: Limits, wanted: Parameters, engine: Engine, progress: Progress,
+    allocate: Allocate,
+) -> dict[str, Volume]:  # fmt: skip
     """The volumes that were asked for; the noise map also where only the trust figures need it."""
-    options: dict[str, Any] = {"strength": wanted.strength, "engine": engine, "progress": progress}
+    options: dict[str, Any] = {"strength": wanted.strength, "engine": engine, "progress": progress, "window": window}
     if wanted.noise or (wanted.trust and tells_noise(model.network, model.spec.modality)):
         room = allocate if wanted.noise else _apart(allocate)
         denoised, noise = denoise_and_map(volume, model, allocate=room, **options)
@@ -148,10 +152,11 @@ def _apart(allocate: Allocate) -> Allocate:
 
 
 def _judged(
-    volume: Volume, outputs: Mapping[str, Volume], model: Model, wanted: Parameters, engine: Engine, progress: Progress
-) -> dict[str, Any]:
+    volume: Volume, outputs: Mapping[str, Volume], model: Model, window: Limits, wanted: Parameters, engine: Engine,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
     """The trust figures and the verdict, as plain values."""
-    again = denoised_again(model, shared_limits(volume, model), wanted.strength, engine, progress)
+    again = denoised_again(model, window, wanted.strength, engine, progress)
     figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 

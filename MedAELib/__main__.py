@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except (KeyboardInterrupt, Cancelled):
-        print("medae: cancelled, nothing was written", file=sys.stderr)
+        print("medae: cancelled; no file is half-written", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 2
@@ -184,5 +185,11 @@ class _Terminal:
             print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
 
 
+def _interrupted(*_: object) -> NoReturn:
+    """A polite request to end, as from a job scheduler: everything is put in order as after Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupted)
     sys.exit(main())

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,31 @@ def test_an_interrupt_ends_quietly(scan, model, tmp_path, monkeypatch):
     monkeypatch.setattr(Engine, "run", interrupted)
     assert run("denoise", scan, tmp_path / "out.nrrd", "--model", model) == 130
     assert not (tmp_path / "out.nrrd").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite signal")
+def test_a_request_to_end_while_a_result_is_written_leaves_no_part_of_it(model, tmp_path):
+    scan, folder = tmp_path / "scan.nii", tmp_path / "results"
+    Volume(np.random.default_rng(0).normal(500, 50, (1, 128, 128, 96)), np.eye(4)).save(scan)  # slow to compress
+    folder.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "MedAELib",
+        "denoise",
+        str(scan),
+        str(folder / "out.nii.gz"),
+        "--model",
+        str(model),
+    ]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    while not list(folder.iterdir()) and process.poll() is None:
+        time.sleep(0.002)
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "medae: cancelled; no file is half-written"
+    assert list(folder.iterdir()) == []
 
 
 def test_models_are_listed_and_checked(capsys, model):

@@ -77,8 +77,8 @@ def adapt(
     teacher = _Teacher(network.to(engine.torch_device).eval(), engine, magnitude, patches)
     student = copy.deepcopy(network).train()
     steps = _learn(student, teacher, begin, seconds * _TIME_TO_LEARN, seconds, progress)
-    progress("Adapting", int(1000 * _TIME_TO_LEARN), 1000)
-    before, after = _scores(teacher, network), _scores(teacher, student.eval())
+    before = _scores(teacher, network, progress, 0)
+    after = _scores(teacher, student.eval(), progress, 1)
     difference = after - before
     error = difference.std(1) / math.sqrt(difference.shape[1])
     kept = bool((difference.mean(1) < -_SURE * error).all())  # at both levels; never when a score is not a number
@@ -218,13 +218,21 @@ def _learn(
 
 
 @torch.no_grad()
-def _scores(teacher: _Teacher, network: torch.nn.Module) -> Tensor:
-    """The score at each level of each scored patch, [levels, patches]: the same patches and noise at every call."""
+def _scores(
+    teacher: _Teacher, network: torch.nn.Module, progress: Callable[[str, int, int], None], turn: int
+) -> Tensor:
+    """The score at each level of each scored patch, [levels, patches]: the same patches and noise at every call.
+
+    ``turn`` 0 and 1 are the two calls of one adaptation, for the progress.
+    """
     scores = torch.empty(len(_LEVELS), _SCORED, dtype=torch.float64)
+    share = (1 - _TIME_TO_LEARN) / (2 * scores.numel())
     for row, level in enumerate(_LEVELS):
         teacher.random.manual_seed(1)
         teacher.patches.restart(1)
         for column in range(_SCORED):
+            done = turn * scores.numel() + row * _SCORED + column
+            progress("Adapting", int(1000 * (_TIME_TO_LEARN + share * done)), 1000)
             pair = teacher.pairs(teacher.patches.draw(True, 1), level)
             scores[row, column] = float(_errors(network, pair, teacher.engine)[0]) - pair.added
     return scores

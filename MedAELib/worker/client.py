@@ -259,7 +259,10 @@ def default_command(environment: Mapping[str, str]) -> list[str]:
 def _environment(additions: Mapping[str, str]) -> dict[str, str]:
     """The running environment, so that the worker finds what Slicer finds, plus this library and `additions`."""
     library = str(Path(__file__).absolute().parents[2])
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace", **additions}
+    own = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    # Threads that wait for each other asleep leave the processor to Slicer, whose views are drawn meanwhile.
+    own["OMP_WAIT_POLICY"] = "PASSIVE"
+    environment = {**os.environ, **own, **additions}
     inherited = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join([library, inherited] if inherited else [library])
     return environment

@@ -32,6 +32,12 @@ def _cuda_available() -> bool:
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for each core, four at the most, for the whole set; none for chosen files, which would only wait."""
+    cores = os.cpu_count() or 1
+    return min(cores, 4) if cores > 1 and config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not _cuda_available():

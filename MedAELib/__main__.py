@@ -1,22 +1,21 @@
-"""The command line: `python -m MedAELib denoise|models ...`; every fault is one line and exit status 2."""
+"""The command line: `python -m MedAELib denoise|anomaly|models ...`; every fault is one line and exit status 2."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from . import __version__
+from .anomaly import command as anomaly
 from .atomic import write_text
 from .bundle import bundled_models, find_bundle
-from .errors import BadInput, Cancelled
+from .errors import Cancelled
+from .terminal import Terminal, check_paths, table_text
 from .volume import Volume
 
 
@@ -75,6 +74,7 @@ def _parser() -> _Parser:
     )
     denoise.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
     denoise.set_defaults(run=_denoise)
+    anomaly.add_to(commands)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
     models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)
     check = models.add_parser("check", help="check that models are whole and can be built")
@@ -85,7 +85,7 @@ def _parser() -> _Parser:
 
 def _denoise(options: argparse.Namespace) -> int:
     volumes = {"denoised": options.output, "removed": options.removed, "noise": options.noise}
-    _check_paths([options.input], list(volumes.values()), [options.report, options.trust])
+    check_paths([options.input], list(volumes.values()), [options.report, options.trust])
     volume = Volume.load(options.input, options.series)
     from .tasks.run import run_task
 
@@ -100,14 +100,14 @@ def _denoise(options: argparse.Namespace) -> int:
         "noise": options.noise is not None,
         "trust": options.trust is not None,
     }
-    result = run_task("denoise", {"input": volume}, parameters, progress=_Terminal())
+    result = run_task("denoise", {"input": volume}, parameters, progress=Terminal())
     for warning in result.report["warnings"]:
         print(f"medae: note: {warning}", file=sys.stderr)
     for name, path in volumes.items():
         if path is not None:
             result.outputs[name].save(path)
     if options.trust is not None:
-        write_text(options.trust, _csv(result.report["trust"]))
+        write_text(options.trust, table_text(result.report["trust"]))
     report = {**result.report, "input_file": str(options.input), "output_file": str(options.output)}
     if options.report is not None:
         write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
@@ -118,34 +118,6 @@ def _denoise(options: argparse.Namespace) -> int:
     if options.trust is not None:
         print(report["verdict"])
     return 0
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    """A table as comma-separated values, with a line of names."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
-
-
-def _check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: Sequence[Path | None]) -> None:
-    """Refuse, before any work, an output that would fail or that would destroy an input."""
-    outputs = [*volumes, *texts]
-    for output in filter(None, outputs):
-        if output.is_dir():
-            raise BadInput(f"{output} is a folder.", "Name a file.")
-        if not output.parent.is_dir():
-            raise BadInput(f"{output} cannot be written: its folder does not exist.", "Make the folder first.")
-        if any(output.exists() and path.exists() and output.samefile(path) for path in inputs):
-            raise BadInput(f"{output} is the input itself.", "Name another file for the result.")
-    named = [output.resolve() for output in outputs if output is not None]
-    if len(set(named)) < len(named):
-        raise BadInput("Two results would be written to the same file.", "Name different files.")
-    from .files import check_writable
-
-    for output in filter(None, volumes):
-        check_writable(output)
 
 
 def _list_models(_: argparse.Namespace) -> int:
@@ -164,25 +136,6 @@ def _check_models(options: argparse.Namespace) -> int:
         Model.load(bundle.folder)
         print(f"{bundle.name}\tis whole\t{bundle.sha256}")
     return 0
-
-
-class _Terminal:
-    """Progress on a terminal's last line, a few times a second; silent where there is no terminal."""
-
-    def __init__(self) -> None:
-        self.shown, self.started, self.stage = 0.0, time.monotonic(), ""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if stage != self.stage:
-            self.stage, self.started = stage, now
-        if not sys.stderr.isatty() or (now - self.shown < 0.2 and done < total):
-            return
-        self.shown = now
-        left = (now - self.started) * (total - done) / done if done else 0.0
-        print(f"\r{stage}: {100 * done // max(total, 1)} %, {left:.0f} s left   ", end="", file=sys.stderr, flush=True)
-        if done >= total:
-            print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
 
 
 def _interrupted(*_: object) -> NoReturn:

@@ -1,6 +1,6 @@
 """Make the icon, and the pictures of README and Extensions Manager from the real module.
 
-    python Testing/make_screenshots.py [--icon-only]
+python Testing/make_screenshots.py [--icon-only]
 """
 
 from __future__ import annotations

@@ -93,8 +93,13 @@ def test_the_report_says_what_is_proven_and_what_is_not(small_head: Phantom) -> 
     }  # fmt: skip
     page = markdown(
         {
-            "input": "x", "size": "1 x 1 x 1", "spacing": "1 x 1 x 1", "seconds": 1.0, "run": run,
-            "longest_stall_seconds": 0.01, "longest_import_stall_seconds": 0.02,
+            "input": "x",
+            "size": "1 x 1 x 1",
+            "spacing": "1 x 1 x 1",
+            "seconds": 1.0,
+            "run": run,
+            "longest_stall_seconds": 0.01,
+            "longest_import_stall_seconds": 0.02,
             "truth": judge(small_head, add_noise(small_head), small_head.clean),
         }
     )

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from MedAELib.errors import BadModel
-from MedAELib.networks import denoising, plain
+from MedAELib.networks import denoising, normative, plain
 from MedAELib.networks.network import Network
 
 NETWORKS: dict[str, Callable[..., Network]] = {
     "denoising": denoising.build,
+    "normative": normative.build,
     "plain": plain.build,
 }
 

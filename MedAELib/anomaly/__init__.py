@@ -1,0 +1,1 @@
+"""Where a scan is unlike normal ones: grid, masks, scores, calibration and regions."""

@@ -1,0 +1,24 @@
+"""Which normative model suits a scan: by how its tissue looks, not by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..bundle import Bundle
+from .gate import distance_from
+from .prepare import Prepared
+
+_FAR = 3.0  # times as far from the training scans as the farthest of the normal ones: another sequence
+
+
+def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[Bundle | None, str]:
+    """The model whose training scans look most like this one, which is called `name`; or None, and why."""
+    if not prepared.brain:
+        return None, f"No brain was found in {name}."
+    values = prepared.voxels[prepared.mask]
+    ranked = sorted((distance_from(values, bundle.figures), n) for n, bundle in enumerate(bundles))
+    if not ranked or not np.isfinite(ranked[0][0]) or ranked[0][0] > _FAR:
+        return None, f"No bundled model was trained on scans like {name}."
+    return bundles[ranked[0][1]], ""

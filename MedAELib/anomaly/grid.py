@@ -1,0 +1,68 @@
+"""The grid that a normative model works on: isotropic, along the patient's axes; there and back without a shift."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import affine_transform, gaussian_filter
+
+from ..errors import BadInput
+from ..volume import Volume
+
+Floats = npt.NDArray[np.float32]
+_LARGEST = 40_000_000  # voxels of a grid: a whole body at 2 mm
+_SOFT = 0.4  # voxels of the grid: the Gaussian that keeps finer detail from becoming a pattern
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Size in voxels and the 4x4 affine from voxel index to RAS millimetres."""
+
+    shape: tuple[int, int, int]
+    affine: npt.NDArray[np.float64]
+
+
+def grid_around(volume: Volume, spacing: float) -> Grid:
+    """The smallest grid along left-right, front-back and head-foot that holds the volume.
+
+    Raises BadInput when it would be larger than any body.
+    """
+    ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape], indexing="ij")).reshape(3, -1)
+    corners = volume.affine[:3, :3] @ ends + volume.affine[:3, 3:]
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    i, j, k = (max(1, math.ceil((b - a) / spacing - 1e-6)) for a, b in zip(low, high, strict=True))
+    if i * j * k > _LARGEST:
+        extent = " x ".join(f"{b - a:.0f}" for a, b in zip(low, high, strict=True))
+        raise BadInput(f"{volume.name or 'The volume'} is {extent} mm large.", "Check the voxel spacing of the file.")
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = (low + high) / 2 - spacing * (np.array([i, j, k]) - 1) / 2
+    return Grid((i, j, k), affine)
+
+
+def onto_grid(source: npt.NDArray[Any], affine: npt.NDArray[np.float64], grid: Grid) -> Floats:
+    """Voxels [i, j, k] of a place in the patient as the grid sees them, linearly; 0 outside and where not finite."""
+    voxels = np.nan_to_num(np.asarray(source, np.float32), nan=0, posinf=0, neginf=0)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    ratio = grid.affine[0, 0] / spacing
+    widths = [_SOFT * math.sqrt(r * r - 1) if r > 1 else 0.0 for r in ratio]
+    if any(widths):
+        voxels = gaussian_filter(voxels, widths)
+    there = np.linalg.inv(affine) @ grid.affine
+    found = affine_transform(
+        voxels, there[:3, :3], there[:3, 3], grid.shape, order=1, mode="grid-constant", cval=0.0, output=np.float32
+    )
+    return np.asarray(found)
+
+
+def from_grid(voxels: npt.NDArray[Any], grid: Grid, volume: Volume, nearest: bool = False) -> Floats:
+    """What the grid holds at each voxel of the volume, float32 [i, j, k], linearly or from the nearest cell."""
+    there = np.linalg.inv(grid.affine) @ volume.affine
+    found = affine_transform(
+        np.asarray(voxels, np.float32), there[:3, :3], there[:3, 3], volume.shape,
+        order=0 if nearest else 1, mode="nearest", output=np.float32,
+    )  # fmt: skip
+    return np.asarray(found)

@@ -1,0 +1,102 @@
+"""The normative autoencoder: it gives the nearest typical scan, and says where the scan is unlike the training data."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from monai.networks.blocks import Convolution, ResidualUnit
+from torch import Tensor, nn
+
+from MedAELib.networks.arguments import whole_number
+from MedAELib.networks.network import Network
+
+
+class NormativeAutoencoder(Network):
+    """Autoencoder over several scales, trained to undo what does not belong into a normal scan.
+
+    ::
+
+        x [b, 1, ...] -> blocks -> / 2 -> blocks -> / 4 -> blocks -> / 8 -> blocks: the code       (encode)
+        code -> * 2 + skip -> ... -> typical scan, and the log-odds of being unlike it             (decode)
+
+    Reconstruction alone misses texture, blur and shape, which change intensities little (Kascenas et al., MIDL 2022,
+    for the corruption; Zavrtanik et al., ICCV 2021, for the second answer). Brightness is meant as such: the scan comes
+    with the median of its tissue at a fixed value. No statistic over the tile is taken: tiles fit exactly.
+    """
+
+    def __init__(self, dims: int = 3, channels: int = 16, levels: int = 3, blocks: int = 1) -> None:
+        super().__init__()
+        self.dims, self.stride, self.levels = dims, 2**levels, levels
+        self.widths = widths = [channels * 2**level for level in range(levels + 1)]
+        self.first = Convolution(dims, 1, channels, conv_only=True)
+        self.encoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths)
+        self.down = nn.ModuleList(
+            Convolution(dims, narrow, wide, strides=2, kernel_size=2, padding=0, conv_only=True)
+            for narrow, wide in pairwise(widths)
+        )
+        self.up = nn.ModuleList(
+            Convolution(
+                dims, wide, narrow, strides=2, kernel_size=2, padding=0, output_padding=0, conv_only=True,
+                is_transposed=True,
+            )
+            for narrow, wide in pairwise(widths)
+        )  # fmt: skip
+        self.decoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths[:-1])
+        self.last = Convolution(dims, channels, 2, conv_only=True)
+        nn.init.zeros_(self.last.conv.weight)
+        # Each block reaches two cells of its level, there and back; what is coarser begins at most a cell earlier.
+        reach = 2 + sum(2**level * (4 * blocks + 1) for level in range(levels)) + self.stride * (2 * blocks + 1)
+        self.halo = -(-reach // self.stride) * self.stride
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The coarsest code: [b, 1, ...] -> [b, channels * 2^levels, ... / 2^levels]."""
+        return self._codes(x)[-1]
+
+    def decode(self, code: Tensor) -> Tensor:
+        """What a code alone stands for, without the finer codes beside it: [b, 1, ...], float32."""
+        finer = []
+        for level, width in enumerate(self.widths[:-1]):
+            finer.append(code.new_zeros(len(code), width, *(n * 2 ** (self.levels - level) for n in code.shape[2:])))
+        return self._decoded([*finer, code])[:, :1].float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The nearest typical scan: [b, 1, ...] -> [b, 1, ...], float32."""
+        return self.typical_and_odds(x)[:, :1]
+
+    def typical_and_odds(self, x: Tensor) -> Tensor:
+        """The nearest typical scan and the log-odds that a voxel is unlike the training data, [b, 2, ...], float32."""
+        made = self._decoded(self._codes(x)).float()
+        return torch.cat([x.float() + made[:, :1], made[:, 1:]], 1)
+
+    def _codes(self, x: Tensor) -> list[Tensor]:
+        features, codes = self.first(x), []
+        for level, block in enumerate(self.encoder):
+            features = block(features if level == 0 else self.down[level - 1](features))
+            codes.append(features)
+        return codes
+
+    def _decoded(self, codes: list[Tensor]) -> Tensor:
+        features = codes[-1]
+        for level in reversed(range(self.levels)):
+            features = self.decoder[level](codes[level] + self.up[level](features))
+        return self.last(features)
+
+
+def _blocks(dims: int, channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(
+            ResidualUnit(dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None)
+            for _ in range(count)
+        )
+    )
+
+
+def build(dims: int = 3, channels: int = 16, levels: int = 3, blocks: int = 1) -> NormativeAutoencoder:
+    """A normative autoencoder with checked arguments: dims 2 or 3, channels 1..64, levels 1..4, blocks 1..4."""
+    return NormativeAutoencoder(
+        dims=whole_number("dims", dims, 2, 3),
+        channels=whole_number("channels", channels, 1, 64),
+        levels=whole_number("levels", levels, 1, 4),
+        blocks=whole_number("blocks", blocks, 1, 4),
+    )

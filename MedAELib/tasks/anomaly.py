@@ -1,0 +1,132 @@
+"""Anomaly: where a scan is unlike normal ones, as a calibrated map, regions, and the nearest typical scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..anomaly.calibration import calibrations, own_z, z_of
+from ..anomaly.gate import doubts
+from ..anomaly.grid import Floats, from_grid
+from ..anomaly.prepare import Prepared, prepare
+from ..anomaly.regions import Region, find_regions
+from ..anomaly.scores import Scores, baseline_scores, model_scores
+from ..engine.run import Engine
+from ..errors import BadInput
+from ..model import Model
+from ..volume import Volume
+from .denoise import Progress
+
+LEAST_ML = 0.1
+
+
+@dataclass
+class AnomalyResult:
+    """What was found, in the input's geometry.
+
+    `map` is z, float32: 0 is normal, and `threshold` is exceeded by the chosen share of normal tissue. `others` are the
+    further maps by name, made and calibrated alike. `labels` are the regions, `typical` the nearest typical scan in the
+    input's units (None without a model), `residual` scan minus typical scan.
+    """
+
+    map: Volume
+    threshold: float
+    labels: Volume
+    regions: list[Region]
+    others: dict[str, Volume] = field(default_factory=dict)
+    typical: Volume | None = None
+    residual: Volume | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def anomaly(
+    volume: Volume,
+    model: Model | None,
+    *,
+    rate: float = 0.01,
+    least_ml: float = LEAST_ML,
+    engine: Engine | None = None,
+    progress: Progress = lambda stage, done, total: None,
+    prepared: Prepared | None = None,
+) -> AnomalyResult:
+    """Find where the first channel of an MRI head is unlike normal ones.
+
+    `rate` is the share of normal tissue that may lie above the threshold (false alarms). Without a model the plain
+    intensity, which is strong on FLAIR, is the map; then the rate is only nominal, as the report says. `prepared` is
+    the scan on its grid, where that is known already.
+    Raises BadInput, BadModel, OutOfMemory; `progress` may raise Cancelled.
+    """
+    threshold = z_of(rate)
+    if least_ml < 0:
+        raise BadInput(f"The smallest region of {least_ml:g} ml is not possible.", "Choose 0 or more.")
+    progress("Preparing the scan", 0, 1)
+    prepared, engine = prepared or prepare(volume), engine or Engine()
+    if model is None:
+        scores = baseline_scores(prepared)
+        maps = {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}
+    else:
+        scores = model_scores(prepared, model, engine, partial(progress, "Comparing with normal scans"))
+        maps = calibrated(scores, model, prepared)
+    first = next(iter(maps))
+    progress("Finding regions", 0, 1)
+    labels, regions = find_regions(maps[first], threshold, prepared, least_ml, scores.typical)
+    result = AnomalyResult(
+        map=_placed(maps[first], prepared, volume, "anomaly map"),
+        threshold=threshold,
+        labels=volume.like(
+            from_grid(labels, prepared.grid, volume, nearest=True).astype(np.int16)[None],
+            name=f"{volume.name} regions".strip(),
+            frames=False,
+        ),
+        regions=regions,
+        others={name: _placed(z, prepared, volume, f"{name} map") for name, z in maps.items() if name != first},
+    )
+    if scores.typical is not None:
+        scale = np.float32(prepared.scale)
+        result.typical = _placed(scores.typical * scale, prepared, volume, "nearest typical")
+        result.residual = _placed((prepared.voxels - scores.typical) * scale, prepared, volume, "residual")
+    result.report = _report(volume, model, prepared, scores, maps[first], rate, regions)
+    return result
+
+
+def calibrated(scores: Scores, model: Model, prepared: Prepared) -> dict[str, Floats]:
+    """The maps of z, calibrated by what the model's folder says of normal scans. Raises BadModel without that."""
+    known = calibrations(model.bundle.figures if model.bundle else {})
+    return {name: known[name].z(score, prepared.mask) for name, score in scores.maps.items() if name in known}
+
+
+def _placed(voxels: Floats, prepared: Prepared, volume: Volume, title: str) -> Volume:
+    """A map of the grid where the input is, at the input's voxels."""
+    return volume.like(
+        from_grid(voxels, prepared.grid, volume)[None], name=f"{volume.name} {title}".strip(), frames=False
+    )
+
+
+def _report(
+    volume: Volume, model: Model | None, prepared: Prepared, scores: Scores, z: Floats, rate: float,
+    regions: list[Region],
+) -> dict[str, Any]:  # fmt: skip
+    tissue = float(prepared.mask.sum())
+    threshold = z_of(rate)
+    above = float((z[prepared.mask] > threshold).mean())
+    warnings = doubts(prepared, scores, model.bundle.figures if model and model.bundle else None)
+    if volume.channels > 1:
+        warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
+    cell = float(np.prod(np.diag(prepared.grid.affine)[:3])) / 1000
+    return {
+        "task": "anomaly",
+        "input": volume.name,
+        "model": model.bundle.name if model and model.bundle else "none",
+        "model_sha256": model.bundle.sha256 if model and model.bundle else "",
+        "map": "unlike the training data" if model else "brightness",
+        "region_looked_at": "brain" if prepared.brain else "all that is not air",
+        "tissue_ml": round(tissue * cell, 1),
+        "false_alarm_rate": rate,
+        "threshold_z": round(threshold, 3),
+        "above_threshold": float(f"{above:.4g}"),
+        "regions": len(regions),
+        "warnings": warnings,
+    }

@@ -1,0 +1,177 @@
+"""Train a normative model of T1 brains: `python -m MedAELib.training.anomaly --output FOLDER`.
+
+    --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data)
+    --steps N         length of the cosine schedule (default 4000; about half a second a step on one core)
+    --seed S, --resume, --threads N, --precision float32|bfloat16
+
+Pieces of healthy brains are turned, scaled and recontrasted; anomalies are drawn into them; the network learns to undo
+these and to say where they were. FOLDER receives last.pt (resumable) and history.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import affine_transform, gaussian_filter, zoom
+from torch import Tensor, nn
+
+from MedAELib.anomaly.prepare import Prepared, prepare
+from MedAELib.errors import BadInput, MedAEError
+from MedAELib.networks import build
+from MedAELib.training.anomalies import KINDS, Floats, Mask, Random, draw_anomaly
+from MedAELib.training.cohort import data_folder
+from MedAELib.training.loop import Batch, Schedule, train
+from MedAELib.volume import Volume
+
+TRAINING = (
+    "brain_t1_ixi/IXI012-*", "brain_t1_ixi/IXI013-*", "brain_t1_ixi/IXI014-*", "brain_t1_ixi/IXI015-*",
+    "brain_t1_ixi/IXI039-*", "brain_t1_datalad/datalad_T1w_1mm*",
+)  # fmt: skip
+CALIBRATION = ("brain_t1_ixi/IXI033-*",)
+TEST = ("brain_t1_ixi/IXI034-*",)
+ARGUMENTS = {"channels": 16, "levels": 3, "blocks": 1}
+EDGE = 64  # voxels of a patch
+_ODDS_SHARE = 0.5  # of the objective, for the answer where the anomalies are
+
+
+def subjects(data: Path, patterns: Sequence[str]) -> list[Prepared]:
+    """The prepared scans that fit the patterns. Raises BadInput when there is none for one of them."""
+    found = []
+    for pattern in patterns:
+        paths = sorted(data.glob(pattern))
+        if not paths:
+            raise BadInput(f"{data} holds no {pattern}.", "Name the data folder with --data or MEDAE_DATA.")
+        found += [prepare(Volume.load(path)) for path in paths]
+    return found
+
+
+def batches(sources: Sequence[Prepared], seed: int) -> Callable[[int], Batch]:
+    """The batch of a step as a function of the step: (changed, normal, where it was changed), [1, 1, i, j, k] each."""
+
+    def batch(step: int) -> Batch:
+        random = np.random.default_rng([seed, step])
+        normal, inside = patch(sources[int(random.integers(len(sources)))], random)
+        changed, where = with_anomalies(normal, inside, random)
+        return tuple(torch.from_numpy(part.astype(np.float32))[None, None] for part in (changed, normal, where))
+
+    return batch
+
+
+def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
+    """A piece of a scan and its mask [EDGE, EDGE, EDGE]: another pose, size, contrast, noise and extent of the mask."""
+    places = np.argwhere(source.mask)
+    centre = places[random.integers(len(places))] + random.uniform(-8, 8, 3)
+    turn = _turn(random.uniform(-0.25, 0.25, 3)) @ np.diag(np.exp(random.uniform(-0.15, 0.15, 3)))
+    turn[:, 0] *= random.choice([-1, 1])
+    offset = centre - turn @ np.full(3, (EDGE - 1) / 2)
+    shape = (EDGE, EDGE, EDGE)
+    voxels = affine_transform(source.voxels, turn, offset, shape, order=1, output=np.float32)
+    mask = affine_transform(source.mask.astype(np.float32), turn, offset, shape, order=1, output=np.float32)
+    inside = gaussian_filter(mask, random.uniform(0.3, 1.0)) > random.uniform(0.3, 0.7)
+    if random.random() < 0.3:
+        voxels = gaussian_filter(voxels, random.uniform(0.2, 0.7))
+    voxels = 0.5 * (np.maximum(voxels, 0) / 0.5) ** random.uniform(0.75, 1.35)
+    field = zoom(random.normal(0, 0.1 * random.random(), (4, 4, 4)), EDGE / 4, order=1)
+    voxels = voxels * np.exp(field) * random.uniform(0.9, 1.1)
+    sigma = random.uniform(0, 0.04) * (random.random() < 0.7)
+    noise = random.normal(0, 1, (2, *shape)) * sigma
+    voxels = np.hypot(voxels + noise[0], noise[1])
+    return np.where(inside, voxels, 0).astype(np.float32), inside & (voxels > 0)
+
+
+def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
+    """None (one patch in five) to three anomalies of any kind, size and strength, and where they are."""
+    where = np.zeros(normal.shape, bool)
+    changed = normal
+    if not inside.any() or random.random() < 0.2:
+        return changed, where
+    for _ in range(random.integers(1, 4)):
+        radius = float(np.exp(random.uniform(np.log(1.2), np.log(8))))
+        strength = float(random.uniform(0.15, 1.0))
+        changed, mask = draw_anomaly(changed, inside, KINDS[random.integers(len(KINDS))], radius, strength, random)
+        where |= mask
+    return changed, where
+
+
+def _turn(angles: np.ndarray) -> np.ndarray:
+    """A rotation about the three axes by small angles in radians."""
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        one, other = (axis + 1) % 3, (axis + 2) % 3
+        about = np.eye(3)
+        about[one, one] = about[other, other] = np.cos(angle)
+        about[one, other], about[other, one] = -np.sin(angle), np.sin(angle)
+        turn = turn @ about
+    return turn
+
+
+def objective(network: nn.Module, batch: Batch) -> Tensor:
+    """How far the reconstruction is from normal, and how badly the anomalies are found."""
+    changed, normal, where = batch
+    made = network.typical_and_odds(changed)  # type: ignore[operator]
+    inside = (normal > 0).float()
+    weight = inside * (1 + 4 * where)
+    reconstruction = ((made[:, :1] - normal).abs() * weight).sum() / weight.sum().clamp(min=1)
+    odds = nn.functional.binary_cross_entropy_with_logits(made[:, 1:], where, weight=inside, reduction="sum")
+    return 4 * reconstruction + _ODDS_SHARE * odds / inside.sum().clamp(min=1)
+
+
+def validation(sources: Sequence[Prepared], count: int = 24) -> Callable[[nn.Module], dict[str, float]]:
+    """Average precision of the odds by kind, on the same patches every time."""
+    from MedAELib.anomaly.figures import average_precision
+
+    cases: list[tuple[str, Floats, Mask, Mask]] = []
+    for number in range(count):
+        random = np.random.default_rng([77, number])
+        normal, inside = patch(sources[number % len(sources)], random)
+        kind = KINDS[number % len(KINDS)]
+        changed, where = draw_anomaly(normal, inside, kind, float(random.uniform(3, 6)), 0.67, random)
+        cases.append((kind, changed, where, inside))
+
+    @torch.no_grad()
+    def measure(network: nn.Module) -> dict[str, float]:
+        found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        for kind, changed, where, inside in cases:
+            with torch.autocast("cpu", torch.bfloat16):
+                odds = network.typical_and_odds(torch.from_numpy(changed)[None, None])[0, 1].numpy()  # type: ignore[operator]
+            found[kind].append(average_precision(odds[inside], where[inside]))
+        return {kind: float(np.mean(values)) for kind, values in found.items()}
+
+    return measure
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m MedAELib.training.anomaly", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    chosen = parser.parse_args(arguments)
+    try:
+        torch.set_num_threads(chosen.threads)
+        torch.manual_seed(chosen.seed)
+        data = chosen.data or data_folder()
+        network = build("normative", 3, ARGUMENTS).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        measure = validation(subjects(data, CALIBRATION))
+        schedule = Schedule(steps=chosen.steps, precision=chosen.precision, validate_every=250, checkpoint_every=250)
+        sources = subjects(data, TRAINING)
+        train(network, batches(sources, chosen.seed), objective, schedule, chosen.output, resume=chosen.resume,
+              validate=measure)  # fmt: skip
+    except MedAEError as error:
+        print(f"{error} {error.next_step}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

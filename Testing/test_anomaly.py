@@ -1,0 +1,181 @@
+"""Anomaly maps: the right place, units and rate; masks, calibration and regions; refusals in one sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from generated_heads import CENTRE, head, with_ball
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from MedAELib.anomaly.calibration import RATES, Calibration, calibrations, own_z, z_of
+from MedAELib.anomaly.figures import average_precision, best_dice, dice
+from MedAELib.anomaly.grid import from_grid, grid_around, onto_grid
+from MedAELib.anomaly.masks import brain_mask
+from MedAELib.anomaly.prepare import MEDIAN, prepare
+from MedAELib.bundle import Spec, Window
+from MedAELib.errors import BadInput, BadModel
+from MedAELib.model import Model
+from MedAELib.tasks.anomaly import anomaly
+from MedAELib.volume import Volume
+
+LESION = CENTRE + [30.0, 10.0, 15.0]
+SMALL = {"channels": 2, "levels": 1, "blocks": 1}
+
+
+def rotation(about_i: float, about_k: float) -> np.ndarray:
+    (c, s), (e, f) = ((np.cos(a), np.sin(a)) for a in (about_i, about_k))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ np.array([[e, -f, 0], [f, e, 0], [0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def normative(tmp_path_factory) -> Model:
+    torch.manual_seed(0)
+    model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
+    knots = [float(value) for value in np.linspace(0, 6, len(RATES))]
+    figures = {"calibration": dict.fromkeys(("unlike", "residual", "bright", "contrast"), knots)}
+    texts = {"description": "For tests.", "card": "For tests.", "licence": "CC0\n"}
+    return model.save(
+        tmp_path_factory.mktemp("models") / "tiny", name="tiny", figures=figures, limits=[], training_data=[], **texts
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    spacing=st.tuples(*[st.floats(0.7, 4.0)] * 3),
+    angles=st.tuples(*[st.floats(-0.6, 0.6)] * 2),
+    flips=st.tuples(*[st.sampled_from([-1, 1])] * 3),
+    seed=st.integers(0, 10_000),
+)
+def test_a_point_comes_back_from_the_grid_within_a_voxel(spacing, angles, flips, seed):
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(*angles) @ np.diag(np.array(spacing) * flips)
+    affine[:3, 3] = np.random.default_rng(seed).uniform(-200, 200, 3)
+    volume = Volume(np.zeros((1, 21, 24, 17), np.float32), affine)
+    place = np.random.default_rng(seed).integers([5, 5, 4], [16, 19, 13])
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in volume.shape], indexing="ij"))
+    offset = np.tensordot(affine[:3, :3], index - place[:, None, None, None], axes=1)
+    blob = np.exp(-(offset**2).sum(0) / (2 * 4.0**2)).astype(np.float32)
+    grid = grid_around(volume, 2.0)
+    back = from_grid(onto_grid(blob, affine, grid), grid, volume)
+    found = np.array(np.unravel_index(int(back.argmax()), back.shape))
+    assert np.linalg.norm(affine[:3, :3] @ (found - place)) <= max(2.0, max(spacing))
+    assert np.abs(found - place).max() <= max(1, np.ceil(1.0 / min(spacing)))
+    assert back.max() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("spacing", "angles", "gain", "skull"),
+    [((2, 2, 2), (0, 0), 300, True), ((1.2, 1.2, 4), (0.2, -0.1), 4000, True), ((2, 2, 2), (0, 0.3), 0.01, False)],
+)
+def test_the_brain_is_found_on_any_grid_and_in_any_unit(spacing, angles, gain, skull):
+    volume, brain = head(spacing, rotation(*angles), gain, skull=skull)
+    prepared = prepare(volume)
+    assert prepared.brain
+    assert dice(from_grid(prepared.mask, prepared.grid, volume, nearest=True) > 0.5, brain) > 0.93
+    assert np.median(prepared.voxels[prepared.mask]) == pytest.approx(MEDIAN, rel=1e-4)
+    assert (prepared.voxels[~prepared.mask] == 0).all()
+
+
+def test_what_is_no_brain_is_looked_at_as_a_whole():
+    voxels = np.random.default_rng(0).normal(500, 20, (30, 30, 30)).astype(np.float32)
+    mask, found = brain_mask(voxels, 2.0)
+    assert not found
+    assert mask.any()
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_a_bright_lesion_is_where_it_was_put_in_map_labels_and_table(normative, with_model):
+    volume, _ = head((1.5, 1.5, 3.0), rotation(0.1, 0.2))
+    changed, ball = with_ball(volume, LESION, 9.0, 250.0)
+    found = anomaly(changed, normative if with_model else None)
+    z = found.others["bright"].array[0] if with_model else found.map.array[0]
+    assert found.map.shape == volume.shape and found.map.array.dtype == np.float32
+    np.testing.assert_array_equal(found.map.affine, volume.affine)
+    assert average_precision(z, ball) > 0.9
+    if with_model:
+        assert found.typical is not None and found.residual is not None
+        np.testing.assert_array_equal(found.typical.affine, volume.affine)
+        return
+    first = found.regions[0]
+    assert np.linalg.norm(np.array([first.right_mm, first.front_mm, first.head_mm]) - LESION) < 2.0
+    assert (first.side, first.brightness) == ("right", "brighter")
+    # The soft border of a plain lesion lies above the threshold too: up to half a cell of the grid all around.
+    assert 0.95 <= first.volume_ml / (4 / 3 * np.pi * 0.9**3) <= (1 + 1 / 9) ** 3 * 1.05
+    assert dice(found.labels.array[0] == first.number, ball) > 0.8
+    assert found.labels.array.max() == len(found.regions) == found.report["regions"]
+
+
+def test_small_regions_are_left_out_and_the_rate_moves_the_threshold():
+    changed, _ = with_ball(head()[0], LESION, 5.0, 250.0)
+    prepared = prepare(changed)
+    all_of_them = anomaly(changed, None, least_ml=0, prepared=prepared)
+    large = anomaly(changed, None, least_ml=0.4, prepared=prepared)
+    assert 1 <= len(large.regions) < len(all_of_them.regions)
+    assert min(region.volume_ml for region in large.regions) >= 0.4
+    rarer = anomaly(changed, None, rate=0.001, prepared=prepared)
+    assert large.threshold == pytest.approx(2.326, abs=1e-3)
+    assert rarer.threshold > large.threshold and rarer.report["above_threshold"] < large.report["above_threshold"]
+
+
+def test_the_input_is_never_written_and_the_same_scan_gives_the_same_map(normative):
+    volume, _ = head((4.0, 4.0, 4.0))
+    before = volume.array.copy()
+    one, other = (anomaly(volume, normative).map.array for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(volume.array, before)
+
+
+@settings(max_examples=20, deadline=None)
+@given(scale=st.floats(0.01, 100), shift=st.floats(-50, 50), rate=st.sampled_from([0.05, 0.01, 0.002]))
+def test_a_threshold_is_a_rate_of_false_alarms_also_on_another_scanner(scale, shift, rate):
+    def scores(seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).gamma(2.0, 1.0, (50, 50, 50)).astype(np.float32)
+
+    mask = np.ones((50, 50, 50), bool)
+    calibration = Calibration.of([(scores(1), mask), (scores(2), mask)])
+    z = calibration.z((scale * scores(3) + shift).astype(np.float32), mask)
+    assert (z > z_of(rate)).mean() == pytest.approx(rate, rel=0.25)
+
+
+def test_z_rises_with_the_score_and_is_zero_outside():
+    random = np.random.default_rng(0)
+    score, mask = random.normal(size=(30, 30, 30)).astype(np.float32), random.random((30, 30, 30)) < 0.7
+    for z in (Calibration.of([(score, mask)]).z(score, mask), own_z(score, mask)):
+        assert (z[~mask] == 0).all()
+        order = np.argsort(score[mask])
+        assert (np.diff(z[mask][order]) >= 0).all()
+        assert z[mask].max() > 3
+
+
+@pytest.mark.parametrize("values", [None, [], [1.0] * 3, [float("nan")] * len(RATES), list(range(len(RATES), 0, -1))])
+def test_a_calibration_that_makes_no_sense_is_refused(values):
+    with pytest.raises(BadModel, match="calibra"):
+        calibrations({"calibration": {"unlike": values}} if values is not None else {})
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, float("nan")])
+def test_a_rate_that_makes_no_sense_is_refused(rate):
+    with pytest.raises(BadInput, match="rate"):
+        anomaly(head()[0], None, rate=rate)
+
+
+def test_what_cannot_be_looked_at_is_refused_in_a_sentence(normative):
+    for voxels in (np.zeros((1, 8, 8, 8)), np.full((1, 8, 8, 8), 7.0)):
+        with pytest.raises(BadInput, match="same value"):
+            anomaly(Volume(voxels, np.eye(4), {"name": "flat"}), None)
+    with pytest.raises(BadInput, match="mm large"):
+        anomaly(Volume(np.zeros((1, 100, 100, 100)), np.diag([90.0, 90, 90, 1])), None)
+    plain = Model.create(Spec("plain", {}, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
+    with pytest.raises(BadModel, match="unlike"):
+        anomaly(head()[0], plain)
+
+
+def test_average_precision_and_dice_of_small_examples():
+    scores, truth = np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False])
+    assert average_precision(scores, truth) == pytest.approx((1 + 2 / 3) / 2)
+    assert best_dice(scores, truth) == pytest.approx(2 * (2 / 3) * 1 / (2 / 3 + 1))
+    assert average_precision(np.ones(4), truth) == pytest.approx(0.5)
+    assert np.isnan(average_precision(scores, np.zeros(4, bool)))
+    assert dice(np.zeros(3, bool), np.zeros(3, bool)) == 1.0

@@ -1,0 +1,78 @@
+"""`python -m MedAELib anomaly`: files, table and report; what is wrong is one line and leaves nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from generated_heads import CENTRE, head, with_ball
+
+from MedAELib.__main__ import main
+from MedAELib.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
+    with_ball(head((3.0, 3.0, 3.0))[0], CENTRE + [-30.0, 10.0, 15.0], 12.0, 250.0)[0].save(path)
+    return path
+
+
+def run(*arguments) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_map_regions_labels_and_report_are_written(scan, tmp_path, capsys):
+    paths = {name: tmp_path / name for name in ("map.nii.gz", "regions.csv", "labels.nrrd", "report.json")}
+    status = run(
+        "anomaly", scan, paths["map.nii.gz"], "--model", "none", "--regions", paths["regions.csv"],
+        "--segmentation", paths["labels.nrrd"], "--report", paths["report.json"], "--rate", "0.005", "--least", "1",
+        "--others", tmp_path,
+    )  # fmt: skip
+    told = capsys.readouterr()
+    assert status == 0
+    assert "unlike the training data" in told.out
+    source, made, labels = (Volume.load(path) for path in (scan, paths["map.nii.gz"], paths["labels.nrrd"]))
+    for volume in (made, labels, Volume.load(tmp_path / "contrast.nii.gz")):
+        np.testing.assert_allclose(volume.affine, source.affine, atol=1e-4)
+        assert volume.shape == source.shape
+    report = json.loads(paths["report.json"].read_text())
+    rows = list(csv.DictReader(paths["regions.csv"].open()))
+    assert len(rows) == report["regions"] == labels.array.max() >= 1
+    assert rows[0]["side"] == "left" and rows[0]["brightness"] == "brighter"
+    assert report["threshold_z"] == pytest.approx(2.576, abs=1e-3)
+    assert report["model"] == "none"
+
+
+def test_a_scan_without_regions_gives_a_table_with_names_only(scan, tmp_path):
+    table = tmp_path / "regions.csv"
+    assert run("anomaly", scan, tmp_path / "map.nii", "--model", "none", "--least", "5000", "--regions", table) == 0
+    assert table.read_text().startswith("number,volume_ml,") and table.read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.nii", "out.nii"], "missing.nii"),
+        (["SCAN", "out.txt"], "out.txt"),
+        (["SCAN", "SCAN"], "input itself"),
+        (["SCAN", "out.nii", "--rate", "2", "--model", "none"], "rate"),
+        (["SCAN", "out.nii", "--least", "-1", "--model", "none"], "smallest region"),
+        (["SCAN", "out.nii", "--model", "none", "--typical", "typical.nii"], "typical"),
+        (["SCAN", "out.nii", "--model", "mr-denoise"], "denoise"),
+        (["SCAN", "out.nii", "--model", "nowhere"], "nowhere"),
+        (["SCAN", "out.nii", "--others", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_leaves_nothing(arguments, said, scan, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    before = scan.read_bytes()
+    assert run("anomaly", *(str(scan) if word == "SCAN" else word for word in arguments)) == 2
+    told = capfd.readouterr()
+    last = told.err.strip().splitlines()[-1]
+    assert last.startswith("medae: ") and said in last
+    assert "Traceback" not in told.err
+    assert list(tmp_path.iterdir()) == []
+    assert scan.read_bytes() == before

@@ -37,7 +37,7 @@ CALIBRATION = ("brain_t1_ixi/IXI033-*",)
 TEST = ("brain_t1_ixi/IXI034-*",)
 ARGUMENTS = {"channels": 16, "levels": 3, "blocks": 1}
 EDGE = 64  # voxels of a patch
-_ODDS_SHARE = 0.5  # of the objective, for the answer where the anomalies are
+_RARE = 8.0  # how much more a changed voxel counts than a normal one: there are few of them
 
 
 def subjects(data: Path, patterns: Sequence[str]) -> list[Prepared]:
@@ -86,12 +86,12 @@ def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
 
 
 def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
-    """None (one patch in five) to three anomalies of any kind, size and strength, and where they are."""
+    """None (one patch in eight) to six anomalies of any kind, size and strength, and where they are."""
     where = np.zeros(normal.shape, bool)
     changed = normal
-    if not inside.any() or random.random() < 0.2:
+    if not inside.any() or random.random() < 0.125:
         return changed, where
-    for _ in range(random.integers(1, 4)):
+    for _ in range(random.integers(1, 7)):
         radius = float(np.exp(random.uniform(np.log(1.2), np.log(8))))
         strength = float(random.uniform(0.15, 1.0))
         changed, mask = draw_anomaly(changed, inside, KINDS[random.integers(len(KINDS))], radius, strength, random)
@@ -116,10 +116,10 @@ def objective(network: nn.Module, batch: Batch) -> Tensor:
     changed, normal, where = batch
     made = network.typical_and_odds(changed)  # type: ignore[operator]
     inside = (normal > 0).float()
-    weight = inside * (1 + 4 * where)
+    weight = inside * (1 + (_RARE - 1) * where)
     reconstruction = ((made[:, :1] - normal).abs() * weight).sum() / weight.sum().clamp(min=1)
-    odds = nn.functional.binary_cross_entropy_with_logits(made[:, 1:], where, weight=inside, reduction="sum")
-    return 4 * reconstruction + _ODDS_SHARE * odds / inside.sum().clamp(min=1)
+    odds = nn.functional.binary_cross_entropy_with_logits(made[:, 1:], where, weight=weight, reduction="sum")
+    return 2 * reconstruction + odds / weight.sum().clamp(min=1)
 
 
 def validation(sources: Sequence[Prepared], count: int = 24) -> Callable[[nn.Module], dict[str, float]]:

@@ -1,0 +1,156 @@
+"""Put a trained normative model into its folder, calibrated: `python -m MedAELib.training.publish_anomaly ...`.
+
+--training FOLDER  of MedAELib.training.anomaly (last.pt)
+--output FOLDER    the model folder, such as Resources/Models/brain-t1-anomaly; replaced as a whole
+--figures FILE     anomaly.json of Testing/benchmarks/anomaly.py (optional)
+--data FOLDER      as for the training: the held-out normal scans calibrate the maps
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from MedAELib.anomaly.calibration import Calibration
+from MedAELib.anomaly.gate import measures, population
+from MedAELib.anomaly.prepare import Prepared
+from MedAELib.anomaly.scores import model_scores
+from MedAELib.bundle import Spec, Window
+from MedAELib.engine.run import Engine
+from MedAELib.errors import MedAEError
+from MedAELib.model import Model
+from MedAELib.training.anomaly import ARGUMENTS, CALIBRATION, TRAINING, subjects
+from MedAELib.training.cohort import data_folder
+
+NAME = "brain-t1-anomaly"
+LICENCE = ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/")
+TRAINING_DATA = [
+    "IXI 012, 013, 014, 015, 039: T1-weighted heads, healthy adults, 2 mm (CC BY-SA 3.0, brain-development.org)",
+    "studyforrest: one healthy adult, T1-weighted, defaced, 1 mm (PDDL)",
+]
+LIMITS = [
+    "Trained on six healthy adults from two scanners: much that is normal (age, sex, variants) was never seen. A map "
+    "shows what is unlike these six, which is not the same as disease.",
+    "Calibrated on one further subject: rates of false alarms below 0.1 % are extrapolated.",
+    "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
+    "Small, low-contrast lesions (multiple sclerosis) are mostly missed: see the figures.",
+    "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
+    "Mirrored sides (left for right) are not noticed.",
+]
+
+
+def published(training: Path, output: Path, data: Path, found: dict[str, Any] | None) -> Model:
+    """Write the averaged weights in float16, with calibration and gate, as a model folder. Raises MedAEError."""
+    kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
+    model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
+    model.network.load_state_dict(kept["averaged"])
+    model.network.half().float()  # calibrate what will be stored
+    figures: dict[str, Any] = {} if found is None else {"held_out": _summary(found)}
+    figures |= calibration(model, subjects(data, TRAINING), subjects(data, CALIBRATION))
+    model.network.half()
+    name, address = LICENCE
+    return model.save(
+        output,
+        name=NAME,
+        description="Shows where a T1-weighted brain is unlike healthy ones (research use).",
+        card=_card(kept["step"], figures),
+        licence=f"{name}\n\nThe weights in this folder are licensed under {name}, {address}\n"
+        "The scans they were trained on are named in docs/README.md with their own licences.\n",
+        figures=figures,
+        limits=LIMITS,
+        training_data=TRAINING_DATA,
+    )
+
+
+def calibration(model: Model, known: Sequence[Prepared], held_out: Sequence[Prepared]) -> dict[str, Any]:
+    """How scores are spread in held-out normal brains, and what the gate compares a scan with."""
+    engine = Engine("cpu")
+    scores = [model_scores(scan, model, engine, lambda done, total: None) for scan in [*held_out, *known]]
+    unseen = list(zip(scores, held_out, strict=False))
+    spread = {
+        name: list(Calibration.of([(found.maps[name], scan.mask) for found, scan in unseen]).knots)
+        for name in scores[0].maps
+    }
+    normals = [measures(scan, found) for scan, found in zip([*held_out, *known], scores, strict=True)]
+    return {"calibration": spread, "gate": population(normals)}
+
+
+def _summary(found: dict[str, Any]) -> dict[str, Any]:
+    """Mean average precision by kind and map, and on the real case."""
+    table: dict[str, Any] = {}
+    for kind in dict.fromkeys(row["kind"] for row in found["drawn"]):
+        rows = [row["maps"] for row in found["drawn"] if row["kind"] == kind]
+        table[kind] = {name: round(float(np.mean([row[name]["ap"] for row in rows])), 3) for name in rows[0]}
+    for scan, maps in found["real"].items():
+        table[f"multiple sclerosis, {scan}"] = {name: round(values["ap"], 3) for name, values in maps.items()}
+    return table
+
+
+def _card(steps: int, figures: dict[str, Any]) -> str:
+    data, limits = ("\n".join(f"- {line}" for line in lines) for lines in (TRAINING_DATA, LIMITS))
+    return f"""# {NAME}
+
+A normative autoencoder for T1-weighted brains (3D, 2 mm). For research use; not a medical device.
+
+## Training
+`python -m MedAELib.training.anomaly --steps {steps}`, on a CPU. Pieces of brains were turned, scaled and recontrasted;
+bright, dark, textured, blurred, copied and bulging places were drawn into them; the network learned to undo these and
+to say where they were.
+
+{data}
+
+Calibrated on IXI 033, tested on IXI 034 and on one case of multiple sclerosis. No subject is in two parts.
+
+## Held-out figures
+{_table(figures)}
+## Limits
+{limits}
+
+## Licence
+The weights: {" ".join(LICENCE)} (the sources above keep their own).
+"""
+
+
+def _table(figures: dict[str, Any]) -> str:
+    if "held_out" not in figures:
+        return "Not measured yet.\n"
+    names = list(next(iter(figures["held_out"].values())))
+    lines = [f"| anomaly | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for kind, row in figures["held_out"].items():
+        lines.append(f"| {kind} | " + " | ".join(f"{row[n]:.3f}" if n in row else "" for n in names) + " |")
+    return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn anomalies
+of 6 to 12 mm radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `unlike` is the model's answer and the
+map that is shown, `residual` scan minus typical scan, `bright` and `contrast` are baselines without any training.
+
+{chr(10).join(lines)}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    summary = __doc__.split("\n", 1)[0]
+    parser = argparse.ArgumentParser(prog="python -m MedAELib.training.publish_anomaly", description=summary)
+    parser.add_argument("--training", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--figures", type=Path, default=None)
+    parser.add_argument("--data", type=Path, default=None)
+    chosen = parser.parse_args(arguments)
+    found = json.loads(chosen.figures.read_text()) if chosen.figures else None
+    try:
+        model = published(chosen.training, chosen.output, chosen.data or data_folder(), found)
+    except MedAEError as error:
+        print(f"{error} {error.next_step}", file=sys.stderr)
+        return 2
+    print(model.bundle)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -125,9 +125,10 @@ def _table(figures: dict[str, Any]) -> str:
     lines = [f"| anomaly | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for kind, row in figures["held_out"].items():
         lines.append(f"| {kind} | " + " | ".join(f"{row[n]:.3f}" if n in row else "" for n in names) + " |")
-    return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn anomalies
-of 6 to 12 mm radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `unlike` is the model's answer and the
-map that is shown, `residual` scan minus typical scan, `bright` and `contrast` are baselines without any training.
+    return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn
+anomalies of 6 to 12 mm radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `unlike` is the model's
+answer and the map that is shown, `residual` scan minus typical scan, `bright` and `contrast` are baselines without any
+training.
 
 {chr(10).join(lines)}
 """

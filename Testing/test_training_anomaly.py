@@ -1,0 +1,113 @@
+"""Drawn anomalies change what they say and nothing else; the normative network learns from them; tiles are exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from generated_heads import head
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from MedAELib.anomaly.prepare import prepare
+from MedAELib.errors import BadInput
+from MedAELib.networks import build
+from MedAELib.training.anomalies import KINDS, draw_anomaly
+from MedAELib.training.anomaly import batches, main, objective, subjects
+from MedAELib.training.loop import Schedule, train
+from MedAELib.training.publish_anomaly import calibration
+
+SMALL = {"channels": 4, "levels": 2, "blocks": 1}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return prepare(head((4.0, 4.0, 4.0))[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(kind=st.sampled_from(KINDS), radius=st.floats(1, 7), strength=st.floats(0.3, 1), seed=st.integers(0, 10_000))
+def test_a_drawn_anomaly_changes_its_place_and_nothing_else(source, kind, radius, strength, seed):
+    before = source.voxels.copy()
+    changed, where = draw_anomaly(source.voxels, source.mask, kind, radius, strength, np.random.default_rng(seed))
+    np.testing.assert_array_equal(source.voxels, before)
+    assert changed.dtype == np.float32 and changed.shape == before.shape and where.dtype == bool
+    assert (changed >= 0).all() and np.isfinite(changed).all()
+    assert not where[~source.mask].any()
+    assert 1 <= where.sum() <= 4.5 * (1.4 * radius + 0.5) ** 3
+    places = np.argwhere(changed != before)
+    middle = np.argwhere(where).mean(axis=0)
+    assert np.linalg.norm(places - middle, axis=1).max(initial=0) <= 3 * (1.4 * radius + 2)
+    if kind in ("bright", "dark"):
+        difference = (changed - before)[where]
+        assert (difference >= 0).all() if kind == "bright" else (difference <= 0).all()
+        assert np.abs(difference).max() <= 0.3 * strength + 1e-6
+
+
+def test_batches_depend_on_the_step_alone_and_hold_what_they_say(source):
+    one, other = batches([source], 3), batches([source], 3)
+    assert all(torch.equal(a, b) for a, b in zip(one(5), other(5), strict=True))
+    assert not torch.equal(one(5)[1], one(6)[1])
+    touched = 0
+    for step in range(12):
+        changed, normal, where = one(step)
+        assert changed.shape == normal.shape == where.shape == (1, 1, 64, 64, 64)
+        assert torch.isfinite(changed).all() and set(where.unique().tolist()) <= {0.0, 1.0}
+        assert (changed[where == 0] != normal[where == 0]).float().mean() < 0.05  # soft edges and bulges
+        touched += bool(where.any())
+    assert 6 <= touched < 13
+
+
+def test_a_short_training_tells_bright_places_from_normal_ones(source, tmp_path):
+    def batch(step):
+        random = np.random.default_rng(step)
+        corner = random.integers(20, 40, 3)
+        box = tuple(slice(start, start + 16) for start in corner)
+        normal, inside = source.voxels[box], source.mask[box]
+        changed, where = draw_anomaly(normal, inside, "bright", 3, 1.0, random)
+        return tuple(torch.from_numpy(part.astype(np.float32))[None, None] for part in (changed, normal, where))
+
+    torch.manual_seed(0)
+    network = build("normative", 3, SMALL)
+    schedule = Schedule(steps=90, learning_rate=1e-2, warmup=5, averaging=0.9, validate_every=30)
+    trained, history = train(network, batch, objective, schedule, tmp_path)
+    assert history[-1]["loss"] < 0.75 * history[0]["loss"]
+    changed, normal, where = batch(1000)
+    with torch.no_grad():
+        made = trained.typical_and_odds(changed)
+    inside = where > 0
+    assert float(made[:, 1:][inside].mean()) > float(made[:, 1:][~inside].mean()) + 1
+    assert float((made[:, :1] - normal)[inside].abs().mean()) < float((changed - normal)[inside].abs().mean())
+
+
+@torch.no_grad()
+def test_typical_scan_and_odds_of_a_tile_are_those_of_the_whole():
+    torch.manual_seed(0)
+    network = build("normative", 3, SMALL).eval()
+    for parameter in network.parameters():
+        parameter.data = torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
+    halo, stride = network.halo, network.stride
+    x = torch.randn(1, 1, 2 * halo + 4 * stride, 8, 8)
+    whole = network.typical_and_odds(x)
+    tile = network.typical_and_odds(x[:, :, stride:])
+    assert float((tile[:, :, halo:] - whole[:, :, halo + stride :]).abs().max()) < 1e-5 * float(whole.abs().max())
+    assert network.decode(network.encode(x)).shape == x.shape
+
+
+def test_calibration_and_gate_of_a_network_hold_what_the_maps_need(source):
+    from MedAELib.bundle import Spec, Window
+    from MedAELib.model import Model
+
+    model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
+    figures = calibration(model, [source], [source])
+    assert set(figures["calibration"]) == {"unlike", "residual", "bright", "contrast"}
+    assert all(np.isfinite(values).all() for values in figures["calibration"].values())
+    assert sum(figures["gate"]["histogram"]) == pytest.approx(1, abs=0.01)
+
+
+def test_a_missing_data_folder_is_one_sentence(tmp_path, capsys):
+    with pytest.raises(BadInput, match="holds no"):
+        subjects(tmp_path, ["nothing*"])
+    assert main(["--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "holds no" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ..atomic import write_text
-from ..bundle import bundled_models, find_bundle
 from ..errors import BadInput
 from ..terminal import Terminal, check_paths, table_text
 from ..volume import Volume
+
+_FILES = ("anomaly", "regions", "typical", "residual")  # the outputs that have an option of their own
 
 
 def add_to(commands: Any) -> None:
@@ -52,59 +52,44 @@ def _run(options: argparse.Namespace) -> int:
     if options.others is not None and not options.others.is_dir():
         raise BadInput(f"{options.others} is not a folder.", "Make the folder first.")
     volume = Volume.load(options.input, options.series)
-    from ..engine.run import Engine
-    from ..tasks.anomaly import anomaly
-    from .prepare import prepare
+    from ..tasks.run import run_task
 
-    started = time.monotonic()
-    engine, prepared = Engine(options.device, options.precision, options.tile), prepare(volume)
-    model, notes = _model(options.model, volume.name or str(options.input), prepared)
-    if model is None and (options.typical or options.residual):
+    parameters = {
+        "model": options.model,
+        "device": options.device,
+        "precision": options.precision,
+        "tile": options.tile,
+        "rate": options.rate,
+        "least_ml": options.least,
+        "typical": options.typical is not None or options.residual is not None,
+        "others": options.others is not None,
+    }
+    result = run_task("anomaly", {"input": volume}, parameters, progress=Terminal())
+    outputs, report = dict(result.outputs), result.report
+    if parameters["typical"] and "typical" not in outputs:
         raise BadInput("Without a model there is no typical scan to write.", "Name a model with --model.")
-    found = anomaly(
-        volume, model, rate=options.rate, least_ml=options.least, engine=engine, progress=Terminal(), prepared=prepared
-    )
-    seconds = round(time.monotonic() - started, 2)
-    found.report["warnings"] = notes + found.report["warnings"]
-    for warning in found.report["warnings"]:
+    for warning in report["warnings"]:
         print(f"medae: note: {warning}", file=sys.stderr)
-    made = [found.map, found.labels, found.typical, found.residual]
-    for path, result in zip(volumes, made, strict=True):
-        if path is not None and result is not None:
-            result.save(path)
-    for name, other in found.others.items() if options.others is not None else ():
+    for name, path in dict(zip(_FILES, volumes, strict=True)).items():
+        if path is not None:
+            outputs[name].save(path)
+        outputs.pop(name, None)
+    for name, other in outputs.items():
         other.save(options.others / f"{name}.nii.gz")
     if options.regions is not None:
-        write_text(options.regions, _table(found.regions))
-    report = {**found.report, **engine.used, "seconds": seconds}
-    report |= {"input_file": str(options.input), "output_file": str(options.output)}
-    report["found"] = [region.row() for region in found.regions]
+        write_text(options.regions, _table(report["found"]))
+    report = {**report, "input_file": str(options.input), "output_file": str(options.output)}
     if options.report is not None:
         write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
     print(
-        f"{options.output}: {len(found.regions)} regions unlike the training data, "
-        f"{100 * report['above_threshold']:.2g} % of the tissue above z {found.threshold:.2f}, "
-        f"{report['model']}, {seconds:.1f} s"
+        f"{options.output}: {report['regions']} regions unlike the training data, "
+        f"{100 * report['above_threshold']:.2g} % of the tissue above z {report['threshold_z']:.2f}, "
+        f"{report['model']}, {report['seconds']:.1f} s"
     )
     return 0
 
 
-def _model(named: str, scan: str, prepared: Any) -> tuple[Any, list[str]]:
-    """The named model; without a name the bundled one that fits, or none, and then a sentence on why."""
-    from ..model import Model
-    from .choice import fitting
-
-    if named == "none":
-        return None, []
-    if named:
-        return Model.load(find_bundle(named).folder), []
-    bundle, reason = fitting(prepared, scan, bundled_models("anomaly"))
-    return (Model.load(bundle.folder), []) if bundle else (None, [reason])
-
-
-def _table(regions: Sequence[Any]) -> str:
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     from .regions import Region
 
-    if regions:
-        return table_text([region.row() for region in regions])
-    return ",".join(column.name for column in fields(Region)) + "\n"
+    return table_text(list(rows)) if rows else ",".join(column.name for column in fields(Region)) + "\n"

@@ -1,0 +1,87 @@
+"""What all tasks share: plain parameters, a result with its report, the model that is used, the versions."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import __version__
+from ..bundle import bundled_models, find_bundle
+from ..errors import BadInput, BadModel
+from ..modality import fitting_model
+from ..model import Model
+from ..volume import Volume
+
+Wanted = TypeVar("Wanted")
+
+
+@dataclass
+class TaskResult:
+    """The volumes that a task made, by output name, and its report: plain JSON values, in domain words."""
+
+    outputs: dict[str, Volume] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def parameters_of(kind: type[Wanted], values: Mapping[str, Any]) -> Wanted:
+    """The parameters of a task, a dataclass with defaults, from plain JSON values.
+
+    Raises BadInput for an unknown name or a value of another type.
+    """
+    known = {name: type(default) for name, default in asdict(kind()).items()}  # type: ignore[call-overload]
+    for name, value in values.items():
+        if name not in known:
+            raise BadInput(f"The parameter {name!r} is not known.", f"Known: {', '.join(known)}.")
+        if type(value) is not known[name] and not (known[name] is float and type(value) is int):
+            raise BadInput(f"The parameter {name!r} cannot be {value!r}.")
+    return kind(**values)
+
+
+def load_model(name_or_folder: str, volume: Volume, task: str) -> Model:
+    """The named model, or the bundled one that fits the volume, kept for the next run. Raises BadModel."""
+    if name_or_folder:
+        return load_named(name_or_folder)
+    fitting = fitting_model(volume, bundled_models(task))
+    if fitting is None:
+        known = ", ".join(b.name for b in bundled_models(task))
+        raise BadModel(f"No bundled model was made for {volume.name or 'this volume'}.", f"Name one: {known}.")
+    return _kept_model(fitting.folder, fitting.sha256)
+
+
+def load_named(name_or_folder: str) -> Model:
+    """The bundled model of this name, or the one in this folder, kept for the next run. Raises BadModel."""
+    bundle = find_bundle(name_or_folder)
+    return _kept_model(bundle.folder, bundle.sha256)
+
+
+@lru_cache(maxsize=4)
+def _kept_model(folder: Path, sha256: str) -> Model:
+    return Model.load(folder.resolve())
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    import monai
+    import torch
+
+    return {
+        "medae": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def check_finite(volume: Volume) -> None:
+    """Refuse a volume without a single finite voxel; the slices are looked at one by one, so memory stays free."""
+    if volume.array.dtype.kind == "f" and not any(
+        np.isfinite(volume.array[..., k]).any() for k in range(volume.shape[2])
+    ):
+        raise BadInput(f"{volume.name or 'The volume'} holds no finite value.")

@@ -1,0 +1,82 @@
+"""The anomaly task from plain values to plain values: map, regions, nearest typical scan, residual, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..anomaly.choice import fitting
+from ..anomaly.prepare import Prepared, prepare
+from ..bundle import bundled_models
+from ..engine.run import Engine
+from ..model import Model
+from ..volume import Volume
+from .anomaly import LEAST_ML, anomaly
+from .common import TaskResult, check_finite, load_named, parameters_of, versions
+from .denoise import Allocate, Progress
+
+NO_MODEL = "none"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a user can set: `model` is a bundled name, a folder, "none" (plain brightness) or empty (the bundled one
+    that fits, else none), `rate` the share of normal tissue above the threshold, `least_ml` the smallest region,
+    `typical` and `others` whether to make the typical scan with the residual, and the other maps, too."""
+
+    model: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int = 0
+    rate: float = 0.01
+    least_ml: float = LEAST_ML
+    typical: bool = False
+    others: bool = False
+
+
+def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
+    """Find where a volume is unlike normal ones; `parameters` are those of `Parameters`, by name.
+
+    Outputs: "anomaly" (z), "regions" (labels), "typical" and "residual" where there is a model, and other maps by name.
+    The regions' table is "found" in the report.
+    """
+    wanted, started = parameters_of(Parameters, parameters), time.monotonic()
+    check_finite(volume)
+    progress("Preparing the scan", 0, 1)
+    prepared = prepare(volume)
+    model, notes = _model(wanted.model, volume, prepared)
+    engine = Engine(wanted.device, wanted.precision, wanted.tile)
+    made = anomaly(
+        volume, model, rate=wanted.rate, least_ml=wanted.least_ml, engine=engine, progress=progress, prepared=prepared
+    )
+    outputs = {"anomaly": made.map, "regions": made.labels}
+    if wanted.typical and made.typical is not None and made.residual is not None:
+        outputs |= {"typical": made.typical, "residual": made.residual}
+    if wanted.others:
+        outputs |= made.others
+    report = {
+        **made.report, **engine.used, "versions": versions(), "seconds": round(time.monotonic() - started, 3),
+        "warnings": notes + made.report["warnings"], "found": [region.row() for region in made.regions],
+    }  # fmt: skip
+    # Every output carries how it was made; the table of regions is the report's alone.
+    provenance = {name: value for name, value in report.items() if name != "found"}
+    placed = {name: volume.like(_room(made, name, allocate), provenance=provenance) for name, made in outputs.items()}
+    return TaskResult(placed, report)
+
+
+def _room(volume: Volume, name: str, allocate: Allocate) -> Any:
+    room = allocate(name, volume.array.shape, volume.array.dtype)
+    room[...] = volume.array
+    return room
+
+
+def _model(named: str, volume: Volume, prepared: Prepared) -> tuple[Model | None, list[str]]:
+    """The named model; without a name the bundled one that fits, or none, and then a sentence on why."""
+    if named == NO_MODEL:
+        return None, []
+    if named:
+        return load_named(named), []
+    bundle, reason = fitting(prepared, volume.name or "the volume", bundled_models("anomaly"))
+    return (load_named(str(bundle.folder)), []) if bundle else (None, [reason])

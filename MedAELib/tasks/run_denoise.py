@@ -1,0 +1,137 @@
+"""The denoise task from plain values to plain values: denoised volume, removed noise, noise map, trust, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..engine.run import Engine
+from ..errors import BadInput
+from ..modality import check_domain, guess_modality
+from ..model import Model
+from ..training.adapt import adapt
+from ..volume import Volume
+from .common import TaskResult, check_finite, load_model, parameters_of, versions
+from .denoise import (
+    Allocate,
+    Progress,
+    denoise,
+    denoise_and_map,
+    denoised_again,
+    in_memory,
+    removed_noise,
+    shared_limits,
+)
+from .noise_map import noise_levels, tells_noise
+from .trust import conclusion, trust
+
+Limits = tuple[float, float]  # the intensities that the network sees as 0 and 1
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a user can set: `model` is a bundled name or a folder (empty: the one that fits), `tile` an edge in voxels
+    (0: automatic), `strength` 0..1, `adapt` for how many seconds the model learns from the volume first (0: not),
+    `removed`, `noise`, `trust` whether to make the removed noise, the noise map and the trust figures too."""
+
+    model: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int = 0
+    strength: float = 1.0
+    adapt: int = 0
+    removed: bool = False
+    noise: bool = False
+    trust: bool = False
+
+
+def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
+    """Denoise a volume; `parameters` are those of `Parameters`, by name."""
+    wanted, started = parameters_of(Parameters, parameters), time.monotonic()
+    check_finite(volume)
+    progress("Loading the model", 0, 1)
+    model = load_model(wanted.model, volume, "denoise")
+    engine = Engine(wanted.device, wanted.precision, wanted.tile)
+    window = shared_limits(volume, model)
+    model, adapted = _adapted(model, volume, window, wanted.adapt, engine, progress)
+    outputs = _outputs(volume, model, window, wanted, engine, progress, allocate)
+    used = dict(engine.used)
+    seconds = {"network_seconds": round(time.monotonic() - started, 3)}
+    progress("Measuring the noise", 0, 1)
+    before, after = noise_levels(volume, outputs["denoised"])
+    noise = {"noise_before": float(f"{before:.4g}"), "noise_after": float(f"{after:.4g}")}
+    judged = _judged(volume, outputs, model, window, wanted, engine, progress) if wanted.trust else {}
+    if not wanted.noise:
+        outputs.pop("noise", None)
+    seconds["seconds"] = round(time.monotonic() - started, 3)
+    report = {"task": "denoise", **_told(volume, model, wanted), **adapted, **used, **noise, **judged, **seconds}
+    if used["halvings"]:
+        report["warnings"].append("Memory ran short, so the tile was halved. The result is the same.")
+    return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
+
+
+def _adapted(
+    model: Model, volume: Volume, window: Limits, seconds: int, engine: Engine, progress: Progress
+) -> tuple[Model, dict[str, Any]]:
+    """The model after it has learned from the middle frame for some seconds, if that made it better; what came of it.
+
+    Raises BadInput for a time below 0 or above an hour.
+    """
+    if not 0 <= seconds <= 3600:
+        raise BadInput(f"The model cannot adapt for {seconds} seconds.", "Choose 0 (not at all) to 3600.")
+    if seconds == 0:
+        return model, {}
+    source, magnitude = volume.array[volume.channels // 2], model.spec.modality == "MR"
+    found = adapt(model.network, source, window, seconds, engine, magnitude, progress)
+    return replace(model, network=found.network), found.report()
+
+
+def _outputs(
+    volume: Volume, model: Model, window: Limits, wanted: Parameters, engine: Engine, progress: Progress,
+    allocate: Allocate,
+) -> dict[str, Volume]:  # fmt: skip
+    """The volumes that were asked for; the noise map also where only the trust figures need it."""
+    options: dict[str, Any] = {"strength": wanted.strength, "engine": engine, "progress": progress, "window": window}
+    if wanted.noise or (wanted.trust and tells_noise(model.network, model.spec.modality)):
+        room = allocate if wanted.noise else _apart(allocate)
+        denoised, noise = denoise_and_map(volume, model, allocate=room, **options)
+        outputs = {"denoised": denoised, "noise": noise}
+    else:
+        outputs = {"denoised": denoise(volume, model, allocate=allocate, **options)}
+    if wanted.removed:
+        outputs["removed"] = removed_noise(volume, outputs["denoised"], allocate)
+    return outputs
+
+
+def _apart(allocate: Allocate) -> Allocate:
+    """Room for a noise map that is no output in memory, for everything else as `allocate` gives it."""
+    return lambda name, shape, dtype: (in_memory if name == "noise" else allocate)(name, shape, dtype)
+
+
+def _judged(
+    volume: Volume, outputs: Mapping[str, Volume], model: Model, window: Limits, wanted: Parameters, engine: Engine,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    """The trust figures and the verdict, as plain values."""
+    again = denoised_again(model, window, wanted.strength, engine, progress)
+    figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress)
+    return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
+
+
+def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:
+    """What a report says of the input, the model and the wish, before any figure."""
+    assert model.bundle is not None  # every model of a task was loaded from a folder
+    frames = wanted.noise and volume.channels > 1
+    return {
+        "input": volume.name,
+        "model": model.bundle.name,
+        "model_version": model.bundle.version,
+        "model_sha256": model.bundle.sha256,
+        "strength": wanted.strength,
+        "units": "HU" if guess_modality(volume) == "CT" else "",
+        "warnings": check_domain(volume, model.spec),
+        "versions": versions(),
+        **({"noise_map": f"root mean square over {volume.channels} frames"} if frames else {}),
+    }

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import center_of_mass, label
+from scipy.ndimage import center_of_mass, label, maximum, mean
 
 from .grid import Floats, Grid
 from .prepare import Prepared
 
 _MIDDLE = 5.0  # mm to each side of the middle of the head
+_MOST = 200  # regions: nobody reads a longer table
 
 
 @dataclass(frozen=True)
@@ -41,31 +42,44 @@ def find_regions(
 ) -> tuple[npt.NDArray[np.int16], list[Region]]:
     """Labels 1, 2, ... `[i, j, k]` on the grid and their table, the largest peak first.
 
-    Voxels that touch, also at a corner, belong together; regions smaller than `least_ml` millilitres are left out.
+    Voxels that touch, also at a corner, belong together; regions smaller than `least_ml` millilitres are left out, and
+    all but the 200 with the largest peaks.
     """
     grid = prepared.grid
     pieces, count = label(z > threshold, np.ones((3, 3, 3), int))
     cell = float(np.prod(np.diag(grid.affine)[:3])) / 1000
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * cell
-    kept = [n + 1 for n in range(count) if sizes[n] >= least_ml]
-    kept = sorted(kept, key=lambda n: -float(z[pieces == n].max()))[: np.iinfo(np.int16).max]
-    labels = np.zeros(z.shape, np.int16)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1) * cell
+    kept = np.array([n for n in range(1, count + 1) if sizes[n] >= least_ml], dtype=int)
+    kept = kept[np.argsort(-np.atleast_1d(maximum(z, pieces, kept)), kind="stable")][:_MOST] if kept.size else kept
+    number_of = np.zeros(count + 1, np.int16)
+    number_of[kept] = np.arange(1, kept.size + 1)
+    labels = number_of[pieces]
+    if not kept.size:
+        return labels, []
     normal = np.median(prepared.voxels[prepared.mask]) if typical is None else typical
-    difference = prepared.voxels - normal
+    numbers = np.arange(1, kept.size + 1)
+    peaks, means, shifts = (
+        measure(values, labels, numbers)
+        for measure, values in ((maximum, z), (mean, z), (mean, prepared.voxels - normal))
+    )
     middle = _place(center_of_mass(prepared.mask), grid)[0]
     regions = []
-    for number, piece in enumerate(kept, 1):
-        inside = pieces == piece
-        labels[inside] = number
-        right, front, head = _place(center_of_mass(inside), grid)
-        peak = float(z[inside].max())
+    for index, centre in enumerate(center_of_mass(np.ones_like(labels), labels, numbers)):
+        right, front, head = _place(centre, grid)
         regions.append(
             Region(
-                number, round(float(sizes[piece - 1]), 3), round(peak, 2), round(float(z[inside].mean()), 2),
-                float(f"{1 - NormalDist().cdf(min(peak, 8.0)):.2g}"), round(right, 1), round(front, 1), round(head, 1),
-                _side(right - middle), "brighter" if difference[inside].mean() > 0 else "darker",
+                number=index + 1,
+                volume_ml=round(float(sizes[kept[index]]), 3),
+                peak_z=round(float(peaks[index]), 2),
+                mean_z=round(float(means[index]), 2),
+                rate=float(f"{1 - NormalDist().cdf(min(float(peaks[index]), 8.0)):.2g}"),
+                right_mm=round(right, 1),
+                front_mm=round(front, 1),
+                head_mm=round(head, 1),
+                side=_side(right - middle),
+                brightness="brighter" if shifts[index] > 0 else "darker",
             )
-        )  # fmt: skip
+        )
     return labels, regions
 
 

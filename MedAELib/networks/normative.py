@@ -17,37 +17,38 @@ class NormativeAutoencoder(Network):
 
     ::
 
-        x [b, 1, ...] -> blocks -> / 2 -> blocks -> / 4 -> blocks -> / 8 -> blocks: the code       (encode)
-        code -> * 2 + skip -> ... -> typical scan, and the log-odds of being unlike it             (decode)
+        x [b, 1, ...] -> cells of 2 voxels -> blocks -> / 2 -> blocks -> / 2 -> blocks: the code   (encode)
+        code -> * 2 + skip -> ... -> voxels: typical scan, and the log-odds of being unlike it     (decode)
 
     Reconstruction alone misses texture, blur and shape, which change intensities little (Kascenas et al., MIDL 2022,
     for the corruption; Zavrtanik et al., ICCV 2021, for the second answer). Brightness is meant as such: the scan comes
     with the median of its tissue at a fixed value. No statistic over the tile is taken: tiles fit exactly.
     """
 
-    def __init__(self, dims: int = 3, channels: int = 16, levels: int = 3, blocks: int = 1) -> None:
+    def __init__(self, dims: int = 3, channels: int = 32, levels: int = 2, blocks: int = 1) -> None:
         super().__init__()
-        self.dims, self.stride, self.levels = dims, 2**levels, levels
+        self.dims, self.stride, self.levels = dims, 2 ** (levels + 1), levels
         self.widths = widths = [channels * 2**level for level in range(levels + 1)]
-        self.first = Convolution(dims, 1, channels, conv_only=True)
+        self.first = _smaller(dims, 1, channels)
         self.encoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths)
-        self.down = nn.ModuleList(
-            Convolution(dims, narrow, wide, strides=2, kernel_size=2, padding=0, conv_only=True)
-            for narrow, wide in pairwise(widths)
-        )
-        self.up = nn.ModuleList(
-            Convolution(
-                dims, wide, narrow, strides=2, kernel_size=2, padding=0, output_padding=0, conv_only=True,
-                is_transposed=True,
-            )
-            for narrow, wide in pairwise(widths)
-        )  # fmt: skip
+        self.down = nn.ModuleList(_smaller(dims, narrow, wide) for narrow, wide in pairwise(widths))
+        self.up = nn.ModuleList(_larger(dims, wide, narrow) for narrow, wide in pairwise(widths))
         self.decoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths[:-1])
-        self.last = Convolution(dims, channels, 2, conv_only=True)
-        nn.init.zeros_(self.last.conv.weight)
-        # Each block reaches two cells of its level, there and back; what is coarser begins at most a cell earlier.
-        reach = 2 + sum(2**level * (4 * blocks + 1) for level in range(levels)) + self.stride * (2 * blocks + 1)
+        self.last = _larger(dims, channels, 2)
+        self._start_as_identity()
+        # A block reaches two of its cells, on the way down and on the way up; a cell may begin a cell earlier.
+        reach = sum(2 ** (level + 1) * (4 * blocks + 1) for level in range(levels)) + self.stride * (2 * blocks + 1)
         self.halo = -(-reach // self.stride) * self.stride
+
+    def _start_as_identity(self) -> None:
+        """Before training everything is typical, and nothing is known; signals keep their size through the levels."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1 or name.startswith("last"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+                if "unit1" in name:
+                    parameter.data *= 0.2
 
     def encode(self, x: Tensor) -> Tensor:
         """The coarsest code: [b, 1, ...] -> [b, channels * 2^levels, ... / 2^levels]."""
@@ -83,16 +84,27 @@ class NormativeAutoencoder(Network):
         return self.last(features)
 
 
-def _blocks(dims: int, channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(
-        *(
-            ResidualUnit(dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None)
-            for _ in range(count)
-        )
+def _smaller(dims: int, channels: int, more: int) -> Convolution:
+    """Cells of twice the size."""
+    return Convolution(dims, channels, more, strides=2, kernel_size=2, padding=0, conv_only=True)
+
+
+def _larger(dims: int, channels: int, fewer: int) -> Convolution:
+    """Cells of half the size."""
+    return Convolution(
+        dims, channels, fewer, strides=2, kernel_size=2, padding=0, output_padding=0, conv_only=True, is_transposed=True
     )
 
 
-def build(dims: int = 3, channels: int = 16, levels: int = 3, blocks: int = 1) -> NormativeAutoencoder:
+def _blocks(dims: int, channels: int, count: int) -> nn.Sequential:
+    units = (
+        ResidualUnit(dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None, last_conv_only=True)
+        for _ in range(count)
+    )
+    return nn.Sequential(*units)
+
+
+def build(dims: int = 3, channels: int = 32, levels: int = 2, blocks: int = 1) -> NormativeAutoencoder:
     """A normative autoencoder with checked arguments: dims 2 or 3, channels 1..64, levels 1..4, blocks 1..4."""
     return NormativeAutoencoder(
         dims=whole_number("dims", dims, 2, 3),

@@ -35,8 +35,8 @@ TRAINING = (
 )  # fmt: skip
 CALIBRATION = ("brain_t1_ixi/IXI033-*",)
 TEST = ("brain_t1_ixi/IXI034-*",)
-ARGUMENTS = {"channels": 16, "levels": 3, "blocks": 1}
-EDGE = 64  # voxels of a patch
+ARGUMENTS = {"channels": 32, "levels": 2, "blocks": 1}
+EDGE, BATCH = 48, 2  # voxels along a patch, and patches
 _RARE = 8.0  # how much more a changed voxel counts than a normal one: there are few of them
 
 
@@ -52,13 +52,16 @@ def subjects(data: Path, patterns: Sequence[str]) -> list[Prepared]:
 
 
 def batches(sources: Sequence[Prepared], seed: int) -> Callable[[int], Batch]:
-    """The batch of a step as a function of the step: (changed, normal, where it was changed), [1, 1, i, j, k] each."""
+    """The batch of a step as a function of the step: (changed, normal, where it was changed), [b, 1, i, j, k] each."""
 
     def batch(step: int) -> Batch:
         random = np.random.default_rng([seed, step])
-        normal, inside = patch(sources[int(random.integers(len(sources)))], random)
-        changed, where = with_anomalies(normal, inside, random)
-        return tuple(torch.from_numpy(part.astype(np.float32))[None, None] for part in (changed, normal, where))
+        rows = []
+        for _ in range(BATCH):
+            normal, inside = patch(sources[int(random.integers(len(sources)))], random)
+            changed, where = with_anomalies(normal, inside, random)
+            rows.append(np.stack([changed, normal, where]).astype(np.float32))
+        return torch.from_numpy(np.stack(rows)).unsqueeze(2).unbind(1)
 
     return batch
 
@@ -163,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = chosen.data or data_folder()
         network = build("normative", 3, ARGUMENTS).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         measure = validation(subjects(data, CALIBRATION))
-        schedule = Schedule(steps=chosen.steps, precision=chosen.precision, validate_every=250, checkpoint_every=250)
+        schedule = Schedule(
+            steps=chosen.steps, averaging=0.997, precision=chosen.precision, validate_every=250, checkpoint_every=250
+        )
         sources = subjects(data, TRAINING)
         train(network, batches(sources, chosen.seed), objective, schedule, chosen.output, resume=chosen.resume,
               validate=measure)  # fmt: skip

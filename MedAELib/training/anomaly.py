@@ -95,8 +95,8 @@ def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats
     if not inside.any() or random.random() < 0.125:
         return changed, where
     for _ in range(random.integers(1, 7)):
-        radius = float(np.exp(random.uniform(np.log(1.2), np.log(8))))
-        strength = float(random.uniform(0.15, 1.0))
+        radius = float(np.exp(random.uniform(np.log(2.2), np.log(8))))
+        strength = float(random.uniform(0.4, 1.0))
         changed, mask = draw_anomaly(changed, inside, KINDS[random.integers(len(KINDS))], radius, strength, random)
         where |= mask
     return changed, where

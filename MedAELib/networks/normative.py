@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from MedAELib.networks.arguments import whole_number
 from MedAELib.networks.network import Network
 
+_AROUND = 3  # voxels on each side
+
 
 class NormativeAutoencoder(Network):
     """Autoencoder over several scales, trained to undo what does not belong into a normal scan.
@@ -29,7 +31,7 @@ class NormativeAutoencoder(Network):
         super().__init__()
         self.dims, self.stride, self.levels = dims, 2 ** (levels + 1), levels
         self.widths = widths = [channels * 2**level for level in range(levels + 1)]
-        self.first = _smaller(dims, 1, channels)
+        self.first = _smaller(dims, 2, channels)
         self.encoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths)
         self.down = nn.ModuleList(_smaller(dims, narrow, wide) for narrow, wide in pairwise(widths))
         self.up = nn.ModuleList(_larger(dims, wide, narrow) for narrow, wide in pairwise(widths))
@@ -38,6 +40,7 @@ class NormativeAutoencoder(Network):
         self._start_as_identity()
         # A block reaches two of its cells, on the way down and on the way up; a cell may begin a cell earlier.
         reach = sum(2 ** (level + 1) * (4 * blocks + 1) for level in range(levels)) + self.stride * (2 * blocks + 1)
+        reach += _AROUND
         self.halo = -(-reach // self.stride) * self.stride
 
     def _start_as_identity(self) -> None:
@@ -71,7 +74,9 @@ class NormativeAutoencoder(Network):
         return torch.cat([x.float() + made[:, :1], made[:, 1:]], 1)
 
     def _codes(self, x: Tensor) -> list[Tensor]:
-        features, codes = self.first(x), []
+        with torch.autocast(x.device.type, enabled=False):
+            seen = _seen(x.float())
+        features, codes = self.first(seen), []
         for level, block in enumerate(self.encoder):
             features = block(features if level == 0 else self.down[level - 1](features))
             codes.append(features)
@@ -82,6 +87,13 @@ class NormativeAutoencoder(Network):
         for level in reversed(range(self.levels)):
             features = self.decoder[level](codes[level] + self.up[level](features))
         return self.last(features)
+
+
+def _seen(x: Tensor) -> Tensor:
+    """Brightness about the tissue's median, and what differs from its surroundings, both of a size near 1."""
+    pool = nn.functional.avg_pool3d if x.ndim == 5 else nn.functional.avg_pool2d
+    around = pool(x, 2 * _AROUND + 1, stride=1, padding=_AROUND)
+    return torch.cat([4 * (x - 0.5), 10 * (x - around)], 1)
 
 
 def _smaller(dims: int, channels: int, more: int) -> Convolution:

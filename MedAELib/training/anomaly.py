@@ -89,17 +89,31 @@ def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
 
 
 def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
-    """None (one patch in eight) to six anomalies of any kind, size and strength, and where they are."""
+    """None (one patch in eight), coarse noise (three), or three to ten anomalies of any kind, and where they are.
+
+    Coarse noise changes every place (Kascenas et al., MIDL 2022): most of what a patch can teach.
+    """
     where = np.zeros(normal.shape, bool)
+    drawn = random.random()
+    if not inside.any() or drawn < 0.125:
+        return normal, where
+    if drawn < 0.5:
+        return _with_coarse_noise(normal, inside, random)
     changed = normal
-    if not inside.any() or random.random() < 0.125:
-        return changed, where
-    for _ in range(random.integers(1, 7)):
-        radius = float(np.exp(random.uniform(np.log(2.2), np.log(8))))
-        strength = float(random.uniform(0.4, 1.0))
+    for _ in range(random.integers(3, 11)):
+        radius = float(np.exp(random.uniform(np.log(2.0), np.log(7))))
+        strength = float(random.uniform(0.3, 1.0))
         changed, mask = draw_anomaly(changed, inside, KINDS[random.integers(len(KINDS))], radius, strength, random)
         where |= mask
     return changed, where
+
+
+def _with_coarse_noise(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
+    """Brightness that varies over several voxels, and where it differs by more than a fifth of the tissue's median."""
+    cells = int(random.integers(6, 16))
+    noise = zoom(random.normal(0, random.uniform(0.1, 0.25), (cells,) * 3), EDGE / cells, order=1)
+    noise = np.where(inside, noise, 0)
+    return np.maximum(normal + noise, 0).astype(np.float32), np.abs(noise) > 0.1
 
 
 def _turn(angles: np.ndarray) -> np.ndarray:

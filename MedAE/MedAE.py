@@ -162,18 +162,24 @@ class MedAELogic(ScriptedLoadableModuleLogic):
     def firstScan(self):
         """The first volume in the scene that is no result of MedAE, or None."""
         from MedAELib import nodes
+        from MedAEPanel import sequences
 
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         scans = (node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode")
-        return next((node for node in scans if not nodes.provenance(node) and node.GetImageData() is not None), None)
+        for node in scans:
+            made = nodes.provenance(sequences.sequenceOf(node) or node)
+            if not made and node.GetImageData() is not None:
+                return node
+        return None
 
     def denoise(
         self, inputNode, outputNode=None, removedNode=None, model=None, strength=1.0, removed=False,
         device="auto", precision="auto", tile=0, waitForCompletion=True,
     ):  # fmt: skip
-        """Denoise a volume node in the worker process.
+        """Denoise a volume node, or every frame of a sequence node, in the worker process.
 
-        outputNode, removedNode: receive the results; None makes new nodes, named after the input.
+        outputNode, removedNode: receive the results; None makes new nodes, named after the input. The results of a
+        sequence are always new sequences, which join the input's sequence browser.
         model: name of a bundled model or a model folder; None takes the one that fits the volume.
         strength: 0..1. removed: also make the volume of removed noise. device: "auto", "cpu", "cuda:0", "mps".
         precision: "auto", "float32", "bfloat16", "float16". tile: edge in voxels, 0 for automatic.
@@ -273,6 +279,23 @@ class MedAETest(ScriptedLoadableModuleTest):
         self.assertEqual(len(told["modelSHA256"]), 64)
         self.assertIs(nodes.input_of(result), source)
         self.assertIsNotNone(nodes.results_of(source).get("removed"))
+
+    def test_a_sequence_is_denoised_frame_by_frame_and_plays_in_step(self):
+        self.skipWithoutWorker()
+        import numpy as np
+
+        from MedAEPanel import selftest, sequences
+
+        source, browser = selftest.phantomSequence("perfusion")
+        result = self.logic.denoise(source, removed=True)
+        self.assertEqual(result.GetName(), "perfusion denoised")
+        self.assertEqual(sequences.indexOf(result), sequences.indexOf(source))
+        browser.SetSelectedItemNumber(1)
+        shown, voxels = sequences.shown(result), sequences.voxelNodes(result)[1]
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown), slicer.util.arrayFromVolume(voxels))
+        before = slicer.util.arrayFromVolume(sequences.shown(source))
+        inside = before > -500
+        self.assertLess(slicer.util.arrayFromVolume(shown)[inside].std(), before[inside].std())
 
     def test_a_cancelled_run_leaves_the_scene_as_it_was(self):
         self.skipWithoutWorker()

@@ -62,15 +62,16 @@ class Place:
         return Place(**{**known, "world": tuple(known["world"]) if known.get("world") else None})
 
 
-def read(node: Any) -> Volume:
+def read(node: Any, called: str = "") -> Volume:
     """The voxels and the position of a volume node; the voxels are the node's own memory, read-only, never copied.
 
     Scalar volumes give one channel, vector volumes one channel per component. A parent transform is left aside: the
-    affine is the node's IJKToRAS. Raises BadInput, naming the node, for anything else and for a node without voxels.
+    affine is the node's IJKToRAS. Raises BadInput, naming the node (as `called`, or by its name), for anything else and
+    for a node without voxels.
     """
     if node is None:
         raise BadInput("No volume is selected.", "Choose the volume to work on.")
-    called = f"'{node.GetName() or node.GetID()}'"
+    called = called or f"'{node.GetName() or node.GetID()}'"
     if node.GetClassName() in _REFUSED:
         raise BadInput(f"{called} {_REFUSED[node.GetClassName()]}.")
     if node.GetClassName() not in ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode"):
@@ -83,11 +84,12 @@ def read(node: Any) -> Volume:
     return Volume(array, affine_of(node), {"name": node.GetName() or "", "modality": modality_of(node)})
 
 
-def read_scan(node: Any) -> Volume:
+def read_scan(node: Any, called: str = "") -> Volume:
     """As `read`, for a task that works on grey values. Raises BadInput when a voxel holds several values."""
-    volume = read(node)
+    volume = read(node, called)
     if volume.channels > 1:
-        raise BadInput(f"'{volume.name}' has {volume.channels} values per voxel; choose a grey-value scan.")
+        called = called or f"'{volume.name}'"
+        raise BadInput(f"{called} has {volume.channels} values per voxel; choose a grey-value scan.")
     return volume
 
 
@@ -99,7 +101,9 @@ def affine_of(node: Any) -> npt.NDArray[np.float64]:
 
 
 def modality_of(node: Any) -> str:
-    """What DICOM said of the node, "CT" or "MR"; empty when the node did not come from DICOM."""
+    """What DICOM said of the node, "CT" or "MR"; empty when it did not come from DICOM or is not in the scene."""
+    if node is None or node.GetScene() is not slicer.mrmlScene:
+        return ""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
     found = str(hierarchy.GetItemAttribute(item, "DICOM.Modality") or "") if item else ""
@@ -222,13 +226,15 @@ def write(
     matrix.DeepCopy(np.asarray(affine, dtype=np.float64).ravel().tolist())
     node.SetIJKToRASMatrix(matrix)
     node.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
-    _show_like(node, place, image, removed_window, top)
+    show_like(node, place, image, removed_window, top)
     node.SetAndObserveImageData(image)
-    _stand_beside(node, original)
+    stand_beside(node, original)
     return node
 
 
-def _show_like(node: Any, place: Place, image: Any, removed_window: float | None, top: float | None) -> None:
+def show_like(
+    node: Any, place: Place, image: Any, removed_window: float | None = None, top: float | None = None
+) -> None:
     """Set up the display before the node has its voxels: Slicer's automatic window takes a second on a large volume."""
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -252,7 +258,7 @@ def _show_like(node: Any, place: Place, image: Any, removed_window: float | None
     display.SetInterpolate(place.interpolate)
 
 
-def _stand_beside(node: Any, original: Any) -> None:
+def stand_beside(node: Any, original: Any) -> None:
     """Give the node the same parent in the subject hierarchy as the input: the same study or folder."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     beside = hierarchy.GetItemByDataNode(original) if original is not None else 0
@@ -277,7 +283,7 @@ def write_table(name: str, rows: list[Mapping[str, Any]], original: Any = None) 
             column.InsertNextValue(value if isinstance(column, vtk.vtkDoubleArray) else _cell(value))
         table.AddColumn(column)
     node.SetAndObserveTable(table)
-    _stand_beside(node, original)
+    stand_beside(node, original)
     return node
 
 
@@ -340,7 +346,7 @@ def input_of(node: Any) -> Any:
 def results_of(node: Any) -> dict[str, Any]:
     """The newest results in the scene that were made from an input, by output name ("denoised", "removed", ...)."""
     found: dict[str, Any] = {}
-    kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLTableNode")
+    kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLSequenceNode", "vtkMRMLTableNode")
     for other in (node for kind in kinds for node in slicer.util.getNodesByClass(kind)):
         if input_of(other) is not node:
             continue

@@ -71,7 +71,7 @@ def run_task(task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, p
         removed[...] = volume.array - denoised
         outputs["removed"] = volume.like(removed)
     if parameters.get("noise"):
-        noise = allocate("noise", volume.array.shape, "float32")
+        noise = allocate("noise", (1, *volume.shape), "float32")
         noise[...] = 20.0
         outputs["noise"] = volume.like(noise)
     RUNS_DONE += 1

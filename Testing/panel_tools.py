@@ -78,18 +78,22 @@ def oblique_affine(spacing: tuple[float, float, float] = (0.7, 0.8, 2.5)) -> np.
     return affine
 
 
-def add_scan(
-    name: str = "CT chest", size: tuple[int, int, int] = (24, 20, 12), dtype: str = "int16", seed: int = 3
-) -> Any:
-    """A noisy scan as a node: Hounsfield-like values for signed types, positive ones else."""
-    import slicer
-
-    rng = np.random.default_rng(seed)
-    values = rng.normal(40, 30, size[::-1])
+def scan_voxels(size: tuple[int, int, int], dtype: str, seed: int) -> np.ndarray:
+    """Noisy voxels [k, j, i]: Hounsfield-like values for signed types, positive ones else."""
+    values = np.random.default_rng(seed).normal(40, 30, size[::-1])
     values[:, : size[1] // 4] -= 1000
     if np.dtype(dtype).kind == "u":
         values = np.clip(values + 1000, 0, 250 if dtype == "uint8" else 4000)
-    node = slicer.util.addVolumeFromArray(values.astype(dtype), ijkToRAS=oblique_affine(), name=name)
+    return values.astype(dtype)
+
+
+def add_scan(
+    name: str = "CT chest", size: tuple[int, int, int] = (24, 20, 12), dtype: str = "int16", seed: int = 3
+) -> Any:
+    """A noisy scan as a node, see `scan_voxels`."""
+    import slicer
+
+    node = slicer.util.addVolumeFromArray(scan_voxels(size, dtype, seed), ijkToRAS=oblique_affine(), name=name)
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevel(350, 40)
@@ -103,3 +107,27 @@ def run_until(controller: Any, condition: Callable[[], bool], seconds: float = 2
         assert time.monotonic() < end, f"still {controller.state} ({controller.stage}); {list(controller.log)[-5:]}"
         controller.tick()
         time.sleep(0.002)
+
+
+def add_sequence(
+    name: str = "perfusion", frames: int = 4, browser: bool = True, size: tuple[int, int, int] = (12, 10, 8),
+    dtype: str = "int16",
+) -> Any:  # fmt: skip
+    """A sequence node of noisy scans, no two alike, 1.5 s apart; with a browser, its first frame is shown."""
+    import slicer
+
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    frame = slicer.vtkMRMLScalarVolumeNode()
+    frame.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(oblique_affine()))
+    for number in range(frames):
+        slicer.util.updateVolumeFromArray(frame, scan_voxels(size, dtype, number))
+        sequence.SetDataNodeAtValue(frame, str(1.5 * number))
+    if browser:
+        player = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+        player.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        display = player.GetProxyNode(sequence).GetDisplayNode()
+        display.AutoWindowLevelOff()
+        display.SetWindowLevel(350, 40)
+    return sequence

@@ -14,7 +14,7 @@ from typing import Any
 
 import slicer
 import vtk
-from panel_tools import HandTimer, add_scan, fake_client
+from panel_tools import HandTimer, add_scan, add_sequence, fake_client
 
 from MedAELib import nodes
 from MedAELib.errors import MedAEError, OutOfMemory
@@ -52,6 +52,12 @@ def fingerprint(node: Any) -> tuple[Any, ...]:
         display = node.GetDisplayNode()
         if display is not None and display.IsA("vtkMRMLScalarVolumeDisplayNode"):
             parts += [display.GetWindow(), display.GetLevel(), display.GetColorNodeID()]
+    if node.IsA("vtkMRMLSequenceNode"):
+        for number in range(node.GetNumberOfDataNodes()):
+            parts += [node.GetNthIndexValue(number), fingerprint(node.GetNthDataNode(number))]
+    if node.IsA("vtkMRMLSequenceBrowserNode"):  # results may join what it plays
+        first = node.GetMasterSequenceNode()
+        parts += [first.GetID() if first is not None else "", node.GetSelectedItemNumber()]
     if node.IsA("vtkMRMLLinearTransformNode"):
         matrix = vtk.vtkMatrix4x4()
         node.GetMatrixTransformToParent(matrix)
@@ -133,6 +139,8 @@ class SceneDriver:
         """Every node that was there is there and as it was."""
         self.seen[self.controller.state] += 1
         if self.controller.state == "done":
+            made = self.controller.results.get("denoised")
+            self.seen["a sequence is done"] += made is not None and made.IsA("vtkMRMLSequenceNode")
             for identifier in self._outputs & set(self._ledger):
                 self._ledger[identifier] = fingerprint(slicer.mrmlScene.GetNodeByID(identifier))
             self._outputs = set()
@@ -185,7 +193,10 @@ class SceneDriver:
         scans = [add_scan(name, size=(8, 7, 6), dtype=kind) for name, kind in (("CT", "int16"), ("MR", "uint16"))]
         scans[0].SetAndObserveTransformNodeID(transform.GetID())
         outputs = [add_scan("my output", size=(3, 3, 3)), add_scan("my noise", size=(3, 3, 3))]
-        for node in (transform, labels, *scans, *outputs):
+        sequence = add_sequence("PERF", frames=2, size=(5, 4, 3))
+        browser = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+        browser.SetSelectedItemNumber(chance.randrange(2))
+        for node in (transform, labels, *scans, *outputs, sequence, browser, browser.GetProxyNode(sequence)):
             self._note(node)
             if node.IsA("vtkMRMLVolumeNode"):
                 self._note(node.GetDisplayNode())
@@ -231,7 +242,7 @@ class SceneDriver:
 
     def do_apply(self, chance: random.Random) -> None:
         """Start a run, or try to while one is under way."""
-        scans = self._named("CT", "MR")
+        scans = self._named("CT", "MR", "PERF")
         if not scans:
             return
         outputs: dict[str, Any] = {"denoised": chance.choice([None, *self._named("my output")])}
@@ -272,18 +283,18 @@ class SceneDriver:
 
     def do_close_scene_at_the_worst_moment(self, chance: random.Random) -> None:
         """Close the scene while a run that will succeed computes, or while its result is brought in."""
-        scans = self._named("CT", "MR")
+        scans = self._named("CT", "MR", "PERF")
         if self.controller.busy or self.trouble or not scans:
             return
         moment = chance.choice(("running", "importing"))
-        self._apply(scans[0], {"behaviour": "steps", "steps": 3, "seconds": 0.005}, {"denoised": None})
+        self._apply(chance.choice(scans), {"behaviour": "steps", "steps": 3, "seconds": 0.005}, {"denoised": None})
         self._tick_until(lambda: self.controller.state == moment or not self.controller.busy, 20)
         self.do_close_scene(chance)
         self._tick_until(lambda: not self.controller.busy, 20)
 
     def do_delete_input(self, chance: random.Random) -> None:
-        """Delete the scan that is worked on, or another one."""
-        scans = self._named("CT", "MR")
+        """Delete the scan or sequence that is worked on, or another one."""
+        scans = self._named("CT", "MR", "PERF")
         if scans:
             self._remove(chance.choice(scans))
 

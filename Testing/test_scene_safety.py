@@ -14,6 +14,7 @@ ALL_SEQUENCES = 1000
 SLICE = 170  # of the slow ones in one test, so that several processes can share them
 MUST_HAPPEN = (
     *("exporting", "starting", "running", "cancelling", "importing", "done", "cancelled", "failed"),
+    "a sequence is done",
     *("second apply refused", "result offered", "killed while running", "killed while starting", "killed while done"),
     *("closed while exporting", "closed while starting", "closed while running", "closed while importing"),
 )

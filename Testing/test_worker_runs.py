@@ -38,6 +38,7 @@ LAYOUTS = {
     "as Slicer holds vectors": lambda kji: np.stack([kji, kji + 1], -1).transpose(3, 2, 1, 0),
     "in C order": lambda kji: np.ascontiguousarray(kji.transpose(2, 1, 0)[None]),
     "channels in C order": lambda kji: np.stack([kji, kji[::-1]]),
+    "frame by frame": lambda kji: np.stack([kji, kji + 1]).transpose(0, 3, 2, 1),
     "cropped": lambda kji: kji.transpose(2, 1, 0)[None, 1:, ::2, 1:4],
     "turned round": lambda kji: kji.transpose(2, 1, 0)[None, ::-1, :, ::-1],
     "one voxel": lambda kji: kji[None, :1, :1, :1],

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from MedAELib.errors import BadInput
 
 from . import faults
+from .source import Source
 from .target import PREVIEW_TITLES, TITLES, NodeReference, Target
 
 BUSY = ("exporting", "starting", "running", "cancelling", "importing")
@@ -23,9 +24,10 @@ _SLAB_BYTES = 2 << 20
 
 @dataclass
 class Request:
-    """What Apply asks for: a task on a node. `outputs` maps each wanted output to a node, or to None for a new one.
+    """What Apply asks for: a task on a volume or sequence node. `outputs` maps each wanted output to a node, or to None
+    for a new one; those of a sequence are always new.
 
-    `slab` (axis, start, stop) restricts it to some slices of the volume.
+    `slab` (axis, start, stop) restricts it to some slices of a volume.
     """
 
     inputNode: object
@@ -71,7 +73,7 @@ class RunController:
         self.stage, self.fraction, self.remaining = "", 0.0, None
         self.failure, self._results, self.report, self.remark = None, {}, {}, ""
         self.seconds = {}  # spent in export, start, run and import
-        self._run = self._target = self._writer = self._import = self._image = None
+        self._run = self._target = self._writer = self._import = self._source = None
         self._sceneClosed = self._submitted = self._partial = False
         self._since = time.perf_counter()
 
@@ -95,24 +97,21 @@ class RunController:
 
     def apply(self, request):
         """Start a run. Raises MedAEError, also while another run is under way; then nothing has happened."""
-        from MedAELib import nodes
         from MedAELib.worker import runs
 
         self._refuseWhenBusy()
-        volume = nodes.read_scan(request.inputNode)
-        volume = volume.slab(*request.slab) if request.slab else volume
+        source = Source(request.inputNode, request.slab)
         target = Target.of(request.inputNode, request.outputs, PREVIEW_TITLES if request.slab else TITLES)
         origin = {**target.toJson(), "preview": request.slab is not None}
         run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, origin)
         try:
-            writer = faults.guarded(runs.InputWriter, run, "input", volume)
+            writer = faults.guarded(runs.InputWriter, run, "input", source.frames)
         except Exception:
             runs.discard(run)
             raise
         self._reset("exporting", target.place.name)
         self._run, self._target, self._writer, self._partial = run, target, writer, request.slab is not None
-        image = request.inputNode.GetImageData()
-        self._image = (image, _changed(image))
+        self._source = source
         self.stage = "Reading the volume"
         self._start()
 
@@ -219,10 +218,9 @@ class RunController:
     def _export(self):
         if not self._copy(self._writer):
             return
-        image, unchanged = self._image
-        if _changed(image) != unchanged:
+        if self._source.changed():
             raise BadInput(f"'{self.subject}' was changed while it was being read.", "Press Apply again.")
-        self._writer = self._image = None
+        self._writer = self._source = None
         self._enter("starting", "Preparing" if self.workerAlive else "Starting the worker")
         self._submit()
 
@@ -332,7 +330,7 @@ class RunController:
         if self._submitted and self._client.state in ("starting", "running"):
             self._client.cancel()
         run = self._run
-        self._run = self._writer = self._import = self._image = None  # lets go of the result's files
+        self._run = self._writer = self._import = self._source = None  # lets go of the result's files
         self.state, self.stage, self.remaining = state, "", None
         self.fraction = 1.0 if state == "done" else 0.0
         if run is not None and not (run in self._dropped and state == "cancelled"):
@@ -380,12 +378,6 @@ class RunController:
                 listener()
             except Exception:  # a defect of the panel must not end the run
                 logging.exception("MedAE: the panel could not be brought up to date")
-
-
-def _changed(image):
-    """When the voxels of an image were last changed."""
-    scalars = image.GetPointData().GetScalars()
-    return image.GetMTime(), scalars.GetMTime() if scalars is not None else 0
 
 
 def _qtTimer(tick):

@@ -1,13 +1,17 @@
 """What the panel says about the chosen volume: what it looks like, and why a model may not suit it."""
 
-from . import faults
+from . import faults, sequences
+from .source import changes
 
 _TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
 _SAID = {"CT": "CT", "MR": "MRI", "": "Kind of scan unknown"}
 
 
 class InputFacts:
-    """Facts on the input, worked out once per volume, content and model: the panel asks for them at every change."""
+    """Facts on the input, worked out once per volume, content and model: the panel asks for them at every change.
+
+    `volume` is what the model is chosen by: of a sequence the frame in the middle.
+    """
 
     def __init__(self):
         self._key = self._modelKey = None
@@ -31,15 +35,17 @@ class InputFacts:
         self._key = self._modelKey = self.volume = None
 
     def _identity(self, node):
-        image = node.GetImageData() if node is not None else None
-        if image is None:
-            return node.GetID() if node is not None else ""
-        scalars = image.GetPointData().GetScalars()
-        changed = image.GetMTime(), scalars.GetMTime() if scalars is not None else 0
-        return node.GetID(), node.GetName(), *changed, *node.GetSpacing(), *node.GetOrigin()
+        if node is None:
+            return ()
+        whole = sequences.sequenceOf(node)
+        key = [node.GetID(), node.GetName(), whole.GetName() if whole is not None else ""]
+        for holder in sequences.voxelNodes(node):
+            image = holder.GetImageData() if holder.IsA("vtkMRMLVolumeNode") else None
+            if image is not None:
+                key += [*changes(image), *holder.GetSpacing(), *holder.GetOrigin()]
+        return key
 
     def _look(self, node):
-        from MedAELib import nodes
         from MedAELib.errors import MedAEError
         from MedAELib.modality import guess_modality
 
@@ -48,12 +54,15 @@ class InputFacts:
             self.problem = "Choose a volume first."
             return
         try:
-            volume = nodes.read_scan(node)
+            frames = sequences.read(node)
         except MedAEError as error:
             self.problem = faults.sentences(error)
             return
+        middle = len(frames) // 2
+        volume = frames[middle]
         kind = guess_modality(thinned(volume))
-        self.text = describe(volume, kind, node.GetImageData().GetScalarRange())
+        image = sequences.voxelNodes(node)[middle].GetImageData()
+        self.text = describe(volume, kind, image.GetScalarRange(), len(frames)) + ofSequence(node)
         self.volume = volume.like(volume.array, modality=kind)  # the guess is made only once
 
     def _compare(self, bundle):
@@ -71,12 +80,21 @@ def thinned(volume, voxels=200_000):
     return type(volume)(volume.array[:, ::step, ::step, ::step], volume.affine, volume.meta)
 
 
-def describe(volume, kind, valueRange):
-    """One line: kind of scan, size in voxels, spacing in millimetres, range of values."""
+def describe(volume, kind, valueRange, frames=1):
+    """One line: kind of scan, size in voxels, spacing in millimetres, range of values; `volume` is the middle frame."""
     said = _SAID.get(kind, kind)
     if kind and not volume.meta.get("modality"):
         said += " by its values"
     size = _TIMES.join(map(str, volume.shape))
     spacing = _TIMES.join(f"{step:.3g}" for step in volume.spacing)
     low, high = (f"{value:.5g}".replace("-", "\N{MINUS SIGN}") for value in valueRange)
-    return f"{said}. {size} voxels of {spacing}\N{NO-BREAK SPACE}mm, values {low} to {high}."
+    many, where = (f"{frames} frames of ", " in the middle frame") if frames > 1 else ("", "")
+    return f"{said}. {many}{size} voxels of {spacing}\N{NO-BREAK SPACE}mm, values {low} to {high}{where}."
+
+
+def ofSequence(node):
+    """How to have all frames, where the volume is what shows one frame of a sequence; else empty."""
+    whole = sequences.sequenceOf(node)
+    if whole is None:
+        return ""
+    return f" One frame of the sequence '{whole.GetName()}'; choose the sequence to have all frames denoised."

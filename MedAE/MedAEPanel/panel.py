@@ -6,12 +6,13 @@ from MedAELib import nodes
 from MedAELib.errors import MedAEError
 from MedAELib.tasks import TASKS
 
-from . import choices, faults, install, models, trust
+from . import choices, faults, install, models, sequences, trust
 from .compare import Compare
 from .controller import Request
 from .inputs import InputFacts
 from .probe import Probe
 from .running import RunView
+from .target import NO_FRAMES, PER_FRAME
 
 _WHEEL_FOLDER = "MedAE/WheelFolder"  # in Slicer's settings: it belongs to the computer, not to the scene
 _WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
@@ -43,6 +44,7 @@ class Panel:
                 "precision": ui.precisionComboBox,
             }.items()
         }
+        self._compareButtons = {button: button.toolTip for button in (ui.beforeButton, ui.sideBySideButton)}
         ui.warningLabel.styleSheet = _WARNING_STYLE
         ui.wheelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.wheelFolderEdit.currentPath = self._settings().value(_WHEEL_FOLDER) or ""
@@ -148,11 +150,14 @@ class Panel:
             return self.facts.problem
         if self._bundle is None:
             return self._noModel()
-        outputs = [node for node in self.outputs().values() if node is not None]
-        if any(node is wanted.inputVolume for node in outputs):
+        chosen = self.outputs()
+        outputs = [node for node in chosen.values() if node is not None]
+        if any(node is wanted.inputVolume or node is sequences.shown(wanted.inputVolume) for node in outputs):
             return "The output is the input itself; choose another one, or 'Create new volume'."
         if len({node.GetID() for node in outputs}) < len(outputs):
             return "The same volume is chosen for two outputs; choose another one, or 'Create new volume'."
+        if sequences.isSequence(wanted.inputVolume) and any(chosen.get(name) is not None for name in PER_FRAME):
+            return f"{NO_FRAMES} Choose 'Create new volume'."
         return ""
 
     def _noModel(self):
@@ -186,10 +191,12 @@ class Panel:
         results = nodes.results_of(source) if source is not None else {}
         results.update(self.controller.results if source is not None and self._madeFrom(source) else {})
         after, removed = results.get("denoised"), results.get("removed")
-        self.compare.setNodes(source, after, removed)
-        self.probe.compare(source, after)
+        self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
+        self.probe.compare(*map(sequences.shown, (source, after)))
         self._updateTrust(results.get("trust"))
-        self.ui.beforeButton.enabled = self.ui.sideBySideButton.enabled = self.compare.possible
+        hidden = sequences.whyNotShown(source) or sequences.whyNotShown(after)
+        for button, toolTip in self._compareButtons.items():
+            button.enabled, button.toolTip = self.compare.possible, hidden or toolTip
         done = self.controller.state == "done" and not self.controller.preview.pending
         if done and not self._wasDone and self.compare.possible:
             self.ui.beforeButton.checked = False

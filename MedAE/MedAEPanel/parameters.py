@@ -1,8 +1,8 @@
 """Every choice in the panel, kept in the scene so that a saved scene brings it back."""
 
-from typing import Annotated
+from typing import Annotated, Union
 
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
@@ -11,7 +11,7 @@ PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
 @parameterNodeWrapper
 class MedAEParameterNode:
     """
-    inputVolume - volume to work on; never changed
+    inputVolume - volume, or sequence of volumes, to work on; never changed
     task - name of a task in MedAELib.tasks.TASKS
     model - name of a bundled model or a model folder; empty for the one that fits the input
     denoisedVolume, removedVolume, noiseVolume - nodes that receive the results; None makes new ones
@@ -24,7 +24,7 @@ class MedAEParameterNode:
     tile - edge of a tile in voxels; 0 for automatic
     """
 
-    inputVolume: vtkMRMLScalarVolumeNode
+    inputVolume: Union[vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode, None]  # noqa: UP007  (Slicer reads only this form)
     task: str = "denoise"
     model: str = ""
     denoisedVolume: vtkMRMLScalarVolumeNode

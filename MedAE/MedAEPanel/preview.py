@@ -1,5 +1,6 @@
 """The preview: the slab that the user looks at is denoised first and shown; then the whole volume replaces it."""
 
+from . import sequences
 from .controller import Request
 from .target import NodeReference
 
@@ -29,6 +30,12 @@ def visibleSlab(inputNode):
         if 0 <= at < size:
             return axis, max(0, at - _AROUND), min(size, at + _AROUND + 1)
     return None
+
+
+def _large(node):
+    """Whether a preview is worth it; never of a sequence, whose frames come one after another anyway."""
+    image = None if sequences.isSequence(node) else node.GetImageData()
+    return image is not None and image.GetNumberOfPoints() >= SMALLEST
 
 
 def _worldToVoxels(node):
@@ -75,9 +82,7 @@ class Preview:
 
     def apply(self, request, wanted=True):
         """Start the run, with its preview first where that is wanted and worth it. Raises MedAEError."""
-        image = request.inputNode.GetImageData()
-        large = image is not None and image.GetNumberOfPoints() >= SMALLEST
-        slab = visibleSlab(request.inputNode) if wanted and large else None
+        slab = visibleSlab(request.inputNode) if wanted and _large(request.inputNode) else None
         if slab is None:
             self._controller.apply(request)
             return

@@ -36,10 +36,14 @@ class Probe:
 
     def __init__(self, inputLabel, outputLabel, differenceLabel):
         self._labels = inputLabel, outputLabel, differenceLabel
-        self._input = self._output = self._crosshair = self._tag = None
+        self._input = self._output = self._crosshair = self._tag = self._inputTag = None
 
     def compare(self, inputNode, outputNode):
-        """Which two volumes to read; each may be None."""
+        """Which two volumes to read, also when their frame changes; each may be None."""
+        if inputNode is not self._input:
+            if self._input is not None:
+                self._input.RemoveObserver(self._inputTag)
+            self._inputTag = inputNode.AddObserver("ModifiedEvent", self.update) if inputNode is not None else None
         self._input, self._output = inputNode, outputNode
         self.update()
 

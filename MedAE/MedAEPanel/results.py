@@ -2,7 +2,8 @@
 
 import datetime
 
-from .target import TITLES
+from . import sequences
+from .target import PER_FRAME, TITLES
 
 _REPORTED = {
     "device": "device", "precision": "precision", "tile": "tile", "seconds": "seconds", "model": "model",
@@ -27,42 +28,53 @@ class ResultImport:
         missing = [name for name in wanted if name not in result.outputs]
         if missing:
             raise InternalFault(f"The result has no output '{missing[0]}'.")
-        self._fillings = {name: nodes.Filling(result.outputs[name]) for name in wanted}
-        self._names = wanted
+        self._names, self._sequences = wanted, {}  # by output name; those of a sequence are put together on the way
+        self._fillings = {name: [nodes.Filling(frame) for frame in self._frames(name)] for name in wanted}
+        self._all = [(name, filling) for name, fillings in self._fillings.items() for filling in fillings]
+        self._done = 0
+
+    def _frames(self, name):
+        """An output as volumes of one channel: one per frame of a sequence."""
+        from MedAELib.errors import InternalFault
+
+        volume, index = self._result.outputs[name], self._target.index
+        if index is None or name not in PER_FRAME:
+            return [volume]
+        if volume.channels != len(index["values"]):
+            raise InternalFault(f"The result has {volume.channels} frames instead of {len(index['values'])}.")
+        self._sequences[name] = sequences.Assembly(volume.affine, index, self._provenance(name))
+        return [volume.like(volume.array[frame : frame + 1]) for frame in range(volume.channels)]
 
     @property
     def fraction(self):
         """How much of the voxels has been copied, 0..1."""
-        return sum(filling.fraction for filling in self._fillings.values()) / max(1, len(self._fillings))
+        started = self._all[self._done][1].fraction if self._done < len(self._all) else 0.0
+        return (self._done + started) / max(1, len(self._all))
 
     def step(self, maxBytes):
         """Copy the next slab; True when all images are complete."""
-        for filling in self._fillings.values():
-            if filling.fraction < 1:
-                filling.step(maxBytes)
-                return False
-        return True
+        if self._done < len(self._all):
+            name, filling = self._all[self._done]
+            if filling.step(maxBytes):
+                self._done += 1
+                if name in self._sequences:
+                    self._sequences[name].add(filling.image)
+        return self._done == len(self._all)
 
     def commit(self):
         """Put the filled images into the scene, beside the input, with their provenance."""
-        import slicer
-
         from MedAELib import nodes
 
         original, made, results = self._target.inputNode(), [], {}
         try:
             with nodes.batch():
-                for name, filling in self._fillings.items():
+                for name in self._fillings:
                     chosen = self._target.outputNode(name)
-                    volume = self._result.outputs[name]
-                    node = nodes.write(
-                        filling.image, volume.affine, self._target.place, self._names[name], chosen, original,
-                        removed_window=filling.spread() if name == "removed" else None,
-                        top=filling.spread() if name == "noise" else None,
-                    )  # fmt: skip
+                    node = self._write(name, chosen, original)
                     if chosen is None:
                         made.append(node)
-                    nodes.stamp(node, self._provenance(name), original)
+                    if name not in self._sequences:
+                        nodes.stamp(node, self._provenance(name), original)
                     results[name] = node
                 if self._result.report.get("trust"):
                     table = nodes.write_table(
@@ -73,9 +85,23 @@ class ResultImport:
                     results["trust"] = table
         except Exception:
             for node in made:
-                slicer.mrmlScene.RemoveNode(node)
+                sequences.remove(node)
             raise
         return results
+
+    def _write(self, name, chosen, original):
+        """One output as a node: a volume, or a sequence of one volume per frame, which is stamped already."""
+        from MedAELib import nodes
+
+        place, title = self._target.place, self._names[name]
+        fillings = self._fillings[name]
+        middle = fillings[len(fillings) // 2]
+        removed = middle.spread() if name == "removed" else None
+        if name in self._sequences:
+            return self._sequences[name].commit(place, title, original, removed)
+        beside, affine = sequences.shown(original) or original, self._result.outputs[name].affine
+        top = middle.spread() if name == "noise" else None
+        return nodes.write(middle.image, affine, place, title, chosen, beside, removed, top)
 
     def _provenance(self, name):
         job, report = self._result.job, self._result.report

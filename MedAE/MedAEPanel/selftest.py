@@ -1,19 +1,35 @@
-"""What the self-test works on: a generated scan, and whether this computer can run the worker at all."""
+"""What the self-test works on: a generated scan and sequence, and whether this computer can run the worker at all."""
 
 
-def phantom(name="phantom", size=(32, 28, 20)):
+def phantom(name="phantom", size=(32, 28, 20), seed=7):
     """A ball of soft tissue in air as a volume node: Hounsfield units, noise of 30 HU, oblique in the patient."""
     import numpy as np
     import slicer
 
     k, j, i = np.mgrid[: size[2], : size[1], : size[0]]
     radius = sum(((axis - n / 2) / (n / 2)) ** 2 for axis, n in zip((i, j, k), size)) ** 0.5
-    noise = np.random.default_rng(7).normal(0, 30, radius.shape)
+    noise = np.random.default_rng(seed).normal(0, 30, radius.shape)
     turn, spacing = np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]]), np.diag([0.8, 0.8, 2.0])
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = turn @ spacing, (-20, 30, -40)
     voxels = (np.where(radius < 0.8, 40, -1000) + noise).astype(np.int16)
     return slicer.util.addVolumeFromArray(voxels, ijkToRAS=affine, name=name)
+
+
+def phantomSequence(name="phantoms", frames=3, size=(32, 28, 20)):
+    """Frames of such a ball as a sequence node, and the browser that plays it."""
+    import slicer
+
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    for number in range(frames):
+        frame = phantom(f"{name} {number}", size, seed=number)
+        sequence.SetDataNodeAtValue(frame, str(1.5 * number))
+        slicer.mrmlScene.RemoveNode(frame)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    return sequence, browser
 
 
 def whyNoWorker():

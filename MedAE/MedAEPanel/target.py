@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from . import sequences
+
+NO_FRAMES = "The results of a sequence are new sequences; an existing volume cannot receive them."
+PER_FRAME = ("denoised", "removed")  # outputs that are sequences when the input is one
 TITLES = {"denoised": "denoised", "removed": "removed noise", "noise": "noise map", "trust": "trust figures"}
 PREVIEW_TITLES = {"denoised": "preview"}
 
@@ -26,12 +30,16 @@ class NodeReference:
 
 @dataclass
 class Target:
-    """Input, place and outputs of a run. `wanted` maps the name of an output to the name of a new node for it."""
+    """Input, place and outputs of a run. `wanted` maps the name of an output to the name of a new node for it.
+
+    `index` tells the frames of a sequence apart (see `sequences.indexOf`); None for a volume.
+    """
 
     place: object
     wanted: dict
     input: NodeReference | None = None
     outputs: dict = field(default_factory=dict)
+    index: dict | None = None
 
     @staticmethod
     def of(inputNode, outputNodes, titles=TITLES):
@@ -39,27 +47,30 @@ class Target:
 
         New nodes are named after the input and their title.
 
-        Raises BadInput when an output is the input, or when two outputs are the same node.
+        Raises BadInput when an output is the input, when two outputs are the same node, and when an existing node is to
+        receive frames.
         """
-        from MedAELib import nodes
         from MedAELib.errors import BadInput
 
         chosen = [node for node in outputNodes.values() if node is not None]
-        if any(node is inputNode for node in chosen):
+        if any(node is inputNode or node is sequences.shown(inputNode) for node in chosen):
             raise BadInput(f"'{inputNode.GetName()}' is both input and output.", "Choose another output volume.")
         if len({node.GetID() for node in chosen}) < len(chosen):
             raise BadInput(f"'{chosen[0].GetName()}' is chosen for two outputs.", "Choose another output volume.")
-        place = nodes.place_of(inputNode)
+        if sequences.isSequence(inputNode) and any(outputNodes.get(name) is not None for name in PER_FRAME):
+            raise BadInput(NO_FRAMES, "Leave that output empty.")
+        place = sequences.placeOf(inputNode)
         return Target(
             place=place,
             wanted={name: f"{place.name} {titles.get(name, name)}" for name in outputNodes},
             input=NodeReference(inputNode),
             outputs={name: NodeReference(node) for name, node in outputNodes.items() if node is not None},
+            index=sequences.indexOf(inputNode) if sequences.isSequence(inputNode) else None,
         )
 
     def toJson(self):
         """What a later Slicer needs to bring the result into a scene."""
-        return {"place": self.place.to_json(), "wanted": dict(self.wanted)}
+        return {"place": self.place.to_json(), "wanted": dict(self.wanted), "index": self.index}
 
     @staticmethod
     def fromJson(origin):
@@ -68,7 +79,7 @@ class Target:
 
         place = nodes.Place.from_json(origin.get("place") or {})
         wanted = {str(name): str(title) for name, title in (origin.get("wanted") or {}).items()}
-        return Target(place=place, wanted=wanted)
+        return Target(place=place, wanted=wanted, index=origin.get("index"))
 
     def inputNode(self):
         """The input while it is in the scene, else None."""

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ PARTIAL = ".partial"
 """Ending of a file that is still being written."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _DTYPE = re.compile(r"[<>|][biuf][1248]")
+_FRAMES = "ckji"  # order of a file in which the frames lie one after another, each with i fastest as in VTK
 _LARGEST_JSON = 16 << 20
 _SPARE_BYTES = 16 << 20
 _CHUNK = 8 << 20
@@ -111,9 +112,12 @@ def open_volume(folder: Path, name: str, description: Any, verify: bool = False)
 
     path = folder / f"{check_name(name)}.npy"
     try:
+        order = description.get("order", "")  # results of earlier versions have none
         if not _DTYPE.fullmatch(description["dtype"]) or path.is_symlink() or not isinstance(description["meta"], dict):
             raise ValueError("not grey values")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if order == _FRAMES and array.ndim == 4:
+            array = array.transpose(0, 3, 2, 1)
         if array.dtype.str != description["dtype"] or list(array.shape) != description["shape"]:
             raise ValueError("not of the announced size")
         if verify and checksum(array) != description["crc32"]:
@@ -129,8 +133,9 @@ def open_volume(folder: Path, name: str, description: Any, verify: bool = False)
 def create_array(
     path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], free: FreeBytes = free_bytes
 ) -> np.memmap[Any, np.dtype[Any]]:
-    """A new writable memory-mapped .npy, first axis fastest as in VTK; DiskFull before anything is computed in vain.
+    """A new writable memory-mapped .npy, i fastest as in VTK, several frames one after another: `order_of` tells.
 
+    Raises DiskFull before anything is computed in vain.
     The room is taken from the disk at once: a sparse file would end the process with SIGBUS when the disk fills up.
     """
     import numpy as np
@@ -139,7 +144,11 @@ def create_array(
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     check_room(path.parent, size, free)
     try:
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape, fortran_order=True)
+        if shape[0] > 1:
+            frames = (shape[0], *shape[:0:-1])
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=frames).transpose(0, 3, 2, 1)
+        else:
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape, fortran_order=True)
         with path.open("r+b") as file:
             _reserve(file.fileno(), path.stat().st_size - size, size)
     except OSError as error:
@@ -163,9 +172,20 @@ def _reserve(descriptor: int, start: int, size: int) -> None:
         size -= os.write(descriptor, zeros[:size])
 
 
+def order_of(array: np.ndarray[Any, np.dtype[Any]]) -> str:
+    """How the file of an array is to be read, for its description; empty where the .npy says all."""
+    apart = array.shape[0] > 1 and array.transpose(0, 3, 2, 1).flags.c_contiguous
+    return _FRAMES if apart else ""
+
+
+def _line(array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+    """All voxels of an array without gaps as they lie in memory, in one line; nothing is copied."""
+    return array.transpose(0, 3, 2, 1).reshape(-1) if order_of(array) else array.reshape(-1, order="A")
+
+
 def checksum(array: np.ndarray[Any, np.dtype[Any]]) -> int:
     """CRC-32 of the voxels in the order in which they lie in the file."""
-    flat = array.reshape(-1, order="A").view("u1")
+    flat = _line(array).view("u1")
     value = 0
     for start in range(0, flat.size, _CHUNK):
         value = zlib.crc32(flat[start : start + _CHUNK].data, value)
@@ -175,51 +195,55 @@ def checksum(array: np.ndarray[Any, np.dtype[Any]]) -> int:
 class InputWriter:
     """Writes an input into a run folder, some megabytes at a time, so that the panel stays live while it exports.
 
-    Call `step` until it says True; `fraction` (0..1) tells how far it is. The input counts only when it is complete.
+    The input is a volume, or the frames of a sequence, one volume each, all of one size, type and place. They are read
+    where they are and become the channels of one volume. Call `step` until it says True; `fraction` (0..1) tells how
+    far it is. The input counts only when it is complete.
     Raises DiskFull, at the start or in a step, and BadInput for a name or meta that cannot be written.
     """
 
-    def __init__(self, run: Path, name: str, volume: Volume, free: FreeBytes = free_bytes) -> None:
+    def __init__(self, run: Path, name: str, volume: Volume | Sequence[Volume], free: FreeBytes = free_bytes) -> None:
         import numpy as np
 
-        folder = run / "inputs"
+        frames = list(volume) if isinstance(volume, Sequence) else [volume]
+        first, folder = frames[0], run / "inputs"
         self._path = folder / f"{check_name(name)}.npy"
-        self._description = to_json(describe(volume), f"{volume.name or 'The volume'}")
-        array = volume.array
-        if not _DTYPE.fullmatch(array.dtype.str):
-            raise BadInput(f"{volume.name or 'The volume'} holds {array.dtype} values, which the worker does not read.")
-        check_room(folder, array.nbytes, free)
-        in_rows = array.flags.c_contiguous and not array.flags.f_contiguous
-        if array.flags.forc:
-            self._slabs = array.reshape(-1, order="A")  # one line of voxels as they lie in memory: nothing is copied
-        else:
-            self._slabs = array  # cut along k; each slab is copied into file order
-        self._done = 0
+        self._description, header = _described(frames)
+        if not _DTYPE.fullmatch(header["descr"]):
+            raise BadInput(
+                f"{first.name or 'The volume'} holds {first.array.dtype} values, which the worker does not read."
+            )
+        check_room(folder, sum(frame.array.nbytes for frame in frames), free)
+        self._pieces = [
+            _piece(frame.array, alone=len(frames) == 1) for frame in frames
+        ]  # each is cut along its last axis
+        self._piece = self._done = 0
         self._file = self._path.with_name(self._path.name + PARTIAL).open("wb")
-        header = {"descr": array.dtype.str, "fortran_order": not in_rows, "shape": array.shape}
         np.lib.format.write_array_header_1_0(self._file, header)
 
     @property
     def fraction(self) -> float:
         """The part that is written, 0 to 1."""
-        return self._done / self._slabs.shape[-1]
+        return (self._piece + self._done / self._pieces[0].shape[-1]) / len(self._pieces)
 
     def step(self, max_bytes: int = 8 << 20) -> bool:
         """Write at most `max_bytes` (at least one voxel, or one scattered slice); True when all is written."""
-        length = self._slabs.shape[-1]
-        if self._done == length:
+        if self._piece == len(self._pieces):
             return True
-        count = max(1, max_bytes * length // self._slabs.nbytes)
-        slab = self._slabs[..., self._done : self._done + count]
+        piece = self._pieces[self._piece]
+        length = piece.shape[-1]
+        count = max(1, max_bytes * length // piece.nbytes)
+        slab = piece[..., self._done : self._done + count]
         try:
             self._file.write(slab.reshape(-1, order="F").view("u1").data)
-            self._done = min(length, self._done + count)
-            if self._done == length:
+            self._done += count
+            if self._done >= length:
+                self._piece, self._done = self._piece + 1, 0
+            if self._piece == len(self._pieces):
                 self._finish()
         except OSError as error:
             self.close()
             raise disk_full(error) or error from None
-        return self._done == length
+        return self._piece == len(self._pieces)
 
     def close(self) -> None:
         """Give up: what was written so far is removed. Does nothing once all is written."""
@@ -234,3 +258,24 @@ class InputWriter:
         self._file.close()
         Path(self._file.name).replace(self._path)
         write_file(self._path.with_suffix(".json"), self._description)
+
+
+def _described(frames: Sequence[Volume]) -> tuple[bytes, dict[str, Any]]:
+    """The description of an input and the header of its .npy."""
+    first, order, more = frames[0], order_of(frames[0].array), {}
+    shape = first.array.shape
+    if len(frames) > 1:
+        shape, order, more = (len(frames), *first.shape), _FRAMES, {"meta": {**first.meta, "frames": True}}
+    description = to_json(describe(first, shape=list(shape), order=order, **more), first.name or "The volume")
+    rows = first.array.flags.c_contiguous and not first.array.flags.f_contiguous
+    header = {"descr": first.array.dtype.str, "fortran_order": not rows, "shape": shape}
+    if order:
+        header |= {"fortran_order": False, "shape": (shape[0], *shape[:0:-1])}
+    return description, header
+
+
+def _piece(array: np.ndarray[Any, np.dtype[Any]], alone: bool) -> np.ndarray[Any, np.dtype[Any]]:
+    """What is written of an array slab by slab: one line of voxels, or slices of which each slab is copied."""
+    flags = array.flags
+    whole = flags.forc or bool(order_of(array)) if alone else flags.f_contiguous
+    return _line(array) if whole else array

@@ -41,7 +41,7 @@ class Outputs:
             if array is None or array.shape != volume.array.shape or not np.shares_memory(array, volume.array):
                 array = self.allocate(name, volume.array.shape, volume.array.dtype)
                 array[...] = volume.array
-            entries[name] = arrays.describe(volume, crc32=arrays.checksum(array))
+            entries[name] = arrays.describe(volume, order=arrays.order_of(array), crc32=arrays.checksum(array))
         content = {"format": FORMAT, "outputs": entries, "report": dict(report)}
         data = arrays.to_json(content, "The report")
         arrays.write_file(self._run / "result.json", data, durable=True)

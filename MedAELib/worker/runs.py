@@ -2,7 +2,7 @@
 
     job.json               task, parameters, origin (what the panel needs to place the result), when it was made
     owner-N.json           the Slicer it belongs to
-    inputs/NAME.npy .json  voxels [c, i, j, k]; affine, meta, size; the .json comes last
+    inputs/NAME.npy .json  voxels [c, i, j, k], frame by frame; affine, meta, size; the .json comes last
     outputs/NAME.npy       voxels of the result
     result.json            affine, meta, size, checksum of each output, report; comes last and makes the result complete
 

@@ -1,9 +1,10 @@
 """How live the panel stays: event-loop stalls during a run, time from Cancel to idle, and the cost from node to node.
 
-    python Testing/benchmarks/panel.py [--size 512 512 300] [--model NAME|FOLDER] [--json FILE]
+    python Testing/benchmarks/panel.py [--size 512 512 300] [--frames N] [--model NAME|FOLDER] [--json FILE]
 
 Without --model a fake worker stands in, which shows the panel's own cost at its worst: nothing else takes time. With
-a model the real worker runs, and export and import are compared with the time of the network.
+a model the real worker runs, and export and import are compared with the time of the network. With --frames the input
+is a sequence in a browser.
 """
 
 from __future__ import annotations
@@ -93,6 +94,21 @@ def add_volume(size: tuple[int, int, int]) -> Any:
     return node
 
 
+def add_sequence(size: tuple[int, int, int], frames: int) -> Any:
+    """Such a volume in every frame of a sequence node, in a browser."""
+    import slicer
+
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "benchmark sequence")
+    volume = add_volume(size)
+    for number in range(frames):
+        sequence.SetDataNodeAtValue(volume, str(number))
+    slicer.mrmlScene.RemoveNode(volume)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "benchmark browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.util.setSliceViewerLayers(background=browser.GetProxyNode(sequence), fit=True)
+    return sequence
+
+
 def run_once(panel: Any, scan: Any, seconds: float) -> dict[str, Any]:
     """One run from Apply to the result: stalls by state and seconds by part."""
     panel.choose(scan)
@@ -152,6 +168,7 @@ def main() -> int:
     """Measure, print a table, and write JSON where it is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 300), metavar=("I", "J", "K"))
+    parser.add_argument("--frames", type=int, default=0, help="0: a volume; else a sequence of so many frames")
     parser.add_argument("--model", default="", help="bundled model or folder for the real worker")
     parser.add_argument("--runs", type=int, default=3, help="runs to take the worst stall of")
     parser.add_argument("--seconds", type=float, default=3600, help="give up after this time")
@@ -161,9 +178,14 @@ def main() -> int:
     SlicerHost.new_scene()
     with tempfile.TemporaryDirectory(prefix="medae-benchmark-") as folder:
         panel = open_panel(Path(folder), options.model)
-        scan = add_volume(tuple(options.size))
+        size = tuple(options.size)
+        scan = add_sequence(size, options.frames) if options.frames else add_volume(size)
         panel.choose(scan)
-        results: dict[str, Any] = {"size": list(options.size), "model": options.model or "(fake worker)"}
+        results: dict[str, Any] = {
+            "size": list(size),
+            "frames": options.frames,
+            "model": options.model or "(fake worker)",
+        }
         results["runs"] = [run_once(panel, scan, options.seconds) for _ in range(options.runs)]
         if options.model:
             best = results["runs"][-1]["seconds"]

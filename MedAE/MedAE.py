@@ -186,20 +186,43 @@ class MedAELogic(ScriptedLoadableModuleLogic):
         waitForCompletion: True returns the denoised node, or None when the run was cancelled; False returns the run
         controller at once. Raises MedAEError with one plain sentence. The packages have to be installed.
         """
-        from MedAEPanel.controller import Request
-
         parameters = {
             "model": str(model or ""), "device": device, "precision": precision, "tile": int(tile),
             "strength": float(strength), "removed": bool(removed or removedNode is not None),
         }  # fmt: skip
         outputs = {"denoised": outputNode, **({"removed": removedNode} if parameters["removed"] else {})}
+        return self._run(inputNode, "denoise", parameters, outputs, waitForCompletion)
+
+    def findUnlike(
+        self, inputNode, model=None, rate=0.01, leastVolume=0.1, typical=False, device="auto", waitForCompletion=True,
+    ):  # fmt: skip
+        """Find where a brain MRI is unlike the training data, in the worker process.
+
+        model: name of a bundled model, a model folder, or "none" for brightness alone; None takes the one that fits.
+        rate: share of normal tissue above the threshold. leastVolume: smallest region in millilitres.
+        typical: also make the nearest typical scan and the difference from it.
+        waitForCompletion: True returns the map of z, or None when the run was cancelled, and False the run controller
+        at once; its `results` hold "anomaly", "regions" (a segmentation) and "found" (a table, if there are any).
+        Raises MedAEError with one plain sentence. The packages have to be installed.
+        """
+        parameters = {
+            "model": str(model or ""), "device": device, "rate": float(rate), "least_ml": float(leastVolume),
+            "typical": bool(typical),
+        }  # fmt: skip
+        names = ("anomaly", "regions", "typical", "residual") if typical else ("anomaly", "regions")
+        return self._run(inputNode, "anomaly", parameters, dict.fromkeys(names), waitForCompletion)
+
+    def _run(self, inputNode, task, parameters, outputs, waitForCompletion):
+        """Start a run; wait for its first output if that is wanted."""
+        from MedAEPanel.controller import Request
+
         controller = self.controller
-        controller.apply(Request(inputNode, "denoise", parameters, outputs))
+        controller.apply(Request(inputNode, task, parameters, outputs))
         if not waitForCompletion:
             return controller
         if controller.wait() == "failed":
             raise controller.failure
-        return controller.results.get("denoised")
+        return controller.results.get(next(iter(outputs)))
 
 
 class MedAETest(ScriptedLoadableModuleTest):
@@ -320,3 +343,17 @@ class MedAETest(ScriptedLoadableModuleTest):
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing in it")
         with self.assertRaisesRegex(MedAEError, "nothing in it"):
             self.logic.denoise(empty)
+
+    def test_what_is_unlike_normal_becomes_a_map_a_segmentation_and_a_table(self):
+        self.skipWithoutWorker()
+        from MedAELib import nodes
+        from MedAEPanel import selftest
+
+        source, spot = selftest.phantomHead("head")
+        result = self.logic.findUnlike(source, model="none")
+        self.assertEqual(result.GetName(), "head unlike normal")
+        found = self.logic.controller.results
+        first = nodes.table_rows(found["found"])[0]
+        for name, wanted in zip(("right_mm", "front_mm", "head_mm"), spot):
+            self.assertAlmostEqual(float(first[name]), wanted, delta=3)
+        self.assertGreaterEqual(found["regions"].GetSegmentation().GetNumberOfSegments(), 1)

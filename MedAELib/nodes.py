@@ -217,6 +217,16 @@ def write(
     scene = slicer.mrmlScene
     if node is None:
         node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    put(node, affine, place, original)
+    show_like(node, place, image, removed_window, top)
+    node.SetAndObserveImageData(image)
+    stand_beside(node, original)
+    return node
+
+
+def put(node: Any, affine: npt.NDArray[np.float64], place: Place, original: Any = None) -> None:
+    """Put a volume node where a result belongs: `affine` is its IJKToRAS, the parent transform is that of `place`."""
+    scene = slicer.mrmlScene
     parent = scene.GetNodeByID(place.transform_id) if place.transform_id else None
     if parent is not None and parent.GetName() != place.transform_name and original is None:
         parent = None  # another scene: the same ID means another transform
@@ -226,10 +236,6 @@ def write(
     matrix.DeepCopy(np.asarray(affine, dtype=np.float64).ravel().tolist())
     node.SetIJKToRASMatrix(matrix)
     node.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
-    show_like(node, place, image, removed_window, top)
-    node.SetAndObserveImageData(image)
-    stand_beside(node, original)
-    return node
 
 
 def show_like(
@@ -346,7 +352,7 @@ def input_of(node: Any) -> Any:
 def results_of(node: Any) -> dict[str, Any]:
     """The newest results in the scene that were made from an input, by output name ("denoised", "removed", ...)."""
     found: dict[str, Any] = {}
-    kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLSequenceNode", "vtkMRMLTableNode")
+    kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLSequenceNode", "vtkMRMLTableNode", "vtkMRMLSegmentationNode")
     for other in (node for kind in kinds for node in slicer.util.getNodesByClass(kind)):
         if input_of(other) is not node:
             continue

@@ -63,6 +63,8 @@ def run_task(task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, p
     behaviour = parameters.get("behaviour", "quick")
     misbehave(behaviour, parameters, progress, allocate)
     volume = inputs["input"]
+    if task == "anomaly":
+        return anomaly(volume, parameters, allocate)
     denoised = allocate("denoised", volume.array.shape, volume.array.dtype)
     denoised[...] = volume.array - (volume.array > 0).astype(volume.array.dtype)
     outputs = {"denoised": volume.like(denoised)}
@@ -83,6 +85,32 @@ def run_task(task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, p
     if parameters.get("trust"):
         figure = {"name": "Bias in flat tissue", "value": 0.25, "unit": "HU", "verdict": "good", "explanation": "None."}
         report |= {"trust": [figure, {**figure, "name": "Edges kept", "value": None}], "verdict": "Trust it <b>."}
+    return Result(outputs, report)
+
+
+def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
+    """A result of the anomaly task's form: z 1 everywhere, and a cube of z 5 that is region 1."""
+    outputs = {}
+    for name, dtype in (("anomaly", "float32"), ("regions", "int16")):
+        array = allocate(name, (1, *volume.shape), dtype)
+        array[...] = 1 if name == "anomaly" else 0
+        array[0, 4:8, 4:8, 3:6] = 5 if name == "anomaly" else 1
+        outputs[name] = volume.like(array)
+    if parameters.get("typical") and parameters.get("model") != "none":
+        for name in ("typical", "residual"):
+            array = allocate(name, (1, *volume.shape), "float32")
+            array[...] = volume.array[:1] if name == "typical" else 0
+            outputs[name] = volume.like(array)
+    right, front, head = (volume.affine @ [5.5, 5.5, 4, 1])[:3].tolist()
+    row = {
+        "number": 1, "volume_ml": 0.5, "peak_z": 5.0, "mean_z": 5.0, "rate": 2.9e-7, "right_mm": right,
+        "front_mm": front, "head_mm": head, "side": "right", "brightness": "brighter",
+    }  # fmt: skip
+    report = {
+        "seconds": 0.1, "model": str(parameters.get("model", "")), "model_sha256": "", "versions": {"torch": "0"},
+        "warnings": [], "task": "anomaly", "threshold_z": 2.326, "false_alarm_rate": parameters.get("rate", 0.01),
+        "above_threshold": 0.02, "map": "unlike the training data", "found": [row],
+    }  # fmt: skip
     return Result(outputs, report)
 
 

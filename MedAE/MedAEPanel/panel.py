@@ -6,10 +6,11 @@ from MedAELib import nodes
 from MedAELib.errors import MedAEError
 from MedAELib.tasks import TASKS
 
-from . import choices, faults, install, models, sequences, trust
+from . import choices, faults, install, models, options, sequences, trust
 from .compare import Compare
 from .controller import Request
 from .inputs import InputFacts
+from .overlay import Overlay
 from .probe import Probe
 from .running import RunView
 from .target import NO_FRAMES, PER_FRAME
@@ -27,6 +28,7 @@ class Panel:
 
         self.ui, self.controller, self.parameters = ui, controller, None
         self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
+        self.overlay = Overlay(ui)
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
         self._wasDone = self._updating = False
         self._watched = None  # (input node, observer tag)
@@ -122,15 +124,17 @@ class Panel:
         self.ui.noiseSelector.baseName = f"{name} noise map"
         self.ui.noiseSelector.enabled = wanted.makeNoise
         self.ui.adaptSpinBox.enabled = wanted.adapt
+        options.showFor(self.ui, wanted.task)
 
     def _updateChoices(self):
         wanted, bundle = self.parameters, self._bundle
         self._combos["task"].offer([(task.title, name) for name, task in TASKS.items()], wanted.task)
         automatic = self.models.chosen(wanted.task, "", self.facts.volume)
-        self._combos["model"].offer(self.models.choices(wanted.task, automatic), wanted.model)
+        offered = options.modelChoices(wanted.task, self.models.choices(wanted.task, automatic))
+        self._combos["model"].offer(offered, wanted.model)
         self._combos["device"].offer(choices.devices(self.controller.devices), wanted.device)
         self._combos["precision"].offer(choices.PRECISIONS, wanted.precision)
-        lacking = "" if wanted.inputVolume is None else self._noModel()
+        lacking = "" if wanted.inputVolume is None or not options.needsModel(wanted) else self._noModel()
         self.ui.modelLabel.text = models.summary(bundle) if bundle is not None else lacking
         self.ui.modelLabel.setVisible(bool(self.ui.modelLabel.text))
         card = models.cardHtml(bundle) if bundle is not None else ""
@@ -148,7 +152,7 @@ class Panel:
             return f"MedAE is working on '{self.controller.subject}'; wait until it has finished, or cancel it."
         if self.facts.problem:
             return self.facts.problem
-        if self._bundle is None:
+        if self._bundle is None and options.needsModel(wanted):
             return self._noModel()
         chosen = self.outputs()
         outputs = [node for node in chosen.values() if node is not None]
@@ -169,13 +173,7 @@ class Panel:
 
     def outputs(self):
         """The wanted outputs: a node each, or None for a new one."""
-        wanted = self.parameters
-        chosen = {"denoised": wanted.denoisedVolume}
-        if wanted.makeRemoved:
-            chosen["removed"] = wanted.removedVolume
-        if wanted.makeNoise:
-            chosen["noise"] = wanted.noiseVolume
-        return chosen
+        return options.outputsOf(self.parameters)
 
     def _updateApply(self):
         problem, doubtful = self.problem(), bool(self.facts.warnings)
@@ -191,6 +189,9 @@ class Panel:
         results = nodes.results_of(source) if source is not None else {}
         results.update(self.controller.results if source is not None and self._madeFrom(source) else {})
         after, removed = results.get("denoised"), results.get("removed")
+        if self.parameters.task == "anomaly":
+            after, removed = results.get("typical"), results.get("residual")
+        self._updateOverlay(source, results)
         self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
         self.probe.compare(*map(sequences.shown, (source, after)))
         self._updateTrust(results.get("trust"))
@@ -205,6 +206,13 @@ class Panel:
         elif self.compare.possible and not self.controller.busy:
             self.compare.blend(self._part(after))
         self._wasDone = done
+
+    def _updateOverlay(self, source, results):
+        found = results.get("found")
+        self.overlay.setNodes(results.get("anomaly"), nodes.table_rows(found) if found is not None else [])
+        mine = self.controller.results.get("anomaly")
+        if self.controller.state == "done" and not self._wasDone and mine is not None and self._madeFrom(source):
+            self.overlay.show()
 
     def _part(self, after):
         """How much of the result the strength slider now asks for, 0..1: the run took away what it was told to."""
@@ -230,22 +238,12 @@ class Panel:
             self.runView.say(self.problem())
             return
         wanted = self.parameters
-        parameters = {
-            "model": models.parameter(self._bundle),
-            "device": wanted.device,
-            "precision": wanted.precision,
-            "tile": wanted.tile,
-            "strength": wanted.strength,
-            "removed": wanted.makeRemoved,
-            "noise": wanted.makeNoise,
-            "trust": wanted.makeTrust,
-            "adapt": wanted.adaptSeconds if wanted.adapt else 0,
-        }
+        parameters = options.parametersOf(wanted, self._bundle)
         request = Request(wanted.inputVolume, wanted.task, parameters, self.outputs())
         try:
             if install.ensure(self.ui.wheelFolderEdit.currentPath):
                 self.controller.release()  # the next worker sees the new packages
-            self.controller.preview.apply(request, wanted.preview)
+            self.controller.preview.apply(request, wanted.preview and wanted.task == "denoise")
         except MedAEError as error:
             self.runView.say(faults.sentences(error))
         except Exception as error:

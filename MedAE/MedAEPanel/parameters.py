@@ -18,6 +18,8 @@ class MedAEParameterNode:
     makeRemoved, makeNoise, makeTrust - whether the removed noise, the noise map and the trust figures are wanted
     preview - whether the slices that are looked at are done first
     adapt, adaptSeconds - whether and how long the model learns from the volume first
+    falseAlarms, leastVolume - share of normal tissue above the threshold in %, and the smallest region in ml
+    makeTypical - whether the nearest typical scan is wanted too
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
@@ -37,6 +39,9 @@ class MedAEParameterNode:
     adapt: bool = False
     adaptSeconds: Annotated[int, WithinRange(5, 3600)] = 60
     strength: Annotated[float, WithinRange(0, 1)] = 1.0
+    falseAlarms: Annotated[float, WithinRange(0.01, 20)] = 1.0
+    leastVolume: Annotated[float, WithinRange(0, 50)] = 0.1
+    makeTypical: bool = True
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"
     tile: Annotated[int, WithinRange(0, 1024)] = 0

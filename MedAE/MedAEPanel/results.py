@@ -2,14 +2,18 @@
 
 import datetime
 
-from . import sequences
+from . import overlay, sequences
 from .target import PER_FRAME, TITLES
 
 _REPORTED = {
     "device": "device", "precision": "precision", "tile": "tile", "seconds": "seconds", "model": "model",
     "model_sha256": "modelSHA256", "versions": "versions", "noise_before": "noiseBefore", "noise_after": "noiseAfter",
-    "warnings": "warnings", "verdict": "verdict",
+    "warnings": "warnings", "verdict": "verdict", "threshold_z": "thresholdZ", "false_alarm_rate": "falseAlarmRate",
+    "above_threshold": "aboveThreshold", "map": "map",
 }  # fmt: skip
+
+_OPTIONAL = ("typical", "residual")  # there is none without a model
+_TABLES = ("trust", "found")  # rows in the report
 
 
 class ResultImport:
@@ -25,6 +29,7 @@ class ResultImport:
 
         self._result, self._target = result, target
         wanted = target.wanted or dict.fromkeys(result.outputs, "result")
+        wanted = {name: title for name, title in wanted.items() if name in result.outputs or name not in _OPTIONAL}
         missing = [name for name in wanted if name not in result.outputs]
         if missing:
             raise InternalFault(f"The result has no output '{missing[0]}'.")
@@ -76,13 +81,13 @@ class ResultImport:
                     if name not in self._sequences:
                         nodes.stamp(node, self._provenance(name), original)
                     results[name] = node
-                if self._result.report.get("trust"):
-                    table = nodes.write_table(
-                        f"{self._target.place.name} {TITLES['trust']}", self._result.report["trust"], original
-                    )
-                    made.append(table)
-                    nodes.stamp(table, self._provenance("trust"), original)
-                    results["trust"] = table
+                for name in _TABLES:
+                    rows = self._result.report.get(name)
+                    if rows:
+                        table = nodes.write_table(f"{self._target.place.name} {TITLES[name]}", rows, original)
+                        made.append(table)
+                        nodes.stamp(table, self._provenance(name), original)
+                        results[name] = table
         except Exception:
             for node in made:
                 sequences.remove(node)
@@ -96,12 +101,17 @@ class ResultImport:
         place, title = self._target.place, self._names[name]
         fillings = self._fillings[name]
         middle = fillings[len(fillings) // 2]
-        removed = middle.spread() if name == "removed" else None
+        removed = middle.spread() if name in ("removed", "residual") else None
         if name in self._sequences:
             return self._sequences[name].commit(place, title, original, removed)
         beside, affine = sequences.shown(original) or original, self._result.outputs[name].affine
+        if name == "regions":
+            return overlay.segmentation(middle.image, affine, place, title, self._result.report["found"], beside)
         top = middle.spread() if name == "noise" else None
-        return nodes.write(middle.image, affine, place, title, chosen, beside, removed, top)
+        node = nodes.write(middle.image, affine, place, title, chosen, beside, removed, top)
+        if name == "anomaly":
+            overlay.showMap(node, self._result.report["threshold_z"])
+        return node
 
     def _provenance(self, name):
         job, report = self._result.job, self._result.report

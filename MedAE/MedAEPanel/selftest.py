@@ -16,6 +16,24 @@ def phantom(name="phantom", size=(32, 28, 20), seed=7):
     return slicer.util.addVolumeFromArray(voxels, ijkToRAS=affine, name=name)
 
 
+def phantomHead(name="head", size=(48, 56, 44), spacing=3.0):
+    """A ball like a brain with a bright spot, as a volume node of MRI magnitudes, and the spot in RAS millimetres."""
+    import numpy as np
+    import slicer
+
+    k, j, i = np.mgrid[: size[2], : size[1], : size[0]]
+    radius = sum(((axis - (n - 1) / 2) * spacing) ** 2 for axis, n in zip((i, j, k), size)) ** 0.5
+    inside = radius < 58
+    voxels = np.where(inside, 500 + 20 * np.sin(i / 2) * np.sin(j / 3), 5)
+    voxels += np.random.default_rng(3).normal(0, 10, voxels.shape)
+    middle = np.array(size) // 2 + [8, 2, 3]
+    voxels[((i - middle[0]) ** 2 + (j - middle[1]) ** 2 + (k - middle[2]) ** 2) < 7] += 400
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = (-70, -80, -60)
+    node = slicer.util.addVolumeFromArray(np.abs(voxels).astype(np.float32), ijkToRAS=affine, name=name)
+    return node, (affine @ [*middle, 1])[:3]
+
+
 def phantomSequence(name="phantoms", frames=3, size=(32, 28, 20)):
     """Frames of such a ball as a sequence node, and the browser that plays it."""
     import slicer

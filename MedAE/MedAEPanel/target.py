@@ -6,7 +6,11 @@ from . import sequences
 
 NO_FRAMES = "The results of a sequence are new sequences; an existing volume cannot receive them."
 PER_FRAME = ("denoised", "removed")  # outputs that are sequences when the input is one
-TITLES = {"denoised": "denoised", "removed": "removed noise", "noise": "noise map", "trust": "trust figures"}
+TITLES = {
+    "denoised": "denoised", "removed": "removed noise", "noise": "noise map", "trust": "trust figures",
+    "anomaly": "unlike normal", "regions": "regions", "found": "table of regions", "typical": "nearest typical",
+    "residual": "minus typical",
+}  # fmt: skip
 PREVIEW_TITLES = {"denoised": "preview"}
 
 

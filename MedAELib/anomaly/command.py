@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
         write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
     print(
         f"{options.output}: {report['regions']} regions unlike the training data, "
-        f"{100 * report['above_threshold']:.2g} % of the tissue above z {report['threshold_z']:.2f}, "
+        f"{100 * report['above_threshold']:.2f} % of the tissue above z {report['threshold_z']:.2f}, "
         f"{report['model']}, {report['seconds']:.1f} s"
     )
     return 0

@@ -22,4 +22,10 @@ TASKS: dict[str, TaskInfo] = {
         description="Removes noise and keeps intensities: Hounsfield units stay Hounsfield units.",
         outputs=("denoised", "removed", "noise"),
     ),
+    "anomaly": TaskInfo(
+        name="anomaly",
+        title="Unlike normal",
+        description="Shows where a brain MRI is unlike the training data, as a calibrated map and a table of regions.",
+        outputs=("anomaly", "regions", "typical", "residual"),
+    ),
 }

@@ -1,0 +1,57 @@
+"""What each task needs from the panel: its parameters, its outputs, and the widgets that belong to it."""
+
+from . import models
+
+NO_MODEL = "none"  # of the anomaly task: brightness alone
+_WIDGETS = {
+    "denoise": (
+        "outputsCollapsibleButton", "adaptCheckBox", "adaptSpinBox", "previewCheckBox", "trustCollapsibleButton",
+    ),
+    "anomaly": ("anomalyCollapsibleButton",),
+}  # fmt: skip
+
+
+def showFor(ui, task):
+    """Show the widgets of the task and hide those of the others."""
+    for name, widgets in _WIDGETS.items():
+        for widget in widgets:
+            getattr(ui, widget).setVisible(name == task)
+
+
+def needsModel(wanted):
+    """Whether the task cannot run with the model that is chosen now missing."""
+    return wanted.task != "anomaly" or wanted.model not in ("", NO_MODEL)
+
+
+def modelChoices(task, pairs):
+    """The pairs of the model box, with that for no model where a task can do without."""
+    return [*pairs, ("None (brightness alone)", NO_MODEL)] if task == "anomaly" else pairs
+
+
+def parametersOf(wanted, bundle):
+    """The parameters of the run that the parameter node asks for."""
+    common = {"device": wanted.device, "precision": wanted.precision, "tile": wanted.tile}
+    if wanted.task == "anomaly":
+        # An automatic model is chosen in the run, which looks at the tissue and not at the kind of scan alone.
+        model = models.parameter(bundle) if bundle is not None and wanted.model not in ("", NO_MODEL) else wanted.model
+        return {
+            **common, "model": model, "rate": wanted.falseAlarms / 100, "least_ml": wanted.leastVolume,
+            "typical": wanted.makeTypical,
+        }  # fmt: skip
+    return {
+        **common, "model": models.parameter(bundle), "strength": wanted.strength, "removed": wanted.makeRemoved,
+        "noise": wanted.makeNoise, "trust": wanted.makeTrust, "adapt": wanted.adaptSeconds if wanted.adapt else 0,
+    }  # fmt: skip
+
+
+def outputsOf(wanted):
+    """The wanted outputs: a node each, or None for a new one."""
+    if wanted.task == "anomaly":
+        names = ("anomaly", "regions", "typical", "residual") if wanted.makeTypical else ("anomaly", "regions")
+        return dict.fromkeys(names)
+    chosen = {"denoised": wanted.denoisedVolume}
+    if wanted.makeRemoved:
+        chosen["removed"] = wanted.removedVolume
+    if wanted.makeNoise:
+        chosen["noise"] = wanted.noiseVolume
+    return chosen

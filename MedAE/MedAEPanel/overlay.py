@@ -1,0 +1,201 @@
+"""An anomaly map over the scan: colours, a threshold that acts at once, and regions whose rows jump the slices."""
+
+from html import escape
+from statistics import NormalDist
+
+_COLORS = "MedAE unlike normal"
+_HEAT = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
+_TOP = 8.0  # z that has the brightest colour
+_OPACITY = 0.6
+_SAMPLE = 200_000  # voxels, for the readout of how much lies above the threshold
+NOTHING = "<p>No region lies above the threshold.</p>"
+
+
+def showMap(node, threshold):
+    """Give a map of z its colours; what is below the threshold is transparent."""
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetAndObserveColorNodeID(heatColors().GetID())
+    display.SetWindowLevelMinMax(0.0, _TOP)
+    display.SetInterpolate(1)
+    setThreshold(node, threshold)
+
+
+def setThreshold(node, threshold):
+    """Show only what lies above `threshold`; no voxel is touched."""
+    display = node.GetDisplayNode()
+    display.SetThreshold(float(threshold), 1000.0)
+    display.SetApplyThreshold(1)
+
+
+def heatColors():
+    """The scene's colours of rarity: from black over violet and orange to yellow, ever lighter; made once."""
+    import slicer
+
+    from MedAELib import nodes
+
+    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode"):
+        if node.GetAttribute(nodes.PREFIX + "colors") == "unlike normal" and node.GetNumberOfColors() == 256:
+            return node
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", _COLORS)
+    node.SetTypeToUser()
+    node.SetAttribute("Category", "MedAE")
+    node.SetAttribute(nodes.PREFIX + "colors", "unlike normal")
+    node.SetDescription("z: how rare a place is in normal tissue, the lighter the rarer")
+    node.SetNumberOfColors(256)
+    for index in range(256):
+        at = index / 255 * (len(_HEAT) - 1)
+        low = min(int(at), len(_HEAT) - 2)
+        part = at - low
+        red, green, blue = (a + (b - a) * part for a, b in zip(_HEAT[low], _HEAT[low + 1]))
+        node.SetColor(index, f"z {index / 255 * _TOP:.2f}", red, green, blue, 1.0)
+    node.SetHideFromEditors(0)
+    return node
+
+
+def segmentation(image, affine, place, name, rows, original):
+    """A segmentation node of the labels in an image (vtkImageData), one segment for each row of the table."""
+    import slicer
+
+    from MedAELib import nodes
+
+    scene = slicer.mrmlScene
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", scene.GenerateUniqueName(name))
+    node = None
+    try:
+        nodes.put(labels, affine, place, original)
+        labels.SetAndObserveImageData(image)
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(labels)
+        slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(labels, node)
+        node.SetAndObserveTransformNodeID(labels.GetTransformNodeID())
+        segments = node.GetSegmentation()
+        for index in range(segments.GetNumberOfSegments()):
+            segment = segments.GetNthSegment(index)
+            row = rows[segment.GetLabelValue() - 1]
+            segment.SetName(f"Region {row['number']} ({row['side']}, {row['brightness']})")
+        node.GetDisplayNode().SetOpacity2DFill(0.0)  # outlines: the map itself lies below
+        nodes.stand_beside(node, original)
+    except Exception:
+        if node is not None:
+            scene.RemoveNode(node)
+        raise
+    finally:
+        scene.RemoveNode(labels)
+    return node
+
+
+def html(rows):
+    """The table of regions as HTML, with a link in each row."""
+    if not rows:
+        return NOTHING
+    lines = [
+        f'<tr><td><a href="#{index}">{escape(row["number"])}</a></td><td>{float(row["volume_ml"]):.2f} ml</td>'
+        f"<td>z {float(row['peak_z']):.1f}</td><td>{escape(row['side'])}</td><td>{escape(row['brightness'])}</td></tr>"
+        for index, row in enumerate(rows)
+    ]
+    heading = "<tr><th></th><th>volume</th><th>peak</th><th>side</th><th></th></tr>"
+    return f'<table cellspacing="6">{heading}{"".join(lines)}</table>'
+
+
+def _percent(share):
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+class Overlay:
+    """The map over the scan in every slice view, the slider of its threshold, and the table of regions."""
+
+    def __init__(self, ui):
+        self._ui, self._map, self._rows, self._sorted, self._html = ui, None, [], None, None
+        self._updating = False
+        ui.thresholdSlider.connect("valueChanged(double)", self._onThreshold)
+        ui.overlayCheckBox.connect("toggled(bool)", self._onShown)
+        ui.regionsBrowser.setOpenLinks(False)
+        ui.regionsBrowser.connect("anchorClicked(QUrl)", self._onLink)
+
+    def setNodes(self, mapNode, rows):
+        """The map of the chosen scan (None when there is none) and the rows of its table of regions."""
+        changed, self._map, self._rows = mapNode is not self._map, mapNode, rows
+        page = html(rows) if mapNode is not None else "<p>Press Apply with the task \u2018Unlike normal\u2019.</p>"
+        if page != self._html:
+            self._html = page
+            self._ui.regionsBrowser.setHtml(page)
+        for widget in (self._ui.thresholdSlider, self._ui.overlayCheckBox):
+            widget.enabled = mapNode is not None
+        if changed:
+            self._sorted = self._sample() if mapNode is not None else None
+            self._tell()
+
+    def show(self, on=True):
+        """Lay the map over every slice view that shows its scan, or take it away."""
+        import slicer
+
+        from MedAELib import nodes
+
+        if self._map is None:
+            return
+        source, mine = nodes.input_of(self._map), self._map.GetID()
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            shown, above = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
+            if on and source is not None and shown == source.GetID() and above in (None, "", mine):
+                composite.SetForegroundVolumeID(mine)
+                composite.SetForegroundOpacity(_OPACITY)
+            elif not on and above == mine:
+                composite.SetForegroundVolumeID(None)
+        self._updating = True
+        self._ui.overlayCheckBox.checked = on
+        self._updating = False
+        self._tell()
+
+    def _sample(self):
+        import numpy as np
+        import slicer
+
+        voxels = slicer.util.arrayFromVolume(self._map)
+        inside = voxels[voxels != 0]
+        return np.sort(inside[:: max(1, inside.size // _SAMPLE)])
+
+    def _tell(self):
+        if self._map is None or self._map.GetDisplayNode() is None:
+            self._ui.thresholdLabel.text = ""
+            return
+        import numpy as np
+
+        threshold = self._map.GetDisplayNode().GetLowerThreshold()
+        self._updating = True
+        self._ui.thresholdSlider.value = threshold
+        self._updating = False
+        rate = 1 - NormalDist().cdf(threshold)
+        above = 1 - np.searchsorted(self._sorted, threshold) / max(1, self._sorted.size)
+        self._ui.thresholdLabel.text = (
+            f"Above z {threshold:.2f}: {_percent(rate)} of normal tissue, {_percent(above)} of this scan."
+        )
+
+    def _onThreshold(self, value):
+        if self._map is not None and not self._updating:
+            setThreshold(self._map, value)
+            self._tell()
+
+    def _onShown(self, on):
+        if not self._updating:
+            self.show(on)
+
+    def _onLink(self, url):
+        """Let all slices show the middle of the region whose row was clicked."""
+        import slicer
+
+        row = self._rows[int(url.fragment() if callable(url.fragment) else url.fragment)]
+        place = self._worldOf([float(row[name]) for name in ("right_mm", "front_mm", "head_mm")])
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *place, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+
+    def _worldOf(self, place):
+        """RAS of the scan to RAS of the views: they differ when the scan has a parent transform."""
+        import vtk
+
+        parent = self._map.GetParentTransformNode()
+        if parent is None:
+            return place
+        general = vtk.vtkGeneralTransform()
+        parent.GetTransformToWorld(general)
+        return general.TransformPoint(place)

@@ -1,0 +1,138 @@
+"""The anomaly task in the panel: overlay, threshold, segmentation, table that jumps the slices; saved with the scene."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from panel_fixtures import OpenPanel
+from panel_tools import add_scan
+
+from MedAELib import nodes
+
+
+@pytest.fixture
+def looking(panel: OpenPanel) -> OpenPanel:
+    """A panel with a scan, shown in every view, and the anomaly task."""
+    import slicer
+
+    scan = add_scan(name="T1 head")
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        composite.SetBackgroundVolumeID(scan.GetID())
+    panel.choose(scan)
+    panel.parameters.task = "anomaly"
+    panel.parameters.model = "none"
+    return panel
+
+
+def _foregrounds() -> set[Any]:
+    import slicer
+
+    return {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+
+
+def test_only_the_widgets_of_the_task_are_shown(looking: OpenPanel) -> None:
+    ui = looking.ui
+    assert not ui.anomalyCollapsibleButton.isHidden()
+    assert ui.outputsCollapsibleButton.isHidden() and ui.trustCollapsibleButton.isHidden()
+    looking.parameters.task = "denoise"
+    assert ui.anomalyCollapsibleButton.isHidden()
+    assert not ui.outputsCollapsibleButton.isHidden()
+
+
+def test_a_run_makes_map_segmentation_and_table_and_shows_the_map(looking: OpenPanel) -> None:
+    scan = looking.parameters.inputVolume
+    looking.run()
+    results = looking.controller.results
+    assert set(results) == {"anomaly", "regions", "found"}
+    assert results["anomaly"].GetName() == "T1 head unlike normal"
+    segmentation = results["regions"]
+    assert segmentation.GetClassName() == "vtkMRMLSegmentationNode"
+    segments = segmentation.GetSegmentation()
+    assert segments.GetNumberOfSegments() == 1
+    assert segments.GetNthSegment(0).GetName() == "Region 1 (right, brighter)"
+    assert all(nodes.input_of(node) is scan for node in results.values())
+    assert nodes.provenance(results["anomaly"])["thresholdZ"] == "2.326"
+    assert _foregrounds() == {results["anomaly"].GetID()}
+    assert looking.ui.overlayCheckBox.checked
+    display = results["anomaly"].GetDisplayNode()
+    assert display.GetApplyThreshold() and display.GetLowerThreshold() == pytest.approx(2.326)
+    assert "0.50 ml" in looking.ui.regionsBrowser.toPlainText()
+
+
+def test_the_typical_scan_can_be_compared(looking: OpenPanel) -> None:
+    looking.behaviour = {"behaviour": "quick", "model": "any"}
+    looking.run()
+    results = looking.controller.results
+    assert {"typical", "residual"} <= set(results)
+    assert looking.ui.beforeButton.enabled
+    assert results["residual"].GetDisplayNode().GetColorNode().GetName() == nodes.COLORS
+
+
+def test_the_threshold_acts_at_once_and_says_what_it_means(looking: OpenPanel) -> None:
+    looking.run()
+    result = looking.controller.results["anomaly"]
+    before = nodes.read(result).array.copy()
+    looking.ui.thresholdSlider.value = 0.5
+    assert result.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.5)
+    assert "100 % of this scan" in looking.ui.thresholdLabel.text
+    looking.ui.thresholdSlider.value = 3.0
+    assert "0.13 % of normal tissue" in looking.ui.thresholdLabel.text
+    np.testing.assert_array_equal(nodes.read(result).array, before)
+
+
+def test_the_map_can_be_taken_away_and_another_overlay_is_left_alone(looking: OpenPanel) -> None:
+    import slicer
+
+    looking.run()
+    looking.ui.overlayCheckBox.checked = False
+    assert _foregrounds() == {None}
+    other = add_scan(name="mine")
+    composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    composite.SetForegroundVolumeID(other.GetID())
+    looking.ui.overlayCheckBox.checked = True
+    assert composite.GetForegroundVolumeID() == other.GetID()
+
+
+def test_a_click_on_a_row_jumps_the_slices(looking: OpenPanel) -> None:
+    import qt
+    import slicer
+
+    looking.run()
+    rows = nodes.table_rows(looking.controller.results["found"])
+    looking.ui.regionsBrowser.anchorClicked.emit(qt.QUrl("#0"))
+    view = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    middle = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+    assert middle == pytest.approx([float(rows[0][name]) for name in ("right_mm", "front_mm", "head_mm")], abs=0.1)
+
+
+def test_results_and_choices_come_back_with_a_saved_scene(looking: OpenPanel, tmp_path: Any) -> None:
+    import slicer
+
+    looking.parameters.falseAlarms = 0.5
+    looking.run()
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    looking.widget.enter()
+    assert looking.parameters.task == "anomaly" and looking.parameters.falseAlarms == 0.5
+    scan = looking.parameters.inputVolume
+    results = nodes.results_of(scan)
+    assert {"anomaly", "regions", "found"} <= set(results)
+    assert results["regions"].GetSegmentation().GetNumberOfSegments() == 1
+    assert "0.50 ml" in looking.ui.regionsBrowser.toPlainText()
+    assert looking.ui.thresholdSlider.enabled
+
+
+def test_cancel_leaves_the_scene_as_it_was(looking: OpenPanel) -> None:
+    import slicer
+
+    looking.behaviour = {"behaviour": "hang"}
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    looking.ui.applyButton.click()
+    looking.spin(lambda: looking.controller.state == "running")
+    looking.ui.cancelButton.click()
+    looking.spin(lambda: looking.controller.state == "cancelled")
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    assert _foregrounds() == {None}

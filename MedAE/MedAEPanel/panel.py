@@ -46,7 +46,7 @@ class Panel:
                 "precision": ui.precisionComboBox,
             }.items()
         }
-        self._compareButtons = {button: button.toolTip for button in (ui.beforeButton, ui.sideBySideButton)}
+        self._compareButtons = [(button, button.toolTip) for button in (ui.beforeButton, ui.sideBySideButton)]
         ui.warningLabel.styleSheet = _WARNING_STYLE
         ui.wheelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.wheelFolderEdit.currentPath = self._settings().value(_WHEEL_FOLDER) or ""
@@ -196,7 +196,7 @@ class Panel:
         self.probe.compare(*map(sequences.shown, (source, after)))
         self._updateTrust(results.get("trust"))
         hidden = sequences.whyNotShown(source) or sequences.whyNotShown(after)
-        for button, toolTip in self._compareButtons.items():
+        for button, toolTip in self._compareButtons:
             button.enabled, button.toolTip = self.compare.possible, hidden or toolTip
         done = self.controller.state == "done" and not self.controller.preview.pending
         if done and not self._wasDone and self.compare.possible:

@@ -47,7 +47,7 @@ class ResultImport:
             return [volume]
         if volume.channels != len(index["values"]):
             raise InternalFault(f"The result has {volume.channels} frames instead of {len(index['values'])}.")
-        self._sequences[name] = sequences.Assembly(volume.affine, index, self._provenance(name))
+        self._sequences[name] = sequences.Assembly(self._names[name], volume.affine, index, self._provenance(name))
         return [volume.like(volume.array[frame : frame + 1]) for frame in range(volume.channels)]
 
     @property
@@ -103,7 +103,7 @@ class ResultImport:
         middle = fillings[len(fillings) // 2]
         removed = middle.spread() if name in ("removed", "residual") else None
         if name in self._sequences:
-            return self._sequences[name].commit(place, title, original, removed)
+            return self._sequences[name].commit(place, original, removed)
         beside, affine = sequences.shown(original) or original, self._result.outputs[name].affine
         if name == "regions":
             return overlay.segmentation(middle.image, affine, place, title, self._result.report["found"], beside)

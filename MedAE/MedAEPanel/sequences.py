@@ -130,7 +130,7 @@ def whyNotShown(node):
 class Assembly:
     """A sequence that gets its frames one by one, outside the scene, until `commit` puts it there."""
 
-    def __init__(self, affine, index, told):
+    def __init__(self, name, affine, index, told):
         """`index` is what `indexOf` told of the input; `told` is the provenance that sequence and frames carry."""
         import slicer
 
@@ -141,8 +141,9 @@ class Assembly:
         self._sequence.SetIndexUnit(index["unit"])
         self._sequence.SetIndexTypeFromString(index["type"])
         self._sequence.SetNumericIndexValueTolerance(index["tolerance"])
+        self._name, self._affine, self._told = name, affine, told
         self._frame = slicer.vtkMRMLScalarVolumeNode()
-        self._affine, self._told = affine, told
+        self._frame.SetName(name)
         self._frame.SetIJKToRASMatrix(_matrix(affine))
         nodes.stamp(self._frame, told)
 
@@ -152,7 +153,7 @@ class Assembly:
         self._sequence.SetDataNodeAtValue(self._frame, value)
         self._sequence.GetDataNodeAtValue(value, True).SetAndObserveImageData(image)
 
-    def commit(self, place, name, original, removedWindow=None):
+    def commit(self, place, original, removedWindow=None):
         """Put the sequence into the scene; returns its node.
 
         It stands beside `original`, the input (None when it is gone), and joins the input's browser, if there is one,
@@ -169,7 +170,7 @@ class Assembly:
             matrix = _matrix(np.reshape(place.world, (4, 4)) @ self._affine)
             for frame in voxelNodes(sequence):
                 frame.SetIJKToRASMatrix(matrix)
-        sequence.SetName(slicer.mrmlScene.GenerateUniqueName(name))
+        sequence.SetName(slicer.mrmlScene.GenerateUniqueName(self._name))
         slicer.mrmlScene.AddNode(sequence)
         try:
             nodes.stand_beside(sequence, original)

@@ -1,4 +1,4 @@
-"""The command line: `python -m MedAELib denoise|models ...`; every fault is one line and exit status 2."""
+"""The command line: `python -m MedAELib denoise|train|models ...`; every fault is one line and exit status 2."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from . import __version__
 from .atomic import write_text
 from .bundle import bundled_models, find_bundle
 from .errors import BadInput, Cancelled
+from .training.command import add_train
 from .volume import Volume
 
 
@@ -74,6 +75,7 @@ def _parser() -> _Parser:
     )
     denoise.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
     denoise.set_defaults(run=_denoise)
+    add_train(commands, _Terminal)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
     models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)
     check = models.add_parser("check", help="check that models are whole and can be built")

@@ -185,8 +185,7 @@ def _step(state: _State, losses: _Losses, batch: Batch, schedule: Schedule) -> b
     state.losses.append(loss)
     keep = min(schedule.averaging, (state.step + 1) / (state.step + 10))
     with torch.no_grad():
-        for slow, fast in zip(state.averaged.parameters(), state.network.parameters(), strict=True):
-            slow.lerp_(fast, 1 - keep)
+        torch._foreach_lerp_(list(state.averaged.parameters()), list(state.network.parameters()), 1 - keep)
     return True
 
 

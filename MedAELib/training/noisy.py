@@ -14,7 +14,7 @@ from torch.nn import functional
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
 from MedAELib.noise import LEAST
-from MedAELib.quality import psnr
+from MedAELib.quality import psnr, ssim
 from MedAELib.tasks.denoise import denoise
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.folder import Case
@@ -105,7 +105,7 @@ def _decibel(made: Tensor, clean: Tensor) -> float:
 def denoising_figures(
     model: Model, sources: Sequence[Source], engine: Engine, progress: Callable[[str, int, int], None]
 ) -> list[dict[str, Any]]:
-    """For each case the PSNR (dB) of noise added and taken away again by the denoise task, in its middle."""
+    """For each case PSNR (dB) and SSIM of noise added and taken away again by the denoise task, in its middle."""
     rows = []
     for seed, source in enumerate(sources):
         progress("Measuring on held-out subjects", seed, len(sources))
@@ -118,6 +118,7 @@ def denoising_figures(
         rows.append({
             "case": case.name,
             "psnr": psnr(clean.numpy(), made, 1.0),
+            "ssim": ssim(clean.numpy(), made, 1.0),
             "noisy_psnr": psnr(clean.numpy(), noisy.numpy(), 1.0),
         })  # fmt: skip
     progress("Measuring on held-out subjects", len(sources), len(sources))

@@ -77,6 +77,15 @@ def agreed(flag: bool, device: torch.device) -> bool:
     return bool(up > 0)
 
 
+def least(number: int, device: torch.device) -> int:
+    """The smallest of the numbers that the processes have."""
+    if rank_and_world()[1] == 1:
+        return number
+    shared_number = torch.tensor(number, device=device)
+    torch.distributed.all_reduce(shared_number, torch.distributed.ReduceOp.MIN)
+    return int(shared_number)
+
+
 def wait_for_all() -> None:
     """Go on when every process has come here."""
     if rank_and_world()[1] > 1:

@@ -21,7 +21,7 @@ from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput
 from MedAELib.training.folder import Case, Split, read_folder, split
 from MedAELib.training.loop import Schedule, train
-from MedAELib.training.parallel import processes, rank_and_world, wait_for_all
+from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
 from MedAELib.training.plan import Plan, make_plan
 from MedAELib.training.result import write_model
 
@@ -226,7 +226,7 @@ def _steps_in(seconds: float, plan: Plan) -> int:
         optimizer.step()
         float(next(network.parameters()).detach().sum())  # waits for the device
     each = (time.perf_counter() - begin) / (_CALIBRATION - _CALIBRATION // 2)
-    return max(1, int(0.9 * seconds / max(each, 1e-4)))
+    return least(max(1, int(0.9 * seconds / max(each, 1e-4))), device)
 
 
 def _end(history: list[dict[str, Any]], steps: int, interrupt: Interrupt, plan: Plan) -> str:

@@ -43,10 +43,10 @@ class FusionAutoencoder(Network):
         nodes = torch.stack([encoder(x[:, n : n + 1]) for n, encoder in enumerate(self.encoders)], 1)
         there = there[:, :, None]
         asked, offered, message = self.edges(nodes.flatten(0, 1)).unflatten(0, nodes.shape[:2]).chunk(3, 2)
-        # [b, m (who asks), m (who answers), 1, ...]
-        affinity = (asked[:, :, None] * offered[:, None]).sum(3, keepdim=True).float() / math.sqrt(nodes.shape[2])
-        weight = affinity.masked_fill(~there[:, None], -1e4).softmax(2).to(nodes.dtype)
-        nodes = nodes + (weight * message[:, None]).sum(2)
+        # [b, asking i, answering j, ...]
+        affinity = torch.einsum("bic...,bjc...->bij...", asked, offered).float() / math.sqrt(nodes.shape[2])
+        weight = affinity.masked_fill(~there[:, None, :, 0], -1e4).softmax(2).to(nodes.dtype)
+        nodes = nodes + torch.einsum("bij...,bjc...->bic...", weight, message)
         return (nodes * there).sum(1) / there.sum(1).clamp(min=1)
 
     def decode(self, code: Tensor) -> Tensor:

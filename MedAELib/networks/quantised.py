@@ -13,6 +13,8 @@ from MedAELib.networks.arguments import levels, whole_number
 from MedAELib.networks.network import Extras, Network
 from MedAELib.networks.plain import stride_and_halo
 
+_LARGEST_TABLE = 1 << 22  # numbers, of cells x entries
+
 
 class QuantisedAutoencoder(Network):
     """x [b, 1, ...] -> entries [b, width, ... / stride] of the codebook [entries, width] -> y [b, 1, ...].
@@ -68,8 +70,10 @@ class QuantisedAutoencoder(Network):
         return nn.functional.normalize(self.codebook.float(), dim=1)
 
     def _nearest(self, direction: Tensor) -> Tensor:
+        entries, cells = self._entries(), direction.movedim(1, -1)
+        parts = cells.reshape(-1, entries.shape[1]).split(max(1, _LARGEST_TABLE // len(entries)))
         with torch.autocast(direction.device.type, enabled=False):  # ties must not depend on the precision
-            return (direction.movedim(1, -1) @ self._entries().T).argmax(-1)
+            return torch.cat([(part @ entries.T).argmax(1) for part in parts]).view(cells.shape[:-1])
 
 
 def build(

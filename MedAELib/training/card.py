@@ -81,7 +81,7 @@ def card(story: Story) -> str:
         parts += ["Left out:", "", *(f"- {sentence}" for sentence in story.unfit), ""]
     parts += ["## Learning curve", "", *_table(_thinned(story.history)), "", "## Held-out figures", ""]
     if story.figures:
-        parts += [f"Of the {story.measured_on} subjects, in the middle 128 x 128 x 64 voxels at most.", ""]
+        parts += [f"Of the {story.measured_on} subjects, in the middle 96 x 96 x 48 voxels at most.", ""]
         parts += _table(story.figures)
     else:
         parts += ["None: nothing was held out."]

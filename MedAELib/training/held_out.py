@@ -19,7 +19,7 @@ from MedAELib.training.sampling import Pairing, Source, middle, middle_voxels
 
 _MOST_CASES = 6
 _EDGES = {2: (160, 160, 6), 3: (64, 64, 48)}
-_FIGURE_EDGES = (128, 128, 64)
+_FIGURE_EDGES = (96, 96, 48)
 _ALL = 1 << 30
 
 Pair = tuple[Tensor, Tensor, list[Tensor]]  # what is seen, what is aimed at, and the network's second input if any
@@ -90,7 +90,7 @@ def figures(
 ) -> list[dict[str, Any]]:
     """For each case PSNR (dB) and SSIM of its reconstruction, through the engine as a user would get it.
 
-    The middle 128 x 128 x 64 voxels at most (whole slices or volumes for networks that know only those); the range is
+    The middle 96 x 96 x 48 voxels at most (whole slices or volumes for networks that know only those); the range is
     the window's. Modalities are averaged.
     """
     rows = []

@@ -110,7 +110,7 @@ def denoising_figures(
     for seed, source in enumerate(sources):
         progress("Measuring on held-out subjects", seed, len(sources))
         case: Case = source.case
-        clean = middle_voxels(source, (128, 128, 64), (1, 1, 1), 0)[0]
+        clean = middle_voxels(source, (96, 96, 48), (1, 1, 1), 0)[0]
         noisy = with_noise(clean, model.spec.modality, seed)
         scale = 1000.0 if model.spec.modality == "CT" else 1.0
         volume = Volume(noisy.numpy()[None] * np.float32(scale), case.affine, {"modality": model.spec.modality})

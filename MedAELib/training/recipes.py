@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_PLAIN = {2: {"channels": [16, 32, 64], "strides": [2, 2, 2]}, 3: {"channels": [16, 32, 64], "strides": [2, 2, 2]}}
+# Codes of a quarter (2D) or an eighth (3D) of the voxels, in cells of four voxels' edge: a third halving of the grid
+# needs many more steps to come to the same quality.
+_PLAIN = {2: {"channels": [16, 32, 4], "strides": [2, 2, 1]}, 3: {"channels": [16, 32, 8], "strides": [2, 2, 1]}}
+_WIDE = {"channels": [16, 32], "strides": [2, 2]}  # for networks that narrow the code themselves
+_LATENTS = {2: 4, 3: 8}
 _PATCHES = {2: (64, 64), 3: (48, 48, 48)}
-_BATCHES = {2: 32, 3: 4}
+_BATCHES = {2: 16, 3: 2}
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Recipe:
     arguments: Mapping[int, Mapping[str, Any]] = field(default_factory=lambda: _PLAIN)
     patches: Mapping[int, tuple[int, ...]] = field(default_factory=lambda: _PATCHES)
     batches: Mapping[int, int] = field(default_factory=lambda: _BATCHES)
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     warmup: float = 0.2
 
 
@@ -47,29 +51,29 @@ RECIPES: dict[str, Recipe] = {
     "sparse": Recipe(
         "codes in which few values speak, each for something that can be looked at",
         terms={"mse": 1.0, "sparsity": 1e-3},
-        arguments={dims: {**_PLAIN[dims], "keep": 16} for dims in (2, 3)},
+        arguments={dims: {"channels": [16, 64], "strides": [2, 2], "keep": 2 * _LATENTS[dims]} for dims in (2, 3)},
     ),
     "variational": Recipe(
         "smooth codes with an uncertainty: traversals, sampling, how unlike the training data a scan is",
         terms={"mse": 1.0, "kl": 1e-4},
-        arguments={dims: {**_PLAIN[dims], "latent": 16} for dims in (2, 3)},
+        arguments={dims: {**_WIDE, "latent": _LATENTS[dims]} for dims in (2, 3)},
     ),
     "quantised": Recipe(
         "codes of whole numbers: compression, and models of sequences of codes",
         terms={"mse": 1.0, "commitment": 0.1},
-        arguments={dims: {**_PLAIN[dims], "entries": 512, "width": 8} for dims in (2, 3)},
+        arguments={dims: {**_WIDE, "entries": 512, "width": 8} for dims in (2, 3)},
     ),
     "conditional": Recipe("one model for scans made in different ways: spacing, dose, kernel, age"),
     "recurrent": Recipe(
         "stacks of any number of thick slices, each coded in the knowledge of the others",
-        arguments={dims: {"channels": [16, 32], "strides": [2, 2]} for dims in (2, 3)},
+        arguments={2: {"channels": [16, 16], "strides": [2, 2]}, 3: {"channels": [16, 32, 4], "strides": [2, 2, 1]}},
         patches={2: (64, 32), 3: (48, 48, 12)},
         batches={2: 16, 3: 4},
     ),
     "adversarial": Recipe(
         "codes that fill a normal distribution (judged: code), or sharper reconstructions (judged: image)",
         terms={"mse": 1.0, "adversarial": 1e-3},
-        arguments={dims: {**_PLAIN[dims], "latent": 16} for dims in (2, 3)},
+        arguments={dims: {**_WIDE, "latent": _LATENTS[dims]} for dims in (2, 3)},
     ),
     "fusion": Recipe("several modalities of a subject in one code, some of which may be missing"),
 }

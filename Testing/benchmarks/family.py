@@ -131,7 +131,7 @@ def baseline(parts: Split, modality: str, dims: int) -> dict:
     )  # fmt: skip
     plan, found = make_plan(options, parts, torch.device("cpu")), []
     for source in plan.tested:
-        x = middle_voxels(source, (128, 128, 64), (2, 2, 2), 0)
+        x = middle_voxels(source, (96, 96, 48), (2, 2, 2), 0)
         x = x[None] if dims == 3 else x.permute(3, 0, 1, 2)
         small = torch.nn.functional.interpolate(x, scale_factor=0.5, mode="area")
         y = torch.nn.functional.interpolate(small, x.shape[2:], mode="trilinear" if dims == 3 else "bilinear")

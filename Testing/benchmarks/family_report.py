@@ -26,7 +26,7 @@ def report(tables: list[dict]) -> str:
         "Made by `Testing/benchmarks/family.py`; its first lines say how to repeat it. Every network is trained with "
         "its recipe (`MedAELib/training/recipes.py`) and very few steps: the figures compare networks and are not what "
         "they can reach. PSNR (dB) and SSIM are means over test subjects whom neither the training nor the choice of "
-        "the best moment has seen, in their middle 128 x 128 x 64 voxels, over the window of the model (MRI: 0 to the "
+        "the best moment has seen, in their middle 96 x 96 x 48 voxels, over the window of the model (MRI: 0 to the "
         "99.9th percentile; CT: -1000 to 1000 HU). The row `denoising` is another task: noise added and taken away "
         "again (MRI: Rician, 6 %; CT: 40 HU, range 1000 HU).",
         "",

@@ -14,7 +14,7 @@ from MedAELib.training.loop import Batch, Schedule, train
 from MedAELib.training.plan import Plan
 
 _STEPS = 8
-_ROUNDS = 2
+_ROUNDS = 1
 
 
 def seconds_per_step(plan: Plan) -> tuple[float, float, float]:

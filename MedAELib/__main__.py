@@ -1,4 +1,4 @@
-"""The command line: `python -m MedAELib denoise|anomaly|models ...`; every fault is one line and exit status 2."""
+"""The command line: `python -m MedAELib denoise|train|...`; every fault is one line and exit status 2."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .atomic import write_text
 from .bundle import bundled_models, find_bundle
 from .errors import Cancelled
 from .terminal import Terminal, check_paths, table_text
+from .training.command import add_train
 from .volume import Volume
 
 
@@ -75,6 +76,7 @@ def _parser() -> _Parser:
     denoise.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
     denoise.set_defaults(run=_denoise)
     anomaly.add_to(commands)
+    add_train(commands, Terminal)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
     models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)
     check = models.add_parser("check", help="check that models are whole and can be built")

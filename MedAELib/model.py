@@ -18,6 +18,7 @@ from .atomic import replace_folder
 from .bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, Spec, find_bundle, identity, read_bundle, spec_to_json
 from .errors import BadModel, DiskFull
 from .networks import Network, build
+from .volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Model:
             "limits": limits,
             "training_data": training_data,
         }
-        metadata = _monai_metadata(self.spec, self.network.stride, description, version) | {"medae": own}
+        metadata = _monai_metadata(self.spec, self.network, description, version) | {"medae": own}
         files = {
             METADATA: _json(metadata),
             "configs/inference.json": _json(_inference(self.spec)),
@@ -82,6 +83,12 @@ class Model:
         except OSError as error:
             raise DiskFull(f"The model could not be written to {folder}: {error.strerror}.") from error
         return replace(self, bundle=read_bundle(folder))
+
+    def reconstruct(self, volume: Volume, **options: Any) -> Volume:
+        """The volume through encoder and decoder, in its own place, type and units; see `tasks.reconstruct`."""
+        from .tasks.reconstruct import reconstruct
+
+        return reconstruct(volume, self, **options)
 
     def export(self, folder: str | Path) -> Path:
         """Write the saved bundle again with `models/model.pt`, the form that MONAI's own tools read.
@@ -117,7 +124,7 @@ def _read_weights(bundle: Bundle, network: torch.nn.Module) -> dict[str, torch.T
     return {key: tensor.to(wanted[key].dtype) for key, tensor in found.items()}
 
 
-def _monai_metadata(spec: Spec, stride: int, description: str, version: str) -> dict[str, Any]:
+def _monai_metadata(spec: Spec, network: Network, description: str, version: str) -> dict[str, Any]:
     """The fields that MONAI's bundle specification asks for, filled from the model's own description."""
     import monai
 
@@ -125,12 +132,12 @@ def _monai_metadata(spec: Spec, stride: int, description: str, version: str) -> 
         "type": "image",
         "format": "hounsfield" if spec.modality == "CT" else "magnitude",
         "modality": spec.modality,
-        "num_channels": 1,
-        "spatial_shape": [f"{stride}*n"] * spec.dims,
+        "num_channels": network.in_channels,
+        "spatial_shape": [f"{stride}*n" for stride in network.strides],
         "dtype": "float32",
         "value_range": [],
-        "is_patch_data": True,
-        "channel_def": {"0": "image"},
+        "is_patch_data": network.tiles,
+        "channel_def": {str(n): f"image {n}" if n else "image" for n in range(network.in_channels)},
     }
     packages = {
         "monai_version": monai.__version__,

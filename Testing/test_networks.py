@@ -1,4 +1,4 @@
-"""Every network: sizes, exact tiles, nothing done before training, absolute intensity, refusal of odd arguments."""
+"""Every network: sizes, exact tiles or an honest refusal, the same bits again, refusal of odd arguments."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ CASES = [
     ("plain", 3, {"channels": [4, 6], "strides": [2, 2]}),
     ("plain", 2, {"channels": [4, 6, 8], "strides": [2, 1, 2]}),
     ("plain", 3, {"channels": [4], "strides": [1], "in_channels": 2, "out_channels": 2}),
+    ("sparse", 3, {"channels": [4, 6], "strides": [2, 2], "keep": 2}),
+    ("sparse", 2, {"channels": [4, 6], "strides": [1, 2]}),
+    ("variational", 3, {"channels": [4, 6], "strides": [2, 2], "latent": 3}),
+    ("variational", 2, {"channels": [4, 6], "strides": [2, 2], "latent": 3}),
+    ("quantised", 3, {"channels": [4, 6], "strides": [2, 2], "entries": 5, "width": 2}),
+    ("quantised", 2, {"channels": [4, 6], "strides": [2, 2], "entries": 9, "width": 3}),
+    ("conditional", 3, {"channels": [4, 6], "strides": [2, 2]}),
+    ("conditional", 2, {"channels": [4, 6], "strides": [2, 1], "fields": ["spacing", "age"]}),
+    ("adversarial", 3, {"channels": [4, 6], "strides": [2, 2], "latent": 3}),
+    ("adversarial", 2, {"channels": [4, 6], "strides": [2, 2], "judged": "image"}),
+    ("fusion", 3, {"channels": [4, 6], "strides": [2, 2]}),
+    ("fusion", 2, {"channels": [4, 6], "strides": [2, 2], "modalities": 3}),
+]
+WHOLE = [
+    ("dense", 2, {"grid": 8, "hidden": [6], "latent": 3}),
+    ("variational", 2, {"code": "vector", "grid": 8, "latent": 3, "channels": [4, 6]}),
+    ("variational", 3, {"code": "vector", "grid": 8, "latent": 3, "channels": [4, 6]}),
+    ("recurrent", 3, {"channels": [4, 6], "strides": [2, 2]}),
+    ("recurrent", 2, {"channels": [4, 6], "strides": [2, 2]}),
 ]
 
 
@@ -33,6 +52,10 @@ def _awake(name: str, dims: int, arguments: dict) -> Network:
     return network
 
 
+def _channels(network: Network, arguments: dict) -> tuple[int, int]:
+    return network.in_channels, arguments.get("out_channels", network.in_channels)
+
+
 @pytest.mark.parametrize(("name", "dims", "arguments"), CASES)
 @torch.no_grad()
 def test_every_tile_equals_the_whole_volume(name, dims, arguments):
@@ -40,9 +63,11 @@ def test_every_tile_equals_the_whole_volume(name, dims, arguments):
     stride, halo = network.stride, network.halo
     assert halo % stride == 0
     size = 2 * halo + 8 * stride
-    x = torch.randn(1, arguments.get("in_channels", 1), *[size] * dims)
+    given, made = _channels(network, arguments)
+    x = torch.randn(1, given, *[size] * dims)
     whole = network(x)
-    assert whole.shape == x.shape[:1] + (arguments.get("out_channels", 1),) + x.shape[2:]
+    assert network.tiles
+    assert whole.shape == (1, made, *x.shape[2:])
     scale = float(whole.abs().max())
     for start, stop in [(0, 2 * stride), (halo // stride * stride, halo + 3 * stride), (size - stride, size)]:
         source = slice(max(start - halo, 0), min(stop + halo, size))
@@ -56,7 +81,9 @@ def test_every_tile_equals_the_whole_volume(name, dims, arguments):
 def test_no_voxel_beyond_the_halo_is_looked_at(name, dims, arguments):
     network = _awake(name, dims, arguments)
     size = 2 * network.halo + 2 * network.stride
-    x = torch.randn(1, arguments.get("in_channels", 1), size, *[network.stride * 4] * (dims - 1), requires_grad=True)
+    x = torch.randn(1, network.in_channels, size, *[network.stride * 4] * (dims - 1), requires_grad=True)
+    if name == "quantised":  # the choice of an entry has no gradient; what it is chosen from has
+        network.forward = lambda x: network.decode(network._directions(x))
     first = network.halo  # one cell of the stride's grid in the middle
     cell = network(x).narrow(2, first, network.stride)
     (gradient,) = torch.autograd.grad(cell.square().sum(), x)
@@ -70,7 +97,7 @@ def test_no_voxel_beyond_the_halo_is_looked_at(name, dims, arguments):
 @torch.no_grad()
 def test_forward_is_decode_of_encode_and_repeats_itself(name, dims, arguments):
     network = _awake(name, dims, arguments)
-    x = torch.randn(2, arguments.get("in_channels", 1), *[4 * network.stride] * dims)
+    x = torch.randn(2, network.in_channels, *[4 * network.stride] * dims)
     code = network.encode(x)
     cell = 2 if name == "denoising" else network.stride
     assert code.shape[2:] == tuple(size // cell for size in x.shape[2:])
@@ -143,6 +170,24 @@ def test_autocast_does_not_round_the_scan():
         ("plain", {"channels": [8], "strides": [3]}),
         ("plain", {"in_channels": 10**6}),
         ("plain", {7: 7}),
+        ("dense", {}),
+        ("sparse", {"keep": 33}),
+        ("sparse", {"keep": True}),
+        ("variational", {"code": "complex"}),
+        ("variational", {"latent": 0}),
+        ("variational", {"code": "vector", "grid": 30}),
+        ("variational", {"code": "vector", "grid": 128, "channels": [256], "strides": [1], "latent": 512}),
+        ("quantised", {"entries": 1}),
+        ("quantised", {"width": 1e3}),
+        ("conditional", {"fields": "spacing"}),
+        ("conditional", {"fields": []}),
+        ("conditional", {"fields": ["age", "age"]}),
+        ("conditional", {"fields": ["x" * 65]}),
+        ("conditional", {"fields": [7]}),
+        ("recurrent", {"channels": [4], "strides": [4]}),
+        ("adversarial", {"judged": "jury"}),
+        ("adversarial", {"latent": 10**6}),
+        ("fusion", {"modalities": 9}),
     ],
 )
 def test_odd_arguments_are_refused_in_one_sentence(name, arguments):
@@ -150,6 +195,12 @@ def test_odd_arguments_are_refused_in_one_sentence(name, arguments):
         build(name, 3, arguments)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("arguments", [{"grid": 129}, {"hidden": [10**6]}, {"hidden": []}, {"latent": "64"}])
+def test_a_huge_or_odd_fully_connected_network_is_refused(arguments):
+    with pytest.raises(BadModel):
+        build("dense", 2, arguments)
 
 
 @pytest.mark.parametrize("dims", [0, 1, 4, True, "3", None])

@@ -25,6 +25,9 @@ Sink = Callable[..., None]  # the core's box, its voxels before and after, and i
 # Half of what is free: the rest is for the convolution library's own copies, the result, and other programs.
 _FRACTION_OF_MEMORY = 0.5
 _SMALLEST_TILE = 32**3
+_OTHER_CHANNELS = "The model's network does not turn one channel into one channel of the same size."
+_CROP = "Crop the volume, or choose another device."
+_NOT_WHOLE = "This network cannot work in tiles, and the device {device} has too little free memory for the whole."
 
 
 @dataclass
@@ -59,34 +62,32 @@ class Engine:
     ) -> None:
         """Send one channel `[i, j, k]` through an image-to-image network and hand each finished core to `sink`.
 
+        A network of several channels takes `[c, i, j, k]`; then `before` has them all, and the sink gets one after the
+        other. A network without tiles gets its slices (2D) or the volume (3D) whole.
         `limits` are the intensities that the network sees as 0 and 1. `sink(core, before, after)` gets the core's box
         and its voxels before and after the network, float32, in the source's own intensities. Voxels that are not
         finite are seen as the lower limit. A 2D network runs slice by slice along k. `progress(done, total)` counts
         voxels and may raise Cancelled, also inside a tile (between two layers).
         A network that tells amounts too (the deviation of the noise) gives them as further channels, `deviations` in
         number: the sink gets each after the others, in the source's units, without the lower limit.
-        Raises OutOfMemory when even the smallest tile does not fit, BadModel when the network does not turn one channel
-        into one (and the deviations) of the same size.
+        Raises OutOfMemory when even the smallest tile does not fit, BadModel when the network does not turn its
+        channels into as many (and the deviations) of the same size, BadInput for tiles smaller than the volume where
+        the network has none.
         """
-        shape, axes = source.shape, 3 if network.dims == 3 else 2
+        if (source.shape[0] if source.ndim == 4 else 1) != network.in_channels:
+            raise BadModel(_OTHER_CHANNELS)
+        shape, axes = source.shape[-3:], 3 if network.dims == 3 else 2
         halo = (network.halo,) * axes + (0,) * (3 - axes)
-        stride = (network.stride,) * axes + (1,) * (3 - axes)
-        largest = self._largest_tile(network, deviations)
-        edges = (self.tile,) * 3 if self.tile else plan(shape, halo, stride, largest)
-        edges = tuple(math.ceil(edge / step) * step for edge, step in zip(edges, stride, strict=True))
+        stride = network.strides + (1,) * (3 - axes)
+        cut = stride if network.tiles else shape[:axes] + stride[axes:]  # a network without tiles is never cut
+        edges = self._edges(network, shape, halo, cut, deviations)
         waiting = list(cores(shape, edges))[::-1]
-        self.used = {
-            "device": str(self.torch_device),
-            "precision": str(self.dtype).removeprefix("torch."),
-            "tile": [min(e, s) for e, s in zip(edges, shape, strict=True)],
-            "tiles": 0,
-            "halvings": 0,
-        }
+        self.used = self._told([min(edge, size) for edge, size in zip(edges, shape, strict=True)])
         prepared = self._prepare(network)
         done, total, possible = 0, int(np.prod(shape, dtype=np.int64)), math.inf
         while waiting:
             core = waiting.pop()
-            if _voxels(core) > possible and len(parts := halve(core, stride)) > 1:
+            if _voxels(core) > possible and len(parts := halve(core, cut)) > 1:
                 waiting += parts[::-1]
                 continue
             tile, voxels = surround(core, shape, halo, stride), _voxels(core)
@@ -98,7 +99,7 @@ class Engine:
                         raise
                     made = []
             if not made:  # outside the except block, so that the failed tile's tensors are free
-                waiting += self._halved(core, stride, tile)
+                waiting += self._halved(core, cut, tile, network.tiles)
                 possible = voxels - 1
                 continue
             sink(core, before, *made)
@@ -106,9 +107,15 @@ class Engine:
             done += voxels
             progress(done, total)
 
+    def _told(self, tile: list[int]) -> dict[str, Any]:
+        """What `used` says at the start of a run."""
+        precision = str(self.dtype).removeprefix("torch.")
+        return {"device": str(self.torch_device), "precision": precision, "tile": tile, "tiles": 0, "halvings": 0}
+
     def _prepare(self, network: Network) -> torch.nn.Module:
         """The network on the device, in the memory layout that convolutions like best there."""
-        layout = torch.channels_last_3d if network.dims == 3 else torch.channels_last
+        ranks = {parameter.ndim for parameter in network.parameters()}
+        layout = torch.channels_last_3d if 5 in ranks else torch.channels_last if 4 in ranks else None
         return network.to(self.torch_device, memory_format=layout).eval()  # type: ignore[call-overload]
 
     def _one(
@@ -121,11 +128,13 @@ class Engine:
     ) -> tuple[Floats, list[Floats]]:
         """One tile through the network: its core before, and after it each channel, float32, in the source's units."""
         low, scale = limits[0], limits[1] - limits[0]
-        block = np.array(source[tile.source], dtype=np.float32, order="C")  # a copy: it is written into
-        before = block[tile.inner].copy()
+        channels = (slice(None),) * (source.ndim - 3)
+        block = np.array(source[channels + tile.source], dtype=np.float32, order="C")  # a copy: it is written into
+        before = block[channels + tile.inner].copy()
         if source.dtype.kind == "f":
             block[~np.isfinite(block)] = low
-        padding = [(0, -n % step) for n, step in zip(block.shape, stride, strict=True)]
+        block = block.reshape(-1, *block.shape[-3:])
+        padding = [(0, -n % step) for n, step in zip(block.shape, (1, *stride), strict=True)]
         if any(amount for _, amount in padding):
             block = np.pad(block, padding, mode="edge")
         flat = stride[2] == 1 and network.dims == 2
@@ -133,24 +142,42 @@ class Engine:
         autocast = torch.autocast(self.torch_device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
         with torch.inference_mode(), autocast:
             tensor = torch.from_numpy(block).to(self.torch_device).sub_(low).div_(scale)
-            tensor = tensor.permute(2, 0, 1)[:, None] if flat else tensor[None, None]
+            tensor = tensor.permute(3, 0, 1, 2) if flat else tensor[None]
             result = network(tensor.contiguous(memory_format=layout)).float().mul_(scale)
-            result[:, 0].add_(low)
+            result[:, : len(block)].add_(low)
             result = result.cpu()
-        channels = result.permute(1, 2, 3, 0) if flat else result[0]
-        return before, [channel[tile.inner] for channel in channels.numpy()]
+        made = result.permute(1, 2, 3, 0) if flat else result[0]
+        return before, [channel[tile.inner] for channel in made.numpy()]
 
     def _largest_tile(self, network: Network, deviations: int) -> float:
         """How many voxels a tile's source may have, from the free memory and the network's appetite."""
         free = free_memory(str(self.torch_device)) * _FRACTION_OF_MEMORY
         return max(free / bytes_per_voxel(network, deviations), _SMALLEST_TILE)
 
-    def _halved(self, core: Box, stride: tuple[int, ...], tile: Tile) -> list[Box]:
+    def _edges(
+        self, network: Network, shape: tuple[int, ...], halo: tuple[int, ...], cut: tuple[int, ...], deviations: int
+    ) -> tuple[int, ...]:
+        """The edges of the cores, multiples of `cut`. Raises BadInput and OutOfMemory where they cannot be had."""
+        largest = self._largest_tile(network, deviations)
+        edges = (self.tile,) * 3 if self.tile else plan(shape, halo, cut, largest)
+        edges = tuple(math.ceil(edge / step) * step for edge, step in zip(edges, cut, strict=True))
+        if network.tiles:
+            return edges
+        if self.tile and any(self.tile < step for step in cut):
+            whole = "slices" if network.dims == 2 else "a volume"
+            raise BadInput(f"This network sees {whole} only as a whole, not in tiles.", "Leave the tile at 0.")
+        if math.prod(edges) > largest:
+            raise OutOfMemory(_NOT_WHOLE.format(device=self.torch_device), _CROP)
+        return edges
+
+    def _halved(self, core: Box, stride: tuple[int, ...], tile: Tile, tiles: bool) -> list[Box]:
         """Two smaller cores after an out-of-memory. Raises OutOfMemory when there are none."""
         gc.collect()
         if self.torch_device.type == "cuda":
             torch.cuda.empty_cache()
         parts = halve(core, stride)
+        if len(parts) == 1 and not tiles:
+            raise OutOfMemory(_NOT_WHOLE.format(device=self.torch_device), _CROP)
         if len(parts) == 1 or _voxels(tile.source) <= _SMALLEST_TILE // 8:
             raise OutOfMemory(f"The device {self.torch_device} has too little free memory for even a small tile.")
         self.used["halvings"] += 1
@@ -163,7 +190,8 @@ def bytes_per_voxel(network: Network, deviations: int = 0) -> float:
     The widest layer's input and output, the skip that may be held beside them, and one more copy of both, which
     convolution libraries make. Found by watching a forward pass of a small block.
     """
-    sizes, shape = [0], (1, 1) + (max(4 * network.stride, 16),) * network.dims
+    channels, edge = network.in_channels, max(4 * network.stride, 16, network.grid)
+    sizes, shape = [0], (1, channels) + (edge,) * network.dims
     hooks = [
         module.register_forward_hook(lambda _, given, made: sizes.append(given[0].numel() + made.numel()))
         for module in _leaves(network)
@@ -178,9 +206,9 @@ def bytes_per_voxel(network: Network, deviations: int = 0) -> float:
     finally:
         for hook in hooks:
             hook.remove()
-    if made is None or made.shape != (1, 1 + deviations, *shape[2:]):
-        raise BadModel("The model's network does not turn one channel into one channel of the same size.")
-    return float(2.5 * 4 * max(sizes) / math.prod(shape) + 16 + 32 * deviations)
+    if made is None or made.shape != (1, channels + deviations, *shape[2:]):
+        raise BadModel(_OTHER_CHANNELS)
+    return float(2.5 * 4 * max(sizes) / math.prod(shape[2:]) + 16 * channels + 32 * deviations)
 
 
 def _partly(progress: Progress, done: int, voxels: int, total: int, part: float) -> None:

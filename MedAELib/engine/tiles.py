@@ -66,8 +66,9 @@ def plan(shape: Sequence[int], halo: Sequence[int], stride: Sequence[int], large
 
 
 def halve(core: Box, stride: Sequence[int]) -> list[Box]:
-    """The two halves of a core along its longest axis; the core alone when it cannot be cut on the stride."""
-    axis = max(range(len(core)), key=lambda a: core[a].stop - core[a].start)
+    """The two halves of a core along its longest axis that can be cut on the stride; the core alone if none can."""
+    lengths = [box.stop - box.start for box in core]
+    axis = max(range(len(core)), key=lambda a: (lengths[a] > stride[a], lengths[a]))
     box, step = core[axis], stride[axis]
     middle = (box.start + (box.stop - box.start + 1) // 2) // step * step
     if not box.start < middle < box.stop:

@@ -1,4 +1,4 @@
-"""The autoencoder family: one idea a file, each with encode, decode, forward, stride, halo and dims."""
+"""The autoencoder family: one idea a file, each with encode, decode, forward, stride, halo, offset and dims."""
 
 from __future__ import annotations
 
@@ -7,13 +7,33 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from MedAELib.errors import BadModel
-from MedAELib.networks import denoising, normative, plain
-from MedAELib.networks.network import Network
+from MedAELib.networks import (
+    adversarial,
+    conditional,
+    denoising,
+    dense,
+    fusion,
+    normative,
+    plain,
+    quantised,
+    recurrent,
+    sparse,
+    variational,
+)
+from MedAELib.networks.network import Given, Network
 
 NETWORKS: dict[str, Callable[..., Network]] = {
-    "denoising": denoising.build,
-    "normative": normative.build,
+    "dense": dense.build,
     "plain": plain.build,
+    "denoising": denoising.build,
+    "sparse": sparse.build,
+    "variational": variational.build,
+    "quantised": quantised.build,
+    "conditional": conditional.build,
+    "recurrent": recurrent.build,
+    "adversarial": adversarial.build,
+    "fusion": fusion.build,
+    "normative": normative.build,
 }
 
 
@@ -32,4 +52,4 @@ def build(name: str, dims: int, arguments: Mapping[str, Any]) -> Network:
     return builder(dims=dims, **arguments)
 
 
-__all__ = ["NETWORKS", "Network", "build"]
+__all__ = ["NETWORKS", "Given", "Network", "build"]

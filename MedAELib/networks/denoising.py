@@ -41,6 +41,8 @@ class DenoisingAutoencoder(Network):
     Under autocast everything but the convolutions between the first and the last stays in float32.
     """
 
+    offset = 0.5  # the middle of the first cell
+
     def __init__(
         self, dims: int = 3, channels: int = 32, blocks: int = 4, deep_channels: int = 0, deep_blocks: int = 0
     ) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from monai.networks.nets import AutoEncoder
 from torch import Tensor
 
-from MedAELib.errors import BadModel
-from MedAELib.networks.arguments import whole_number, whole_numbers
+from MedAELib.networks.arguments import levels, whole_number
 from MedAELib.networks.network import Network
 
 
@@ -24,14 +23,9 @@ class PlainAutoencoder(Network):
         out_channels: int = 1,
     ) -> None:
         super().__init__()
-        self.dims = dims
+        self.dims, self.in_channels = dims, in_channels
         self.net = AutoEncoder(dims, in_channels, out_channels, tuple(channels), tuple(strides), norm=None)
-        self.stride = 1
-        reach = 0
-        for step in strides:  # one cell of this level's grid on each side in the encoder, and one in the decoder
-            reach += 2 * self.stride
-            self.stride *= step
-        self.halo = -(-reach // self.stride) * self.stride
+        self.stride, self.halo = stride_and_halo(strides)
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of a windowed scan: [b, in, ...] -> [b, channels[-1], ... / stride]."""
@@ -46,6 +40,15 @@ class PlainAutoencoder(Network):
         return self.decode(self.encode(x)).float()
 
 
+def stride_and_halo(strides: Sequence[int]) -> tuple[int, int]:
+    """Stride and halo of MONAI's AutoEncoder with kernels of three: one cell of each level's grid in both halves."""
+    stride, reach = 1, 0
+    for step in strides:
+        reach += 2 * stride
+        stride *= step
+    return stride, -(-reach // stride) * stride
+
+
 def build(
     dims: int = 3,
     channels: Sequence[int] = (16, 32),
@@ -54,10 +57,7 @@ def build(
     out_channels: int = 1,
 ) -> PlainAutoencoder:
     """A plain autoencoder, arguments checked: up to 5 levels of 1..256 channels, strides 1 or 2, 1..16 in and out."""
-    channels = whole_numbers("channels", channels, 1, 256, 5)
-    strides = whole_numbers("strides", strides, 1, 2, 5)
-    if len(channels) != len(strides):
-        raise BadModel("The network's arguments 'channels' and 'strides' must have the same length.")
+    channels, strides = levels(channels, strides)
     return PlainAutoencoder(
         whole_number("dims", dims, 2, 3),
         channels,

@@ -7,7 +7,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from MedAELib.errors import BadInput, InternalFault
+from MedAELib.errors import BadInput, DiskFull, InternalFault
+from MedAELib.training.parallel import agreed, own_share, rank_and_world, shared
 
 Batch = tuple[Tensor, ...]
 Objective = Callable[[nn.Module, Batch], Tensor]
+CriticError = Callable[[nn.Module, nn.Module, Batch], Tensor]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how hard to train: the learning rate rises over ``warmup`` steps, then falls to 0 as a cosine."""
+    """How long and how hard to train: the learning rate rises over ``warmup`` steps, then falls to 0 as a cosine.
+
+    With ``best``, the name of a figure of the validation (larger is better), the weights of its best moment are what is
+    used, and the training ends when ``patience`` validations in a row (0: never) have brought nothing better.
+    """
 
     steps: int
     learning_rate: float = 1e-3
@@ -33,11 +41,21 @@ class Schedule:
     checkpoint_every: int = 500
     validate_every: int = 500
     precision: str = "float32"  # or "bfloat16"
+    best: str = ""
+    patience: int = 0
 
     def rate(self, step: int) -> float:
         """The learning rate of step 0, 1, ..."""
         rise = min(1.0, (step + 1) / max(self.warmup, 1))
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1)))
+
+
+@dataclass(frozen=True)
+class Critic:
+    """A second network that judges the first: trained in turns with it, by its own error, and never averaged."""
+
+    network: nn.Module
+    error: CriticError
 
 
 @dataclass
@@ -47,9 +65,31 @@ class _State:
     network: nn.Module
     averaged: nn.Module
     optimizer: torch.optim.Optimizer
+    critic: nn.Module
+    critic_optimizer: torch.optim.Optimizer | None
+    best: nn.Module
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # since the last line of the history
+    best_score: float = -math.inf
+    best_step: int = 0
+
+    def modules(self) -> dict[str, Any]:
+        """What has a state_dict, by the name that it has in a checkpoint."""
+        found = {"network": self.network, "averaged": self.averaged, "optimizer": self.optimizer}
+        if self.best_step:
+            found["best"] = self.best
+        if self.critic_optimizer:
+            found |= {"critic": self.critic, "critic_optimizer": self.critic_optimizer}
+        return found
+
+
+@dataclass
+class _Losses:
+    """What is made small, on this process or shared by several."""
+
+    network: nn.Module
+    critic: nn.Module | None
 
 
 def train(
@@ -62,76 +102,155 @@ def train(
     resume: bool = False,
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
     stop_after: int | None = None,
+    critic: Critic | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    stop: Callable[[int], bool] = lambda step: False,
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Train ``network`` in place; return a copy with averaged weights, and the history.
+    """Train ``network`` in place; return a copy with averaged weights, or the best of them, and the history.
 
-    ``batch(step)`` must depend on the step alone: then a resumed run repeats an unbroken one exactly. ``folder``
-    receives ``last.pt`` (everything needed to resume, written whole or not at all) and ``history.json``.
-    ``stop_after`` ends early after that many steps in all, as an interruption would. A step whose gradient is not
-    finite is skipped; ten in a row end the training with InternalFault, and ``last.pt`` holds the last good weights.
-    Raises BadInput when there is nothing to resume or it belongs to another network.
+    ``batch(step)`` must depend on the step alone: then a resumed run repeats an unbroken one exactly. The next batch is
+    made in another thread meanwhile. ``folder`` receives ``last.pt`` (everything needed to resume, written whole or not
+    at all) and ``history.json``. ``stop_after`` ends early after that many steps in all, as an interruption would;
+    ``stop(step)`` is asked after every step and, where it says so, ends the training with a last validation.
+    ``report`` gets every line of the history (default: it is printed). A step whose gradient is not finite is skipped;
+    ten in a row end the training with InternalFault, and ``last.pt`` holds the last good weights.
+    Under torchrun each process takes its share of the batch, and the first one writes: the weights are the same.
+    Raises BadInput when there is nothing to resume or it belongs to another network, DiskFull.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=0.0)
-    state = _State(network, copy.deepcopy(network).eval(), optimizer)
+    state = _begin(network, schedule, critic)
     if resume:
         _restore(folder, state)
+    losses = _Losses(shared(network, objective), None)
+    if critic:
+        losses.critic = shared(critic.network, lambda judge, parts: critic.error(judge, network, parts))
     device = next(network.parameters()).device
-    bad, begin = 0, time.perf_counter()
-    while state.step < min(schedule.steps, stop_after or schedule.steps):
-        parts = tuple(part.to(device) for part in batch(state.step))
-        finite = _step(state, objective, parts, schedule)
-        bad = 0 if finite else bad + 1
-        if bad == 10:
-            raise InternalFault(
-                "The training diverged: ten steps in a row had no finite gradient.",
-                f"Resume from {folder / 'last.pt'} with a smaller learning rate.",
-            )
-        if state.step % schedule.validate_every == 0 or state.step == schedule.steps:
-            _note(state, schedule, time.perf_counter() - begin, validate(state.averaged) if validate else {})
-            begin = time.perf_counter()
-        if bad == 0 and (state.step % schedule.checkpoint_every == 0 or state.step in (schedule.steps, stop_after)):
-            _keep(folder, state, schedule)
-    return state.averaged, state.history
+    end = min(schedule.steps, stop_after or schedule.steps)
+    bad, begin, ended = 0, time.perf_counter(), False
+    with _prefetched(batch, state.step, end) as batches:
+        while state.step < end and not ended:
+            parts = tuple(part.to(device) for part in own_share(next(batches)))
+            bad = 0 if _step(state, losses, parts, schedule) else bad + 1
+            if bad == 10:
+                raise InternalFault(
+                    "The training diverged: ten steps in a row had no finite gradient.",
+                    f"Resume from {folder / 'last.pt'} with a smaller learning rate.",
+                )
+            ended = agreed(stop(state.step), device)
+            if ended or state.step % schedule.validate_every == 0 or state.step == schedule.steps:
+                _note(
+                    state, schedule, time.perf_counter() - begin, validate(state.averaged) if validate else {}, report
+                )
+                ended = ended or _is_enough(state, schedule)
+                begin = time.perf_counter()
+            last = ended or state.step in (schedule.steps, stop_after)
+            if bad == 0 and (last or state.step % schedule.checkpoint_every == 0):
+                _keep(folder, state, schedule)
+    return state.best if state.best_step else state.averaged, state.history
 
 
-def _step(state: _State, objective: Objective, batch: Batch, schedule: Schedule) -> bool:
+def _begin(network: nn.Module, schedule: Schedule, critic: Critic | None) -> _State:
+    """The state before the first step."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=0.0)
+    judge = critic.network if critic else nn.Module()
+    # Half of the momentum, as adversarial training is unstable with more (Radford et al. 2016).
+    other = torch.optim.AdamW(judge.parameters(), schedule.learning_rate, (0.5, 0.999)) if critic else None
+    averaged = copy.deepcopy(network).eval()
+    return _State(network, averaged, optimizer, judge, other, copy.deepcopy(averaged))
+
+
+@contextmanager
+def _prefetched(batch: Callable[[int], Batch], first: int, end: int) -> Iterator[Iterator[Batch]]:
+    """The batches from the first step to the end; while one is used, a thread makes the next one."""
+    with ThreadPoolExecutor(1) as thread:
+
+        def batches() -> Iterator[Batch]:
+            waiting: Future[Batch] | None = thread.submit(batch, first) if first < end else None
+            for step in range(first, end):
+                assert waiting is not None
+                made = waiting.result()
+                waiting = thread.submit(batch, step + 1) if step + 1 < end else None
+                yield made
+
+        yield batches()
+
+
+def _step(state: _State, losses: _Losses, batch: Batch, schedule: Schedule) -> bool:
     """One step of the optimizer and of the averaged weights; False, and nothing changed, when it is not finite."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = schedule.rate(state.step)
-    state.optimizer.zero_grad()
-    with torch.autocast(batch[0].device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
-        loss = objective(state.network, batch)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.network.parameters(), schedule.clip)
-    state.step += 1
-    if not (bool(torch.isfinite(norm)) and bool(torch.isfinite(loss))):
+    step, state.step = state.step, state.step + 1
+    loss, finite = _descend(losses.network, state.optimizer, batch, schedule, step)
+    if not finite:
         return False
-    state.optimizer.step()
-    state.losses.append(float(loss.detach()))
+    if losses.critic is not None and state.critic_optimizer is not None:
+        _descend(losses.critic, state.critic_optimizer, batch, schedule, step)
+    state.losses.append(loss)
     keep = min(schedule.averaging, (state.step + 1) / (state.step + 10))
     with torch.no_grad():
-        for slow, fast in zip(state.averaged.parameters(), state.network.parameters(), strict=True):
-            slow.lerp_(fast, 1 - keep)
+        torch._foreach_lerp_(list(state.averaged.parameters()), list(state.network.parameters()), 1 - keep)
     return True
 
 
-def _note(state: _State, schedule: Schedule, seconds: float, measured: dict[str, float]) -> None:
-    """Add a line to the history and print it."""
+def _descend(
+    module: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, schedule: Schedule, step: int
+) -> tuple[float, bool]:
+    """One step down the gradient; the loss, and whether it could be done."""
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.rate(step)
+    optimizer.zero_grad()
+    with torch.autocast(batch[0].device.type, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+        loss = module(*batch)
+    loss.backward()
+    own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = nn.utils.clip_grad_norm_(own, schedule.clip)
+    finite = not agreed(not bool(torch.isfinite(norm) & torch.isfinite(loss.detach())), batch[0].device)
+    if finite:
+        optimizer.step()
+    return float(loss.detach()), finite
+
+
+def _note(
+    state: _State, schedule: Schedule, seconds: float, measured: dict[str, float],
+    report: Callable[[dict[str, Any]], None] | None,
+) -> None:  # fmt: skip
+    """Add a line to the history and report it; remember the weights if they are the best so far."""
+    since = state.step - (state.history[-1]["step"] if state.history else 0)
     row: dict[str, Any] = {"step": state.step, "loss": sum(state.losses) / max(len(state.losses), 1)}
-    row |= {"rate": schedule.rate(state.step - 1), "seconds_per_step": seconds / schedule.validate_every, **measured}
+    row |= {"rate": schedule.rate(state.step - 1), "seconds_per_step": seconds / max(since, 1), **measured}
     state.history.append(row)
     state.losses.clear()
+    score = measured.get(schedule.best, -math.inf)
+    if score > state.best_score:
+        state.best_score, state.best_step = score, state.step
+        state.best.load_state_dict(state.averaged.state_dict())
+    if rank_and_world()[0] == 0:
+        (report or _print)(row)
+
+
+def _print(row: dict[str, Any]) -> None:
     print(json.dumps({key: round(value, 5) for key, value in row.items()}), flush=True)
+
+
+def _is_enough(state: _State, schedule: Schedule) -> bool:
+    """Whether the last validations brought nothing better."""
+    later = [row for row in state.history if row["step"] > state.best_step]
+    return bool(schedule.patience and state.best_step) and len(later) >= schedule.patience
 
 
 def _keep(folder: Path, state: _State, schedule: Schedule) -> None:
     """Write the checkpoint under a temporary name, then put it in the last one's place."""
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {name: getattr(state, name).state_dict() for name in ("network", "averaged", "optimizer")}
-    rest = {"step": state.step, "history": state.history, "losses": state.losses, "schedule": asdict(schedule)}
-    torch.save(parts | rest, folder / "last.pt.part")
-    os.replace(folder / "last.pt.part", folder / "last.pt")
-    (folder / "history.json").write_text(json.dumps(state.history, indent=1))
+    if rank_and_world()[0]:
+        return
+    parts = {name: module.state_dict() for name, module in state.modules().items()}
+    rest = {name: getattr(state, name) for name in ("step", "history", "losses", "best_score", "best_step")}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(parts | rest | {"schedule": asdict(schedule)}, folder / "last.pt.part")
+        os.replace(folder / "last.pt.part", folder / "last.pt")
+        (folder / "history.json").write_text(json.dumps(state.history, indent=1))
+    except (OSError, RuntimeError) as error:  # torch's writer says a full disk as a RuntimeError
+        (folder / "last.pt.part").unlink(missing_ok=True)
+        raise DiskFull(
+            f"The training could not be kept in {folder}.", "Free some disk space, then resume it."
+        ) from error
 
 
 def _restore(folder: Path, state: _State) -> None:
@@ -139,10 +258,11 @@ def _restore(folder: Path, state: _State) -> None:
     if not path.is_file():
         raise BadInput(f"There is no training to resume in {folder}.", "Start it without resuming.")
     kept = torch.load(path, map_location="cpu", weights_only=True)
+    state.best_score, state.best_step = float(kept.get("best_score", -math.inf)), int(kept.get("best_step", 0))
     try:
-        for name in ("network", "averaged", "optimizer"):
-            getattr(state, name).load_state_dict(kept[name])
-    except (RuntimeError, ValueError) as error:
+        for name, module in state.modules().items():
+            module.load_state_dict(kept[name])
+    except (RuntimeError, ValueError, KeyError) as error:
         raise BadInput(
             f"{path} belongs to another network.", "Resume with the arguments it was started with."
         ) from error

@@ -1,0 +1,114 @@
+"""The card of a trained model, written from what really happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_ROWS = 12  # of the curve
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a training was: its command, its data in parts, its steps, curve and figures, and what was left out.
+
+    `split` lists the volumes of training, validation and test; `subjects` how many people (or objects) are in each.
+    `end` is one sentence on why it ended; `unfit` are the sentences on volumes that were left out.
+    """
+
+    name: str
+    command: str
+    network: str
+    dims: int
+    modality: str
+    task: str
+    parameters: int
+    objective: str
+    split: Mapping[str, Sequence[str]]
+    subjects: Mapping[str, int]
+    steps: int
+    seconds: float
+    device: str
+    end: str
+    history: Sequence[Mapping[str, Any]]
+    figures: Sequence[Mapping[str, Any]]
+    measured_on: str
+    unfit: Sequence[str]
+
+
+def summary(story: Story) -> dict[str, Any]:
+    """The figures for the model folder: means over the held-out cases; empty where nothing was held out."""
+    if not story.figures:
+        return {}
+    names = [name for name in story.figures[0] if name != "case"]
+    means = {name: round(float(np.mean([row[name] for row in story.figures])), 4) for name in names}
+    return {**means, "cases": len(story.figures), "measured_on": story.measured_on}
+
+
+def limits(story: Story) -> list[str]:
+    """What to know before using the model, each as one sentence."""
+    learned = f"{len(story.split['training'])} volumes of {story.subjects['training']} subjects"
+    found = [f"Learned from {learned} only; nothing is known of how it does on other scanners or parts of the body."]
+    if story.measured_on == "":
+        found.append("Nothing was held out: there was only one subject, so no figure says how good the model is.")
+    elif story.measured_on == "validation":
+        found.append("There were only two subjects: the figures are of the one that also decided when to stop.")
+    if story.task == "denoise":
+        found.append("The clean scans that it learned from hold noise of their own, which caps what was learned.")
+    else:
+        found.append("A reconstruction is no measurement: what the code does not hold is missing or made up.")
+    return found
+
+
+def card(story: Story) -> str:
+    """The card as Markdown; for research use."""
+    parts = [f"# {story.name}", "", f"{_title(story)} For research use; not a medical device.", "", "## Training", ""]
+    parts += [f"`{story.command}`", ""]
+    parts += [
+        f"{story.parameters} parameters; objective: {story.objective}; {story.steps} steps in {story.seconds:.0f} s on "
+        f"{story.device}. {story.end}",
+        "",
+    ]
+    for part in ("training", "validation", "test"):
+        names = story.split[part]
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        parts.append(f"- {part}: {len(names)} volumes of {story.subjects[part]} subjects{': ' if names else ''}{shown}")
+    parts += ["", "No subject is in two parts.", ""]
+    if story.unfit:
+        parts += ["Left out:", "", *(f"- {sentence}" for sentence in story.unfit), ""]
+    parts += ["## Learning curve", "", *_table(_thinned(story.history)), "", "## Held-out figures", ""]
+    if story.figures:
+        parts += [f"Of the {story.measured_on} subjects, in the middle 96 x 96 x 48 voxels at most.", ""]
+        parts += _table(story.figures)
+    else:
+        parts += ["None: nothing was held out."]
+    parts += ["", "## Limits", "", *(f"- {sentence}" for sentence in limits(story)), ""]
+    parts += ["## Licence", "", "The weights were made from the volumes above; their licences and consents apply.", ""]
+    return "\n".join(parts)
+
+
+def _title(story: Story) -> str:
+    kind = {"CT": "CT", "MR": "MRI"}.get(story.modality, "CT or MRI")
+    return f"A {story.network} autoencoder ({story.dims}D) for {kind}, task: {story.task}."
+
+
+def _thinned(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """At most a dozen lines of the history, the last one among them."""
+    if len(history) <= _ROWS:
+        return list(history)
+    return [history[round(n)] for n in np.linspace(0, len(history) - 1, _ROWS)]
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return ["No step was measured."]
+    names = list(rows[-1])
+    lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|---" * len(names) + "|"]
+    return [*lines, *("| " + " | ".join(_shown(row.get(name, "")) for name in names) + " |" for row in rows)]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

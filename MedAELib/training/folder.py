@@ -1,0 +1,180 @@
+"""A plain folder of volumes as training data: what is unfit is named, the rest is kept memory-mapped, in subjects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from MedAELib.errors import BadInput, MedAEError, OutOfMemory
+from MedAELib.modality import guess_modality
+from MedAELib.noise import otsu_threshold
+from MedAELib.quality import sample
+from MedAELib.volume import Volume
+
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A volume of the folder, or all modalities of a subject: memory-mapped voxels [c, i, j, k] and what is known.
+
+    ``tissue`` is the intensity of the first channel above which there is something to see (Otsu 1979). Channels that
+    are missing hold no numbers.
+    """
+
+    name: str
+    subject: str
+    modality: str
+    voxels: npt.NDArray[Any]
+    affine: npt.NDArray[np.float64]
+    tissue: float
+    header: dict[str, Any] = field(default_factory=dict)
+
+    def volume(self) -> Volume:
+        """The case as a volume."""
+        return Volume(self.voxels, self.affine, {"name": self.name, "header": self.header})
+
+
+def read_folder(
+    folder: Path, cache: Path, modalities: Sequence[str], subject: str, note: Note, write: bool = True
+) -> list[Case]:
+    """Every usable volume below a folder, by name; what is unreadable, empty or constant is noted and left out.
+
+    Voxels go into `cache` as .npy files and are memory-mapped from there (only read there without `write`). With
+    `modalities`, texts that file names contain, the files of a subject become one case, all on one grid. `subject` is a
+    regular expression for the part of a path that names the subject; without it that is the sub-folder, or the file.
+    Raises BadInput when there is no folder, no volume, or none that can be used.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder.", "Name a folder of volumes.")
+    pattern = _pattern(subject)
+    groups: dict[str, list[Path]] = {}
+    for path in _volumes(folder):
+        name = path.relative_to(folder).as_posix()
+        groups.setdefault(_without(name, modalities) if modalities else name, []).append(path)
+    if not groups:
+        raise BadInput(f"{folder} holds no volumes.", f"MedAE reads {', '.join(ENDINGS)} and folders of .dcm files.")
+    cases: list[Case] = []
+    for number, (group, paths) in enumerate(sorted(groups.items())):
+        name = group if modalities else paths[0].relative_to(folder).as_posix()
+        try:
+            loaded = _fused(paths, modalities) if modalities else Volume.load(paths[0])
+            case = _case(loaded, name, _subject(name, pattern), cache / f"{number:05d}.npy", write)
+        except OutOfMemory:
+            raise
+        except MedAEError as error:
+            note(f"{name} is left out: {error}")
+            continue
+        cases.append(case)
+    if not cases:
+        raise BadInput(f"None of the {len(groups)} volumes in {folder} can be used.", "See why above.")
+    return cases
+
+
+def _volumes(folder: Path) -> list[Path]:
+    """Image files below the folder, and folders of DICOM slices, without hidden ones."""
+    found = set()
+    for path in folder.rglob("*"):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if path.name.lower().endswith(ENDINGS) and path.is_file():
+            found.add(path)
+        elif path.name.lower().endswith(".dcm"):
+            found.add(path.parent)
+    return sorted(found)
+
+
+def _pattern(subject: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(subject) if subject else None
+    except re.error:
+        raise BadInput(f"{subject!r} is no regular expression.", "Example: --subject '[A-Z]+[0-9]+'") from None
+
+
+def _subject(name: str, pattern: re.Pattern[str] | None) -> str:
+    """Who a volume is of: what the pattern finds in its path (its first group, if it has one), else its sub-folder."""
+    found = pattern.search(name) if pattern else None
+    if found:
+        return found.group(1) if found.groups() else found.group(0)
+    return name.rsplit("/", 1)[0] if "/" in name else name
+
+
+def _without(name: str, modalities: Sequence[str]) -> str:
+    """A path without the text of its modality: the same for all files of a subject."""
+    for text in sorted(modalities, key=len, reverse=True):
+        if text.lower() in name.lower():
+            return re.sub(re.escape(text), "", name, count=1, flags=re.IGNORECASE)
+    return name
+
+
+def _fused(paths: Sequence[Path], modalities: Sequence[str]) -> Volume:
+    """The files of a subject as the channels of one volume, no numbers where there is no file."""
+    volumes: dict[str, Volume] = {}
+    for path in paths:
+        fitting = [text for text in sorted(modalities, key=len, reverse=True) if text.lower() in path.name.lower()]
+        if fitting:
+            volumes[fitting[0]] = Volume.load(path)
+    if not volumes:
+        raise BadInput("its name has none of the modalities.")
+    first = next(iter(volumes.values()))
+    if any(volume.shape != first.shape for volume in volumes.values()):
+        raise BadInput("its modalities have different sizes, so they are not registered.")
+    array = np.full((len(modalities), *first.shape), np.nan, np.float32)
+    for n, text in enumerate(modalities):
+        if text in volumes:
+            array[n] = volumes[text].array[0]
+    return Volume(array, first.affine, first.meta)
+
+
+def _case(volume: Volume, name: str, subject: str, path: Path, write: bool) -> Case:
+    """A volume in the cache. Raises BadInput when there is nothing to learn from."""
+    values = sample(volume.array)
+    if not values.size:
+        raise BadInput("it holds no finite value.")
+    if values.min() == values.max():
+        raise BadInput(f"it has the same value, {float(values.min()):g}, everywhere.")
+    if write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+        np.save(path, np.ascontiguousarray(array))
+    voxels = np.load(path, mmap_mode="r")
+    header = dict(volume.meta.get("header", {}))
+    return Case(name, subject, guess_modality(volume), voxels, volume.affine, otsu_threshold(values[:200_000]), header)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who is learned from, who decides when to stop, and who is only measured on: different subjects."""
+
+    training: list[Case]
+    validation: list[Case]
+    test: list[Case]
+
+    def told(self) -> dict[str, list[str]]:
+        """The names of the volumes of each part."""
+        return {part: [case.name for case in getattr(self, part)] for part in ("training", "validation", "test")}
+
+
+def split(cases: Sequence[Case], seed: int) -> Split:
+    """A fifth of the subjects for the validation and a fifth for the test, at least one each from three on.
+
+    Two subjects: one is learned from, one for the validation. One subject: nothing is held out. The seed decides who.
+    """
+    subjects = sorted({case.subject for case in cases})
+    order = np.random.default_rng(seed).permutation(len(subjects))
+    fifth = max(1, round(len(subjects) / 5))
+    tested = fifth if len(subjects) > 2 else 0
+    validated = fifth if len(subjects) > 1 else 0
+    part = {subjects[index]: place for place, index in enumerate(order)}
+
+    def of(low: int, high: int) -> list[Case]:
+        return [case for case in cases if low <= part[case.subject] < high]
+
+    return Split(of(tested + validated, len(subjects)), of(tested, tested + validated), of(0, tested))

@@ -1,0 +1,120 @@
+"""How good a network is on subjects that it has not learned from: during the training, and of the finished model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Generator, Tensor, nn
+
+from MedAELib.engine.run import Engine
+from MedAELib.model import Model
+from MedAELib.networks import Network
+from MedAELib.quality import limits, psnr, ssim
+from MedAELib.training.sampling import Pairing, Source, middle, middle_voxels
+
+_MOST_CASES = 6
+_EDGES = {2: (160, 160, 6), 3: (64, 64, 48)}
+_FIGURE_EDGES = (96, 96, 48)
+_ALL = 1 << 30
+
+Pair = tuple[Tensor, Tensor, list[Tensor]]  # what is seen, what is aimed at, and the network's second input if any
+
+
+def validation(
+    sources: Sequence[Source], network: Network, fused: bool, pairing: Pairing | None, device: torch.device
+) -> Callable[[nn.Module], dict[str, float]]:
+    """A measure of a network: mean PSNR (dB, range 1 of the window) over the middle boxes of up to six cases.
+
+    With a `pairing` the network is shown damaged boxes, the same ones every time, and compared with what it aims at.
+    """
+    pairs = [_pair(source, network, fused, pairing, seed, device) for seed, source in enumerate(sources[:_MOST_CASES])]
+
+    @torch.no_grad()
+    def measure(trained: nn.Module) -> dict[str, float]:
+        found = [_decibel(trained(seen, *second), target) for seen, target, second in pairs]
+        return {"held_out_psnr": float(np.mean(found))}
+
+    return measure
+
+
+@torch.no_grad()
+def paired_figures(
+    sources: Sequence[Source], network: Network, fused: bool, pairing: Pairing, device: torch.device
+) -> list[dict[str, Any]]:
+    """For each case the PSNR (dB) of what is shown and of what the network makes of it, against what it aims at."""
+    rows = []
+    for seed, source in enumerate(sources):
+        seen, target, second = _pair(source, network, fused, pairing, seed, device)
+        made = network(seen, *second)
+        rows.append({
+            "case": source.case.name, "psnr": _decibel(made, target), "shown_psnr": _decibel(seen, target),
+        })  # fmt: skip
+    return rows
+
+
+def _decibel(made: Tensor, target: Tensor) -> float:
+    known = target.isfinite()
+    error = float((made.float() - target)[known].square().mean())
+    return -10 * math.log10(max(error, 1e-12))
+
+
+def _pair(
+    source: Source, network: Network, fused: bool, pairing: Pairing | None, seed: int, device: torch.device
+) -> Pair:
+    """The middle of a case, as the network gets it."""
+    edges = _EDGES[network.dims]
+    if network.grid:
+        edges = (_ALL, _ALL, _ALL if network.dims == 3 else edges[2])
+    stride = [2 * step for step in network.strides] + [1] * (3 - network.dims)  # twice: a pairing may halve it
+    sample = middle_voxels(source, edges, stride, None if fused else 0)
+    seen, target = pairing(sample, Generator().manual_seed(seed)) if pairing else (sample, sample)
+    if network.dims == 2:
+        seen, target = seen.permute(3, 0, 1, 2), target.permute(3, 0, 1, 2)
+    else:
+        seen, target = seen[None], target[None]
+    second = []
+    if network.in_channels > 1:
+        second = [target.isfinite().flatten(2).any(2).float().to(device)]
+    elif source.second is not None:
+        second = [torch.tensor(source.second, dtype=torch.float32).expand(len(target), -1).to(device)]
+    return seen.contiguous().to(device), target.contiguous().to(device), second
+
+
+def figures(
+    model: Model, sources: Sequence[Source], engine: Engine, progress: Callable[[str, int, int], None]
+) -> list[dict[str, Any]]:
+    """For each case PSNR (dB) and SSIM of its reconstruction, through the engine as a user would get it.
+
+    The middle 96 x 96 x 48 voxels at most (whole slices or volumes for networks that know only those); the range is
+    the window's. Modalities are averaged.
+    """
+    rows = []
+    edges = _FIGURE_EDGES
+    if model.network.grid:
+        edges = (_ALL, _ALL, _ALL if model.network.dims == 3 else edges[2])
+    for number, source in enumerate(sources):
+        progress("Measuring on held-out subjects", number, len(sources))
+        volume = source.case.volume()
+        for axis, side in enumerate(middle(source, edges)):
+            volume = volume.slab(axis, side.start, side.stop)
+        made = model.reconstruct(volume, engine=engine, condition=source.second)
+        rows.append({"case": source.case.name, **_quality(model, volume.array, made.array)})
+    progress("Measuring on held-out subjects", len(sources), len(sources))
+    return rows
+
+
+def _quality(model: Model, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> dict[str, float]:
+    found = []
+    for wanted, made in zip(before, after, strict=True):
+        known = np.isfinite(wanted)
+        if not known.any():
+            continue
+        low, high = limits(model.spec.window, wanted)
+        clean, guess = (np.where(known, image, low).astype(np.float32) for image in (wanted, made))
+        found.append((min(psnr(clean, guess, high - low), 120.0), ssim(clean, guess, high - low)))
+    return {"psnr": float(np.mean([f[0] for f in found])), "ssim": float(np.mean([f[1] for f in found]))}

@@ -1,0 +1,196 @@
+"""What will be trained and on what: the network, its batches, objective and validation, from options and cases."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from MedAELib.bundle import Spec, Window
+from MedAELib.conditions import SPACING, condition, read_table
+from MedAELib.errors import BadInput
+from MedAELib.networks import Network, build
+from MedAELib.training.denoise import denoising_error
+from MedAELib.training.faults import CORRUPTIONS, damaged
+from MedAELib.training.folder import Case, Split
+from MedAELib.training.held_out import validation
+from MedAELib.training.loop import Batch, Critic, Objective
+from MedAELib.training.noisy import denoising_batches, denoising_validation
+from MedAELib.training.objectives import TERMS, added_up, critic_error
+from MedAELib.training.recipes import RECIPES, Recipe
+from MedAELib.training.sampling import Pairing, Shape, Source, batches, windowed
+from MedAELib.training.self_supervised import blind_spot, neighbours, repeats
+
+WINDOWS = {
+    "CT": Window("fixed", -1000.0, 1000.0),
+    "MR": Window("percentile", 0.0, 99.9),
+    "any": Window("percentile", 0.0, 99.9),
+}
+NOISE_WINDOWS = {"MR": Window("white noise", 0.0, 1.0), "CT": Window("correlated noise", 0.0, 1.0)}
+_SEEN_CLEAN = {"MR": Window("percentile", 0.0, 99.9), "CT": Window("fixed", 0.0, 1000.0)}
+
+
+@dataclass
+class Plan:
+    """Everything that the training loop needs, and the specification of the model that comes out.
+
+    `tested` are the sources of the test subjects, or of the validation's where there are no others.
+    """
+
+    spec: Spec
+    network: Network
+    recipe: Recipe
+    terms: dict[str, float]
+    batch: Callable[[int], Batch]
+    objective: Callable[[int], Objective]  # for so many steps
+    validate: Callable[[nn.Module], dict[str, float]] | None
+    critic: Critic | None
+    tested: list[Source]
+    pairing: Pairing | None
+    fused: bool
+    device: torch.device
+
+
+def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:
+    """The plan of a training. Raises BadInput for options that do not fit together, BadModel for odd arguments."""
+    recipe, cases = RECIPES[options.network], [*parts.training, *parts.validation, *parts.test]
+    modality = options.modality or _modality(cases)
+    denoiser = options.network == "denoising"
+    _check(options, cases, modality)
+    pairing, fused = _pairing(options), len(options.modalities) > 1 or options.learn_from == "repeats"
+    task = "denoise" if denoiser or pairing else "reconstruct"
+    arguments = _arguments(options, recipe)
+    window = NOISE_WINDOWS[modality] if denoiser else WINDOWS[modality]
+    spec = Spec(options.network, arguments, options.dims, task, modality, window)
+    network = build(spec.network, spec.dims, arguments)
+    sources = {name: _sources(getattr(parts, name), options, network, modality) for name in vars(parts)}
+    _learn_scale(network, sources["training"])
+    network = network.to(device)
+    shape = _shape(recipe, network, fused)
+    terms = options.terms or dict(recipe.terms)
+    tested = sources["test"] or sources["validation"]
+    measure: Callable[[nn.Module], dict[str, float]] | None = None
+    held = sources["validation"]
+    if denoiser:
+        batch = denoising_batches(sources["training"], shape, modality, options.seed)
+        if held:
+            measure = denoising_validation(held, network.dims, network.stride, modality, device)
+        return Plan(
+            spec, network, recipe, {}, batch, lambda steps: denoising_error, measure, None, tested, None, False, device
+        )
+    batch = batches(sources["training"], shape, options.seed, pairing)
+    critic = _critic(network, terms, device)
+
+    def objective(steps: int) -> Objective:
+        return added_up(terms, max(1, int(recipe.warmup * steps)), critic.network if critic else None)
+
+    if held:
+        measure = validation(held, network, fused, pairing, device)
+    return Plan(spec, network, recipe, terms, batch, objective, measure, critic, tested, pairing, fused, device)
+
+
+def _modality(cases: Sequence[Case]) -> str:
+    """What all cases are, else "any"."""
+    found = Counter(case.modality for case in cases)
+    return next(iter(found)) if len(found) == 1 and next(iter(found)) in WINDOWS else "any"
+
+
+def _check(options: argparse.Namespace, cases: Sequence[Case], modality: str) -> None:
+    """Refuse what does not fit together, in one sentence. Raises BadInput."""
+    network = options.network
+    if network == "denoising" and modality == "any":
+        raise BadInput("The volumes are not all CT or all MRI.", "Say --modality CT or MR, or sort them first.")
+    if network == "denoising" and (options.terms or options.corrupt or options.learn_from != "clean"):
+        raise BadInput("The denoising network has its own noise and objective.", "Choose the plain network for others.")
+    if options.modalities and network != "fusion":
+        raise BadInput("Only the fusion network takes --modalities.", "Choose --network fusion.")
+    if (options.condition or options.table) and network != "conditional":
+        raise BadInput("Only the conditional network takes a condition.", "Choose --network conditional.")
+    if options.corrupt and options.learn_from != "clean":
+        raise BadInput("--corrupt needs clean scans, --learn-from noisy ones.", "Use one of the two.")
+    if len(options.modalities) > 1 and options.learn_from != "clean":
+        raise BadInput("The fusion of several modalities learns from clean scans only.", "Leave --learn-from out.")
+    for name in (*options.corrupt, *options.terms):
+        known = CORRUPTIONS if name in options.corrupt else TERMS
+        if name not in known:
+            raise BadInput(f"There is no {name!r:.60}.", f"Known are {', '.join(known)}.")
+    if options.learn_from == "repeats" and any(len(case.voxels) < 2 for case in cases):
+        raise BadInput("Not every volume holds repeated scans.", "Use 4D files, the repeats as their frames.")
+
+
+def _arguments(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    """The network's arguments: the recipe's, what the options imply, what the user set."""
+    arguments = dict(recipe.arguments.get(options.dims, {}))
+    if options.network == "fusion":
+        arguments["modalities"] = max(1, len(options.modalities))
+    if options.network == "conditional":
+        arguments["fields"] = options.condition or [SPACING]
+    return {**arguments, **options.arguments}
+
+
+def _pairing(options: argparse.Namespace) -> Pairing | None:
+    """How a sample becomes what is seen and what is aimed at; None where both are the sample."""
+    if options.learn_from == "repeats":
+        return lambda sample, generator: tuple(part[None] for part in repeats(sample, generator))  # type: ignore[return-value]
+    alone = {"blind-spot": blind_spot, "neighbours": neighbours}.get(options.learn_from)
+    if alone is None and not options.corrupt:
+        return None
+
+    def pair(sample: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        if alone is not None:
+            pairs = [alone(channel, generator) for channel in sample]
+            return torch.stack([seen for seen, _ in pairs]), torch.stack([target for _, target in pairs])
+        return torch.stack([damaged(channel, options.corrupt, generator) for channel in sample]), sample
+
+    return pair
+
+
+def _sources(cases: Sequence[Case], options: argparse.Namespace, network: Network, modality: str) -> list[Source]:
+    """The cases as the network will see them."""
+    window = _SEEN_CLEAN[modality] if options.network == "denoising" else WINDOWS[modality]
+    fields = getattr(network, "fields", None)
+    table = read_table(options.table) if options.table else {}
+
+    def told(case: Case) -> list[float] | None:
+        if not fields:
+            return None
+        row = table.get(case.name) or table.get(case.name.rsplit("/", 1)[-1]) or {}
+        return condition(case.volume(), fields, row)
+
+    return [windowed(case, window, told(case)) for case in cases]
+
+
+def _learn_scale(network: Network, sources: Sequence[Source]) -> None:
+    """Tell a conditional network the mean and spread of its condition over the training subjects. Raises BadInput."""
+    if not hasattr(network, "condition_size"):
+        return
+    numbers = np.array([source.second for source in sources], dtype=np.float64)
+    known = np.isfinite(numbers)
+    if not known.any(axis=0).all():
+        raise BadInput("No training volume tells one of the fields of the condition.", "See --condition and --table.")
+    centre = np.nanmean(numbers, axis=0)
+    spread = np.nanstd(numbers, axis=0)
+    network.centre.copy_(torch.from_numpy(centre))  # type: ignore[operator]
+    network.spread.copy_(torch.from_numpy(np.where(spread > 1e-6, spread, 1.0)))  # type: ignore[operator]
+
+
+def _shape(recipe: Recipe, network: Network, fused: bool) -> Shape:
+    """How samples are cut: patches of the recipe, a multiple of the stride, or whole on the network's own grid."""
+    dims = network.dims
+    steps = zip(recipe.patches.get(dims, (64,) * dims), network.strides, strict=True)
+    edges = tuple(max(edge // (2 * step), 1) * 2 * step for edge, step in steps)
+    return Shape(dims, edges, recipe.batches.get(dims, 8), fused, network.grid)
+
+
+def _critic(network: Network, terms: dict[str, float], device: torch.device) -> Critic | None:
+    if "adversarial" not in terms:
+        return None
+    if not hasattr(network, "critic"):
+        raise BadInput("Only the adversarial network has a critic.", "Choose --network adversarial.")
+    return Critic(network.critic().to(device), critic_error)  # type: ignore[operator]

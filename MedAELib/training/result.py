@@ -1,0 +1,99 @@
+"""The end of a training: the model folder with its held-out figures and its card."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from MedAELib.engine.run import Engine
+from MedAELib.model import Model
+from MedAELib.training.card import Story, card, limits, summary
+from MedAELib.training.folder import Case, Split
+from MedAELib.training.held_out import figures, paired_figures
+from MedAELib.training.noisy import denoising_figures
+from MedAELib.training.plan import Plan
+
+Progress = Callable[[str, int, int], None]
+
+LICENCE = """As the training data
+
+The weights in this folder were made from the volumes named in docs/README.md; their licences and consents apply.
+"""
+
+
+def write_model(
+    options: argparse.Namespace, plan: Plan, network: nn.Module, history: list[dict[str, Any]], parts: Split,
+    unfit: list[str], end: str, seconds: float, progress: Progress,
+) -> Model:  # fmt: skip
+    """Measure the trained network on the held-out subjects and write its folder, wholly or not at all."""
+    plan.network.load_state_dict(network.state_dict())
+    model = Model(plan.spec, plan.network.eval())
+    engine = Engine(str(plan.device), "float32")
+    if plan.spec.network == "denoising":
+        rows = denoising_figures(model, plan.tested, engine, progress)
+    elif plan.pairing:
+        rows = paired_figures(plan.tested, plan.network, plan.fused, plan.pairing, plan.device)
+    else:
+        rows = figures(model, plan.tested, engine, progress)
+    story = Story(
+        name=re.sub(r"[^A-Za-z0-9._-]", "-", options.output.name).lstrip("._-")[:64] or "model",
+        command=_command(options),
+        network=plan.spec.network,
+        dims=plan.spec.dims,
+        modality=plan.spec.modality,
+        task=plan.spec.task,
+        parameters=sum(parameter.numel() for parameter in plan.network.parameters()),
+        objective=" + ".join(f"{weight:g} {name}" for name, weight in plan.terms.items()) or "relative noise error",
+        split=parts.told(),
+        subjects={name: len({case.subject for case in getattr(parts, name)}) for name in parts.told()},
+        steps=history[-1]["step"] if history else 0,
+        seconds=seconds,
+        device=str(plan.device),
+        end=end,
+        history=history,
+        figures=rows,
+        measured_on=("test" if parts.test else "validation") if rows else "",
+        unfit=unfit,
+    )
+    saved = Model(plan.spec, plan.network.cpu()).save(
+        options.output,
+        name=story.name,
+        description=f"A {story.network} autoencoder ({story.dims}D), trained on {len(parts.training)} volumes of one's "
+        "own (research use).",
+        card=card(story),
+        licence=LICENCE,
+        figures=summary(story),
+        limits=limits(story),
+        training_data=_data(parts.training),
+    )
+    assert saved.bundle is not None
+    means = "".join(f", {name} {value:g}" for name, value in summary(story).items() if isinstance(value, float))
+    print(f"{options.output}: {story.network} {story.dims}D, {story.steps} steps{means}, {saved.bundle.sha256[:12]}")
+    return saved
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command that makes this model again, without where the data lie on this computer."""
+    length = f"--minutes {options.minutes:g}" if options.minutes is not None else f"--steps {options.steps}"
+    words = [f"train {options.folder.name} --network {options.network} --dims {options.dims} {length}"]
+    words.append(f"--seed {options.seed}")
+    words += [f"--set {setting}" for setting in options.set]
+    for name in ("objective", "subject", "modality"):
+        if getattr(options, name):
+            words.append(f"--{name} {getattr(options, name)}")
+    for name in ("modalities", "condition", "corrupt"):
+        if getattr(options, name):
+            words.append(f"--{name} {' '.join(getattr(options, name))}")
+    if options.learn_from != "clean":
+        words.append(f"--learn-from {options.learn_from}")
+    return "python -m MedAELib " + " ".join(words)
+
+
+def _data(cases: list[Case]) -> list[str]:
+    """The training volumes by name, at most fifty of them."""
+    names = [case.name for case in cases]
+    return names[:50] + ([f"and {len(names) - 50} more"] if len(names) > 50 else [])

@@ -1,0 +1,243 @@
+"""A training from a folder to a model: read, split, train, measure, write; whole at the end, or resumable."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from MedAELib.atomic import write_text
+from MedAELib.engine.device import choose_device
+from MedAELib.errors import BadInput
+from MedAELib.training.folder import Case, Split, read_folder, split
+from MedAELib.training.loop import Schedule, train
+from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
+from MedAELib.training.plan import Plan, make_plan
+from MedAELib.training.result import write_model
+
+Progress = Callable[[str, int, int], None]
+
+_SETTINGS = (
+    "network", "dims", "seed", "precision", "modality", "subject", "modalities", "condition", "arguments", "terms",
+    "corrupt", "learn_from", "patience",
+)  # fmt: skip
+_VALIDATIONS = 25
+_CALIBRATION = 6  # steps
+
+
+@dataclass
+class Interrupt:
+    """Whether and why a training shall end early: the first Ctrl-C asks, the second insists; or the time is over."""
+
+    deadline: float | None = None
+    asked: bool = False
+    late: bool = False
+
+    def __call__(self, step: int) -> bool:
+        """Whether to end after this step."""
+        self.late = self.deadline is not None and time.monotonic() > self.deadline
+        return self.asked or self.late
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let Ctrl-C ask first."""
+
+        def ask(number: int, frame: object) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+            print("medae: ending after this step; Ctrl-C again to end at once", file=sys.stderr)
+
+        try:
+            before = signal.signal(signal.SIGINT, ask)
+        except ValueError:  # not in the main thread: nobody presses Ctrl-C here
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+@dataclass
+class _Curve:
+    """Tells each validation on the terminal, with the time that is left."""
+
+    schedule: Schedule
+    started: float = field(default_factory=time.monotonic)
+    first: int = 0
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        step, total = row["step"], self.schedule.steps
+        left = (time.monotonic() - self.started) * (total - step) / max(step - self.first, 1)
+        held_out = f", held out {row['held_out_psnr']:.2f} dB" if "held_out_psnr" in row else ""
+        print(f"step {step} of {total}: loss {row['loss']:.4g}{held_out}, {left:.0f} s left", flush=True)
+
+
+def run_session(options: argparse.Namespace, progress: Progress) -> int:
+    """Train as the command line's options say; the exit status: 0, or 130 when Ctrl-C ended it.
+
+    Raises MedAEError, and KeyboardInterrupt at a second Ctrl-C; then no model was written, and OUTPUT.training is kept
+    only if there is something in it to resume from.
+    """
+    folder = options.output.with_name(options.output.name + ".training")
+    _check_folder(folder, options.resume)
+    with processes(choose_device(options.device)) as device:
+        try:
+            status = _trained(options, folder, device, progress)
+        except BaseException:
+            if rank_and_world()[0] == 0 and not (folder / "last.pt").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return status
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    kept = (folder / "last.pt").is_file() and (folder / "plan.json").is_file()
+    if resume and not kept:
+        raise BadInput(f"There is no training to resume in {folder}.", "Start it without --resume.")
+    if kept and not resume:
+        raise BadInput(f"{folder} holds an interrupted training.", "Go on with it by --resume, or remove that folder.")
+
+
+def _trained(options: argparse.Namespace, folder: Path, device: torch.device, progress: Progress) -> int:
+    """Train and write the model; the exit status."""
+    started, first = time.monotonic(), rank_and_world()[0] == 0
+    parts, unfit = _read(options, folder, progress)
+    settings = _settings(options, folder)
+    torch.manual_seed(options.seed)
+    plan = make_plan(options, parts, device)
+    steps = settings["steps"] or _steps_in(options.minutes * 60, plan)
+    schedule = _schedule(steps, plan, options)
+    if first and not options.resume:
+        write_text(folder / "plan.json", json.dumps({**settings, "steps": steps}, indent=1))
+    curve, interrupt = _Curve(schedule), Interrupt()
+    if options.minutes is not None:
+        interrupt.deadline = started + options.minutes * 60
+
+    def stop(step: int) -> bool:
+        progress("Training", step, steps)
+        return interrupt(step)
+
+    with interrupt.listening():
+        network, history = train(
+            plan.network, plan.batch, plan.objective(steps), schedule, folder,
+            resume=options.resume, validate=plan.validate, critic=plan.critic, report=curve, stop=stop,
+        )  # fmt: skip
+        progress("Training", steps, steps)
+        if first:
+            end = _end(history, steps, interrupt, plan)
+            write_model(options, plan, network, history, parts, unfit, end, time.monotonic() - started, progress)
+    wait_for_all()
+    if interrupt.asked:
+        print(f"medae: stopped; the best so far is {options.output}, go on with --resume", file=sys.stderr)
+        return 130
+    if first:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _read(options: argparse.Namespace, folder: Path, progress: Progress) -> tuple[Split, list[str]]:
+    """The cases in their parts, and why others were left out. The first process fills the cache for all."""
+    unfit: list[str] = []
+
+    def note(sentence: str) -> None:
+        unfit.append(sentence)
+        if rank_and_world()[0] == 0:
+            print(f"medae: note: {sentence}", file=sys.stderr)
+
+    def read(write: bool) -> list[Case]:
+        return read_folder(options.folder, folder / "cache", options.modalities, options.subject, note, write)
+
+    progress("Reading the volumes", 0, 1)
+    if rank_and_world()[0] == 0:
+        cases = read(True)
+        wait_for_all()
+    else:
+        wait_for_all()
+        cases = read(False)
+    progress("Reading the volumes", 1, 1)
+    parts = split(cases, options.seed)
+    if rank_and_world()[0] == 0:
+        _tell(parts)
+    return parts, unfit
+
+
+def _tell(parts: Split) -> None:
+    counts = {part: len(names) for part, names in parts.told().items()}
+    print(", ".join(f"{part}: {count} volumes" for part, count in counts.items()), flush=True)
+    if not parts.validation:
+        print("medae: note: there is only one subject, so nothing is held out", file=sys.stderr)
+
+
+def _settings(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """What a training is, to be compared when it is resumed. Raises BadInput when it is another one."""
+    settings = {name: getattr(options, name) for name in _SETTINGS}
+    settings |= {"folder": str(options.folder.resolve()), "steps": options.steps}
+    if not options.resume:
+        return settings
+    kept = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    for name, value in settings.items():
+        if name != "steps" and kept.get(name) != value:
+            raise BadInput(
+                f"The training was started with {name.replace('_', '-')} {kept.get(name)} and not {value}.",
+                "Resume with the arguments it was started with.",
+            )
+    return {**settings, "steps": kept["steps"]}
+
+
+def _schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:
+    every = max(1, min(500, steps // _VALIDATIONS))
+    return Schedule(
+        steps=steps,
+        learning_rate=plan.recipe.learning_rate,
+        warmup=min(200, max(1, steps // 10)),
+        averaging=min(0.999, 1 - 1 / max(2, steps // 20)),
+        checkpoint_every=every,
+        validate_every=every,
+        precision=options.precision,
+        best="held_out_psnr" if plan.validate else "",
+        patience=options.patience,
+    )
+
+
+def _steps_in(seconds: float, plan: Plan) -> int:
+    """How many steps fit into a time: some are made on a copy, the first of which warm up."""
+    import copy
+
+    network = copy.deepcopy(plan.network)
+    optimizer = torch.optim.AdamW(network.parameters())
+    objective, device, begin = plan.objective(1), next(network.parameters()).device, 0.0
+    for step in range(_CALIBRATION):
+        if step == _CALIBRATION // 2:
+            begin = time.perf_counter()
+        optimizer.zero_grad()
+        objective(network, tuple(part.to(device) for part in plan.batch(step))).backward()
+        optimizer.step()
+        float(next(network.parameters()).detach().sum())  # waits for the device
+    each = (time.perf_counter() - begin) / (_CALIBRATION - _CALIBRATION // 2)
+    return least(max(1, int(0.9 * seconds / max(each, 1e-4))), device)
+
+
+def _end(history: list[dict[str, Any]], steps: int, interrupt: Interrupt, plan: Plan) -> str:
+    """Why the training ended, as one sentence."""
+    done = history[-1]["step"] if history else 0
+    best = max(history, key=lambda row: row.get("held_out_psnr", -1e9), default={"step": 0})["step"]
+    used = f" The weights are those of step {best}, the best on the validation subjects." if plan.validate else ""
+    if interrupt.asked:
+        return f"It was stopped by hand after {done} of {steps} steps.{used}"
+    if interrupt.late:
+        return f"Its time was over after {done} of {steps} steps.{used}"
+    if done < steps:
+        return f"It ended after {done} of {steps} steps, as nothing better came.{used}"
+    return f"It ran to its end.{used}"

@@ -1,0 +1,78 @@
+"""The table of the family as a page: what each network costs, how well it reconstructs, and what it is good for."""
+
+from __future__ import annotations
+
+from MedAELib.training.recipes import RECIPES
+
+VARIANTS = {
+    "variational-vector": "one code for a whole slice or volume: features, traversals; blurred",
+    "adversarial-image": "sharper reconstructions, with detail that may be made up",
+    "averaging": "no learning: means of 2 x 2 (x 2) voxels, interpolated back; what a code must beat",
+}
+SUBJECTS = {
+    "MR": "heads of healthy adults, T1-weighted, 2 mm (IXI)",
+    "CT": "head-and-neck planning scans, about 4 x 4 x 2.5 mm (OpenKBP)",
+}
+
+
+def report(tables: list[dict]) -> str:
+    """The page as Markdown, from tables of rows; those of one modality are put together."""
+    whole: dict[str, dict] = {}
+    for table in tables:
+        whole.setdefault(table["modality"], {**table, "rows": []})["rows"] += table["rows"]
+    parts = [
+        "# The family of networks",
+        "",
+        "Made by `Testing/benchmarks/family.py`; its first lines say how to repeat it. Every network is trained with "
+        "its recipe (`MedAELib/training/recipes.py`) and very few steps: the figures compare networks and are not what "
+        "they can reach. PSNR (dB) and SSIM are means over test subjects whom neither the training nor the choice of "
+        "the best moment has seen, in their middle 96 x 96 x 48 voxels, over the window of the model (MRI: 0 to the "
+        "99.9th percentile; CT: -1000 to 1000 HU). The row `denoising` is another task: noise added and taken away "
+        "again (MRI: Rician, 6 %; CT: 40 HU, range 1000 HU).",
+        "",
+        "Operations are multiply-adds per voxel of one pass. Bare is the least CPU seconds of forward, backward and "
+        "optimiser for the recipe's batch on one thread; the next columns are, as multiples of it, a step of the "
+        "training loop on the same tensors, and the loading of a batch, which another thread does meanwhile.",
+        "",
+    ]
+    for table in whole.values():
+        parts += _table(table)
+    return "\n".join(parts)
+
+
+def _table(table: dict) -> list[str]:
+    counts = ", ".join(f"{count} {part}" for part, count in table["subjects"].items())
+    lines = [
+        f"## {'MRI' if table['modality'] == 'MR' else 'CT'}: {SUBJECTS[table['modality']]}",
+        "",
+        f"Subjects: {counts}.",
+        "",
+        "| network | dims | steps | parameters | operations | bare s | loop | loading | PSNR | SSIM | code "
+        "| numbers per voxel | good for |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    rows = {row["name"]: row for row in table["rows"]}
+    for kind in [*RECIPES, *VARIANTS]:
+        for dims in (2, 3):
+            if (kind, dims) == ("dense", 3):
+                lines.append("| dense | 3 |" + " 2D only |" * 10 + " a slice is all that it can see: 48^3 voxels in "
+                             "and out would take 10^8 weights for 512 hidden units |")  # fmt: skip
+            elif row := rows.get(f"{kind}-{dims}"):
+                lines.append(_line(kind, dims, row))
+    return [*lines, ""]
+
+
+def _line(kind: str, dims: int, row: dict) -> str:
+    good = RECIPES[kind].good_for if kind in RECIPES else VARIANTS[kind]
+    quality = f"{row['psnr']:.2f}" + (f" (noisy {row['noisy_psnr']:.2f})" if "noisy_psnr" in row else "")
+    latent = f"{row['latent']:.3g}" if row["latent"] is not None else "independent of the size"
+    if kind == "averaging":
+        cells = ["none", "0", "2", "none", "none", "none", quality, f"{row['ssim']:.3f}", f"1 x a cell for {2**dims} "
+                 "voxels", latent]  # fmt: skip
+    else:
+        code = f"{row['latent_numbers']} x {row['latent_shape']}"
+        cells = [
+            str(row["steps"]), f"{row['parameters']:,}", f"{row['operations']:,.0f}", f"{row['bare']:.3f}",
+            f"{row['loop']:.2f}", f"{row['loading']:.2f}", quality, f"{row['ssim']:.3f}", code, latent,
+        ]  # fmt: skip
+    return f"| {kind} | {dims} | " + " | ".join(cells) + f" | {good} |"

@@ -1,0 +1,70 @@
+"""CPU seconds of a training step: forward, backward and optimiser alone, through the loop, and of loading a batch."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from MedAELib.training.loop import Batch, Schedule, train
+from MedAELib.training.plan import Plan
+
+_STEPS = 8
+_ROUNDS = 1
+
+
+def seconds_per_step(plan: Plan) -> tuple[float, float, float]:
+    """The least CPU seconds of a step, in turns: bare, and through the loop; and those of making its batch.
+
+    Bare and loop use the same prepared tensors, and a critic takes its turn in both. The least of many steps, in CPU
+    seconds, is what other programs on the machine disturb least. Batches are made in another thread meanwhile.
+    """
+    prepared = [plan.batch(step) for step in range(2)]
+    found: dict[str, list[float]] = {"bare": [], "loop": [], "loading": []}
+    for _ in range(_ROUNDS):
+        found["bare"] += _bare(plan, prepared)
+        found["loop"] += _through_loop(plan, lambda step: prepared[step % 2])
+        for step in range(3):
+            begin = time.process_time()
+            plan.batch(step)
+            found["loading"].append(time.process_time() - begin)
+    return min(found["bare"]), min(found["loop"]), min(found["loading"])
+
+
+def _bare(plan: Plan, prepared: list[Batch]) -> list[float]:
+    objective = plan.objective(_STEPS)
+    optimizer = torch.optim.AdamW(plan.network.parameters(), weight_decay=0.0)
+    judge = plan.critic.network if plan.critic else None
+    other = torch.optim.AdamW(judge.parameters()) if judge else None
+    seconds = []
+    for step in range(_STEPS):
+        begin = time.process_time()
+        optimizer.zero_grad()
+        objective(plan.network, prepared[step % 2]).backward()
+        optimizer.step()
+        if plan.critic and judge and other:
+            other.zero_grad()
+            plan.critic.error(judge, plan.network, prepared[step % 2]).backward()
+            other.step()
+        seconds.append(time.process_time() - begin)
+    return seconds[2:]
+
+
+def _through_loop(plan: Plan, batch: Callable[[int], Batch]) -> list[float]:
+    moments: list[float] = []
+
+    def note(step: int) -> bool:
+        moments.append(time.process_time())
+        return False
+
+    schedule = Schedule(_STEPS, validate_every=10**9, checkpoint_every=10**9)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            plan.network, batch, plan.objective(_STEPS), schedule, Path(folder), critic=plan.critic, stop=note,
+            report=lambda row: None,
+        )  # fmt: skip
+    return [after - before for before, after in pairwise(moments[1:])]

@@ -1,0 +1,175 @@
+"""Trainings that go wrong, are stopped or run in several processes: one line, nothing half-written, a way back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from train_tools import arguments, run, shrink_patches
+from volumes import write_volumes
+
+from MedAELib import Model
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_volumes(tmp_path_factory.mktemp("data") / "scans")
+
+
+@pytest.fixture(autouse=True)
+def small_patches(monkeypatch) -> None:
+    shrink_patches(monkeypatch)
+
+
+WRONG = {
+    "no folder": ["train", "absent", "--network", "plain", "--output", "m"],
+    "no volumes": ["train", "{bare}", "--network", "plain", "--output", "m"],
+    "nothing usable": ["train", "{bad}", "--network", "plain", "--output", "m"],
+    "no network": ["train", "{folder}", "--output", "m"],
+    "unknown network": ["train", "{folder}", "--network", "magic", "--output", "m"],
+    "no output": ["train", "{folder}", "--network", "plain"],
+    "output is a file": ["train", "{folder}", "--network", "plain", "--output", "{file}"],
+    "output is no model": ["train", "{folder}", "--network", "plain", "--output", "{folder}"],
+    "output nowhere": ["train", "{folder}", "--network", "plain", "--output", "absent/m"],
+    "dense in 3D": ["train", "{folder}", "--network", "dense", "--dims", "3", "--output", "m"],
+    "no steps": ["train", "{folder}", "--network", "plain", "--steps", "0", "--output", "m"],
+    "no minutes": ["train", "{folder}", "--network", "plain", "--minutes", "-1", "--output", "m"],
+    "both": ["train", "{folder}", "--network", "plain", "--minutes", "1", "--steps", "1", "--output", "m"],
+    "negative seed": ["train", "{folder}", "--network", "plain", "--seed", "-1", "--output", "m"],
+    "no device": ["train", "{folder}", "--network", "plain", "--device", "toaster", "--output", "m"],
+    "odd argument": ["train", "{folder}", "--network", "plain", "--set", "channels", "--output", "m"],
+    "unknown argument": ["train", "{folder}", "--network", "plain", "--set", "magic=1", "--output", "m"],
+    "huge argument": ["train", "{folder}", "--network", "plain", "--set", "channels=[99999]", "--output", "m"],
+    "unknown term": ["train", "{folder}", "--network", "plain", "--objective", "magic=1", "--output", "m"],
+    "odd weight": ["train", "{folder}", "--network", "plain", "--objective", "mse=x", "--output", "m"],
+    "no critic": ["train", "{folder}", "--network", "plain", "--objective", "mse=1,adversarial=1", "--output", "m"],
+    "other network's term": ["train", "{folder}", "--network", "plain", "--objective", "kl=1", "--output", "m"],
+    "unknown corruption": ["train", "{folder}", "--network", "plain", "--corrupt", "magic", "--output", "m"],
+    "both ways": ["train", "{folder}", "--network", "plain", "--corrupt", "holes", "--learn-from", "blind-spot",
+                  "--output", "m"],
+    "denoising corrupted": ["train", "{folder}", "--network", "denoising", "--corrupt", "holes", "--output", "m"],
+    "no repeats": ["train", "{folder}", "--network", "plain", "--learn-from", "repeats", "--output", "m"],
+    "odd pattern": ["train", "{folder}", "--network", "plain", "--subject", "(", "--output", "m"],
+    "condition of others": ["train", "{folder}", "--network", "plain", "--condition", "age", "--output", "m"],
+    "modalities of others": ["train", "{folder}", "--network", "plain", "--modalities", "T1", "--output", "m"],
+    "no table": ["train", "{folder}", "--network", "conditional", "--table", "absent.csv", "--output", "m"],
+    "nothing to resume": ["train", "{folder}", "--network", "plain", "--resume", "--output", "m"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
+def test_whatever_is_wrong_is_one_line_and_exit_status_2_and_nothing_is_written(
+    arguments, folder, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.nrrd").write_text("hello")
+    (tmp_path / "file").touch()
+    names = {"folder": folder, "bare": tmp_path / "bare", "bad": tmp_path / "bad", "file": tmp_path / "file"}
+    before = sorted(tmp_path.rglob("*"))
+    assert run(*[argument.format(**names) for argument in arguments]) == 2
+    errors = [line for line in capfd.readouterr().err.strip().splitlines() if "note:" not in line]
+    assert len(errors) == 1, errors
+    assert "Traceback" not in errors[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _stop_at(monkeypatch, step: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+    from MedAELib.training import plan
+
+    original = plan.batches
+
+    def batches(*given):
+        made = original(*given)
+
+        def batch(number):
+            if number == step:
+                raise error
+            return made(number)
+
+        return batch
+
+    monkeypatch.setattr(plan, "batches", batches)
+
+
+def test_a_killed_training_resumes_to_the_same_weights_and_tidies_up(folder, tmp_path, monkeypatch, capsys):
+    options = [folder, *arguments("adversarial"), "--dims", 2, "--steps", 12]
+    assert run("train", *options, "--output", tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 7)
+        assert run("train", *options, "--output", tmp_path / "m") == 130
+    assert not (tmp_path / "m").exists() and (tmp_path / "m.training" / "last.pt").is_file()
+    assert run("train", *options, "--output", tmp_path / "m") == 2
+    assert "holds an interrupted training" in capsys.readouterr().err
+    assert run("train", *options[:-1], 13, "--seed", 5, "--resume", "--output", tmp_path / "m") == 2
+    assert "was started with seed 0 and not 5" in capsys.readouterr().err
+    assert run("train", *options, "--resume", "--output", tmp_path / "m") == 0
+    assert Model.load(tmp_path / "m").bundle.sha256 == Model.load(tmp_path / "whole").bundle.sha256
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "m"}
+
+
+def test_ctrl_c_keeps_the_best_so_far_and_the_way_back(folder, tmp_path, monkeypatch, capsys):
+    from MedAELib.training import session
+
+    class Asked(session.Interrupt):
+        def __call__(self, step):
+            self.asked = self.asked or step == 4
+            return super().__call__(step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "Interrupt", Asked)
+        assert run("train", folder, *arguments("plain"), "--steps", 9, "--output", tmp_path / "m") == 130
+    assert "go on with --resume" in capsys.readouterr().err
+    assert "stopped by hand after 4 of 9 steps" in Model.load(tmp_path / "m").bundle.card
+    assert run("train", folder, *arguments("plain"), "--steps", 9, "--resume", "--output", tmp_path / "m") == 0
+    assert "ran to its end" in Model.load(tmp_path / "m").bundle.card
+    assert not (tmp_path / "m.training").exists()
+
+
+def test_an_interrupt_before_the_first_checkpoint_leaves_nothing(folder, tmp_path, monkeypatch):
+    _stop_at(monkeypatch, 0)
+    assert run("train", folder, *arguments("plain"), "--steps", 9, "--output", tmp_path / "m") == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_and_a_diverging_loss_are_one_line_and_leave_no_half_model(folder, tmp_path, monkeypatch, capsys):
+    from MedAELib.training import loop, plan
+
+    options = ["train", folder, *arguments("plain"), "--steps", 40, "--output", tmp_path / "m"]
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(loop.torch, "save", full)
+        assert run(*options) == 2
+        assert "could not be kept" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setitem(plan.TERMS, "mse", lambda made, target, extras: made.mean() * float("nan"))
+        assert run(*options) == 2
+        assert "diverged" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_write_the_model_of_one(folder, tmp_path):
+    options = ["train", folder, *arguments("variational"), "--dims", "2", "--steps", "4"]
+    one = [sys.executable, "-m", "MedAELib", *options, "--output", tmp_path / "one"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = [*torchrun, "-m", "MedAELib", *options, "--output", tmp_path / "two"]
+    for command in (one, two):
+        done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    first, second = (Model.load(tmp_path / name).network.state_dict() for name in ("one", "two"))
+    for name, value in first.items():
+        assert np.allclose(value.numpy(), second[name].numpy(), atol=1e-5), name
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+    assert json.loads((tmp_path / "two" / "configs" / "metadata.json").read_text())["medae"]["figures"]

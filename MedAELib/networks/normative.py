@@ -19,8 +19,9 @@ class NormativeAutoencoder(Network):
 
     ::
 
-        x [b, 1, ...] -> cells of 2 voxels -> blocks -> / 2 -> blocks -> / 2 -> blocks: the code   (encode)
-        code -> * 2 + skip -> ... -> voxels: typical scan, and the log-odds of being unlike it     (decode)
+        x [b, 1, ...] -> cells of 2 voxels -> blocks -> / 2 -> blocks -> / 2 -> blocks
+                      -> * 2, added to the finer -> blocks -> * 2, added to the finest: the code   (encode)
+        code -> blocks -> voxels: what to add for a typical scan, and the log-odds of being unlike (decode)
 
     Reconstruction alone misses texture, blur and shape, which change intensities little (Kascenas et al., MIDL 2022,
     for the corruption; Zavrtanik et al., ICCV 2021, for the second answer). Brightness is meant as such: the scan comes
@@ -54,15 +55,25 @@ class NormativeAutoencoder(Network):
                     parameter.data *= 0.2
 
     def encode(self, x: Tensor) -> Tensor:
-        """The coarsest code: [b, 1, ...] -> [b, channels * 2^levels, ... / 2^levels]."""
-        return self._codes(x)[-1]
+        """The code of a windowed scan: [b, 1, ...] -> [b, channels, ... / 2].
+
+        The coarser codes have been unfolded onto the finest one already: decoding needs nothing else.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            seen = _seen(x.float())
+        features, codes = self.first(seen), []
+        for level, block in enumerate(self.encoder):
+            features = block(features if level == 0 else self.down[level - 1](features))
+            codes.append(features)
+        for level in reversed(range(self.levels)):
+            features = codes[level] + self.up[level](features)
+            features = self.decoder[level](features) if level else features
+        return features
 
     def decode(self, code: Tensor) -> Tensor:
-        """What a code alone stands for, without the finer codes beside it: [b, 1, ...], float32."""
-        finer = []
-        for level, width in enumerate(self.widths[:-1]):
-            finer.append(code.new_zeros(len(code), width, *(n * 2 ** (self.levels - level) for n in code.shape[2:])))
-        return self._decoded([*finer, code])[:, :1].float()
+        """What to add to the scan to make it typical, and the log-odds of being unlike: -> [b, 2, ...], float32."""
+        made: Tensor = self.last(self.decoder[0](code))
+        return made.float()
 
     def forward(self, x: Tensor) -> Tensor:
         """The nearest typical scan: [b, 1, ...] -> [b, 1, ...], float32."""
@@ -70,23 +81,8 @@ class NormativeAutoencoder(Network):
 
     def typical_and_odds(self, x: Tensor) -> Tensor:
         """The nearest typical scan and the log-odds that a voxel is unlike the training data, [b, 2, ...], float32."""
-        made = self._decoded(self._codes(x)).float()
+        made = self.decode(self.encode(x))
         return torch.cat([x.float() + made[:, :1], made[:, 1:]], 1)
-
-    def _codes(self, x: Tensor) -> list[Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
-            seen = _seen(x.float())
-        features, codes = self.first(seen), []
-        for level, block in enumerate(self.encoder):
-            features = block(features if level == 0 else self.down[level - 1](features))
-            codes.append(features)
-        return codes
-
-    def _decoded(self, codes: list[Tensor]) -> Tensor:
-        features = codes[-1]
-        for level in reversed(range(self.levels)):
-            features = self.decoder[level](codes[level] + self.up[level](features))
-        return self.last(features)
 
 
 def _seen(x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,13 @@ from hypothesis import strategies as st
 
 from MedAELib.anomaly.calibration import RATES, Calibration, calibrations, own_z, z_of
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
+from MedAELib.anomaly.gate import doubts, measures, population, turned
 from MedAELib.anomaly.grid import from_grid, grid_around, onto_grid
 from MedAELib.anomaly.masks import brain_mask
 from MedAELib.anomaly.prepare import MEDIAN, prepare
+from MedAELib.anomaly.scores import Scores, model_scores
 from MedAELib.bundle import Spec, Window
+from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, BadModel
 from MedAELib.model import Model
 from MedAELib.tasks.anomaly import anomaly
@@ -179,3 +184,26 @@ def test_average_precision_and_dice_of_small_examples():
     assert average_precision(np.ones(4), truth) == pytest.approx(0.5)
     assert np.isnan(average_precision(scores, np.zeros(4, bool)))
     assert dice(np.zeros(3, bool), np.zeros(3, bool)) == 1.0
+
+
+def test_a_head_that_lies_the_wrong_way_is_told():
+    normal = np.random.default_rng(0).random((10, 10, 10))
+    seen = normal + np.random.default_rng(1).normal(0, 0.2, normal.shape)
+    assert turned(seen, normal) == "" == turned(np.flip(seen, 0), normal + np.flip(normal, 0))
+    assert turned(np.flip(seen, 2), normal) == "upside down"
+    assert turned(np.flip(seen, 1), normal) == "back to front"
+    assert turned(np.flip(seen, (1, 2)), normal) == "upside down and back to front"
+
+
+def test_the_gate_names_what_makes_a_scan_unlike_the_training_scans(normative):
+    usual = prepare(head((4.0, 4.0, 4.0))[0])
+    scores = model_scores(usual, normative, Engine("cpu"), lambda done, total: None)
+    figures = {"gate": population([measures(usual, scores)] * 2) | {"distance": 0.01}}
+    assert doubts(usual, scores, figures) == []
+    inverted = dataclasses.replace(usual, voxels=np.where(usual.mask, 1 - usual.voxels, 0).astype(np.float32))
+    assert any("contrast" in warning for warning in doubts(inverted, scores, figures))
+    lost = dataclasses.replace(usual, brain=False)
+    assert any("No brain" in warning for warning in doubts(lost, scores, figures))
+    louder = Scores({**scores.maps, "unlike": scores.maps["unlike"] + 5})
+    assert any("Most of the scan" in warning for warning in doubts(usual, louder, figures))
+    assert any("not calibrated" in warning for warning in doubts(usual, scores, None))

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..bundle import Bundle
-from .gate import distance_from
+from .gate import ALLOWED, distance_from
 from .prepare import Prepared
-
-_FAR = 3.0  # times as far from the training scans as the farthest of the normal ones: another sequence
 
 
 def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[Bundle | None, str]:
@@ -19,6 +17,6 @@ def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[B
         return None, f"No brain was found in {name}."
     values = prepared.voxels[prepared.mask]
     ranked = sorted((distance_from(values, bundle.figures), n) for n, bundle in enumerate(bundles))
-    if not ranked or not np.isfinite(ranked[0][0]) or ranked[0][0] > _FAR:
+    if not ranked or not np.isfinite(ranked[0][0]) or ranked[0][0] > ALLOWED:
         return None, f"No bundled model was trained on scans like {name}."
     return bundles[ranked[0][1]], ""

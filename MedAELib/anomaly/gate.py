@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, zoom
 
 from .prepare import MEDIAN, Prepared
 from .scores import Scores
 
 _BINS = np.linspace(0, 2 * MEDIAN, 41)
-_ALLOWED = 1.5  # times as far from the training scans as the farthest normal one
+_COARSE = 10  # cells along each axis of the brain's box
+_TURNS = {"upside down": (2,), "back to front": (1,), "upside down and back to front": (1, 2)}
+ALLOWED = 1.5  # times as far from the training scans as the farthest normal one
 
 
 def measures(prepared: Prepared, scores: Scores) -> dict[str, Any]:
@@ -22,6 +25,7 @@ def measures(prepared: Prepared, scores: Scores) -> dict[str, Any]:
     return {
         "histogram": [float(f"{share:.4g}") for share in _histogram(values)],
         "bulk": [float(f"{value:.4g}") for value in np.quantile(odds, [0.5, 0.9])],
+        "coarse": [round(float(value), 3) for value in _coarse(prepared).ravel()],
     }
 
 
@@ -34,11 +38,31 @@ def population(normals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "histogram": [float(f"{share:.4g}") for share in mean],
         "distance": float(f"{max(wasserstein(h, mean) for h in histograms):.4g}"),
         "bulk": [float(f"{value:.4g}") for value in bulk.max(axis=0)],
+        "coarse": [round(float(v), 3) for v in np.mean([normal["coarse"] for normal in normals], axis=0)],
     }
 
 
 def _histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.histogram(np.clip(values, 0, 2 * MEDIAN), _BINS)[0] / max(values.size, 1)
+
+
+def _coarse(prepared: Prepared) -> npt.NDArray[np.float64]:
+    """The box around the mask in 10 x 10 x 10 cells: what is left of the anatomy tells up from down."""
+    places = np.argwhere(prepared.mask)
+    box = tuple(slice(a, b + 1) for a, b in zip(places.min(axis=0), places.max(axis=0), strict=True))
+    part = prepared.voxels[box].astype(np.float64)
+    part = gaussian_filter(part, [size / _COARSE / 2.5 for size in part.shape])
+    return np.asarray(zoom(part, [_COARSE / size for size in part.shape], order=1))
+
+
+def turned(found: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]) -> str:
+    """How the coarse anatomy [i, j, k] must be turned over to be most like the normal one; empty when it need not be.
+
+    Left and right cannot be told apart.
+    """
+    alike = {name: np.corrcoef(np.flip(found, axes).ravel(), normal.ravel())[0, 1] for name, axes in _TURNS.items()}
+    best = max(alike, key=lambda name: float(alike[name]))
+    return best if alike[best] > np.corrcoef(found.ravel(), normal.ravel())[0, 1] else ""
 
 
 def distance_from(values: npt.NDArray[Any], figures: Mapping[str, Any]) -> float:
@@ -66,12 +90,16 @@ def doubts(prepared: Prepared, scores: Scores, figures: Mapping[str, Any] | None
     if not isinstance(gate, dict):
         return warnings
     distance = distance_from(prepared.voxels[prepared.mask], figures)
-    if distance > _ALLOWED:
+    if distance > ALLOWED:
         warnings.append(
             f"The contrast of the tissue is {distance:.1f} times as far from the training scans as the farthest normal "
             f"scan: another sequence, strong contrast agent, or a mask that holds more than the brain."
         )
     found = measures(prepared, scores)
+    shape = (_COARSE,) * 3
+    over = turned(np.reshape(found["coarse"], shape), np.reshape(np.array(gate["coarse"], dtype=float), shape))
+    if over:
+        warnings.append(f"The head seems to lie {over}: check the orientation that the file gives.")
     if found["bulk"][1] > float(gate["bulk"][1]) + 2.0:
         warnings.append(
             "Most of the scan is unlike the training scans: turned over, very noisy, or another kind of scan."

@@ -131,6 +131,18 @@ def test_modalities_of_a_subject_are_fused_and_a_missing_one_is_decoded(tmp_path
     assert made.array.shape == both.shape and np.isfinite(made.array).all()
 
 
+def test_fused_modalities_learn_to_undo_damage_and_are_reconstructed(tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for n in range(2):
+        for name in ("T1", "T2"):
+            Volume(blob(n, (16, 16, 12))[None], np.eye(4)).save(scans / f"{n}_{name}.nii.gz")
+    options = [*arguments("fusion"), "--modalities", "T1", "T2", "--corrupt", "gaussian_noise", "--steps", 2]
+    assert run("train", scans, *options, "--output", tmp_path / "m") == 0
+    model = Model.load(tmp_path / "m")
+    assert model.spec.task == "reconstruct" and "shown_psnr" in model.bundle.figures
+
+
 def test_a_condition_comes_from_a_table(folder, tmp_path, capsys):
     table = tmp_path / "ages.csv"
     table.write_text("file,age\n" + "".join(f"subject{n}.nii.gz,{30 + 10 * n}\n" for n in range(4)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import shutil
 import signal
@@ -213,8 +214,6 @@ def _schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:
 
 def _steps_in(seconds: float, plan: Plan) -> int:
     """How many steps fit into a time: some are made on a copy, the first of which warm up."""
-    import copy
-
     network = copy.deepcopy(plan.network)
     optimizer = torch.optim.AdamW(network.parameters())
     objective, device, begin = plan.objective(1), next(network.parameters()).device, 0.0

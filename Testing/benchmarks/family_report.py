@@ -32,7 +32,12 @@ def report(tables: list[dict]) -> str:
         "",
         "Operations are multiply-adds per voxel of one pass. Bare is the least CPU seconds of forward, backward and "
         "optimiser for the recipe's batch on one thread; the next columns are, as multiples of it, a step of the "
-        "training loop on the same tensors, and the loading of a batch, which another thread does meanwhile.",
+        "training loop on the same tensors, and the loading of a batch, which another thread does meanwhile. A loop "
+        "below 1 is what other programs did to the bare step. Where the weights are many and the voxels few (dense, "
+        "vector codes), averaging the weights costs more than a tenth of a step.",
+        "",
+        "After so few steps most networks still lose to plain averaging, the last rows: the table says what they cost "
+        "and how fast they begin to learn.",
         "",
     ]
     for table in whole.values():

@@ -15,7 +15,7 @@ from MedAELib.training.command import NETWORKS as NAMED
 from MedAELib.training.folder import read_folder, split
 from MedAELib.training.recipes import RECIPES
 
-CASES = [(name, dims) for name in NETWORKS for dims in (2, 3) if (name, dims) != ("dense", 3)]
+CASES = [(name, dims) for name in NAMED for dims in (2, 3) if (name, dims) != ("dense", 3)]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def small_patches(monkeypatch) -> None:
 
 
 def test_command_table_and_recipes_name_the_same_networks():
-    assert set(NAMED) == set(NETWORKS) == set(RECIPES)
+    assert set(NAMED) == set(RECIPES) <= set(NETWORKS)  # a network may have a training of its own
 
 
 @pytest.mark.parametrize(("name", "dims"), CASES)

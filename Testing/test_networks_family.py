@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_networks import CASES, WHOLE, _awake
 
 from MedAELib.engine.run import Engine
@@ -201,3 +205,27 @@ def test_a_source_with_other_channels_than_the_network_is_refused():
     for source in (np.zeros((8, 8, 8), np.float32), np.zeros((3, 8, 8, 8), np.float32)):
         with pytest.raises(BadModel):
             _through_engine(network, source)
+
+
+_JUNK = st.one_of(
+    st.none(), st.booleans(), st.floats(), st.integers(-(10**12), 10**12), st.text(max_size=9),
+    st.lists(st.integers(-2, 10**9), max_size=7), st.lists(st.text(max_size=3), max_size=3), st.just({"a": 1}),
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    name=st.sampled_from(sorted(NETWORKS)),
+    dims=st.sampled_from([2, 3]),
+    junk=st.lists(_JUNK, min_size=1, max_size=3),
+    data=st.data(),
+)
+def test_junk_arguments_of_a_hostile_model_are_refused_in_one_sentence(name, dims, junk, data):
+    known = sorted(set(inspect.signature(NETWORKS[name]).parameters) - {"dims"})
+    arguments = {data.draw(st.sampled_from(known)): value for value in junk}
+    try:
+        network = build(name, dims, arguments)
+    except BadModel as error:
+        assert "\n" not in str(error) and len(str(error)) < 250
+    else:
+        assert sum(parameter.numel() for parameter in network.parameters()) < 10**8

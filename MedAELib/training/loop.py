@@ -200,7 +200,9 @@ def _descend(
         loss = module(*batch)
     loss.backward()
     own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = nn.utils.clip_grad_norm_(own, schedule.clip)
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in own if parameter.grad is not None])
+    if bool(norm > schedule.clip):  # only then: a pass over all gradients costs as much as a small network's step
+        nn.utils.clip_grads_with_norm_(own, schedule.clip, norm)
     finite = not agreed(not bool(torch.isfinite(norm) & torch.isfinite(loss.detach())), batch[0].device)
     if finite:
         optimizer.step()

@@ -64,7 +64,8 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
     denoiser = options.network == "denoising"
     _check(options, cases, modality)
     pairing, fused = _pairing(options), len(options.modalities) > 1 or options.learn_from == "repeats"
-    task = "denoise" if denoiser or pairing else "reconstruct"
+    alone = len(options.modalities) < 2  # the denoise task knows one modality at a time
+    task = "denoise" if denoiser or (pairing and alone) else "reconstruct"
     arguments = _arguments(options, recipe)
     window = NOISE_WINDOWS[modality] if denoiser else WINDOWS[modality]
     spec = Spec(options.network, arguments, options.dims, task, modality, window)

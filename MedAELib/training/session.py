@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import shutil
 import signal
@@ -75,11 +76,11 @@ class _Curve:
 
     schedule: Schedule
     started: float = field(default_factory=time.monotonic)
-    first: int = 0
+    first: int | None = None  # the step that this run began with, when it has made one
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         step, total = row["step"], self.schedule.steps
-        left = (time.monotonic() - self.started) * (total - step) / max(step - self.first, 1)
+        left = (time.monotonic() - self.started) * (total - step) / max(step - (self.first or 0), 1)
         held_out = f", held out {row['held_out_psnr']:.2f} dB" if "held_out_psnr" in row else ""
         print(f"step {step} of {total}: loss {row['loss']:.4g}{held_out}, {left:.0f} s left", flush=True)
 
@@ -126,6 +127,7 @@ def _trained(options: argparse.Namespace, folder: Path, device: torch.device, pr
         interrupt.deadline = started + options.minutes * 60
 
     def stop(step: int) -> bool:
+        curve.first = step - 1 if curve.first is None else curve.first
         progress("Training", step, steps)
         return interrupt(step)
 
@@ -213,8 +215,6 @@ def _schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:
 
 def _steps_in(seconds: float, plan: Plan) -> int:
     """How many steps fit into a time: some are made on a copy, the first of which warm up."""
-    import copy
-
     network = copy.deepcopy(plan.network)
     optimizer = torch.optim.AdamW(network.parameters())
     objective, device, begin = plan.objective(1), next(network.parameters()).device, 0.0

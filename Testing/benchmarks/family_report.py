@@ -32,7 +32,12 @@ def report(tables: list[dict]) -> str:
         "",
         "Operations are multiply-adds per voxel of one pass. Bare is the least CPU seconds of forward, backward and "
         "optimiser for the recipe's batch on one thread; the next columns are, as multiples of it, a step of the "
-        "training loop on the same tensors, and the loading of a batch, which another thread does meanwhile.",
+        "training loop on the same tensors, and the loading of a batch, which another thread does meanwhile. A loop "
+        "below 1 is what other programs did to the bare step. Where the weights are many and the voxels few (dense, "
+        "vector codes), averaging the weights costs more than a tenth of a step.",
+        "",
+        "After so few steps most networks still lose to plain averaging, the last rows: the table says what they cost "
+        "and how fast they begin to learn.",
         "",
     ]
     for table in whole.values():
@@ -62,10 +67,23 @@ def _table(table: dict) -> list[str]:
     return [*lines, ""]
 
 
+def _latent(kind: str, dims: int, row: dict) -> str:
+    """How many numbers stand for a voxel: of a sparse code those that are kept, of a quantised one whole ones."""
+    if row["latent"] is None:
+        return "as many for every size"
+    if kind == "sparse":
+        kept = RECIPES["sparse"].arguments[dims]["keep"]
+        return f"{row['latent'] * kept / row['latent_numbers']:.3g} ({kept} of {row['latent_numbers']} kept)"
+    if kind == "quantised":
+        last = RECIPES[kind].arguments[dims]["entries"] - 1
+        return f"{row['latent'] / row['latent_numbers']:.3g} (whole, 0 to {last})"
+    return f"{row['latent']:.3g}"
+
+
 def _line(kind: str, dims: int, row: dict) -> str:
     good = RECIPES[kind].good_for if kind in RECIPES else VARIANTS[kind]
     quality = f"{row['psnr']:.2f}" + (f" (noisy {row['noisy_psnr']:.2f})" if "noisy_psnr" in row else "")
-    latent = f"{row['latent']:.3g}" if row["latent"] is not None else "independent of the size"
+    latent = _latent(kind, dims, row)
     if kind == "averaging":
         cells = ["none", "0", "2", "none", "none", "none", quality, f"{row['ssim']:.3f}", f"1 x a cell for {2**dims} "
                  "voxels", latent]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: `python -m MedAELib denoise|models ...`; every fault is one line and exit status 2."""
+"""The command line: `python -m MedAELib denoise|compress|models ...`; every fault is one line and exit status 2."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .atomic import write_text
 from .bundle import bundled_models, find_bundle
+from .codec.command import add_commands
 from .errors import BadInput, Cancelled
 from .volume import Volume
 
@@ -74,6 +75,7 @@ def _parser() -> _Parser:
     )
     denoise.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
     denoise.set_defaults(run=_denoise)
+    add_commands(commands)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
     models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)
     check = models.add_parser("check", help="check that models are whole and can be built")

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from MedAELib import Volume
 from MedAELib.codec.container import open_container
+from MedAELib.codec.lossy import psnr
 from MedAELib.codec.reader import decompress, read_volume
 from MedAELib.codec.values import TYPES
 from MedAELib.codec.volumes import Mode, compress, largest_error
@@ -68,6 +69,25 @@ def test_anatomy_becomes_small_and_a_bound_makes_it_smaller():
     entropy = np.log2(5.0 * np.sqrt(2 * np.pi * np.e)) * volume.array.size / 8  # of the noise alone
     assert exact < 1.3 * entropy
     assert near < 0.6 * exact
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_wanted_quality_and_a_wanted_size_are_reached(dtype):
+    voxels = smooth((18, 16, 14))[None] / (8 if dtype == "uint8" else 1) + (130 if dtype == "uint8" else 0)
+    volume = Volume(voxels.astype(dtype), AFFINE)
+    span = float(np.ptp(volume.array.astype(np.float64)))
+    data = compress(volume, Mode("psnr", 42))
+    assert 42 <= psnr(volume.array, decompress(data).array, span) < 50
+    assert len(data) < 0.8 * len(compress(volume))
+    assert len(compress(volume, Mode("ratio", 6))) <= volume.array.nbytes / 6
+
+
+def test_what_cannot_be_reached_is_told():
+    volume = Volume(np.random.default_rng(0).integers(0, 255, (1, 6, 6, 6), np.uint8), AFFINE)
+    with pytest.raises(BadInput, match="cannot be reached"):
+        compress(volume, Mode("ratio", 1e6))
+    with pytest.raises(BadInput, match="only be compressed losslessly"):
+        compress(Volume(np.full((1, 4, 4, 4), np.nan, np.float32), AFFINE), Mode("psnr", 40))
 
 
 def test_channels_name_modality_and_header_come_back():

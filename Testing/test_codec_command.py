@@ -49,6 +49,14 @@ def test_the_bound_is_kept_and_told(folder, tmp_path, capsys):
     assert 0 < np.abs(difference).max() <= 3
 
 
+def test_a_quality_and_a_size_can_be_asked_for(folder, tmp_path, capsys):
+    assert run("compress", folder / "scan0.nii.gz", tmp_path / "a.maez", "--psnr", 40) == 0
+    assert run("compress", folder / "scan0.nii.gz", tmp_path / "b.maez", "--ratio", 0.3) == 0
+    quality, size = lines(capsys)
+    assert quality["mode"] == {"kind": "psnr", "decibels": 40.0} and size["mode"] == {"kind": "ratio", "times": 0.3}
+    assert size["ratio"] >= 0.3
+
+
 def test_info_tells_without_decoding(folder, tmp_path, capsys, monkeypatch):
     packed = tmp_path / "a.maez"
     run("compress", folder / "scan1.nii.gz", packed)

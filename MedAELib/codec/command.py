@@ -32,6 +32,8 @@ def add_commands(commands: Any) -> None:
     promise = compress.add_mutually_exclusive_group()
     promise.add_argument("--lossless", action="store_true", help="every voxel comes back bit for bit (default)")
     promise.add_argument("--max-error", type=float, metavar="E", help="no voxel differs by more than E (HU for CT)")
+    promise.add_argument("--psnr", type=float, metavar="DB", help="at least so many decibels over the volume's range")
+    promise.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than in memory")
     compress.add_argument("--series", help="UID or description of the DICOM series; default: the largest")
     _add_share(compress)
     compress.set_defaults(run=_compress)
@@ -65,7 +67,8 @@ def _compress(options: argparse.Namespace) -> int:
     from .container import save_bytes
     from .volumes import Mode, compress, ratio_and_rate
 
-    mode = Mode() if options.max_error is None else Mode("max-error", options.max_error)
+    asked = {"max-error": options.max_error, "psnr": options.psnr, "ratio": options.ratio}
+    mode = next((Mode(kind, value) for kind, value in asked.items() if value is not None), Mode())
 
     def work(source: Path, target: Path) -> dict[str, Any]:
         volume = Volume.load(source, options.series)

@@ -21,7 +21,7 @@ OCTAVE = 24  # steps of a logarithmic scale within a factor of 2
 CLIP = 127  # of the network's inputs
 _NEAREST = 10  # neighbours whose spread is the unit
 _UNITS = 96  # a quarter of an octave each
-AUXILIARY = 7
+AUXILIARY = 9
 INPUTS = NEIGHBOURS + AUXILIARY
 
 Floats = npt.NDArray[np.float32]
@@ -81,7 +81,7 @@ def predict(reference: Floats, differences: Floats, weights: Doubles) -> Floats:
 def inputs(
     reference: Floats, differences: Floats, predicted: Floats, setting: Setting
 ) -> tuple[Floats, npt.NDArray[np.int32]]:
-    """The network's inputs [35, n], within -127..127, and the index of the unit that they are in [n]."""
+    """The network's inputs [37, n], within -127..127, and the index of the unit that they are in [n]."""
     made = np.empty((INPUTS, len(reference)), np.float32)
     deviations = made[:NEIGHBOURS]
     np.multiply(differences, np.float32(FRACTION), out=deviations)
@@ -102,5 +102,9 @@ def inputs(
     extra[3] = np.clip(place, -CLIP, CLIP)
     extra[4], extra[5] = 16 * setting.stage.ratios[0], 16 * setting.stage.ratios[1]
     extra[6] = min(16 * setting.remaining, CLIP)
+    size = np.abs(deviations)
+    extra[7] = np.floor(size.sum(axis=0) / 16)
+    size *= size
+    extra[8] = np.floor(size.sum(axis=0) / 512)
     np.clip(extra, -CLIP, CLIP, out=extra)
     return made, unit

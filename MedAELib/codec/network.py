@@ -43,7 +43,7 @@ class ContextModel:
     They are weights and biases of three layers, the tails of the residuals' shapes, and the default linear
     predictions by class of spacing.
 
-    `weights` holds w1 [8, h, 35], w2 [8, g, h], w3 [8, 3, g] and b1, b2, b3 without the last axis, all integers in
+    `weights` holds w1 [8, h, 37], w2 [8, g, h], w3 [8, 3, g] and b1, b2, b3 without the last axis, all integers in
     float32; `tails` [4, 2049]; `predictions` [8, 9, 28]. Raises BadModel when a shape is wrong or a sum could be
     inexact.
     """

@@ -26,13 +26,16 @@ _HEAD = struct.Struct("<HII")  # lanes, bytes of side information, bytes of the 
 _WORTH_BITS = 800  # what a pass's own weights must save at least
 _OWN_PARTS = 5  # so many of the last stages have a part each; all before them share one
 
+_EASED = (8, 7, 6, 5, 4, 4, 3, 3, 3, 2)  # eighths of the step, by how many stages follow
+
 Voxels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Grid:
     """What the reader must know of a chunk before its parts: size, spacing in micrometres, the values that all but
-    1 % lie above and below, the largest value, and the quantisation step."""
+    1 % lie above and below, the largest value, the quantisation step of the last stage, and whether earlier stages,
+    on which more voxels rest, are `eased` to finer steps."""
 
     shape: tuple[int, int, int]
     spacing: tuple[int, int, int]
@@ -40,6 +43,7 @@ class Grid:
     high: int
     largest: int
     step: int = 1
+    eased: bool = False
 
     def stages(self) -> list[Stage]:
         """The stages, coarsest first."""
@@ -47,7 +51,10 @@ class Grid:
 
     def setting(self, stages: list[Stage], place: int) -> Setting:
         """What the contexts of one stage share."""
-        return Setting(stages[place], len(stages) - 1 - place, self.low, self.high, self.largest, self.step)
+        remaining = len(stages) - 1 - place
+        eighths = _EASED[min(remaining, len(_EASED) - 1)] if self.eased else 8
+        step = max((self.step * eighths // 8 - 1) // 2, 0) * 2 + 1
+        return Setting(stages[place], remaining, self.low, self.high, self.largest, step)
 
 
 @dataclass

@@ -119,9 +119,17 @@ def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int,
     channel, start, stop, low, high, largest, step = (chunk[name] for name in names)
     if not all(type(chunk[name]) is int for name in names) or len(spacing) != 3 or min(spacing) < 1:
         raise ValueError("no chunk")
-    if not (0 <= start < stop and 0 <= low <= high <= largest < LARGEST and 1 <= step < 2 * LARGEST):
+    if not (0 <= start < stop and 0 <= low <= high <= largest < LARGEST and 1 <= step < 2 * LARGEST and step % 2):
         raise ValueError("no chunk")
-    grid = Grid((*plane, stop - start), (spacing[0], spacing[1], spacing[2]), low, high, largest, step)
+    grid = Grid(
+        (*plane, stop - start),
+        (spacing[0], spacing[1], spacing[2]),
+        low,
+        high,
+        largest,
+        step,
+        chunk.get("eased") is True,
+    )
     parts = [block_of(part, size) for part in chunk["parts"]]
     entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, block_of(chunk["extra"], size), parts)
     if len(parts) != (1 if entry.deflated else len(parts_of(grid.stages()))):

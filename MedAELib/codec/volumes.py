@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..errors import BadInput
 from ..volume import Volume
 from .container import CODER, lay_out, write_container
 from .context import LARGEST
+from .lossy import largest_step, lossy_unit, lossy_whole, psnr
 from .model_file import CodecModel, load_codec_model
 from .predictive import Grid, encode_chunk
 from .reader import decode_chunk, decompress
@@ -27,49 +28,114 @@ _CHUNK_VOXELS = 4_000_000
 _THINNEST = 16  # slices of a chunk, unless they are huge
 _LARGEST_CHUNK = 32_000_000
 _LARGEST_TEXT = 1 << 16
+_SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int], None]
+_VALUES = {"max-error": "bound", "psnr": "decibels", "ratio": "times"}  # the value's name in the header
 
 
 @dataclass(frozen=True)
 class Mode:
-    """What is promised: "lossless", or "max-error" with the largest difference in grey values (HU for CT)."""
+    """What is promised: "lossless"; or "max-error", with the largest difference in grey values (HU for CT); or "psnr",
+    with the least decibels over the volume's range; or "ratio", with how much smaller than in memory, at least."""
 
     kind: str = "lossless"
-    bound: float = 0.0
+    value: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("lossless", "max-error"):
+        if self.kind not in (*_VALUES, "lossless"):
             raise BadInput(f"The compression mode {self.kind!r} is not known.")
-        if self.kind == "max-error" and not (np.isfinite(self.bound) and self.bound > 0):
-            raise BadInput(f"The largest error cannot be {self.bound:g}.", "Name a number above 0.")
+        if self.kind in _VALUES and not (np.isfinite(self.value) and self.value > 0):
+            raise BadInput(f"The value of {self.kind} cannot be {self.value:g}.", "Name a number above 0.")
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
-        return {"kind": self.kind} if self.kind == "lossless" else {"kind": self.kind, "bound": self.bound}
+        return {"kind": self.kind} | ({_VALUES[self.kind]: self.value} if self.kind in _VALUES else {})
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How to encode a chunk: what is promised and, for psnr and ratio, start, unit and quantisation step."""
+
+    mode: Mode
+    start: float = 0.0
+    unit: float = 1.0
+    step: int = 1
+
+    @property
+    def eased(self) -> bool:
+        """Whether the promise is about the whole volume, not about every voxel."""
+        return self.mode.kind in ("psnr", "ratio")
 
 
 def compress(volume: Volume, mode: Mode | None = None, progress: Progress | None = None) -> bytes:
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
-    Lossless: the array comes back bit for bit. Max-error: no voxel differs by more than the bound.
+    Every promise of `Mode` is kept, or BadInput says that it cannot be.
     """
     mode, model = mode or Mode(), load_codec_model()
     if volume.array.dtype.name not in TYPES:
         raise BadInput(f"{volume.name or 'The volume'} holds {volume.array.dtype} values, which a .maez file cannot.")
+    if mode.kind not in ("psnr", "ratio"):
+        data = _encode_volume(volume, _Plan(mode), model, progress)
+        _check(volume, mode, data)
+        return data
+    start, unit = lossy_unit(volume.array)
+    step = _sampled_step(volume, _Plan(mode, start, unit), model)
+    while True:
+        data = _encode_volume(volume, _Plan(mode, start, unit, step), model, progress)
+        if _reached(volume, mode, data):
+            return data
+        step = _next_step(mode, step, int(np.ptp(volume.array.astype(np.float64)) / unit))
+
+
+def _sampled_step(volume: Volume, plan: _Plan, model: CodecModel) -> int:
+    """The largest step that keeps a PSNR, or the smallest that gives a ratio, on the middle slices."""
+    i, j, k = volume.shape
+    thick = max(min(k, _SAMPLE_VOXELS // (i * j)), 1)
+    middle = volume.slab(2, (k - thick) // 2, (k - thick) // 2 + thick)
+    sample = Volume(middle.array[:1], middle.affine, {})
+    most = max(int(np.ptp(volume.array.astype(np.float64)) / plan.unit) // 2, 1)
+    span = float(np.ptp(volume.array.astype(np.float64)))
+
+    def fits(step: int) -> bool:
+        chunk = _encode(sample.array[0], _micrometres(volume), replace(plan, step=step), model)
+        if plan.mode.kind == "ratio":
+            return sample.array.nbytes < plan.mode.value * sum(map(len, chunk.parts))
+        return psnr(sample.array[0], chunk.decoded, span) >= plan.mode.value
+
+    return largest_step(fits, most)
+
+
+def _next_step(mode: Mode, step: int, most: int) -> int:
+    """A somewhat finer step for a PSNR, a coarser one for a ratio. Raises BadInput when there is none."""
+    found = (int(step * 0.95) - 1) // 2 * 2 + 1 if mode.kind == "psnr" else int(step * 1.05) // 2 * 2 + 3
+    if found < 1 or found > 2 * most + 1 or (mode.kind == "psnr" and step == 1):
+        raise BadInput(f"A {mode.kind} of {mode.value:g} cannot be reached with this volume.", "Ask for less.")
+    return max(found, 1)
+
+
+def _reached(volume: Volume, mode: Mode, data: bytes) -> bool:
+    """Whether the decoded file keeps its promise."""
+    if mode.kind == "ratio":
+        return volume.array.nbytes >= mode.value * len(data)
+    span = float(np.ptp(volume.array.astype(np.float64)))
+    return psnr(volume.array, decompress(data, volume.name or "The compressed volume").array, span) >= mode.value
+
+
+def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
+    """The file of a volume, chunk by chunk."""
     spacing = _micrometres(volume)
     slabs = [(channel, start, stop) for channel in range(volume.channels) for start, stop in _slabs(volume.shape)]
     chunks: list[_Chunk] = []
     with ThreadPoolExecutor(_threads()) as pool:
-        work = (pool.submit(_encode, volume.array[c, :, :, a:b], spacing, mode, model) for c, a, b in slabs)
-        for number, done in enumerate(list(work)):
+        work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model) for c, a, b in slabs]
+        for number, done in enumerate(work):
             chunks.append(done.result())
             if progress is not None:
                 progress("Compressing", number + 1, len(slabs))
-    data = _assemble(volume, mode, model, spacing, slabs, chunks)
-    _check(volume, mode, data)
-    return data
+    return _assemble(volume, plan.mode, model, spacing, slabs, chunks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,35 +145,42 @@ class _Chunk:
     entry: dict[str, Any]
     extra: bytes
     parts: list[bytes]
+    decoded: Array
 
 
-def _encode(voxels: Array, spacing: tuple[int, int, int], mode: Mode, model: CodecModel) -> _Chunk:
+def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: CodecModel) -> _Chunk:
     """One chunk, by the model or, where that is shorter, deflated."""
     voxels = np.ascontiguousarray(voxels)
-    mapped, step = _mapped(voxels, mode)
+    mapped, step = _mapped(voxels, plan)
     low, high = (int(value) for value in np.percentile(mapped.whole[::2, ::2, ::2], [1, 99]))
     i, j, k = voxels.shape
-    grid = Grid((i, j, k), spacing, low, high, int(mapped.whole.max()), step)
+    grid = Grid((i, j, k), spacing, low, high, int(mapped.whole.max()), step, plan.eased)
     parts, decoded = encode_chunk(mapped.whole, grid, model.context)
     entry = {"how": mapped.how, "low": low, "high": high, "largest": grid.largest, "step": step}
-    if step > 1:
+    entry |= {"eased": True} if plan.eased else {}
+    if step > 1 or plan.eased:
         voxels = from_whole(decoded, mapped.how, mapped.extra, voxels.dtype)
     deflated = zlib.compress(voxels.astype(voxels.dtype.newbyteorder("<")).tobytes(), 6)
     if len(deflated) < len(mapped.extra) + sum(map(len, parts)):
-        return _Chunk({"how": {"kind": "deflated"}, "low": 0, "high": 0, "largest": 0, "step": 1}, b"", [deflated])
-    return _Chunk(entry, mapped.extra, parts)
+        return _Chunk(
+            {"how": {"kind": "deflated"}, "low": 0, "high": 0, "largest": 0, "step": 1}, b"", [deflated], voxels
+        )
+    return _Chunk(entry, mapped.extra, parts, voxels)
 
 
-def _mapped(voxels: Array, mode: Mode) -> tuple[Mapped, int]:
+def _mapped(voxels: Array, plan: _Plan) -> tuple[Mapped, int]:
     """Whole numbers and the quantisation step that keep the promise."""
+    mode = plan.mode
+    if plan.eased:
+        return lossy_whole(voxels, plan.start, plan.unit), plan.step
     if mode.kind == "lossless":
         return to_whole(voxels), 1
     if voxels.dtype.kind in "iub":
         exact = to_whole(voxels)
         if exact.how["kind"] == "even":
-            return exact, 2 * int(mode.bound // int(exact.how["step"])) + 1
+            return exact, 2 * int(mode.value // int(exact.how["step"])) + 1
     elif np.isfinite(voxels).all():
-        rounded = _rounded(voxels, mode.bound)
+        rounded = _rounded(voxels, mode.value)
         if rounded is not None:
             return rounded, 1
     return to_whole(voxels), 1  # no grid: exact is within any bound
@@ -162,7 +235,7 @@ def _check(volume: Volume, mode: Mode, data: bytes) -> None:
     if mode.kind == "lossless":
         kept = kept and array.tobytes() == np.ascontiguousarray(volume.array).tobytes()
     elif kept:
-        kept = largest_error(volume.array, array) <= mode.bound
+        kept = largest_error(volume.array, array) <= mode.value
     if not kept:
         raise BadInput(f"{volume.name or 'The volume'} did not come back as promised, so no file was written.")
 

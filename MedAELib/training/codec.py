@@ -74,7 +74,7 @@ class CodecNetwork(nn.Module):
         return {name: _rounded(value) for name, value in layers.items()}
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Correction, scale and shape [case, n, 3], as integers, from inputs [case, n, 35]."""
+        """Correction, scale and shape [case, n, 3], as integers, from inputs [case, n, 37]."""
         layers, current = self.integers(), inputs
         for n in "12":
             current = _rounded(torch.baddbmm(layers[f"b{n}"], current, layers[f"w{n}"]) / _ONE).clamp(0, 255)
@@ -82,7 +82,7 @@ class CodecNetwork(nn.Module):
 
 
 def code_length(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-    """Bits per voxel of a batch: inputs [case, n, 35], unit, residual in eighths, step [case, n]."""
+    """Bits per voxel of a batch: inputs [case, n, 37], unit, residual in eighths, step [case, n]."""
     if not isinstance(network, CodecNetwork):
         raise TypeError("only the codec's network has a code length")
     inputs, unit, residual, step = batch

@@ -24,7 +24,7 @@ _WORTH_VOXELS = 600  # a smaller pass is predicted with the default weights
 
 @dataclass(frozen=True)
 class Samples:
-    """Of one case: inputs [n, 35] (int8), unit index [n], the residual of the linear prediction in eighths [n], the
+    """Of one case: inputs [n, 37] (int8), unit index [n], the residual of the linear prediction in eighths [n], the
     quantisation step [n], and how many voxels a sample stands for [n]."""
 
     inputs: npt.NDArray[np.int8]

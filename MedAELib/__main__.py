@@ -14,6 +14,7 @@ from . import __version__
 from .anomaly import command as anomaly
 from .atomic import write_text
 from .bundle import bundled_models, find_bundle
+from .codec.command import add_commands as add_codec
 from .errors import Cancelled
 from .terminal import Terminal, check_paths, table_text
 from .training.command import add_train
@@ -76,6 +77,7 @@ def _parser() -> _Parser:
     denoise.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
     denoise.set_defaults(run=_denoise)
     anomaly.add_to(commands)
+    add_codec(commands)
     add_train(commands, Terminal)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
     models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)

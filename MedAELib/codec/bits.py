@@ -1,0 +1,44 @@
+"""Plain bits, packed and read back in bulk: what no model can make shorter."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BadInput
+
+MOST_BITS = 24  # of one value
+
+Integers = npt.NDArray[np.int64]
+
+
+def pack(values: Integers, counts: Integers) -> bytes:
+    """The lowest `counts` bits (0..24 each) of the values, one after the other, the highest bit first."""
+    owner = np.repeat(np.arange(len(values)), counts)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.packbits(((values[owner] >> (counts[owner] - 1 - within)) & 1).astype(np.uint8)).tobytes()
+
+
+class BitReader:
+    """Reads in bulk what `pack` wrote, call after call. Raises BadInput when the bits run out."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._bytes = np.append(np.frombuffer(data, np.uint8), np.zeros(4, np.uint8)).astype(np.int64)
+        self._size, self._place = 8 * len(data), 0
+
+    def read(self, counts: Integers) -> Integers:
+        """The next values, one for each count of bits."""
+        ends = self._place + np.cumsum(counts)
+        if len(ends) and ends[-1] > self._size:
+            raise BadInput("the plain bits end too early")
+        starts = ends - counts
+        first = starts >> 3
+        window = np.zeros(len(counts), np.int64)
+        for byte in range(4):
+            window = (window << 8) | self._bytes[first + byte]
+        self._place = int(ends[-1]) if len(ends) else self._place
+        return (window >> (32 - (starts & 7) - counts)) & ((np.int64(1) << counts) - 1)
+
+    def finished(self) -> bool:
+        """Whether all but the last byte's filling was read."""
+        return self._size - self._place < 8

@@ -1,0 +1,189 @@
+"""The commands compress, decompress and info: one file or a whole folder, one JSON line per case."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, MedAEError
+from ..volume import Volume
+
+ENDING = ".maez"
+_IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+Case = tuple[Path, Path]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the three commands to the command line's table of commands."""
+    compress = commands.add_parser(
+        "compress",
+        help="compress volumes to .maez files",
+        description="Compress a volume, or all volumes in a folder, to .maez files.",
+    )
+    compress.add_argument(
+        "input", metavar="IN", type=Path, help="an image file, a DICOM folder, or a folder of volumes"
+    )
+    compress.add_argument("output", metavar="OUT", type=Path, help="the .maez file to write, or a folder")
+    promise = compress.add_mutually_exclusive_group()
+    promise.add_argument("--lossless", action="store_true", help="every voxel comes back bit for bit (default)")
+    promise.add_argument("--max-error", type=float, metavar="E", help="no voxel differs by more than E (HU for CT)")
+    promise.add_argument("--psnr", type=float, metavar="DB", help="at least so many decibels over the volume's range")
+    promise.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than in memory")
+    compress.add_argument("--series", help="UID or description of the DICOM series; default: the largest")
+    _add_share(compress)
+    compress.set_defaults(run=_compress)
+    decompress = commands.add_parser(
+        "decompress",
+        help="restore volumes from .maez files",
+        description="Restore a volume from a .maez file, or all volumes in a folder of such files.",
+    )
+    decompress.add_argument("input", metavar="IN", type=Path, help="a .maez file, or a folder of them")
+    decompress.add_argument("output", metavar="OUT", type=Path, help="the image file to write, or a folder")
+    decompress.add_argument("--prefix", action="store_true", help="take a file that is cut short: as fine as it allows")
+    decompress.add_argument(
+        "--coarser", type=int, default=0, metavar="N", help="leave out the last N halvings (0 to 5)"
+    )
+    decompress.add_argument(
+        "--slices", type=int, nargs=2, metavar=("FROM", "TO"), help="only these slices, TO left out"
+    )
+    _add_share(decompress)
+    decompress.set_defaults(run=_decompress)
+    info = commands.add_parser("info", help="what a .maez file holds and promises, without decoding it")
+    info.add_argument("input", metavar="IN.maez", type=Path, nargs="+")
+    info.set_defaults(run=_info)
+
+
+def _add_share(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--part", type=int, default=1, metavar="I", help="of a folder, do only the I-th share")
+    command.add_argument("--of", type=int, default=1, metavar="N", help="of N shares")
+
+
+def _compress(options: argparse.Namespace) -> int:
+    from .container import save_bytes
+    from .volumes import Mode, compress, ratio_and_rate
+
+    asked = {"max-error": options.max_error, "psnr": options.psnr, "ratio": options.ratio}
+    mode = next((Mode(kind, value) for kind, value in asked.items() if value is not None), Mode())
+
+    def work(source: Path, target: Path) -> dict[str, Any]:
+        volume = Volume.load(source, options.series)
+        data = compress(volume, mode)
+        save_bytes(data, target)
+        rates = {name: round(value, 4) for name, value in ratio_and_rate(volume, len(data)).items()}
+        return {"mode": mode.to_json(), "bytes": len(data), **rates}
+
+    if options.output.name.lower().endswith(ENDING):
+        _check_single(options.input, options.output)
+        return _report([(options.input, options.output)], work, alone=True)
+    cases = [(path, options.output / (_stem(path) + ENDING)) for path in _volumes_in(options.input)]
+    return _all_cases(cases, work, options)
+
+
+def _decompress(options: argparse.Namespace) -> int:
+    from ..files import check_writable
+    from .container import read_container
+    from .reader import read_volume
+
+    if not 0 <= options.coarser <= 5:
+        raise BadInput(f"A volume cannot be {options.coarser} halvings coarser.", "Choose 0 to 5.")
+
+    def work(source: Path, target: Path) -> dict[str, Any]:
+        container = read_container(source)
+        if not options.prefix:
+            container.check_whole()
+        coarser = None if options.prefix and not options.coarser else options.coarser
+        volume = read_volume(container, coarser, tuple(options.slices) if options.slices else None)
+        volume.save(target)
+        return {"shape": list(volume.shape), "spacing": [round(along, 6) for along in volume.spacing]}
+
+    if options.input.is_dir():
+        paths = sorted(path for path in options.input.iterdir() if path.name.lower().endswith(ENDING))
+        cases = [(path, options.output / (path.name[: -len(ENDING)] + ".nii.gz")) for path in paths]
+        return _all_cases(cases, work, options)
+    _check_single(options.input, options.output)
+    check_writable(options.output)
+    return _report([(options.input, options.output)], work, alone=True)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from .container import read_container
+
+    for path in options.input:
+        container = read_container(path)
+        header = container.header
+        volume = header["volume"]
+        told = {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "complete": container.complete,
+            "mode": header["mode"],
+            "model": header["model"],
+            "chunks": len(header["chunks"]),
+            **{name: volume[name] for name in ("name", "modality", "dtype", "shape", "affine")},
+        }
+        print(json.dumps(told))
+    return 0
+
+
+def _all_cases(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], options: argparse.Namespace) -> int:
+    """A share of the cases of a folder; what exists is skipped."""
+    if not 1 <= options.part <= options.of:
+        raise BadInput(f"There is no part {options.part} of {options.of}.", "Count the parts from 1.")
+    if not cases:
+        raise BadInput(f"{options.input} holds nothing to work on.", "Name a file, or a folder that holds some.")
+    if options.output.exists() and not options.output.is_dir():
+        raise BadInput(f"{options.output} is a file.", "Name a folder for the results.")
+    targets = [target for _, target in cases]
+    if len(set(targets)) < len(targets):
+        twice = next(target for target in targets if targets.count(target) > 1)
+        raise BadInput(f"Two files would become {twice}.", "Give them different names.")
+    options.output.mkdir(parents=True, exist_ok=True)
+    return _report(cases[options.part - 1 :: options.of], work, alone=False)
+
+
+def _report(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], alone: bool) -> int:
+    """Work on the cases, one JSON line each; 2 when one failed. A fault of a single case is raised."""
+    status = 0
+    for source, target in cases:
+        line: dict[str, Any] = {"input": str(source), "output": str(target)}
+        started = time.monotonic()
+        if not alone and target.exists():
+            print(json.dumps(line | {"skipped": "exists"}), flush=True)
+            continue
+        try:
+            line |= work(source, target)
+        except MedAEError as fault:
+            if alone:
+                raise
+            status = 2
+            print(f"medae: {fault}", file=sys.stderr)
+            line = {"input": str(source), "error": str(fault)}
+        print(json.dumps(line | {"seconds": round(time.monotonic() - started, 3)}), flush=True)
+    return status
+
+
+def _check_single(source: Path, target: Path) -> None:
+    """Refuse, before any work, an output that would fail or that would destroy the input."""
+    if target.is_dir():
+        raise BadInput(f"{target} is a folder.", "Name a file.")
+    if not target.parent.is_dir():
+        raise BadInput(f"{target} cannot be written: its folder does not exist.", "Make the folder first.")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise BadInput(f"{target} is the input itself.", "Name another file for the result.")
+
+
+def _volumes_in(folder: Path) -> list[Path]:
+    """The image files in a folder, and its subfolders as DICOM series. Raises BadInput when it is no folder."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder, so the result must be a {ENDING} file.", f"Let OUT end with {ENDING}.")
+    return sorted(path for path in folder.iterdir() if path.is_dir() or path.name.lower().endswith(_IMAGES))
+
+
+def _stem(path: Path) -> str:
+    ending = next((ending for ending in _IMAGES if path.name.lower().endswith(ending)), "")
+    return path.name.removesuffix(path.name[len(path.name) - len(ending) :]) if ending else path.name

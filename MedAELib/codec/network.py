@@ -1,0 +1,119 @@
+"""The small integer network that turns a voxel's context into the distribution of its residual; data, not code.
+
+Weights, sums and activations are integers held in float32. The bounds that keep every sum below 2^24, and so exact in
+any order of summation, are checked when a model is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BadModel
+from .context import (
+    CLIP,
+    CORRECTION_FACTOR,
+    FRACTION,
+    INPUTS,
+    OCTAVE,
+    UNIT_LOG,
+    Doubles,
+    Floats,
+    Setting,
+    inputs,
+    predict,
+)
+from .lattice import CASES, NEIGHBOURS, Stage
+from .residuals import Distribution
+from .tables import LARGEST_SHIFT, POINTS, SCALES, SHAPES, SMALLEST, STEP, ResidualTables
+
+ACTIVATION_BITS = 8  # activations are 0 .. 255, weights of 1 are 2^8
+_EXACT = 1 << 24
+_OUTPUTS = 3  # correction of the prediction, logarithm of the scale, shape
+RATIO_CLASSES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ContextModel:
+    """All numbers of a context model, by case (`lattice.CASES`).
+
+    They are weights and biases of three layers, the tails of the residuals' shapes, and the default linear
+    predictions by class of spacing.
+
+    `weights` holds w1 [8, h, 37], w2 [8, g, h], w3 [8, 3, g] and b1, b2, b3 without the last axis, all integers in
+    float32; `tails` [4, 2049]; `predictions` [8, 9, 28]. Raises BadModel when a shape is wrong or a sum could be
+    inexact.
+    """
+
+    weights: dict[str, Floats]
+    tails: npt.NDArray[np.int64]
+    predictions: Doubles
+
+    def __post_init__(self) -> None:
+        hidden, second = self.weights["b1"].shape[-1], self.weights["b2"].shape[-1]
+        wanted: dict[str, tuple[int, ...]] = {"w1": (hidden, INPUTS), "w2": (second, hidden), "w3": (_OUTPUTS, second)}
+        wanted |= {"b1": (hidden,), "b2": (second,), "b3": (_OUTPUTS,)}
+        for name, shape in wanted.items():
+            value = self.weights[name]
+            if value.shape != (len(CASES), *shape) or not np.array_equal(value, np.rint(value)):
+                raise BadModel(f"The codec's layer {name} is not of integers of the right shape.")
+        for layer, largest in (("1", CLIP), ("2", 255), ("3", 255)):
+            sums = np.abs(self.weights[f"w{layer}"]).astype(np.float64).sum(axis=-1) * largest
+            if (sums + np.abs(self.weights[f"b{layer}"]) >= _EXACT).any():
+                raise BadModel(f"The codec's layer {layer} has weights so large that its sums would not be exact.")
+        tails = self.tails
+        falling = tails.shape == (SHAPES, POINTS) and (np.diff(tails) <= 0).all()
+        if not falling or (tails[:, 0] != 1 << 29).any() or (tails < 0).any():
+            raise BadModel("The codec's table of distributions is not one.")
+        if self.predictions.shape != (len(CASES), RATIO_CLASSES**2, NEIGHBOURS):
+            raise BadModel("The codec's default predictions have the wrong shape.")
+
+    @cached_property
+    def residuals(self) -> ResidualTables:
+        """The tables for entropy coding."""
+        return ResidualTables(self.tails)
+
+    def default_prediction(self, parity: tuple[int, int], stage: Stage) -> Doubles:
+        """The weights [28] of a pass whose own are not sent."""
+        return self.predictions[CASES.index((stage.flat, parity)), ratio_class(stage.ratios)]
+
+    def distribution(
+        self, reference: Floats, differences: Floats, weights: Doubles, parity: tuple[int, int], setting: Setting
+    ) -> Distribution:  # fmt: skip
+        """Where each voxel of a block is expected, from its neighbours and the pass's linear prediction."""
+        predicted = predict(reference, differences, weights)
+        made, unit = inputs(reference, differences, predicted, setting)
+        correction, log_scale, shape = self._evaluate(made, CASES.index((setting.stage.flat, parity)))
+        moved = predicted.astype(np.int64) + np.rint(correction * CORRECTION_FACTOR[unit]).astype(np.int64)
+        moved = np.clip(moved, 0, FRACTION * setting.largest) + FRACTION // 2
+        centre = moved // FRACTION
+        fraction = moved - FRACTION * centre if setting.step == 1 else np.full_like(centre, FRACTION // 2)
+        scale = UNIT_LOG[unit] + log_scale.astype(np.int64) - (6 * OCTAVE + setting.step_log)
+        return Distribution(centre, scale, shape.astype(np.int64), fraction)
+
+    def _evaluate(self, made: Floats, place: int) -> tuple[Floats, Floats, Floats]:
+        """The network's three outputs [n]: the correction in 32nds of the unit, 24ths of an octave, 0..3."""
+        current = made
+        for layer in ("1", "2"):
+            current = self.weights[f"w{layer}"][place] @ current
+            current += self.weights[f"b{layer}"][place][:, None]
+            current *= np.float32(2**-ACTIVATION_BITS)
+            np.rint(current, out=current)
+            np.clip(current, 0, 255, out=current)
+        outputs = self.weights["w3"][place] @ current + self.weights["b3"][place][:, None]
+        outputs = np.rint(outputs * np.float32(2**-ACTIVATION_BITS))
+        limit = STEP * SCALES + OCTAVE * LARGEST_SHIFT - SMALLEST
+        return (
+            np.clip(outputs[0], -511, 511),
+            np.clip(outputs[1], -limit, limit),
+            np.clip(np.rint(outputs[2] / 32), 0, SHAPES - 1),
+        )
+
+
+def ratio_class(ratios: tuple[int, int]) -> int:
+    """Which of the nine default predictions fits a stage's spacings."""
+    first, second = (0 if ratio <= 1 else 1 if ratio <= 3 else 2 for ratio in ratios)
+    return RATIO_CLASSES * first + second

@@ -1,0 +1,212 @@
+"""From a .maez file, or a prefix of one, to a volume: whole, a slab of it, or coarser."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..engine.memory import free_system_memory
+from ..errors import BadInput, OutOfMemory
+from ..volume import Volume
+from .container import Block, Container, block_of, open_container
+from .context import LARGEST
+from .model_file import CodecModel, find_codec_model
+from .predictive import ChunkDecoder, Grid, parts_of
+from .values import TYPES, from_whole
+
+_BYTES_PER_VOXEL = 24  # of memory, roughly, while a chunk is decoded
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A chunk as the header states it, checked."""
+
+    channel: int
+    start: int
+    stop: int
+    how: Mapping[str, Any]
+    grid: Grid
+    extra: Block
+    parts: list[Block]
+
+    @property
+    def deflated(self) -> bool:
+        """Whether the chunk was stored without the model, in one part."""
+        return self.how.get("kind") == "deflated"
+
+
+def decompress(data: bytes | memoryview, name: str = "The file", coarser: int | None = 0) -> Volume:
+    """The volume of a .maez file. `coarser` leaves out so many of the last halvings (0: none, at most 5); None takes
+    the finest that a prefix of a file holds. Raises BadInput, BadModel, OutOfMemory; never wrong voxels.
+    """
+    container = open_container(data, name)
+    if coarser == 0:
+        container.check_whole()
+    return read_volume(container, coarser)
+
+
+def read_volume(container: Container, coarser: int | None = 0, slices: tuple[int, int] | None = None) -> Volume:
+    """The volume, or the slab of `slices` (from, to) along k; only the chunks that are needed are decoded."""
+    entries = chunk_entries(container)
+    chosen = [entry for entry in entries if slices is None or (entry.start < slices[1] and entry.stop > slices[0])]
+    if slices is not None and (not 0 <= slices[0] < slices[1] <= container.header["volume"]["shape"][3]):
+        raise BadInput(f"{container.name} has no slices {slices[0]} to {slices[1]}.")
+    if coarser is None:
+        coarser = next((drop for drop in range(6) if _there(container, chosen, drop)), 6)
+    if coarser and not _there(container, chosen, coarser):
+        raise BadInput(f"{container.name} holds no volume that is {coarser} halvings coarser.")
+    wanted = container.header["model"]
+    model = find_codec_model(wanted["name"], wanted["sha256"], container.name)
+    steps = _steps(chosen, coarser)
+    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
+        pieces = list(pool.map(lambda entry: decode_chunk(container, entry, model, coarser), chosen))
+    return _placed(container, chosen, pieces, steps, slices)
+
+
+def decode_chunk(container: Container, entry: _Entry, model: CodecModel, coarser: int) -> Array:
+    """The voxels of one chunk [i, j, k], without its last halvings."""
+    dtype = np.dtype(container.header["volume"]["dtype"])
+    try:
+        if entry.deflated:
+            return _inflated(container.read(entry.parts[0]), entry.grid.shape, dtype)
+        decoder = ChunkDecoder(entry.grid, model.context)
+        for number, block in enumerate(entry.parts[: len(entry.parts) - coarser]):
+            decoder.decode_part(container.read(block), number)
+        whole = decoder.voxels.astype(np.int64)
+        if coarser and entry.how.get("kind") == "split":
+            return from_whole(whole, {**entry.how, "coarse": True}, b"", dtype)
+        return from_whole(whole, entry.how, container.read(entry.extra), dtype)
+    except BadInput as error:
+        if str(error).startswith(container.name):
+            raise
+        raise BadInput(f"{container.name} is damaged: {error}.".replace("..", ".")) from None
+    except (IndexError, ValueError, zlib.error):
+        raise BadInput(f"{container.name} is damaged: a part of it cannot be decoded.") from None
+
+
+def chunk_entries(container: Container) -> list[_Entry]:
+    """All chunks, checked: they fill the volume, once each, and fit the memory. Raises BadInput, OutOfMemory."""
+    volume, size = container.header["volume"], int(container.header["payload_bytes"])
+    channels, i, j, k = volume["shape"]
+    try:
+        spacing = tuple(int(along) for along in container.header["spacing_um"])
+        entries = [_entry(chunk, (i, j), spacing, size) for chunk in container.header["chunks"]]
+        expected = [(channel, start) for channel in range(channels) for start in _starts(entries, channel, k)]
+        if [(entry.channel, entry.start) for entry in entries] != expected or volume["dtype"] not in TYPES:
+            raise ValueError("the chunks do not fill the volume")
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        raise BadInput(f"{container.name} is damaged: its list of chunks is not one.") from None
+    needed = channels * i * j * k * np.dtype(volume["dtype"]).itemsize + _BYTES_PER_VOXEL * max(
+        int(np.prod(entry.grid.shape, dtype=np.int64)) for entry in entries
+    )
+    if needed > free_system_memory():
+        raise OutOfMemory(f"{container.name} needs {needed / 2**30:.1f} GiB of memory, more than is free.")
+    return entries
+
+
+def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int, ...], size: int) -> _Entry:
+    """One chunk of the header. Raises KeyError, TypeError or ValueError when it is none."""
+    names = ("channel", "start", "stop", "low", "high", "largest", "step")
+    channel, start, stop, low, high, largest, step = (chunk[name] for name in names)
+    if not all(type(chunk[name]) is int for name in names) or len(spacing) != 3 or min(spacing) < 1:
+        raise ValueError("no chunk")
+    if not (0 <= start < stop and 0 <= low <= high <= largest < LARGEST and 1 <= step < 2 * LARGEST and step % 2):
+        raise ValueError("no chunk")
+    grid = Grid(
+        (*plane, stop - start),
+        (spacing[0], spacing[1], spacing[2]),
+        low,
+        high,
+        largest,
+        step,
+        chunk.get("eased") is True,
+    )
+    parts = [block_of(part, size) for part in chunk["parts"]]
+    entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, block_of(chunk["extra"], size), parts)
+    if len(parts) != (1 if entry.deflated else len(parts_of(grid.stages()))):
+        raise ValueError("the parts do not fit the size")
+    return entry
+
+
+def _starts(entries: list[_Entry], channel: int, slices: int) -> list[int]:
+    """Where the chunks of a channel must begin. Raises ValueError when they leave a gap or overlap."""
+    starts, place = [], 0
+    for entry in (entry for entry in entries if entry.channel == channel):
+        starts.append(place)
+        place = entry.stop
+    if place != slices:
+        raise ValueError("the chunks do not fill the volume")
+    return starts
+
+
+def _there(container: Container, entries: list[_Entry], coarser: int) -> bool:
+    """Whether all that a volume without the last halvings needs is in what is there of the file."""
+    if coarser and any(entry.deflated or len(entry.parts) <= coarser for entry in entries):
+        return False
+    steps = {_chunk_steps(entry, coarser) for entry in entries}
+    if len(steps) > 1 or any(entry.start % next(iter(steps))[2] for entry in entries):
+        return False
+    needed = [part for entry in entries for part in entry.parts[: len(entry.parts) - coarser]]
+    needed += [entry.extra for entry in entries if not (coarser and entry.how.get("kind") == "split")]
+    return all(container.has(block) for block in needed)
+
+
+def _chunk_steps(entry: _Entry, coarser: int) -> tuple[int, int, int]:
+    """How far apart the voxels of a coarser chunk are, in voxels of the volume."""
+    if not coarser:
+        return 1, 1, 1
+    stage = entry.grid.stages()[-coarser]
+    i, j, k = (step * (2 if axis == stage.axis else 1) for axis, step in enumerate(stage.steps))
+    return i, j, k
+
+
+def _steps(entries: list[_Entry], coarser: int) -> tuple[int, int, int]:
+    return _chunk_steps(entries[0], coarser)
+
+
+def _placed(
+    container: Container, entries: list[_Entry], pieces: list[Array], steps: tuple[int, int, int],
+    slices: tuple[int, int] | None,
+) -> Volume:  # fmt: skip
+    """The pieces put together, with the affine of their lattice."""
+    told = container.header["volume"]
+    channels = [
+        np.concatenate(
+            [piece for entry, piece in zip(entries, pieces, strict=True) if entry.channel == channel], axis=2
+        )
+        for channel in range(told["shape"][0])
+    ]
+    affine = np.array(told["affine"], np.float64)
+    meta = {"name": told["name"], "modality": told["modality"], **_kept_meta(told.get("meta"))}
+    shift = np.eye(4)
+    shift[2, 3] = entries[0].start
+    volume = Volume(np.stack(channels), affine @ shift @ np.diag([*map(float, steps), 1.0]), meta)
+    if slices is None:
+        return volume
+    first = slices[0] - entries[0].start
+    return volume.slab(2, first // steps[2], -(-(first + slices[1] - slices[0]) // steps[2]))
+
+
+def _kept_meta(value: Any) -> dict[str, Any]:
+    """What the file says beside the voxels, as far as it is of the right type."""
+    kinds = {"frames": bool, "frame_spacing": float, "header": dict}
+    table = value if isinstance(value, dict) else {}
+    return {key: table[key] for key, kind in kinds.items() if isinstance(table.get(key), kind)}
+
+
+def _inflated(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Array:
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    unpacker = zlib.decompressobj()
+    found = unpacker.decompress(data, size + 1)
+    if len(found) != size:
+        raise BadInput("a deflated part has the wrong size")
+    return np.frombuffer(found, dtype.newbyteorder("<")).astype(dtype).reshape(shape)

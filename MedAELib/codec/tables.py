@@ -1,0 +1,87 @@
+"""The probabilities of a residual, as tables of integer frequencies: by shape, scale and fraction of the prediction.
+
+A row's symbols are the residuals -reach .. reach and, last, the escape. Rows of large scales count in 2^k grey values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from .context import FRACTION, OCTAVE
+from .rans import PRECISION, Tables
+
+STEP = 4  # of the scales: 1/6 octave, in 24ths
+SMALLEST = -108  # log2 of the smallest standard scale in 24ths of an octave: 2^-4.5 grey values
+SCALES = 48  # up to 2^3.33 = 10 grey values; beyond that, the low bits are sent as they are
+SHAPES = 4
+POINTS = 2049  # of a shape's stored distribution: scale * (0 .. 32) in steps of 1/64
+_REACHES = (8, 10, 14, 24)  # of the shapes in scales; beyond that comes the escape
+_OCTAVE_ROWS = OCTAVE // STEP
+LARGEST_SHIFT = 12
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualTables:
+    """All rows, for coding by `rans`; `tails` [4, 2049] are the shapes: 2^30 times the chance to lie beyond a distance
+    of n/64 scales on one side, so each begins with 2^29 and falls."""
+
+    tails: Indices
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The frequencies, row after row in the order shape, scale, fraction."""
+        rows = [
+            self._row(shape, scale, fraction)
+            for shape in range(SHAPES)
+            for scale in range(SCALES)
+            for fraction in range(FRACTION)
+        ]
+        return Tables.of(rows)
+
+    @cached_property
+    def reaches(self) -> Indices:
+        """The largest residual of each row that is not an escape."""
+        return np.repeat([reach_of(shape, scale) for shape in range(SHAPES) for scale in range(SCALES)], FRACTION)
+
+    def _row(self, shape: int, scale: int, fraction: int) -> Indices:
+        """Frequencies of one row: the shape's mass over each residual's interval, at least 1, 2^16 together."""
+        reach = reach_of(shape, scale)
+        edges = FRACTION * np.arange(-reach, reach + 2) - FRACTION // 2 - (fraction - FRACTION // 2)
+        # distance in 2^-14 of the scale, whose inverse has 20 bits after the point; the stored points are 2^8 apart
+        places = np.minimum((np.abs(edges) * inverse_scale(scale) * (2**14 // FRACTION)) >> 20, (POINTS - 1) << 8)
+        point, rest = np.minimum(places >> 8, POINTS - 2), places - (np.minimum(places >> 8, POINTS - 2) << 8)
+        tail = (self.tails[shape][point] * (256 - rest) + self.tails[shape][point + 1] * rest) >> 8
+        below = np.where(edges < 0, tail, (1 << 30) - tail)
+        mass = np.append(np.maximum(np.diff(below), 0), below[0] + (1 << 30) - below[-1])
+        spare = (1 << PRECISION) - len(mass)
+        frequencies = 1 + mass * spare // int(mass.sum())
+        frequencies[int(np.argmax(frequencies))] += (1 << PRECISION) - int(frequencies.sum())
+        return frequencies
+
+
+def reach_of(shape: int, scale: int) -> int:
+    """The largest residual that a row holds, in its own unit of grey values."""
+    return 2 + (_REACHES[shape] << 20) // inverse_scale(scale)
+
+
+def inverse_scale(scale: int) -> int:
+    """2^20 over the scale, whose logarithm is SMALLEST + STEP * index in 24ths of an octave; integers alone."""
+    octaves, part = divmod(-(SMALLEST + STEP * scale), OCTAVE)
+    sixths = (1048576, 1176978, 1321113, 1482910, 1664511, 1868350)  # 2^20 * 2^(n/6)
+    value = sixths[part // STEP]
+    return value << octaves if octaves >= 0 else value >> -octaves
+
+
+def row_and_shift(scale_log: Indices, shape: Indices, fraction: Indices) -> tuple[Indices, Indices]:
+    """The row of each voxel, and how many low bits are sent as they are, from log2 of the scale in 24ths."""
+    scale = np.maximum((scale_log - SMALLEST) // STEP, 0)
+    octaves = np.clip(-(-(scale - (SCALES - 1)) // _OCTAVE_ROWS), 0, LARGEST_SHIFT)
+    scale = np.minimum(scale - octaves * _OCTAVE_ROWS, SCALES - 1)
+    fraction = np.where(octaves > 0, FRACTION // 2, fraction)
+    return (shape * SCALES + scale) * FRACTION + fraction, octaves

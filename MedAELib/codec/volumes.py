@@ -1,0 +1,295 @@
+"""Volumes to .maez files and back: chunk by chunk, in parallel, with what was promised checked before it is said."""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import __version__
+from ..errors import BadInput
+from ..volume import Volume
+from .container import CODER, lay_out, write_container
+from .context import LARGEST
+from .lossy import largest_step, lossy_unit, lossy_whole, psnr
+from .model_file import CodecModel, load_codec_model
+from .predictive import Grid, encode_chunk
+from .reader import decode_chunk, decompress
+from .values import TYPES, Mapped, from_whole, to_whole
+
+_CHUNK_VOXELS = 4_000_000
+_THINNEST = 16  # slices of a chunk, unless they are huge
+_LARGEST_CHUNK = 32_000_000
+_LARGEST_TEXT = 1 << 16
+_SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
+
+Array = npt.NDArray[Any]
+Progress = Callable[[str, int, int], None]
+_VALUES = {"max-error": "bound", "psnr": "decibels", "ratio": "times"}  # the value's name in the header
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What is promised: "lossless"; or "max-error", with the largest difference in grey values (HU for CT); or "psnr",
+    with the least decibels over the volume's range; or "ratio", with how much smaller than in memory, at least."""
+
+    kind: str = "lossless"
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in (*_VALUES, "lossless"):
+            raise BadInput(f"The compression mode {self.kind!r} is not known.")
+        if self.kind in _VALUES and not (np.isfinite(self.value) and self.value > 0):
+            raise BadInput(f"The value of {self.kind} cannot be {self.value:g}.", "Name a number above 0.")
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the header."""
+        return {"kind": self.kind} | ({_VALUES[self.kind]: self.value} if self.kind in _VALUES else {})
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How to encode a chunk: what is promised and, for psnr and ratio, start, unit and quantisation step."""
+
+    mode: Mode
+    start: float = 0.0
+    unit: float = 1.0
+    step: int = 1
+
+    @property
+    def eased(self) -> bool:
+        """Whether the promise is about the whole volume, not about every voxel."""
+        return self.mode.kind in ("psnr", "ratio")
+
+
+def compress(volume: Volume, mode: Mode | None = None, progress: Progress | None = None) -> bytes:
+    """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
+
+    Every promise of `Mode` is kept, or BadInput says that it cannot be.
+    """
+    mode, model = mode or Mode(), load_codec_model()
+    if volume.array.dtype.name not in TYPES:
+        raise BadInput(f"{volume.name or 'The volume'} holds {volume.array.dtype} values, which a .maez file cannot.")
+    if mode.kind not in ("psnr", "ratio"):
+        data = _encode_volume(volume, _Plan(mode), model, progress)
+        _check(volume, mode, data)
+        return data
+    start, unit = lossy_unit(volume.array)
+    step = _sampled_step(volume, _Plan(mode, start, unit), model)
+    while True:
+        data = _encode_volume(volume, _Plan(mode, start, unit, step), model, progress)
+        if _reached(volume, mode, data):
+            return data
+        step = _next_step(mode, step, int(np.ptp(volume.array.astype(np.float64)) / unit))
+
+
+def _sampled_step(volume: Volume, plan: _Plan, model: CodecModel) -> int:
+    """The largest step that keeps a PSNR, or the smallest that gives a ratio, on the middle slices."""
+    i, j, k = volume.shape
+    thick = max(min(k, _SAMPLE_VOXELS // (i * j)), 1)
+    middle = volume.slab(2, (k - thick) // 2, (k - thick) // 2 + thick)
+    sample = Volume(middle.array[:1], middle.affine, {})
+    most = max(int(np.ptp(volume.array.astype(np.float64)) / plan.unit) // 2, 1)
+    span = float(np.ptp(volume.array.astype(np.float64)))
+
+    def fits(step: int) -> bool:
+        chunk = _encode(sample.array[0], _micrometres(volume), replace(plan, step=step), model)
+        if plan.mode.kind == "ratio":
+            return sample.array.nbytes < plan.mode.value * sum(map(len, chunk.parts))
+        return psnr(sample.array[0], chunk.decoded, span) >= plan.mode.value
+
+    return largest_step(fits, most)
+
+
+def _next_step(mode: Mode, step: int, most: int) -> int:
+    """A somewhat finer step for a PSNR, a coarser one for a ratio. Raises BadInput when there is none."""
+    found = (int(step * 0.95) - 1) // 2 * 2 + 1 if mode.kind == "psnr" else int(step * 1.05) // 2 * 2 + 3
+    if found < 1 or found > 2 * most + 1 or (mode.kind == "psnr" and step == 1):
+        raise BadInput(f"A {mode.kind} of {mode.value:g} cannot be reached with this volume.", "Ask for less.")
+    return max(found, 1)
+
+
+def _reached(volume: Volume, mode: Mode, data: bytes) -> bool:
+    """Whether the decoded file keeps its promise."""
+    if mode.kind == "ratio":
+        return volume.array.nbytes >= mode.value * len(data)
+    span = float(np.ptp(volume.array.astype(np.float64)))
+    return psnr(volume.array, decompress(data, volume.name or "The compressed volume").array, span) >= mode.value
+
+
+def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
+    """The file of a volume, chunk by chunk."""
+    spacing = _micrometres(volume)
+    slabs = [(channel, start, stop) for channel in range(volume.channels) for start, stop in _slabs(volume.shape)]
+    chunks: list[_Chunk] = []
+    with ThreadPoolExecutor(_threads()) as pool:
+        work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model) for c, a, b in slabs]
+        for number, done in enumerate(work):
+            chunks.append(done.result())
+            if progress is not None:
+                progress("Compressing", number + 1, len(slabs))
+    return _assemble(volume, plan.mode, model, spacing, slabs, chunks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """A coded chunk: what its entry in the header says, and its pieces."""
+
+    entry: dict[str, Any]
+    extra: bytes
+    parts: list[bytes]
+    decoded: Array
+
+
+def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: CodecModel) -> _Chunk:
+    """One chunk, by the model or, where that is shorter, deflated."""
+    voxels = np.ascontiguousarray(voxels)
+    mapped, step = _mapped(voxels, plan)
+    low, high = (int(value) for value in np.percentile(mapped.whole[::2, ::2, ::2], [1, 99]))
+    i, j, k = voxels.shape
+    grid = Grid((i, j, k), spacing, low, high, int(mapped.whole.max()), step, plan.eased)
+    parts, decoded = encode_chunk(mapped.whole, grid, model.context)
+    entry = {"how": mapped.how, "low": low, "high": high, "largest": grid.largest, "step": step}
+    entry |= {"eased": True} if plan.eased else {}
+    if step > 1 or plan.eased:
+        voxels = from_whole(decoded, mapped.how, mapped.extra, voxels.dtype)
+    deflated = zlib.compress(voxels.astype(voxels.dtype.newbyteorder("<")).tobytes(), 6)
+    if len(deflated) < len(mapped.extra) + sum(map(len, parts)):
+        return _Chunk(
+            {"how": {"kind": "deflated"}, "low": 0, "high": 0, "largest": 0, "step": 1}, b"", [deflated], voxels
+        )
+    return _Chunk(entry, mapped.extra, parts, voxels)
+
+
+def _mapped(voxels: Array, plan: _Plan) -> tuple[Mapped, int]:
+    """Whole numbers and the quantisation step that keep the promise."""
+    mode = plan.mode
+    if plan.eased:
+        return lossy_whole(voxels, plan.start, plan.unit), plan.step
+    if mode.kind == "lossless":
+        return to_whole(voxels), 1
+    if voxels.dtype.kind in "iub":
+        exact = to_whole(voxels)
+        if exact.how["kind"] == "even":
+            return exact, 2 * int(mode.value // int(exact.how["step"])) + 1
+    elif np.isfinite(voxels).all():
+        rounded = _rounded(voxels, mode.value)
+        if rounded is not None:
+            return rounded, 1
+    return to_whole(voxels), 1  # no grid: exact is within any bound
+
+
+def _rounded(voxels: Array, bound: float) -> Mapped | None:
+    """Floats rounded to a grid of steps of twice the bound, a little less for the rounding of the type itself."""
+    start, stop = float(voxels.min()), float(voxels.max())
+    step = 2 * bound * 0.999
+    if (stop - start) / step >= LARGEST - 2:
+        return None
+    whole = np.rint((voxels.astype(np.float64) - start) / step).astype(np.int64)
+    how = {"kind": "grid", "start": start, "step": step, "divisor": 1.0}
+    error = np.abs(from_whole(whole, how, b"", voxels.dtype).astype(np.float64) - voxels)
+    return Mapped(whole, how) if float(error.max()) <= bound else None
+
+
+def _assemble(
+    volume: Volume, mode: Mode, model: CodecModel, spacing: tuple[int, int, int],
+    slabs: list[tuple[int, int, int]], chunks: list[_Chunk],
+) -> bytes:  # fmt: skip
+    """The file: small tables first, then the coarse parts of all chunks, finer and finer; low bits of floats last."""
+    depth = max(len(chunk.parts) for chunk in chunks)
+    pieces: list[tuple[int, int, bytes]] = []  # chunk, part (-1: what belongs to its values), bytes
+    small = [chunk.entry["how"]["kind"] != "split" for chunk in chunks]
+    pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if small[number]]
+    for part in range(depth):
+        pieces += [(number, part, chunk.parts[part]) for number, chunk in enumerate(chunks) if part < len(chunk.parts)]
+    pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if not small[number]]
+    blocks = {(number, part): block for (number, part, _), block in zip(pieces, lay_out(p for *_, p in pieces))}
+    entries = []
+    for number, ((channel, start, stop), chunk) in enumerate(zip(slabs, chunks, strict=True)):
+        parts = [blocks[number, part].to_json() for part in range(len(chunk.parts))]
+        place = {"channel": channel, "start": start, "stop": stop}
+        entries.append({**place, **chunk.entry, "extra": blocks[number, -1].to_json(), "parts": parts})
+    header = {
+        "coder": CODER,
+        "mode": mode.to_json(),
+        "writer": f"MedAE {__version__}",
+        "model": {"name": model.name, "sha256": model.sha256},
+        "volume": _description(volume),
+        "spacing_um": list(spacing),
+        "chunks": entries,
+    }
+    return write_container(header, [piece for *_, piece in pieces])
+
+
+def _check(volume: Volume, mode: Mode, data: bytes) -> None:
+    """Decode the file and compare; what is announced was seen. Raises BadInput when a promise would be broken."""
+    array = decompress(data, volume.name or "The compressed volume").array
+    kept = array.dtype == volume.array.dtype and array.shape == volume.array.shape
+    if mode.kind == "lossless":
+        kept = kept and array.tobytes() == np.ascontiguousarray(volume.array).tobytes()
+    elif kept:
+        kept = largest_error(volume.array, array) <= mode.value
+    if not kept:
+        raise BadInput(f"{volume.name or 'The volume'} did not come back as promised, so no file was written.")
+
+
+def largest_error(before: Array, after: Array) -> float:
+    """The largest difference between two arrays, exact for integers; where both are not finite alike, none."""
+    if before.dtype.kind in "iub":
+        wide = [array.astype(np.int64 if before.dtype != np.uint64 else np.uint64) for array in (before, after)]
+        larger, smaller = np.maximum(*wide), np.minimum(*wide)
+        return float((larger.view(np.uint64) - smaller.view(np.uint64)).max())
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(before.astype(np.float64) - after)
+    same = before.view(f"u{before.dtype.itemsize}") == after.view(f"u{after.dtype.itemsize}")
+    return float(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)).max())
+
+
+def _description(volume: Volume) -> dict[str, Any]:
+    """What the header says of the volume."""
+    told = {key: value for key, value in volume.meta.items() if key in ("frames", "frame_spacing")}
+    header = {str(key): str(value) for key, value in dict(volume.meta.get("header", {})).items()}
+    if sum(len(key) + len(value) for key, value in header.items()) > _LARGEST_TEXT:
+        header = {}
+    return {
+        "shape": [volume.channels, *volume.shape],
+        "dtype": volume.array.dtype.name,
+        "affine": volume.affine.tolist(),
+        "name": volume.name,
+        "modality": str(volume.meta.get("modality", "")),
+        "meta": {**told, "header": header},
+    }
+
+
+def _slabs(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Slices from .. to of each chunk: about four million voxels, a multiple of 16 slices where they are not huge."""
+    plane, slices = shape[0] * shape[1], shape[2]
+    count = max(round(plane * slices / _CHUNK_VOXELS), 1)
+    thick = math.ceil(slices / count / _THINNEST) * _THINNEST
+    thick = max(min(thick, _LARGEST_CHUNK // plane), 1)
+    return [(start, min(start + thick, slices)) for start in range(0, slices, thick)]
+
+
+def _micrometres(volume: Volume) -> tuple[int, int, int]:
+    """The spacing in whole micrometres, at least 1: it decides the order of coding and nothing else."""
+    i, j, k = (int(min(max(round(1000 * along), 1), 10**9)) for along in volume.spacing)
+    return i, j, k
+
+
+def _threads() -> int:
+    return max(1, min(os.cpu_count() or 1, 8))
+
+
+def ratio_and_rate(volume: Volume, size: int) -> Mapping[str, float]:
+    """How much smaller a file is than the voxels in memory, and its bits per voxel."""
+    return {"ratio": volume.array.nbytes / size, "bits_per_voxel": 8 * size / volume.array.size}
+
+
+__all__ = ["Mode", "compress", "decode_chunk", "decompress", "largest_error"]

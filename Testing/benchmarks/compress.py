@@ -1,0 +1,198 @@
+"""Compression beside ready codecs on held-out scans: lossless size, near-lossless size, rate-distortion, seconds.
+
+`python Testing/benchmarks/compress.py [--lossless] [--near E ...] [--lossy DB ...] [--slices N] [--cases NAME ...]`.
+The other codecs come from imagecodecs where it is installed (Testing/benchmarks/requirements.txt); they see slice after
+slice. Nothing here was used to train or to tune the codec.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from MedAELib.codec.lossy import psnr
+from MedAELib.codec.reader import decompress
+from MedAELib.codec.volumes import Mode, compress, largest_error
+from MedAELib.training.cohort import data_folder
+from MedAELib.volume import Volume
+
+try:
+    import imagecodecs
+except ImportError:
+    imagecodecs = None
+
+CASES = {
+    "head CT": "ct_head/human_head_GE.nii.gz",
+    "chest CT, soft": "ct_kernel_pairs/*B40f*",
+    "planning CT": "ct_openkbp/pt_11_ct*",
+    "abdomen CT": "totalseg_examples/example_ct.nii.gz",
+    "spine T1": "mr_misc/spine_t1w*",
+    "head T2": "ms_longitudinal/patient12_study1_T2W*",
+    "head FLAIR": "ms_longitudinal/patient12_study1_FLAIR*",
+    "head T1": "ms_longitudinal/patient12_study1_T1W*",
+}
+Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
+
+
+def cases(names: list[str], slices: int) -> list[Volume]:
+    """The named held-out scans (default: all), their middle slices, as integers."""
+    found = []
+    for name in names or CASES:
+        paths = sorted(data_folder().glob(CASES[name]))
+        if not paths:
+            sys.exit(f"{data_folder()} holds no {CASES[name]}. Name the data folder with MEDAE_DATA.")
+        volume = Volume.load(paths[0])
+        thick = min(slices or volume.shape[2], volume.shape[2])
+        first = (volume.shape[2] - thick) // 2
+        cut = volume.slab(2, first, first + thick)
+        found.append(Volume(cut.array.astype(np.int16), cut.affine, {"name": name}))
+    return found
+
+
+def lossless_codecs() -> dict[str, Codec]:
+    """Encoder and decoder of one slice of 16-bit unsigned values, by name."""
+    found: dict[str, Codec] = {}
+    if imagecodecs is not None:
+        ic = imagecodecs
+        found["JPEG-LS"] = (ic.jpegls_encode, ic.jpegls_decode)
+        found["JPEG 2000"] = (lambda s: ic.jpeg2k_encode(s, level=0, reversible=True), ic.jpeg2k_decode)
+        found["JPEG-XL e7"] = (lambda s: ic.jpegxl_encode(s, lossless=True, effort=7), ic.jpegxl_decode)
+        found["JPEG-XL e9"] = (lambda s: ic.jpegxl_encode(s, lossless=True, effort=9), ic.jpegxl_decode)
+    return found
+
+
+def unsigned(volume: Volume) -> list[np.ndarray]:
+    """The slices with the lowest value at 0."""
+    low = int(volume.array.min())
+    return [np.ascontiguousarray((volume.array[0, :, :, k].astype(np.int32) - low).astype(np.uint16)) for k in
+            range(volume.shape[2])]  # fmt: skip
+
+
+def by_slice(volume: Volume, codec: Codec, exact: bool = True) -> tuple[float, float, float]:
+    """Bits per voxel, and CPU seconds per million voxels to encode and to decode."""
+    slices, millions = unsigned(volume), volume.array.size / 1e6
+    started = time.process_time()
+    coded = [codec[0](part) for part in slices]
+    between = time.process_time()
+    decoded = [codec[1](part) for part in coded]
+    ended = time.process_time()
+    if exact and not all(np.array_equal(a, b) for a, b in zip(slices, decoded, strict=True)):
+        sys.exit("A lossless codec did not return the voxels.")
+    size = 8 * sum(map(len, coded)) / volume.array.size
+    return size, (between - started) / millions, (ended - between) / millions
+
+
+def ours(volume: Volume, mode: Mode) -> tuple[float, float, float, np.ndarray]:
+    """Bits per voxel of a .maez file; CPU seconds per million voxels to encode and check, and to decode; the voxels."""
+    millions = volume.array.size / 1e6
+    started = time.process_time()
+    data = compress(volume, mode)
+    between = time.process_time()
+    again = decompress(data).array
+    ended = time.process_time()
+    return 8 * len(data) / volume.array.size, (between - started) / millions, (ended - between) / millions, again
+
+
+def lossless(volumes: list[Volume]) -> None:
+    """One table: bits per voxel; and one line on speed."""
+    codecs = lossless_codecs()
+    print("| scan | nii.gz | " + " | ".join(codecs) + " | MedAE | against the better JPEG-XL |")
+    print("|---" * (len(codecs) + 4) + "|")
+    ratios, seconds = [], []
+    for volume in volumes:
+        sizes = {name: by_slice(volume, codec)[0] for name, codec in codecs.items()}
+        gz = 8 * len(zlib.compress(volume.array.tobytes("F"), 6)) / volume.array.size
+        size, encode, decode, again = ours(volume, Mode())
+        if not np.array_equal(again, volume.array):
+            sys.exit(f"{volume.name} did not come back.")
+        best = min([sizes[name] for name in sizes if "XL" in name] or [gz])
+        ratios.append(size / best)
+        seconds.append((encode, decode))
+        row = [
+            f"{gz:.2f}",
+            *(f"{value:.2f}" for value in sizes.values()),
+            f"{size:.2f}",
+            f"{100 * (size / best - 1):+.1f} %",
+        ]
+        print(f"| {volume.name} | " + " | ".join(row) + " |", flush=True)
+    mean = np.mean(seconds, axis=0)
+    print(f"Mean: {100 * (np.mean(ratios) - 1):+.1f} %")
+    print(f"CPU seconds per million voxels: encode and check {mean[0]:.2f}, decode {mean[1]:.2f}")
+
+
+def near_lossless(volumes: list[Volume], bounds: list[int]) -> None:
+    """Bits per voxel at the same bound, beside JPEG-LS."""
+    print("| scan | bound | JPEG-LS | MedAE | largest error |\n|---|---|---|---|---|")
+    for volume in volumes:
+        for bound in bounds:
+            other = "-"
+            if imagecodecs is not None:
+                codec = (lambda s, e=bound: imagecodecs.jpegls_encode(s, level=e), imagecodecs.jpegls_decode)
+                other = f"{by_slice(volume, codec, exact=False)[0]:.2f}"
+            size, _, _, again = ours(volume, Mode("max-error", bound))
+            print(
+                f"| {volume.name} | {bound} | {other} | {size:.2f} | {largest_error(volume.array, again):g} |",
+                flush=True,
+            )
+
+
+def lossy(volumes: list[Volume], decibels: list[float]) -> None:
+    """BD-rate against JPEG 2000 on slices, over the PSNR that both reach."""
+    if imagecodecs is None:
+        sys.exit("The comparison needs imagecodecs; see Testing/benchmarks/requirements.txt.")
+    for volume in volumes:
+        span = float(np.ptp(volume.array.astype(np.float64)))
+        curves: dict[str, list[tuple[float, float]]] = {"JPEG 2000": [], "MedAE": []}
+        for wanted in decibels:
+            level = wanted + 20 * np.log10(65535 / span)  # of the codec, whose range is 16 bits
+            slices = unsigned(volume)
+            coded = [imagecodecs.jpeg2k_encode(part, level=level, reversible=False) for part in slices]
+            again = np.stack([imagecodecs.jpeg2k_decode(part) for part in coded], axis=-1)
+            reached = psnr(np.stack(slices, axis=-1), again, span)
+            curves["JPEG 2000"].append((reached, 8 * sum(map(len, coded)) / volume.array.size))
+            size, _, _, mine = ours(volume, Mode("psnr", wanted))
+            curves["MedAE"].append((psnr(volume.array, mine, span), size))
+        told = {name: [[round(x, 2), round(y, 4)] for x, y in curve] for name, curve in curves.items()}
+        rate = bd_rate(curves["JPEG 2000"], curves["MedAE"])
+        print(json.dumps({"scan": volume.name, "bd_rate_percent": round(rate, 1), **told}), flush=True)
+
+
+def bd_rate(reference: list[tuple[float, float]], other: list[tuple[float, float]]) -> float:
+    """Mean difference of the rates in percent over the common range of PSNR (Bjontegaard, monotone interpolation)."""
+    curves = [sorted(reference), sorted(other)]
+    low, high = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+    grid = np.linspace(low, high, 200)
+    logs = [PchipInterpolator([p for p, _ in curve], [np.log(r) for _, r in curve])(grid) for curve in curves]
+    return float(100 * (np.exp(np.mean(logs[1] - logs[0])) - 1))
+
+
+def main() -> None:
+    """What was asked for, table after table."""
+    parser = argparse.ArgumentParser(description="Compression beside ready codecs, on held-out scans.")
+    parser.add_argument("--cases", nargs="*", default=[], choices=[*CASES], metavar="NAME")
+    parser.add_argument("--slices", type=int, default=0, help="only so many slices of the middle (0: all)")
+    parser.add_argument("--lossless", action="store_true")
+    parser.add_argument("--near", type=int, nargs="*", default=[], metavar="E")
+    parser.add_argument("--lossy", type=float, nargs="*", default=[], metavar="DB")
+    options = parser.parse_args()
+    volumes = cases(options.cases, options.slices)
+    if options.lossless or not (options.near or options.lossy):
+        lossless(volumes)
+    if options.near:
+        near_lossless(volumes, options.near)
+    if options.lossy:
+        lossy(volumes, options.lossy)
+
+
+if __name__ == "__main__":
+    main()

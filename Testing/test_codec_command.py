@@ -1,0 +1,130 @@
+"""compress, decompress and info as a user meets them: files, folders, shares, and one line for whatever is wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from codec_tools import scan
+
+from MedAELib import Volume
+from MedAELib.__main__ import main
+
+
+def run(*arguments: object) -> int:
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def lines(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        scan((9, 8, 7), seed=number).save(tmp_path / "in" / f"scan{number}.nii.gz")
+    return tmp_path / "in"
+
+
+def test_a_volume_there_and_back(folder, tmp_path, capsys):
+    source, packed, target = folder / "scan0.nii.gz", tmp_path / "a.maez", tmp_path / "b.nrrd"
+    assert run("compress", source, packed) == 0
+    (told,) = lines(capsys)
+    assert told["bytes"] == packed.stat().st_size and told["mode"] == {"kind": "lossless"} and told["seconds"] >= 0
+    assert run("decompress", packed, target) == 0
+    before, after = Volume.load(source), Volume.load(target)
+    assert np.array_equal(before.array, after.array) and np.allclose(before.affine, after.affine, atol=1e-5)
+
+
+def test_the_bound_is_kept_and_told(folder, tmp_path, capsys):
+    packed = tmp_path / "a.maez"
+    assert run("compress", folder / "scan0.nii.gz", packed, "--max-error", 3) == 0
+    assert lines(capsys)[0]["mode"] == {"kind": "max-error", "bound": 3.0}
+    assert run("decompress", packed, tmp_path / "b.mha") == 0
+    difference = Volume.load(tmp_path / "b.mha").array.astype(int) - Volume.load(folder / "scan0.nii.gz").array
+    assert 0 < np.abs(difference).max() <= 3
+
+
+def test_a_quality_and_a_size_can_be_asked_for(folder, tmp_path, capsys):
+    assert run("compress", folder / "scan0.nii.gz", tmp_path / "a.maez", "--psnr", 40) == 0
+    assert run("compress", folder / "scan0.nii.gz", tmp_path / "b.maez", "--ratio", 0.3) == 0
+    quality, size = lines(capsys)
+    assert quality["mode"] == {"kind": "psnr", "decibels": 40.0} and size["mode"] == {"kind": "ratio", "times": 0.3}
+    assert size["ratio"] >= 0.3
+
+
+def test_info_tells_without_decoding(folder, tmp_path, capsys, monkeypatch):
+    packed = tmp_path / "a.maez"
+    run("compress", folder / "scan1.nii.gz", packed)
+    capsys.readouterr()
+    monkeypatch.setattr("MedAELib.codec.reader.decode_chunk", None)
+    assert run("info", packed) == 0
+    (told,) = lines(capsys)
+    assert told["shape"] == [1, 9, 8, 7] and told["dtype"] == "int16" and told["complete"]
+    assert told["model"]["sha256"] and told["mode"] == {"kind": "lossless"}
+
+
+def test_a_prefix_and_a_slab(folder, tmp_path, capsys):
+    packed, cut = tmp_path / "a.maez", tmp_path / "cut.maez"
+    run("compress", folder / "scan0.nii.gz", packed)
+    cut.write_bytes(packed.read_bytes()[:-1])
+    assert run("decompress", cut, tmp_path / "b.nrrd") == 2
+    assert not (tmp_path / "b.nrrd").exists()
+    assert run("decompress", cut, tmp_path / "b.nrrd", "--prefix") == 0
+    assert 0 < Volume.load(tmp_path / "b.nrrd").array.size < 9 * 8 * 7
+    assert run("decompress", packed, tmp_path / "c.nrrd", "--slices", 2, 5) == 0
+    assert np.array_equal(Volume.load(tmp_path / "c.nrrd").array, Volume.load(folder / "scan0.nii.gz").array[..., 2:5])
+
+
+def test_folders_in_shares_skip_and_go_on(folder, tmp_path, capsys):
+    packed, restored = tmp_path / "packed", tmp_path / "restored"
+    (folder / "scan2.nii.gz").write_bytes(b"no volume")
+    assert run("compress", folder, packed, "--part", 1, "--of", 2) == 2
+    first = lines(capsys)
+    assert [Path(line["input"]).name for line in first] == ["scan0.nii.gz", "scan2.nii.gz"]
+    assert "scan2.nii.gz" in first[1]["error"]
+    assert run("compress", folder, packed, "--part", 2, "--of", 2) == 0
+    assert {path.name for path in packed.iterdir()} == {"scan0.maez", "scan1.maez", "scan3.maez"}
+    capsys.readouterr()
+    assert run("compress", folder, packed) == 2
+    assert [line.get("skipped") for line in lines(capsys)] == ["exists", "exists", None, "exists"]
+    assert run("decompress", packed, restored) == 0
+    for name in ("scan0", "scan1", "scan3"):
+        before, after = Volume.load(folder / f"{name}.nii.gz"), Volume.load(restored / f"{name}.nii.gz")
+        assert np.array_equal(before.array, after.array)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compress"],
+        ["compress", "absent.nii.gz", "a.maez"],
+        ["compress", "{scan}", "a.zip"],
+        ["compress", "{scan}", "absent/a.maez"],
+        ["compress", "{scan}", "a.maez", "--max-error", "0"],
+        ["compress", "{scan}", "a.maez", "--max-error", "nan"],
+        ["compress", "{scan}", "a.maez", "--max-error", "1", "--lossless"],
+        ["compress", "{folder}", "{scan}"],
+        ["compress", "{folder}", "out", "--part", "3", "--of", "2"],
+        ["decompress", "{scan}", "a.nrrd"],
+        ["decompress", "absent.maez", "a.nrrd"],
+        ["decompress", "{scan}", "a.xyz"],
+        ["decompress", "{empty}", "out"],
+        ["info", "{scan}"],
+        ["info", "absent.maez"],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:60],
+)
+def test_whatever_is_wrong_is_one_line_and_exit_status_2(arguments, folder, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    names = {"scan": folder / "scan0.nii.gz", "folder": folder, "empty": tmp_path / "empty"}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert run(*[argument.format(**names) for argument in arguments]) == 2
+    told = capfd.readouterr()
+    assert told.out == "" and len(told.err.strip().splitlines()) == 1 and "Traceback" not in told.err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

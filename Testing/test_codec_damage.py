@@ -1,0 +1,159 @@
+"""Cut, changed or forged .maez files: one plain sentence each, never wrong voxels, never more memory than declared."""
+
+import hashlib
+import json
+import struct
+
+import numpy as np
+import pytest
+from codec_tools import scan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from MedAELib.codec.container import MAGIC, open_container
+from MedAELib.codec.reader import decompress
+from MedAELib.codec.volumes import compress
+from MedAELib.errors import BadInput, BadModel, MedAEError, OutOfMemory
+
+VOLUME = scan((12, 11, 10))
+
+
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    return compress(VOLUME)
+
+
+def right_or_told(data: bytes) -> None:
+    """Either the very voxels come back or one sentence that names the file."""
+    try:
+        again = decompress(data, "broken.maez")
+    except MedAEError as error:
+        assert "broken.maez" in str(error) and "\n" not in str(error)
+    else:
+        assert np.array_equal(again.array, VOLUME.array)
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_changed_byte_is_told(whole, place, change):
+    data = bytearray(whole)
+    data[int(place * len(data))] ^= change
+    with pytest.raises(MedAEError, match=r"broken\.maez"):
+        decompress(bytes(data), "broken.maez")
+
+
+@settings(max_examples=100, deadline=None)
+@given(size=st.floats(0, 1, exclude_max=True))
+def test_a_cut_file_is_told(whole, size):
+    with pytest.raises(BadInput, match=r"broken\.maez"):
+        decompress(whole[: int(size * len(whole))], "broken.maez")
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.binary(max_size=300), tail=st.booleans())
+def test_anything_else_is_told(data, tail):
+    with pytest.raises(BadInput, match=r"broken\.maez"):
+        decompress(MAGIC + data if tail else data, "broken.maez")
+
+
+def forged(whole: bytes, change, payload=None) -> bytes:
+    """The file with another header (and payload) that carries the right hashes: what only a forger would write."""
+    _, _, _, size, _ = struct.unpack_from("<8sHHI32s", whole)
+    header = json.loads(whole[48 : 48 + size])
+    payload = whole[48 + size :] if payload is None else payload
+    change(header)
+    header["payload_sha256"] = hashlib.sha256(payload).hexdigest()
+    text = json.dumps(header).encode()
+    return struct.pack("<8sHHI32s", MAGIC, 1, 0, len(text), hashlib.sha256(text).digest()) + text + payload
+
+
+def test_a_faithful_forgery_is_the_file(whole):
+    assert np.array_equal(decompress(forged(whole, lambda header: None)).array, VOLUME.array)
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_forged_payload_ends_and_is_told_or_decodes_within_its_size(whole, place, change):
+    """With all checksums right, damage in the coded parts can only be seen by the coder; it must end all the same."""
+    import zlib
+
+    size = struct.unpack_from("<8sHHI32s", whole)[3]
+    payload = bytearray(whole[48 + size :])
+    payload[int(place * len(payload))] ^= change
+
+    def sums(header):
+        for chunk in header["chunks"]:
+            for block in [chunk["extra"], *chunk["parts"]]:
+                block[2] = zlib.crc32(payload[block[0] : block[0] + block[1]])
+
+    try:
+        again = decompress(forged(whole, sums, bytes(payload)), "broken.maez")
+    except BadInput as error:
+        assert "broken.maez" in str(error)
+    else:
+        assert again.array.shape == VOLUME.array.shape
+
+
+CHANGES = {
+    "huge": lambda h: h["volume"].update(shape=[1, 60000, 60000, 60000]),
+    "negative": lambda h: h["volume"].update(shape=[1, -12, 11, 10]),
+    "other shape": lambda h: h["volume"].update(shape=[1, 12, 11, 9]),
+    "no number": lambda h: h["volume"].update(shape=[1, "12", 11, 10]),
+    "type": lambda h: h["volume"].update(dtype="object"),
+    "flat affine": lambda h: h["volume"].update(affine=[[0.0] * 4] * 4),
+    "short affine": lambda h: h["volume"].update(affine=[[1.0]]),
+    "no chunks": lambda h: h.update(chunks=[]),
+    "twice": lambda h: h.update(chunks=h["chunks"] * 2),
+    "outside": lambda h: h["chunks"][0]["parts"][1].__setitem__(1, 10**9),
+    "before": lambda h: h["chunks"][0]["parts"][1].__setitem__(0, -5),
+    "fewer parts": lambda h: h["chunks"][0]["parts"].pop(),
+    "largest": lambda h: h["chunks"][0].update(largest=10**6),
+    "step": lambda h: h["chunks"][0].update(step=0),
+    "how": lambda h: h["chunks"][0].update(how={"kind": "table", "size": 5}),
+    "how is a list": lambda h: h["chunks"][0].update(how=[1]),
+    "spacing": lambda h: h.update(spacing_um=[0, 1, 1]),
+    "nothing": lambda h: h.clear(),
+    "deep": lambda h: h.update(mode=None),
+    "coder": lambda h: h.update(coder="future"),
+    "meta": lambda h: h["volume"].update(meta={"frames": [[[]]], "header": 5}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_forged_header_is_told(whole, change):
+    try:
+        again = decompress(forged(whole, change), "broken.maez")
+    except (BadInput, OutOfMemory) as error:
+        assert "broken.maez" in str(error) and "\n" not in str(error)
+    else:
+        assert np.array_equal(again.array, VOLUME.array)
+
+
+def test_a_missing_model_is_named_with_its_hash(whole):
+    def other(header):
+        header["model"] = {"name": "future-codec", "sha256": "ab" * 32}
+
+    with pytest.raises(BadModel, match=r"broken\.maez .*future-codec \(SHA-256 abababababababab"):
+        decompress(forged(whole, other), "broken.maez")
+
+
+def test_a_later_version_is_told(whole):
+    data = bytearray(whole)
+    data[len(MAGIC)] = 9
+    with pytest.raises(BadInput, match="version 9"):
+        open_container(bytes(data), "broken.maez")
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_thousand_broken_files(whole, seed):
+    """Runs of random bytes, pieces moved and repeated."""
+    generator = np.random.default_rng(seed)
+    data = bytearray(whole)
+    for _ in range(generator.integers(1, 4)):
+        start, size = (int(n) for n in generator.integers(0, len(data), 2))
+        other = int(generator.integers(0, len(data)))
+        piece = [generator.bytes(min(size, 60)), bytes(data[other : other + size]), b"", bytes(size)]
+        data[start : start + size] = piece[generator.integers(0, 4)]
+    right_or_told(bytes(data))

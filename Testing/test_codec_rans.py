@@ -1,0 +1,99 @@
+"""The entropy coder alone: whatever is coded comes back, in few bytes, and damage is told, never looped on."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from MedAELib.codec.rans import PRECISION, Decoder, Tables, encode, lanes_for
+from MedAELib.errors import BadInput
+
+TOTAL = 1 << PRECISION
+
+
+def random_tables(rows: int, generator: np.random.Generator) -> Tables:
+    """Rows of 1 to 40 symbols, some nearly certain, some nearly uniform."""
+    made = []
+    for _ in range(rows):
+        weights = generator.random(generator.integers(1, 41)) ** generator.integers(1, 30) + 1e-9
+        row = 1 + np.floor(weights / weights.sum() * (TOTAL - len(weights))).astype(np.int64)
+        row[0] += TOTAL - row.sum()
+        made.append(row)
+    return Tables.of(made)
+
+
+def drawn(tables: Tables, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, and entries that were drawn with the rows' own frequencies."""
+    rows = generator.integers(0, len(tables.offsets) - 1, count)
+    keys = (rows << PRECISION) + generator.integers(0, TOTAL, count)
+    return rows, np.searchsorted(tables.keys, keys, side="right") - 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.integers(0, 300), max_size=6),
+    lanes=st.integers(1, 70),
+    rows=st.integers(1, 9),
+)
+def test_whatever_is_coded_comes_back_batch_by_batch(seed, sizes, lanes, rows):
+    generator = np.random.default_rng(seed)
+    tables = random_tables(rows, generator)
+    batches = [drawn(tables, size, generator) for size in sizes]
+    decoder = Decoder(encode([entries for _, entries in batches], tables, lanes), lanes)
+    for rows_of_batch, entries in batches:
+        assert np.array_equal(decoder.decode(rows_of_batch, tables), entries)
+    assert decoder.finished()
+
+
+def test_rare_symbols_come_back_too():
+    """Every entry as often as every other, although some have one chance in 65536."""
+    generator = np.random.default_rng(3)
+    tables = random_tables(5, generator)
+    entries = np.tile(np.arange(len(tables.keys)), 7)
+    rows = np.searchsorted(tables.offsets, entries, side="right") - 1
+    decoder = Decoder(encode([entries], tables, 3), 3)
+    assert np.array_equal(decoder.decode(rows, tables), entries)
+
+
+def test_the_length_is_within_half_a_percent_of_the_ideal():
+    generator = np.random.default_rng(1)
+    tables = random_tables(20, generator)
+    _, entries = drawn(tables, 300_000, generator)
+    ideal = -np.log2(tables.frequencies[entries].astype(float) / TOTAL).sum() / 8
+    assert len(encode([entries], tables, lanes_for(ideal))) < 1.005 * ideal
+
+
+def test_a_prefix_of_the_bytes_holds_the_first_batches():
+    generator = np.random.default_rng(2)
+    tables = random_tables(4, generator)
+    (rows, first), (_, second) = drawn(tables, 500, generator), drawn(tables, 5000, generator)
+    data = encode([first, second], tables, 8)
+    assert np.array_equal(Decoder(data[: len(data) // 2], 8).decode(rows, tables), first)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 400), change=st.integers(0, 10**6))
+def test_damage_is_told_or_seen_at_the_end(seed, cut, change):
+    """A cut or a changed byte ends in BadInput, in other symbols, or in a coder that is not finished."""
+    generator = np.random.default_rng(seed)
+    tables = random_tables(4, generator)
+    rows, entries = drawn(tables, 1000, generator)
+    data = bytearray(encode([entries], tables, 5))
+    if cut:
+        del data[-min(cut, len(data)) :]
+    else:
+        data[change % len(data)] ^= 1 + change % 255
+    try:
+        decoder = Decoder(bytes(data), 5)
+        found = decoder.decode(rows, tables)
+    except BadInput as error:
+        assert "coded part" in str(error)
+        return
+    assert not decoder.finished() or not np.array_equal(found, entries)
+
+
+@pytest.mark.parametrize("rows", [[np.array([TOTAL, 0])], [np.array([5, 6])]], ids=["zero", "not full"])
+def test_tables_that_no_coder_could_use_are_refused(rows):
+    with pytest.raises(ValueError, match="do not fill"):
+        Tables.of(rows)

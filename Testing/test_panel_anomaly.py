@@ -59,6 +59,8 @@ def test_a_run_makes_map_segmentation_and_table_and_shows_the_map(looking: OpenP
     display = results["anomaly"].GetDisplayNode()
     assert display.GetApplyThreshold() and display.GetLowerThreshold() == pytest.approx(2.326)
     assert "0.50 ml" in looking.ui.regionsBrowser.toPlainText()
+    assert results["regions"].GetName() == "T1 head regions"
+    assert "regions above the threshold: 1. Most of the scan is unlike." in looking.ui.statusLabel.text
 
 
 def test_the_typical_scan_can_be_compared(looking: OpenPanel) -> None:
@@ -67,6 +69,7 @@ def test_the_typical_scan_can_be_compared(looking: OpenPanel) -> None:
     results = looking.controller.results
     assert {"typical", "residual"} <= set(results)
     assert looking.ui.beforeButton.enabled
+    assert looking.ui.probeOutputHeading.text == "Typical"
     assert results["residual"].GetDisplayNode().GetColorNode().GetName() == nodes.COLORS
 
 

@@ -60,7 +60,7 @@ def segmentation(image, affine, place, name, rows, original):
     from MedAELib import nodes
 
     scene = slicer.mrmlScene
-    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", scene.GenerateUniqueName(name))
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", scene.GenerateUniqueName(f"{name} labels"))
     node = None
     try:
         nodes.put(labels, affine, place, original)

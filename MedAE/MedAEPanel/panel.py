@@ -191,6 +191,7 @@ class Panel:
         after, removed = results.get("denoised"), results.get("removed")
         if self.parameters.task == "anomaly":
             after, removed = results.get("typical"), results.get("residual")
+        self.ui.probeOutputHeading.text = "Typical" if self.parameters.task == "anomaly" else "Denoised"
         self._updateOverlay(source, results)
         self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
         self.probe.compare(*map(sequences.shown, (source, after)))

@@ -108,7 +108,8 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
     }  # fmt: skip
     report = {
         "seconds": 0.1, "model": str(parameters.get("model", "")), "model_sha256": "", "versions": {"torch": "0"},
-        "warnings": ["Most of the scan is unlike."], "task": "anomaly", "regions": 1, "threshold_z": 2.326, "false_alarm_rate": parameters.get("rate", 0.01),
+        "warnings": ["Most of the scan is unlike."], "task": "anomaly", "regions": 1,
+        "threshold_z": 2.326, "false_alarm_rate": parameters.get("rate", 0.01),
         "above_threshold": 0.02, "map": "unlike the training data", "found": [row],
     }  # fmt: skip
     return Result(outputs, report)

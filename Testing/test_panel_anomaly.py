@@ -32,6 +32,12 @@ def _foregrounds() -> set[Any]:
     return {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
 
 
+def _backgrounds() -> set[Any]:
+    import slicer
+
+    return {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+
+
 def test_only_the_widgets_of_the_task_are_shown(looking: OpenPanel) -> None:
     ui = looking.ui
     assert not ui.anomalyCollapsibleButton.isHidden()
@@ -70,6 +76,11 @@ def test_the_typical_scan_can_be_compared(looking: OpenPanel) -> None:
     assert {"typical", "residual"} <= set(results)
     assert looking.ui.beforeButton.enabled
     assert looking.ui.probeOutputHeading.text == "Typical"
+    scan, typical = looking.parameters.inputVolume.GetID(), results["typical"].GetID()
+    assert _backgrounds() == {scan}  # the map lies over the scan
+    looking.ui.beforeButton.checked = False
+    assert _backgrounds() == {typical}
+    assert _foregrounds() == {results["anomaly"].GetID()}
     assert results["residual"].GetDisplayNode().GetColorNode().GetName() == nodes.COLORS
 
 

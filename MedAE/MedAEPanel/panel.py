@@ -201,8 +201,10 @@ class Panel:
             button.enabled, button.toolTip = self.compare.possible, hidden or toolTip
         done = self.controller.state == "done" and not self.controller.preview.pending
         if done and not self._wasDone and self.compare.possible:
-            self.ui.beforeButton.checked = False
-            self.compare.show(before=False, part=self._part(after))
+            # What was found lies over the scan itself; the typical scan is one click away.
+            before = self.parameters.task == "anomaly"
+            self.ui.beforeButton.checked = before
+            self.compare.show(before, part=self._part(after))
             self.ui.trustCollapsibleButton.collapsed = results.get("trust") is None
         elif self.compare.possible and not self.controller.busy:
             self.compare.blend(self._part(after))

@@ -121,6 +121,7 @@ def _signed_or_not(dtype: np.dtype[Any]) -> type[np.generic]:
     return np.int64 if dtype.kind == "i" else np.uint64
 
 
+@np.errstate(over="ignore")  # a guess that overflows is no grid, and is left out
 def _grid(array: Array) -> Mapped | None:
     """Floats that are start + n * step / divisor, computed in double precision, to the bit."""
     finite = bool(np.isfinite(array).all())

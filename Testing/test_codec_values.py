@@ -68,7 +68,8 @@ def test_the_order_of_a_type_is_that_of_its_values(data, dtype):
     assert same_bits(unordered(places, array.dtype), array)
     numbers = array[~np.isnan(array)] if array.dtype.kind == "f" else array
     inside = places[~np.isnan(array)] if array.dtype.kind == "f" else places
-    assert np.all(np.diff(numbers[np.argsort(inside, kind="stable")]) >= 0)
+    rising = numbers[np.argsort(inside, kind="stable")]
+    assert np.all(rising[1:] >= rising[:-1])  # a difference would overflow
 
 
 @pytest.mark.parametrize(

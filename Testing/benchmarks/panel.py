@@ -114,14 +114,18 @@ def run_once(panel: Any, scan: Any, seconds: float) -> dict[str, Any]:
     panel.choose(scan)
     heart = Heartbeat(panel.controller)
     panel.ui.applyButton.click()
-    total = spin(lambda: not panel.controller.busy, seconds)
+    first = total = spin(lambda: not panel.controller.busy, seconds)
+    preview = panel.controller.preview.pending  # the visible slices are there; now the whole volume
+    if preview:
+        total += spin(lambda: not (panel.controller.busy or panel.controller.preview.pending), seconds)
     end = time.perf_counter() + 0.2  # what the scene's watchers do afterwards counts too
     spin(lambda: time.perf_counter() > end, 1)
     if panel.controller.state != "done":
         raise RuntimeError(f"the run {panel.controller.state}: {panel.controller.failure}")
     stalls = heart.stop()
     parts = {name: round(value, 3) for name, value in panel.controller.seconds.items()}
-    return {"stall_ms": stalls, "seconds": parts, "total_seconds": round(total, 3)}
+    told = {"preview_seconds": round(first, 3)} if preview else {}
+    return {"stall_ms": stalls, "seconds": parts, "total_seconds": round(total, 3), **told}
 
 
 def cancel_times(panel: Any, scan: Any) -> dict[str, float]:

@@ -84,6 +84,7 @@ class Bundle:
     licence: str
     sha256: str
     figures: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)  # what a task needs to read the network's answer
     limits: tuple[str, ...] = ()
     training_data: tuple[str, ...] = ()
 
@@ -145,9 +146,7 @@ def read_bundle(folder: str | Path) -> Bundle:
         texts = {key: _text(own, key) for key in ("name", "sha256")}
         version, description = _text(metadata, "version"), _text(metadata, "description")
         limits, training_data = _texts(own, "limits"), _texts(own, "training_data")
-        figures = own.get("figures", {})
-        if not isinstance(figures, dict):
-            raise BadModel("'figures' is not a table")
+        figures, calibration = _table(own, "figures"), _table(own, "calibration")
     except BadModel as error:
         raise BadModel(f"{folder / METADATA} cannot be used: {str(error).rstrip('.')}.") from None
     if not _NAME.fullmatch(texts["name"]):
@@ -161,6 +160,7 @@ def read_bundle(folder: str | Path) -> Bundle:
         version=version,
         description=description,
         figures=figures,
+        calibration=calibration,
         limits=limits,
         training_data=training_data,
         card=_read_text(folder, CARD),
@@ -210,6 +210,13 @@ def _is_program(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_is_program, value))
     return isinstance(value, str) and value.lstrip().startswith(("$", "@", "%"))
+
+
+def _table(own: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = own.get(key, {})
+    if not isinstance(found, dict):
+        raise BadModel(f"'{key}' is not a table")
+    return found
 
 
 def _text(table: Mapping[str, Any], key: str) -> str:

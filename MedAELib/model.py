@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -53,12 +54,14 @@ class Model:
         figures: dict[str, Any],
         limits: list[str],
         training_data: list[str],
+        calibration: Mapping[str, Any] | None = None,
         version: str = "1.0.0",
     ) -> Model:
         """Write the model as a MONAI bundle folder, wholly or not at all; an existing folder is replaced at the end.
 
         `card` is Markdown, `licence` the text of the weights' licence (its first line names it), `figures` held-out
-        results. Returns the model with its bundle. Raises DiskFull.
+        results, `calibration` what a task needs to read the network's answer. Returns the model with its bundle.
+        Raises DiskFull.
         """
         folder = Path(folder)
         weights = safetensors.torch.save({key: value.contiguous() for key, value in self.network.state_dict().items()})
@@ -69,6 +72,7 @@ class Model:
             "figures": figures,
             "limits": limits,
             "training_data": training_data,
+            **({"calibration": dict(calibration)} if calibration else {}),
         }
         metadata = _monai_metadata(self.spec, self.network, description, version) | {"medae": own}
         files = {

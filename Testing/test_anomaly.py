@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from MedAELib.anomaly.calibration import RATES, Calibration, calibrations, own_z, z_of
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
-from MedAELib.anomaly.gate import doubts, measures, population, turned
+from MedAELib.anomaly.gate import doubts, gate_of, measures, population, turned
 from MedAELib.anomaly.grid import from_grid, grid_around, onto_grid
 from MedAELib.anomaly.masks import brain_mask
 from MedAELib.anomaly.prepare import MEDIAN, prepare
@@ -39,10 +39,18 @@ def normative(tmp_path_factory) -> Model:
     torch.manual_seed(0)
     model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
     knots = [float(value) for value in np.linspace(0, 6, len(RATES))]
-    figures = {"calibration": dict.fromkeys(("unlike", "residual", "bright", "contrast"), knots)}
+    maps = dict.fromkeys(("unlike", "residual", "bright", "contrast"), knots)
+    gate = {"histogram": [0.025] * 40, "distance": [0.1], "odds": [0.0], "coarse": [float(n % 7) for n in range(1000)]}
+    calibration = {"maps": maps, "gate": gate}
     texts = {"description": "For tests.", "card": "For tests.", "licence": "CC0\n"}
     return model.save(
-        tmp_path_factory.mktemp("models") / "tiny", name="tiny", figures=figures, limits=[], training_data=[], **texts
+        tmp_path_factory.mktemp("models") / "tiny",
+        name="tiny",
+        figures={},
+        limits=[],
+        training_data=[],
+        calibration=calibration,
+        **texts,
     )
 
 
@@ -157,7 +165,7 @@ def test_z_rises_with_the_score_and_is_zero_outside():
 @pytest.mark.parametrize("values", [None, [], [1.0] * 3, [float("nan")] * len(RATES), list(range(len(RATES), 0, -1))])
 def test_a_calibration_that_makes_no_sense_is_refused(values):
     with pytest.raises(BadModel, match="calibra"):
-        calibrations({"calibration": {"unlike": values}} if values is not None else {})
+        calibrations({"maps": {"unlike": values}} if values is not None else {})
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, float("nan")])
@@ -198,12 +206,22 @@ def test_a_head_that_lies_the_wrong_way_is_told():
 def test_the_gate_names_what_makes_a_scan_unlike_the_training_scans(normative):
     usual = prepare(head((4.0, 4.0, 4.0))[0])
     scores = model_scores(usual, normative, Engine("cpu"), lambda done, total: None)
-    figures = {"gate": population([measures(usual, scores)] * 2) | {"distance": 0.01}}
-    assert doubts(usual, scores, figures) == []
+    known = {"gate": population([measures(usual, scores)] * 2) | {"distance": [0.01]}}
+    assert doubts(usual, scores, known) == []
     inverted = dataclasses.replace(usual, voxels=np.where(usual.mask, 1 - usual.voxels, 0).astype(np.float32))
-    assert any("contrast" in warning for warning in doubts(inverted, scores, figures))
+    assert any("contrast" in warning for warning in doubts(inverted, scores, known))
     lost = dataclasses.replace(usual, brain=False)
-    assert any("No brain" in warning for warning in doubts(lost, scores, figures))
+    assert any("No brain" in warning for warning in doubts(lost, scores, known))
     louder = Scores({**scores.maps, "unlike": scores.maps["unlike"] + 5})
-    assert any("Most of the scan" in warning for warning in doubts(usual, louder, figures))
+    assert any("Most of the scan" in warning for warning in doubts(usual, louder, known))
     assert any("not calibrated" in warning for warning in doubts(usual, scores, None))
+
+
+@pytest.mark.parametrize("part", ["histogram", "distance", "odds", "coarse"])
+@pytest.mark.parametrize("value", [None, "0.1", [], [float("nan")], ["x"] * 40])
+def test_a_model_that_does_not_say_what_is_normal_is_refused_in_a_sentence(normative, part, value):
+    gate = {**normative.bundle.calibration["gate"], part: value}
+    with pytest.raises(BadModel, match="what normal scans look like"):
+        gate_of({"gate": gate})
+    with pytest.raises(BadModel, match="what normal scans look like"):
+        gate_of({})

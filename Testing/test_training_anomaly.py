@@ -100,10 +100,10 @@ def test_calibration_and_gate_of_a_network_hold_what_the_maps_need(source):
     from MedAELib.model import Model
 
     model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
-    figures = calibration(model, [source], [source])
-    assert set(figures["calibration"]) == {"unlike", "residual", "bright", "contrast"}
-    assert all(np.isfinite(values).all() for values in figures["calibration"].values())
-    assert sum(figures["gate"]["histogram"]) == pytest.approx(1, abs=0.01)
+    known = calibration(model, [source], [source])
+    assert set(known["maps"]) == {"unlike", "residual", "bright", "contrast"}
+    assert all(np.isfinite(values).all() for values in known["maps"].values())
+    assert sum(known["gate"]["histogram"]) == pytest.approx(1, abs=0.01)
 
 
 def test_a_missing_data_folder_is_one_sentence(tmp_path, capsys):

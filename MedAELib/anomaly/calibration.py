@@ -66,9 +66,9 @@ class Calibration:
         return np.where(mask, np.clip(found, -_HIGHEST, _HIGHEST), 0).astype(np.float32)
 
 
-def calibrations(figures: Mapping[str, Any]) -> dict[str, Calibration]:
-    """The calibration of each map that a model's figures hold. Raises BadModel when there is none."""
-    found = figures.get("calibration")
+def calibrations(known: Mapping[str, Any]) -> dict[str, Calibration]:
+    """The calibration of each map, as a model folder gives it. Raises BadModel when there is none."""
+    found = known.get("maps")
     if not isinstance(found, dict) or not found:
         raise BadModel("The model was not calibrated on normal scans.", "Choose another model.")
     return {str(name): Calibration.from_json(values) for name, values in found.items()}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..bundle import Bundle
-from .gate import ALLOWED, distance_from
+from .gate import ALLOWED, distance_from, gate_of
 from .prepare import Prepared
 
 
 def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[Bundle | None, str]:
-    """The model whose training scans look most like this one, which is called `name`; or None, and why."""
+    """The model whose training scans look most like this one, which is called `name`; or None, and why.
+
+    Raises BadModel when a model does not say what its training scans look like.
+    """
     if not prepared.brain:
         return None, f"No brain was found in {name}."
-    values = prepared.voxels[prepared.mask]
-    ranked = sorted((distance_from(values, bundle.figures), n) for n, bundle in enumerate(bundles))
-    if not ranked or not np.isfinite(ranked[0][0]) or ranked[0][0] > ALLOWED:
+    ranked = sorted((distance_from(prepared, gate_of(bundle.calibration)), n) for n, bundle in enumerate(bundles))
+    if not ranked or ranked[0][0] > ALLOWED:
         return None, f"No bundled model was trained on scans like {name}."
     return bundles[ranked[0][1]], ""

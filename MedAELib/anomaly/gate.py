@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,44 +10,64 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, zoom
 
+from ..errors import BadModel
 from .prepare import MEDIAN, Prepared
 from .scores import Scores
+
+Floats = npt.NDArray[np.float64]
 
 _BINS = np.linspace(0, 2 * MEDIAN, 41)
 _COARSE = 10  # cells along each axis of the brain's box
 _TURNS = {"upside down": (2,), "back to front": (1,), "upside down and back to front": (1, 2)}
+_ODD = 2.0  # more log-odds than the largest of normal scans
 ALLOWED = 1.5  # times as far from the training scans as the farthest normal one
 
 
-def measures(prepared: Prepared, scores: Scores) -> dict[str, Any]:
-    """What the gate looks at: the histogram of the tissue, the bulk of the log-odds, and the brain's proportions."""
+def measures(prepared: Prepared, scores: Scores) -> dict[str, Floats]:
+    """What the gate looks at: the histogram of the tissue, the log-odds that nine tenths of it stay below, and the
+    coarse anatomy `[10, 10, 10]`."""
+    return {
+        "histogram": _histogram(prepared),
+        "odds": np.quantile(scores.maps["unlike"][prepared.mask], [0.9]),
+        "coarse": _coarse(prepared).ravel(),
+    }
+
+
+def population(normals: Sequence[Mapping[str, Floats]]) -> dict[str, list[float]]:
+    """The gate of a model from the measures of normal scans: their means, the farthest histogram, the largest odds."""
+    mean = np.mean([normal["histogram"] for normal in normals], axis=0)
+    found = {
+        "histogram": mean,
+        "distance": np.array([max(wasserstein(normal["histogram"], mean) for normal in normals)]),
+        "odds": np.max([normal["odds"] for normal in normals], axis=0),
+        "coarse": np.mean([normal["coarse"] for normal in normals], axis=0),
+    }
+    return {name: [float(f"{value:.4g}") for value in values] for name, values in found.items()}
+
+
+def gate_of(known: Mapping[str, Any]) -> dict[str, Floats]:
+    """The gate as a model folder gives it. Raises BadModel when it is not complete."""
+    gate, sizes = known.get("gate"), {"histogram": len(_BINS) - 1, "distance": 1, "odds": 1, "coarse": _COARSE**3}
+    if not isinstance(gate, dict) or any(not _numbers(gate.get(name), size) for name, size in sizes.items()):
+        raise BadModel("The model does not say what normal scans look like.", "Get the model again.")
+    return {name: np.array(gate[name], dtype=np.float64) for name in sizes}
+
+
+def _numbers(values: Any, size: int) -> bool:
+    """Whether this is a list of so many finite numbers."""
+    return (
+        isinstance(values, list)
+        and len(values) == size
+        and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    )
+
+
+def _histogram(prepared: Prepared) -> Floats:
     values = prepared.voxels[prepared.mask]
-    odds = scores.maps["unlike"][prepared.mask]
-    return {
-        "histogram": [float(f"{share:.4g}") for share in _histogram(values)],
-        "bulk": [float(f"{value:.4g}") for value in np.quantile(odds, [0.5, 0.9])],
-        "coarse": [round(float(value), 3) for value in _coarse(prepared).ravel()],
-    }
-
-
-def population(normals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The gate of a model: the mean histogram of normal scans, how far they are from it, and their log-odds."""
-    histograms = np.array([normal["histogram"] for normal in normals])
-    mean = histograms.mean(axis=0)
-    bulk = np.array([normal["bulk"] for normal in normals])
-    return {
-        "histogram": [float(f"{share:.4g}") for share in mean],
-        "distance": float(f"{max(wasserstein(h, mean) for h in histograms):.4g}"),
-        "bulk": [float(f"{value:.4g}") for value in bulk.max(axis=0)],
-        "coarse": [round(float(v), 3) for v in np.mean([normal["coarse"] for normal in normals], axis=0)],
-    }
-
-
-def _histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.histogram(np.clip(values, 0, 2 * MEDIAN), _BINS)[0] / max(values.size, 1)
 
 
-def _coarse(prepared: Prepared) -> npt.NDArray[np.float64]:
+def _coarse(prepared: Prepared) -> Floats:
     """The box around the mask in 10 x 10 x 10 cells: what is left of the anatomy tells up from down."""
     places = np.argwhere(prepared.mask)
     box = tuple(slice(a, b + 1) for a, b in zip(places.min(axis=0), places.max(axis=0), strict=True))
@@ -55,7 +76,7 @@ def _coarse(prepared: Prepared) -> npt.NDArray[np.float64]:
     return np.asarray(zoom(part, [_COARSE / size for size in part.shape], order=1))
 
 
-def turned(found: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]) -> str:
+def turned(found: Floats, normal: Floats) -> str:
     """How the coarse anatomy [i, j, k] must be turned over to be most like the normal one; empty when it need not be.
 
     Left and right cannot be told apart.
@@ -65,42 +86,36 @@ def turned(found: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]) -> s
     return best if alike[best] > np.corrcoef(found.ravel(), normal.ravel())[0, 1] else ""
 
 
-def distance_from(values: npt.NDArray[Any], figures: Mapping[str, Any]) -> float:
-    """How far a scan's tissue is from the training scans, in units of the farthest normal one; infinite if unknown."""
-    gate = figures.get("gate")
-    if not isinstance(gate, dict):
-        return float("inf")
-    distance = wasserstein(_histogram(values), np.array(gate["histogram"], dtype=float))
-    return distance / max(float(gate["distance"]), 1e-6)
+def distance_from(prepared: Prepared, gate: Mapping[str, Floats]) -> float:
+    """How far a scan's tissue is from the training scans, in units of the farthest normal one."""
+    return wasserstein(_histogram(prepared), gate["histogram"]) / max(float(gate["distance"][0]), 1e-6)
 
 
-def wasserstein(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+def wasserstein(one: Floats, other: Floats) -> float:
     """How far intensities must be moved to make one histogram the other, in units of the tissue's median."""
     return float(np.abs(np.cumsum(one) - np.cumsum(other)).sum() * (_BINS[1] - _BINS[0]) / MEDIAN)
 
 
-def doubts(prepared: Prepared, scores: Scores, figures: Mapping[str, Any] | None) -> list[str]:
-    """Plain sentences on why the map may not be believed; empty when nothing speaks against it."""
-    if figures is None:
+def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) -> list[str]:
+    """Plain sentences on why the map may not be believed; empty when nothing speaks against it.
+
+    `known` is the calibration of the model, None where there is no model. Raises BadModel when it has no gate.
+    """
+    if known is None:
         return ["No model was used: the map shows brightness, and its false-alarm rate is not calibrated on normals."]
-    warnings = []
+    warnings, gate = [], gate_of(known)
     if not prepared.brain:
         warnings.append("No brain was found in the scan: another part of the body, a wrong orientation or few slices.")
-    gate = figures.get("gate")
-    if not isinstance(gate, dict):
-        return warnings
-    distance = distance_from(prepared.voxels[prepared.mask], figures)
+    distance, found = distance_from(prepared, gate), measures(prepared, scores)
     if distance > ALLOWED:
         warnings.append(
             f"The contrast of the tissue is {distance:.1f} times as far from the training scans as the farthest normal "
             f"scan: another sequence, strong contrast agent, or a mask that holds more than the brain."
         )
-    found = measures(prepared, scores)
-    shape = (_COARSE,) * 3
-    over = turned(np.reshape(found["coarse"], shape), np.reshape(np.array(gate["coarse"], dtype=float), shape))
+    over = turned(*(coarse.reshape((_COARSE,) * 3) for coarse in (found["coarse"], gate["coarse"])))
     if over:
         warnings.append(f"The head seems to lie {over}: check the orientation that the file gives.")
-    if found["bulk"][1] > float(gate["bulk"][1]) + 2.0:
+    if found["odds"][0] > gate["odds"][0] + _ODD:
         warnings.append(
             "Most of the scan is unlike the training scans: turned over, very noisy, or another kind of scan."
         )

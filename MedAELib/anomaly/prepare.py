@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import BadInput
 from ..volume import Volume
 from .grid import Floats, Grid, grid_around, onto_grid
-from .masks import Mask, brain_mask, deep_median, head_mask
+from .masks import Mask, brain_mask, deep_median
 
 SPACING = 2.0  # mm
 MEDIAN = 0.5  # what the median of the tissue becomes
@@ -36,7 +36,7 @@ def prepare(volume: Volume) -> Prepared:
     if not float(voxels.max()) > float(voxels.min()):
         raise BadInput(f"{volume.name or 'The volume'} has the same value everywhere.", "Choose another scan.")
     mask, brain = brain_mask(voxels, SPACING)
-    middle = float(np.median(voxels[mask])) if brain else deep_median(voxels, head_mask(voxels), SPACING)
+    middle = float(np.median(voxels[mask])) if brain else deep_median(voxels, mask, SPACING)
     if not middle > 0:
         raise BadInput(
             f"The tissue of {volume.name or 'the volume'} is not brighter than 0.", "Choose an MRI magnitude image."

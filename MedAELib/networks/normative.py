@@ -31,7 +31,7 @@ class NormativeAutoencoder(Network):
     def __init__(self, dims: int = 3, channels: int = 32, levels: int = 2, blocks: int = 1) -> None:
         super().__init__()
         self.dims, self.stride, self.levels = dims, 2 ** (levels + 1), levels
-        self.widths = widths = [channels * 2**level for level in range(levels + 1)]
+        widths = [channels * 2**level for level in range(levels + 1)]
         self.first = _smaller(dims, 2, channels)
         self.encoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths)
         self.down = nn.ModuleList(_smaller(dims, narrow, wide) for narrow, wide in pairwise(widths))

@@ -88,13 +88,13 @@ def anomaly(
         scale = np.float32(prepared.scale)
         result.typical = _placed(scores.typical * scale, prepared, volume, "nearest typical")
         result.residual = _placed((prepared.voxels - scores.typical) * scale, prepared, volume, "residual")
-    result.report = _report(volume, model, prepared, scores, maps[first], rate, regions)
+    result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
     return result
 
 
 def calibrated(scores: Scores, model: Model, prepared: Prepared) -> dict[str, Floats]:
     """The maps of z, calibrated by what the model's folder says of normal scans. Raises BadModel without that."""
-    known = calibrations(model.bundle.figures if model.bundle else {})
+    known = calibrations(model.bundle.calibration if model.bundle else {})
     return {name: known[name].z(score, prepared.mask) for name, score in scores.maps.items() if name in known}
 
 
@@ -106,13 +106,11 @@ def _placed(voxels: Floats, prepared: Prepared, volume: Volume, title: str) -> V
 
 
 def _report(
-    volume: Volume, model: Model | None, prepared: Prepared, scores: Scores, z: Floats, rate: float,
-    regions: list[Region],
-) -> dict[str, Any]:  # fmt: skip
+    volume: Volume, model: Model | None, prepared: Prepared, scores: Scores, z: Floats, made: AnomalyResult
+) -> dict[str, Any]:
     tissue = float(prepared.mask.sum())
-    threshold = z_of(rate)
-    above = float((z[prepared.mask] > threshold).mean())
-    warnings = doubts(prepared, scores, model.bundle.figures if model and model.bundle else None)
+    above = float((z[prepared.mask] > made.threshold).mean())
+    warnings = doubts(prepared, scores, model.bundle.calibration if model and model.bundle else None)
     if volume.channels > 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
     cell = float(np.prod(np.diag(prepared.grid.affine)[:3])) / 1000
@@ -124,9 +122,8 @@ def _report(
         "map": "unlike the training data" if model else "brightness",
         "region_looked_at": "brain" if prepared.brain else "all that is not air",
         "tissue_ml": round(tissue * cell, 1),
-        "false_alarm_rate": rate,
-        "threshold_z": round(threshold, 3),
+        "threshold_z": round(made.threshold, 3),
         "above_threshold": float(f"{above:.4g}"),
-        "regions": len(regions),
+        "regions": len(made.regions),
         "warnings": warnings,
     }

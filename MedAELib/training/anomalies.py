@@ -12,7 +12,6 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Random = np.random.Generator
 
-MEDIAN = 0.5  # of the tissue in a scan that a normative model sees
 KINDS = ("bright", "dark", "texture", "blur", "copy", "bulge")
 
 

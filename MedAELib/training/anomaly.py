@@ -21,7 +21,7 @@ import torch
 from scipy.ndimage import affine_transform, gaussian_filter, zoom
 from torch import Tensor, nn
 
-from MedAELib.anomaly.prepare import Prepared, prepare
+from MedAELib.anomaly.prepare import MEDIAN, Prepared, prepare
 from MedAELib.errors import BadInput, MedAEError
 from MedAELib.networks import build
 from MedAELib.training.anomalies import KINDS, Floats, Mask, Random, draw_anomaly
@@ -79,7 +79,7 @@ def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
     inside = gaussian_filter(mask, random.uniform(0.3, 1.0)) > random.uniform(0.3, 0.7)
     if random.random() < 0.3:
         voxels = gaussian_filter(voxels, random.uniform(0.2, 0.7))
-    voxels = 0.5 * (np.maximum(voxels, 0) / 0.5) ** random.uniform(0.75, 1.35)
+    voxels = MEDIAN * (np.maximum(voxels, 0) / MEDIAN) ** random.uniform(0.75, 1.35)
     field = zoom(random.normal(0, 0.1 * random.random(), (4, 4, 4)), EDGE / 4, order=1)
     voxels = voxels * np.exp(field) * random.uniform(0.9, 1.1)
     sigma = random.uniform(0, 0.04) * (random.random() < 0.7)

@@ -52,8 +52,8 @@ def published(training: Path, output: Path, data: Path, found: dict[str, Any] | 
     model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
     model.network.load_state_dict(kept["averaged"])
     model.network.half().float()  # calibrate what will be stored
-    figures: dict[str, Any] = {} if found is None else {"held_out": _summary(found)}
-    figures |= calibration(model, subjects(data, TRAINING), subjects(data, CALIBRATION))
+    figures = _summary(found) if found else {}
+    known = calibration(model, subjects(data, TRAINING), subjects(data, CALIBRATION))
     model.network.half()
     name, address = LICENCE
     return model.save(
@@ -64,6 +64,7 @@ def published(training: Path, output: Path, data: Path, found: dict[str, Any] | 
         licence=f"{name}\n\nThe weights in this folder are licensed under {name}, {address}\n"
         "The scans they were trained on are named in docs/README.md with their own licences.\n",
         figures=figures,
+        calibration=known,
         limits=LIMITS,
         training_data=TRAINING_DATA,
     )
@@ -79,7 +80,7 @@ def calibration(model: Model, known: Sequence[Prepared], held_out: Sequence[Prep
         for name in scores[0].maps
     }
     normals = [measures(scan, found) for scan, found in zip([*held_out, *known], scores, strict=True)]
-    return {"calibration": spread, "gate": population(normals)}
+    return {"maps": spread, "gate": population(normals)}
 
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:
@@ -119,11 +120,11 @@ The weights: {" ".join(LICENCE)} (the sources above keep their own).
 
 
 def _table(figures: dict[str, Any]) -> str:
-    if "held_out" not in figures:
+    if not figures:
         return "Not measured yet.\n"
-    names = list(next(iter(figures["held_out"].values())))
+    names = list(next(iter(figures.values())))
     lines = [f"| anomaly | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for kind, row in figures["held_out"].items():
+    for kind, row in figures.items():
         lines.append(f"| {kind} | " + " | ".join(f"{row[n]:.3f}" if n in row else "" for n in names) + " |")
     return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn
 anomalies of 6 to 12 mm radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `unlike` is the model's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from .atomic import write_text
 from .bundle import bundled_models, find_bundle
 from .codec.command import add_commands as add_codec
 from .errors import Cancelled
-from .terminal import Terminal, check_paths, table_text
+from .terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell, write_report
 from .training.command import add_train
 from .volume import Volume
 
@@ -57,12 +56,7 @@ def _parser() -> _Parser:
     denoise.add_argument(
         "--model", default="", metavar="NAME|FOLDER", help="default: the bundled model that fits the input"
     )
-    denoise.add_argument("--series", help="UID or description of the DICOM series; default: the largest")
-    denoise.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    denoise.add_argument("--precision", default="auto", help="auto (default), float32, bfloat16 or float16")
-    denoise.add_argument(
-        "--tile", type=int, default=0, metavar="VOXELS", help="edge of a tile; default: from the free memory"
-    )
+    add_run_options(denoise)
     denoise.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 1 (all noise, default)")
     denoise.add_argument(
         "--adapt", type=int, default=0, metavar="SECONDS", help="let the model learn from this volume first"
@@ -74,11 +68,10 @@ def _parser() -> _Parser:
     denoise.add_argument(
         "--trust", type=Path, metavar="FILE.csv", help="also measure how far the result can be trusted"
     )
-    denoise.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
     denoise.set_defaults(run=_denoise)
     anomaly.add_to(commands)
     add_codec(commands)
-    add_train(commands, Terminal)
+    add_train(commands)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
     models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)
     check = models.add_parser("check", help="check that models are whole and can be built")
@@ -94,10 +87,7 @@ def _denoise(options: argparse.Namespace) -> int:
     from .tasks.run import run_task
 
     parameters = {
-        "model": options.model,
-        "device": options.device,
-        "precision": options.precision,
-        "tile": options.tile,
+        **run_parameters(options),
         "strength": options.strength,
         "adapt": options.adapt,
         "removed": options.removed is not None,
@@ -105,16 +95,14 @@ def _denoise(options: argparse.Namespace) -> int:
         "trust": options.trust is not None,
     }
     result = run_task("denoise", {"input": volume}, parameters, progress=Terminal())
-    for warning in result.report["warnings"]:
-        print(f"medae: note: {warning}", file=sys.stderr)
+    report = result.report
+    tell(report)
     for name, path in volumes.items():
         if path is not None:
             result.outputs[name].save(path)
     if options.trust is not None:
-        write_text(options.trust, table_text(result.report["trust"]))
-    report = {**result.report, "input_file": str(options.input), "output_file": str(options.output)}
-    if options.report is not None:
-        write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
+        write_text(options.trust, table_text(report["trust"]))
+    write_report(report, options)
     print(
         f"{options.output}: noise {report['noise_before']:g} -> {report['noise_after']:g} {report['units']}".rstrip()
         + f", {report['model']}, {report['device']}, {report['seconds']:.1f} s"

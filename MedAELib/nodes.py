@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -308,21 +308,35 @@ def _cell(value: Any) -> str:
 
 def removed_noise_colors() -> Any:
     """The scene's diverging colours: blue below zero, white at zero, red above; made once, saved with the scene."""
+    ends = np.array([[0.02, 0.19, 0.38], [0.26, 0.58, 0.77], [1, 1, 1], [0.84, 0.38, 0.30], [0.40, 0.0, 0.12]])
+    # 127 and 128 are both white, so that the value 0 has no colour of its own sign.
+    places = [min(n, 127) / 127 / 2 if n < 128 else 0.5 + (n - 128) / 127 / 2 for n in range(256)]
+    named = [f"{n - 127.5:+.1f}" for n in range(256)]
+    told = "Removed noise: blue where the input was darker, red where it was brighter"
+    return color_table("removed noise", COLORS, told, ends, places, named)
+
+
+def color_table(
+    kind: str, title: str, description: str, ends: npt.NDArray[np.float64], places: Sequence[float],
+    named: Sequence[str],
+) -> Any:  # fmt: skip
+    """The scene's colour table of a kind, made once and saved with the scene: 256 named colours.
+
+    `ends` [n, 3] are the colours, red, green, blue, that lie evenly between the places 0 and 1.
+    """
     for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode"):
-        if node.GetAttribute(PREFIX + "colors") == "removed noise" and node.GetNumberOfColors() == 256:
+        if node.GetAttribute(PREFIX + "colors") == kind and node.GetNumberOfColors() == len(places):
             return node
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", COLORS)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", title)
     node.SetTypeToUser()
     node.SetAttribute("Category", "MedAE")
-    node.SetAttribute(PREFIX + "colors", "removed noise")
-    node.SetDescription("Removed noise: blue where the input was darker, red where it was brighter")
-    node.SetNumberOfColors(256)
-    ends = np.array([[0.02, 0.19, 0.38], [0.26, 0.58, 0.77], [1, 1, 1], [0.84, 0.38, 0.30], [0.40, 0.0, 0.12]])
-    for index in range(256):
-        # 127 and 128 are both white, so that the value 0 has no colour of its own sign.
-        at = 4 * (min(index, 127) / 127 / 2 if index < 128 else 0.5 + (index - 128) / 127 / 2)
-        red, green, blue = (float(np.interp(at, range(5), ends[:, c])) for c in range(3))
-        node.SetColor(index, f"{index - 127.5:+.1f}", red, green, blue, 1.0)
+    node.SetAttribute(PREFIX + "colors", kind)
+    node.SetDescription(description)
+    node.SetNumberOfColors(len(places))
+    for index, (place, name) in enumerate(zip(places, named, strict=True)):
+        at = place * (len(ends) - 1)
+        red, green, blue = (float(np.interp(at, range(len(ends)), ends[:, channel])) for channel in range(3))
+        node.SetColor(index, name, red, green, blue, 1.0)
     node.SetHideFromEditors(0)
     return node
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .atomic import write_text
 from .errors import BadInput
 
 
@@ -39,6 +42,35 @@ def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: S
 
     for output in filter(None, volumes):
         check_writable(output)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that sends a volume through a network."""
+    parser.add_argument("--series", help="UID or description of the DICOM series; default: the largest")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--precision", default="auto", help="auto (default), float32, bfloat16 or float16")
+    parser.add_argument(
+        "--tile", type=int, default=0, metavar="VOXELS", help="edge of a tile; default: from the free memory"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
+
+
+def run_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """What these options ask of the task."""
+    return {name: getattr(options, name) for name in ("model", "device", "precision", "tile")}
+
+
+def tell(report: Mapping[str, Any]) -> None:
+    """The warnings of a report, a line each."""
+    for warning in report["warnings"]:
+        print(f"medae: note: {warning}", file=sys.stderr)
+
+
+def write_report(report: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """The report as JSON, with the files that were read and written, where one is wanted."""
+    if options.report is not None:
+        files = {"input_file": str(options.input), "output_file": str(options.output)}
+        write_text(options.report, json.dumps({**report, **files}, indent=2, allow_nan=False) + "\n")
 
 
 class Terminal:

@@ -9,11 +9,11 @@ from hypothesis.extra import numpy as arrays
 
 from MedAELib import Volume
 from MedAELib.codec.container import open_container
-from MedAELib.codec.lossy import psnr
 from MedAELib.codec.reader import decompress, read_volume
 from MedAELib.codec.values import TYPES
 from MedAELib.codec.volumes import Mode, compress, largest_error
 from MedAELib.errors import BadInput
+from MedAELib.quality import psnr
 
 SHAPES = st.tuples(st.integers(1, 2), *[st.integers(1, 9)] * 3)
 

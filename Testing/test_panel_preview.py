@@ -33,6 +33,16 @@ def _previews() -> list[Any]:
     return [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if "preview" in n.GetName()]
 
 
+def _start_preview(previewed: OpenPanel) -> None:
+    """Apply to a shown scan, and wait until its preview is under way."""
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.choose(scan)
+    previewed.behaviour = {"behaviour": "steps", "steps": 10, "seconds": 0.02}
+    previewed.ui.applyButton.click()
+    previewed.spin(lambda: previewed.controller.state == "running")
+
+
 def test_the_slab_follows_the_slice_that_is_looked_at(previewed: OpenPanel) -> None:
     import slicer
 
@@ -110,12 +120,7 @@ def test_a_preview_can_be_declined(previewed: OpenPanel) -> None:
 
 
 def test_a_reload_during_the_preview_keeps_the_whole_run(previewed: OpenPanel) -> None:
-    scan = add_scan(size=SIZE)
-    show(scan)
-    previewed.choose(scan)
-    previewed.behaviour = {"behaviour": "steps", "steps": 10, "seconds": 0.02}
-    previewed.ui.applyButton.click()
-    previewed.spin(lambda: previewed.controller.state == "running")
+    _start_preview(previewed)
     previewed.widget.onReload()
     previewed.spin(lambda: "denoised" in previewed.controller.results and not _previews())
     previewed.spin(lambda: not previewed.controller.busy)
@@ -127,12 +132,7 @@ def test_a_reload_during_the_preview_keeps_the_whole_run(previewed: OpenPanel) -
 def test_a_preview_alone_is_never_offered_as_a_result(previewed: OpenPanel) -> None:
     import slicer
 
-    scan = add_scan(size=SIZE)
-    show(scan)
-    previewed.choose(scan)
-    previewed.behaviour = {"behaviour": "steps", "steps": 10, "seconds": 0.02}
-    previewed.ui.applyButton.click()
-    previewed.spin(lambda: previewed.controller.state == "running")
+    _start_preview(previewed)
     slicer.mrmlScene.Clear(0)
     previewed.spin(lambda: not previewed.controller.busy)
     assert previewed.controller.unclaimed() == []

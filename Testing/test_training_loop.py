@@ -128,6 +128,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
         train(_network(), _batch, MSE, schedule, tmp_path, resume=True, report=_quiet)
     assert (tmp_path / "last.pt").read_bytes() == kept
     assert not (tmp_path / "last.pt.part").exists()
+    assert not list(tmp_path.glob(".medae-*"))
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):

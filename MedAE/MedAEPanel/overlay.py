@@ -30,27 +30,14 @@ def setThreshold(node, threshold):
 
 def heatColors():
     """The scene's colours of rarity: from black over violet and orange to yellow, ever lighter; made once."""
-    import slicer
+    import numpy as np
 
     from MedAELib import nodes
 
-    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode"):
-        if node.GetAttribute(nodes.PREFIX + "colors") == "unlike normal" and node.GetNumberOfColors() == 256:
-            return node
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", _COLORS)
-    node.SetTypeToUser()
-    node.SetAttribute("Category", "MedAE")
-    node.SetAttribute(nodes.PREFIX + "colors", "unlike normal")
-    node.SetDescription("z: how rare a place is in normal tissue, the lighter the rarer")
-    node.SetNumberOfColors(256)
-    for index in range(256):
-        at = index / 255 * (len(_HEAT) - 1)
-        low = min(int(at), len(_HEAT) - 2)
-        part = at - low
-        red, green, blue = (a + (b - a) * part for a, b in zip(_HEAT[low], _HEAT[low + 1]))
-        node.SetColor(index, f"z {index / 255 * _TOP:.2f}", red, green, blue, 1.0)
-    node.SetHideFromEditors(0)
-    return node
+    places = [index / 255 for index in range(256)]
+    named = [f"z {place * _TOP:.2f}" for place in places]
+    told = "z: how rare a place is in normal tissue, the lighter the rarer"
+    return nodes.color_table("unlike normal", _COLORS, told, np.array(_HEAT), places, named)
 
 
 def segmentation(image, affine, place, name, rows, original):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
-from ..terminal import Terminal, check_paths, table_text
+from ..terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell, write_report
 from ..volume import Volume
 
 _FILES = ("anomaly", "regions", "typical", "residual")  # the outputs that have an option of their own
@@ -38,11 +36,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--typical", type=Path, metavar="FILE", help="also write the nearest typical scan")
     parser.add_argument("--residual", type=Path, metavar="FILE", help="also write the scan minus the typical scan")
     parser.add_argument("--others", type=Path, metavar="FOLDER", help="also write the other maps, one file each")
-    parser.add_argument("--series", help="UID or description of the DICOM series; default: the largest")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", help="auto (default), float32, bfloat16 or float16")
-    parser.add_argument("--tile", type=int, default=0, metavar="VOXELS", help="edge of a tile; default: automatic")
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
+    add_run_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -55,10 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     from ..tasks.run import run_task
 
     parameters = {
-        "model": options.model,
-        "device": options.device,
-        "precision": options.precision,
-        "tile": options.tile,
+        **run_parameters(options),
         "rate": options.rate,
         "least_ml": options.least,
         "typical": options.typical is not None or options.residual is not None,
@@ -68,8 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     outputs, report = dict(result.outputs), result.report
     if parameters["typical"] and "typical" not in outputs:
         raise BadInput("Without a model there is no typical scan to write.", "Name a model with --model.")
-    for warning in report["warnings"]:
-        print(f"medae: note: {warning}", file=sys.stderr)
+    tell(report)
     for name, path in dict(zip(_FILES, volumes, strict=True)).items():
         if path is not None:
             outputs[name].save(path)
@@ -78,9 +68,7 @@ def _run(options: argparse.Namespace) -> int:
         other.save(options.others / f"{name}.nii.gz")
     if options.regions is not None:
         write_text(options.regions, _table(report["found"]))
-    report = {**report, "input_file": str(options.input), "output_file": str(options.output)}
-    if options.report is not None:
-        write_text(options.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_report(report, options)
     print(
         f"{options.output}: {report['regions']} regions unlike the training data, "
         f"{100 * report['above_threshold']:.2f} % of the tissue above z {report['threshold_z']:.2f}, "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, MedAEError
+from ..terminal import check_paths
 from ..volume import Volume
 
 ENDING = ".maez"
@@ -78,14 +79,13 @@ def _compress(options: argparse.Namespace) -> int:
         return {"mode": mode.to_json(), "bytes": len(data), **rates}
 
     if options.output.name.lower().endswith(ENDING):
-        _check_single(options.input, options.output)
+        check_paths([options.input], [], [options.output])
         return _report([(options.input, options.output)], work, alone=True)
     cases = [(path, options.output / (_stem(path) + ENDING)) for path in _volumes_in(options.input)]
     return _all_cases(cases, work, options)
 
 
 def _decompress(options: argparse.Namespace) -> int:
-    from ..files import check_writable
     from .container import read_container
     from .reader import read_volume
 
@@ -105,8 +105,7 @@ def _decompress(options: argparse.Namespace) -> int:
         paths = sorted(path for path in options.input.iterdir() if path.name.lower().endswith(ENDING))
         cases = [(path, options.output / (path.name[: -len(ENDING)] + ".nii.gz")) for path in paths]
         return _all_cases(cases, work, options)
-    _check_single(options.input, options.output)
-    check_writable(options.output)
+    check_paths([options.input], [options.output], [])
     return _report([(options.input, options.output)], work, alone=True)
 
 
@@ -165,16 +164,6 @@ def _report(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], alo
             line = {"input": str(source), "error": str(fault)}
         print(json.dumps(line | {"seconds": round(time.monotonic() - started, 3)}), flush=True)
     return status
-
-
-def _check_single(source: Path, target: Path) -> None:
-    """Refuse, before any work, an output that would fail or that would destroy the input."""
-    if target.is_dir():
-        raise BadInput(f"{target} is a folder.", "Name a file.")
-    if not target.parent.is_dir():
-        raise BadInput(f"{target} cannot be written: its folder does not exist.", "Make the folder first.")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise BadInput(f"{target} is the input itself.", "Name another file for the result.")
 
 
 def _volumes_in(folder: Path) -> list[Path]:

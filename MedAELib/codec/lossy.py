@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,12 +39,6 @@ def lossy_whole(voxels: Array, start: float, unit: float) -> Mapped:
         return Mapped(whole, {"kind": "grid", "start": start, "step": unit, "divisor": 1.0})
     low = int(voxels.min())
     return Mapped((voxels.astype(np.int64) - low), {"kind": "even", "start": low, "step": 1})
-
-
-def psnr(before: Array, after: Array, span: float) -> float:
-    """Peak signal-to-noise ratio in dB over a range of grey values; infinite where nothing differs."""
-    error = float(np.mean((before.astype(np.float64) - after) ** 2))
-    return 10 * math.log10(span**2 / error) if error > 0 and span > 0 else math.inf
 
 
 def largest_step(fits: Callable[[int], bool], most: int) -> int:

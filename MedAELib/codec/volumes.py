@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..errors import BadInput
+from ..quality import psnr
 from ..volume import Volume
 from .container import CODER, lay_out, write_container
 from .context import LARGEST
-from .lossy import largest_step, lossy_unit, lossy_whole, psnr
+from .lossy import largest_step, lossy_unit, lossy_whole
 from .model_file import CodecModel, load_codec_model
 from .predictive import Grid, encode_chunk
 from .reader import decode_chunk, decompress

@@ -29,6 +29,17 @@ class TaskResult:
     report: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class RunParameters:
+    """What a user can set for every task: `model` is a bundled name or a folder (empty: the one that fits), `tile` an
+    edge in voxels (0: automatic)."""
+
+    model: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int = 0
+
+
 def parameters_of(kind: type[Wanted], values: Mapping[str, Any]) -> Wanted:
     """The parameters of a task, a dataclass with defaults, from plain JSON values.
 

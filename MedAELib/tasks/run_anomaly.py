@@ -14,22 +14,18 @@ from ..engine.run import Engine
 from ..model import Model
 from ..volume import Volume
 from .anomaly import LEAST_ML, anomaly
-from .common import TaskResult, check_finite, load_named, parameters_of, versions
+from .common import RunParameters, TaskResult, check_finite, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
 
 NO_MODEL = "none"
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """What a user can set: `model` is a bundled name, a folder, "none" (plain brightness) or empty (the bundled one
-    that fits, else none), `rate` the share of normal tissue above the threshold, `least_ml` the smallest region,
+class Parameters(RunParameters):
+    """What a user can set besides; `model` may be "none" (plain brightness), and empty is the bundled one that fits,
+    else none. `rate` the share of normal tissue above the threshold, `least_ml` the smallest region,
     `typical` and `others` whether to make the typical scan with the residual, and the other maps, too."""
 
-    model: str = ""
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int = 0
     rate: float = 0.01
     least_ml: float = LEAST_ML
     typical: bool = False

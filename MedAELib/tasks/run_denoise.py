@@ -13,7 +13,7 @@ from ..modality import check_domain, guess_modality
 from ..model import Model
 from ..training.adapt import adapt
 from ..volume import Volume
-from .common import TaskResult, check_finite, load_model, parameters_of, versions
+from .common import RunParameters, TaskResult, check_finite, load_model, parameters_of, versions
 from .denoise import (
     Allocate,
     Progress,
@@ -31,15 +31,10 @@ Limits = tuple[float, float]  # the intensities that the network sees as 0 and 1
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """What a user can set: `model` is a bundled name or a folder (empty: the one that fits), `tile` an edge in voxels
-    (0: automatic), `strength` 0..1, `adapt` for how many seconds the model learns from the volume first (0: not),
-    `removed`, `noise`, `trust` whether to make the removed noise, the noise map and the trust figures too."""
+class Parameters(RunParameters):
+    """What a user can set besides: `strength` 0..1, `adapt` for how many seconds the model learns from the volume first
+    (0: not), `removed`, `noise`, `trust` whether to make the removed noise, the noise map and the trust figures too."""
 
-    model: str = ""
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int = 0
     strength: float = 1.0
     adapt: int = 0
     removed: bool = False

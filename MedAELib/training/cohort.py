@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from MedAELib.atomic import whole_file
 from MedAELib.errors import BadInput
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import log_uniform
@@ -144,6 +145,7 @@ def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
     """What the file holds; made and written first when it is not there."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(make(), path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
+        made = make()
+        with whole_file(path, ".pt") as temporary:
+            torch.save(made, temporary)
     return torch.load(path, weights_only=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput
-
-Progress = Callable[[str, int, int], None]
+from ..terminal import Terminal
 
 NETWORKS = (
     "dense", "plain", "denoising", "sparse", "variational", "quantised", "conditional", "recurrent", "adversarial",
@@ -29,8 +28,8 @@ cannot be used are named and left out. Ctrl-C ends the training after its step a
 and OUTPUT.training, from which --resume goes on; a second Ctrl-C ends at once and writes no model."""
 
 
-def add_train(commands: Any, progress: Callable[[], Progress]) -> None:
-    """Add the command to a command line's sub-commands; `progress()` makes what shows the progress."""
+def add_train(commands: Any) -> None:
+    """Add the command to a command line's sub-commands."""
     train = commands.add_parser(
         "train", help="train a model on a folder of volumes", description="Train a model on a folder of volumes.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -57,10 +56,10 @@ def add_train(commands: Any, progress: Callable[[], Progress]) -> None:
     train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the network")
     train.add_argument("--patience", type=int, default=10, metavar="N", help="validations without better; 0: never end")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted training")
-    train.set_defaults(run=lambda options: _train(options, progress()))
+    train.set_defaults(run=_train)
 
 
-def _train(options: argparse.Namespace, progress: Progress) -> int:
+def _train(options: argparse.Namespace) -> int:
     options.dims = options.dims or (2 if options.network == "dense" else 3)
     if options.steps is None and options.minutes is None:
         options.steps = 2000
@@ -75,7 +74,7 @@ def _train(options: argparse.Namespace, progress: Progress) -> int:
     _check_output(options.output)
     from .session import run_session
 
-    return run_session(options, progress)
+    return run_session(options, Terminal())
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:

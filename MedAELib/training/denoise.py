@@ -27,6 +27,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
+from MedAELib.atomic import whole_file
 from MedAELib.errors import BadInput, MedAEError
 from MedAELib.networks import build
 from MedAELib.noise import LEAST
@@ -159,8 +160,8 @@ def _run(chosen: argparse.Namespace) -> int:
         validate=measure,
     )
     weights = {name: value.contiguous() for name, value in averaged.state_dict().items()}
-    save_file(weights, chosen.output / "model.safetensors.part")
-    os.replace(chosen.output / "model.safetensors.part", chosen.output / "model.safetensors")
+    with whole_file(chosen.output / "model.safetensors") as temporary:
+        save_file(weights, temporary)
     return 0
 
 

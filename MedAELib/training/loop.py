@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from MedAELib.atomic import whole_file, write_text
 from MedAELib.errors import BadInput, DiskFull, InternalFault
 from MedAELib.training.parallel import agreed, own_share, rank_and_world, shared
 
@@ -238,18 +238,17 @@ def _is_enough(state: _State, schedule: Schedule) -> bool:
 
 
 def _keep(folder: Path, state: _State, schedule: Schedule) -> None:
-    """Write the checkpoint under a temporary name, then put it in the last one's place."""
+    """Put the checkpoint in the last one's place, wholly or not at all."""
     if rank_and_world()[0]:
         return
     parts = {name: module.state_dict() for name, module in state.modules().items()}
     rest = {name: getattr(state, name) for name in ("step", "history", "losses", "best_score", "best_step")}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(parts | rest | {"schedule": asdict(schedule)}, folder / "last.pt.part")
-        os.replace(folder / "last.pt.part", folder / "last.pt")
-        (folder / "history.json").write_text(json.dumps(state.history, indent=1))
+        with whole_file(folder / "last.pt", ".pt") as temporary:
+            torch.save(parts | rest | {"schedule": asdict(schedule)}, temporary)
+        write_text(folder / "history.json", json.dumps(state.history, indent=1))
     except (OSError, RuntimeError) as error:  # torch's writer says a full disk as a RuntimeError
-        (folder / "last.pt.part").unlink(missing_ok=True)
         raise DiskFull(
             f"The training could not be kept in {folder}.", "Free some disk space, then resume it."
         ) from error

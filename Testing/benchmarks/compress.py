@@ -20,9 +20,9 @@ from scipy.interpolate import PchipInterpolator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from MedAELib.codec.lossy import psnr
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import Mode, compress, largest_error
+from MedAELib.quality import psnr
 from MedAELib.training.cohort import data_folder
 from MedAELib.volume import Volume
 

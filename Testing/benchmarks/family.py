@@ -24,9 +24,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from family_report import report
-from family_timing import seconds_per_step
+from benchmarks.family_report import report
+from benchmarks.family_timing import seconds_per_step
 
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model

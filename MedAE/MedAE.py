@@ -73,11 +73,12 @@ class MedAEWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         """The user opens the module for the first time, or reloads it."""
         ScriptedLoadableModuleWidget.setup(self)
+        from MedAEPanel import sections
         from MedAEPanel.panel import Panel
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedAE.ui"))
         self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        self.ui = sections.add(uiWidget, self.resourcePath)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedAELogic()
         self.panel = Panel(self.ui, self.logic.controller)

@@ -1,17 +1,18 @@
 """What the engine costs beyond the bare network, and how much memory it takes: side by side, with warm-up.
 
     python Testing/benchmarks/engine.py [--size 512 512 300] [--model ct-denoise] [--repeats 3] [--json FILE]
-    python Testing/benchmarks/engine.py --memory [--size 1024 1024 1000] [--tile 128]
+    python Testing/benchmarks/engine.py --memory [--size 1024 1024 1000] [--tile 128] [--minutes M]
 
 The first form runs the same network on the same generated CT volume in turns: bare (one forward pass of the whole
 volume, from the first voxel's conversion to the last voxel's rounding) and through the denoise task with automatic
 tiles. The second runs the task once from a memory-mapped file into a memory-mapped file and prints the peak of the
-memory that is neither.
+memory that is neither. With --minutes it is cancelled then, and the row says what share of the volume was done.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from MedAELib import Model, Volume, denoise
 from MedAELib.engine.device import choose_device, choose_precision, devices
 from MedAELib.engine.run import Engine, bytes_per_voxel
+from MedAELib.errors import Cancelled
 from MedAELib.quality import limits
 
 
@@ -112,7 +114,20 @@ class PeakMemory:
         return int(fields["RssAnon"].split()[0]) * 1024
 
 
-def memory(model: Model, shape: tuple[int, int, int], tile: int) -> dict[str, object]:
+class Clock:
+    """Progress of a run that is cancelled after some minutes; keeps how far it came."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self.deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
+        self.done = self.total = 0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        if time.monotonic() > self.deadline:
+            raise Cancelled
+
+
+def memory(model: Model, shape: tuple[int, int, int], tile: int, minutes: float | None) -> dict[str, object]:
     """Peak memory beyond the mapped input and output files of one run."""
     with tempfile.TemporaryDirectory() as folder:
         source = np.lib.format.open_memmap(f"{folder}/in.npy", "w+", np.int16, (1, *shape), fortran_order=True)
@@ -124,15 +139,16 @@ def memory(model: Model, shape: tuple[int, int, int], tile: int) -> dict[str, ob
         def allocate(name: str, size: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
             return np.lib.format.open_memmap(f"{folder}/{name}.npy", "w+", dtype, size, fortran_order=True)
 
-        start = time.perf_counter()
-        with PeakMemory() as peak:
-            denoise(volume, model, engine=engine, allocate=allocate)
+        start, clock = time.perf_counter(), Clock(minutes)
+        with PeakMemory() as peak, contextlib.suppress(Cancelled):
+            denoise(volume, model, engine=engine, allocate=allocate, progress=clock)
         seconds = time.perf_counter() - start
     edges = [min(edge + 2 * model.network.halo, n) for edge, n in zip(engine.used["tile"], shape, strict=True)]
     return {
         "size": list(shape),
         "tile": engine.used["tile"],
         "tiles": engine.used["tiles"],
+        "share_done": round(clock.done / max(1, clock.total), 4),
         "seconds": round(seconds, 1),
         "volume_gib": round(float(np.prod(shape)) * 2 / 2**30, 2),
         "peak_mib": (peak.peak - peak.start) >> 20,
@@ -148,11 +164,12 @@ def main() -> None:
     parser.add_argument("--precision", nargs="*", default=["float32", "auto"])
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--tile", type=int, default=128)
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model = Model.load(options.model)
     if options.memory:
-        rows = [memory(model, tuple(options.size or (1024, 1024, 1000)), options.tile)]
+        rows = [memory(model, tuple(options.size or (1024, 1024, 1000)), options.tile, options.minutes)]
     else:
         array = generated_ct(tuple(options.size or (512, 512, 300)))
         device = choose_device()

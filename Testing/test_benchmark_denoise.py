@@ -224,8 +224,8 @@ def test_a_run_writes_what_the_model_card_reads_and_draws_the_pictures(tmp_path:
     kept = json.loads((tmp_path / "denoise-MR.json").read_text())
     assert [r["method"] for r in kept["rows"]] == ["noisy", "Gaussian", NAME]
     assert [r["method"] for r in kept["speed"]] == ["Gaussian", NAME]
-    summary = _summary(kept)
-    assert summary["cases"] == 1 and summary["trust"]["clean_changed"] > 0
+    summary = _summary(kept, "MR")
+    assert summary["cases"] == 1 and summary["trust (%)"]["clean changed"] > 0
     for name in ("denoise-MR.png", "denoise-MR-levels.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
     assert "MedAE minus the best peer" in (tmp_path / "denoise-MR.md").read_text()

@@ -1,6 +1,5 @@
-"""Which models there are, which one fits the input, and the card that says what a model was made for."""
+"""Which models there are, and which one fits the input."""
 
-from html import escape
 from pathlib import Path
 
 from MedAELib.errors import MedAEError
@@ -78,43 +77,3 @@ def label(bundle):
 def summary(bundle):
     """One line on a model."""
     return bundle.description.strip().split("\n")[0]
-
-
-def cardHtml(bundle):
-    """The model card as HTML: training data, figures, limits, licence, identity."""
-    parts = [f"<p><b>{escape(bundle.name)}</b> {escape(bundle.version)}<br>{escape(bundle.description)}</p>"]
-    if bundle.training_data:
-        parts.append(f"<p><b>Trained on</b></p>{_bullets(bundle.training_data)}")
-    if bundle.figures:
-        parts.append(f"<p><b>Figures on scans it had not seen</b></p>{_figures(bundle.figures)}")
-    if bundle.limits:
-        parts.append(f"<p><b>Limits</b></p>{_bullets(bundle.limits)}")
-    parts.append(f"<p><b>Licence</b> {escape(bundle.licence.strip())}<br><b>SHA-256</b> {bundle.sha256[:16]}\u2026</p>")
-    return "".join(parts)
-
-
-def _bullets(texts):
-    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
-
-
-def _figures(figures):
-    """Figures as a table: a plain value per row, or a row per entry with the columns of its table."""
-    rows, columns = [], []
-    for value in figures.values():
-        if isinstance(value, dict):
-            columns += [key for key in value if key not in columns]
-    if columns:
-        rows.append(["", *columns])
-    for name, value in figures.items():
-        cells = [value.get(column, "") for column in columns] if isinstance(value, dict) else [value]
-        rows.append([name, *cells])
-    cells = ("".join(f"<td>{escape(_figure(cell))}&nbsp;&nbsp;</td>" for cell in row) for row in rows)
-    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
-
-
-def _figure(value):
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_figure(item) for item in value)
-    return str(value).replace("_", " ")

@@ -6,6 +6,7 @@ from MedAELib import nodes
 from MedAELib.errors import MedAEError
 from MedAELib.tasks import TASKS
 
+from . import card as modelCard
 from . import choices, faults, install, models, options, sequences, trust
 from .compare import Compare
 from .controller import Request
@@ -137,7 +138,7 @@ class Panel:
         lacking = "" if wanted.inputVolume is None or not options.needsModel(wanted) else self._noModel()
         self.ui.modelLabel.text = models.summary(bundle) if bundle is not None else lacking
         self.ui.modelLabel.setVisible(bool(self.ui.modelLabel.text))
-        card = models.cardHtml(bundle) if bundle is not None else ""
+        card = modelCard.html(bundle) if bundle is not None else ""
         if card != self._card:
             self._card = card
             self.ui.cardBrowser.setHtml(card)

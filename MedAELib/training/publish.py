@@ -107,7 +107,7 @@ def published(training: Path, modality: str, output: Path, figures: dict[str, An
     model = Model.create(Spec("denoising", arguments, 3, "denoise", modality, WINDOWS[modality]))
     model.network.load_state_dict(weights)
     model.network.half()
-    summary = _summary(figures) if figures else {}
+    summary = _summary(figures, modality) if figures else {}
     licence, address = LICENCES[modality]
     return model.save(
         output,
@@ -135,17 +135,29 @@ def _arguments(weights: Mapping[str, torch.Tensor]) -> dict[str, int]:
     }
 
 
-def _summary(figures: dict[str, Any]) -> dict[str, Any]:
-    """Mean PSNR and SSIM over the test cases, by level and method, and the trust figures."""
+def _summary(figures: dict[str, Any], modality: str) -> dict[str, Any]:
+    """Mean PSNR and SSIM over the test cases, by level of the noise and method, and the trust figures."""
     rows = figures["rows"]
     summary: dict[str, Any] = {}
     for level in dict.fromkeys(row["level"] for row in rows):
         for method in dict.fromkeys(row["method"] for row in rows):
             chosen = [row for row in rows if row["level"] == level and row["method"] == method]
             found = {name: round(float(np.mean([row[name] for row in chosen])), 3) for name in ("psnr", "ssim")}
-            summary.setdefault(f"{level:g}", {})[method] = found
-    trust = {name: round(value, 3) for name, value in figures["trust"].items()}
-    return {"held_out": summary, "trust": trust, "cases": len({row["case"] for row in rows})}
+            summary.setdefault(f"noise {_level(level, modality)}", {})[method] = found
+    trust = {_promise(name, modality): round(value, 3) for name, value in figures["trust"].items()}
+    return {"held_out": summary, "trust (%)": trust, "cases": len({row["case"] for row in rows})}
+
+
+def _level(level: float, modality: str) -> str:
+    """A level of noise as people write it."""
+    return f"{100 * level:g} %" if modality == "MR" else f"{1000 * level:g} HU"
+
+
+def _promise(name: str, modality: str) -> str:
+    """The name of a trust figure, for people."""
+    words, _, level = name.rpartition("_")
+    told = f"{words}, {_level(float(level), modality)}" if level[0].isdigit() else name
+    return told.replace("_", " ")
 
 
 def _card(modality: str, steps: int, arguments: dict[str, int], summary: dict[str, Any], begun: str) -> str:
@@ -184,12 +196,11 @@ def _figures(modality: str, summary: dict[str, Any]) -> str:
         return "Not measured yet.\n"
     levels = summary["held_out"]
     methods = list(next(iter(levels.values())))
-    lines = ["| noise | " + " | ".join(methods) + " |", "|---|" + "---|" * len(methods)]
+    lines = ["| | " + " | ".join(methods) + " |", "|---|" + "---|" * len(methods)]
     for level, row in levels.items():
-        shown = f"{100 * float(level):g} %" if modality == "MR" else f"{1000 * float(level):g} HU"
         cells = (f"{row[method]['psnr']:.2f} / {row[method]['ssim']:.3f}" for method in methods)
-        lines.append(f"| {shown} | " + " | ".join(cells) + " |")
-    trust = "\n".join(f"- {name.replace('_', ' ')}: {value:g} %" for name, value in summary["trust"].items())
+        lines.append(f"| {level} | " + " | ".join(cells) + " |")
+    trust = "\n".join(f"- {name}: {value:g} %" for name, value in summary["trust (%)"].items())
     span = "1" if modality == "MR" else "400 HU"
     return f"""PSNR (dB, range {span}) / SSIM in the foreground, mean of {summary["cases"]} held-out cases, made by
 `Testing/benchmarks/denoise.py`; every filter has its best setting for each case and level. References that hold more

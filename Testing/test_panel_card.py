@@ -1,0 +1,40 @@
+"""The card of a model in the panel shows every figure as text, none as raw data."""
+
+import re
+from html import unescape
+
+import pytest
+from panel_fixtures import OpenPanel
+
+from MedAELib.bundle import Bundle, bundled_models
+
+
+def text_of(page: str) -> str:
+    return unescape(re.sub("<[^>]+>", " ", page))
+
+
+def numbers(figures: object) -> list[object]:
+    if isinstance(figures, dict):
+        return [number for value in figures.values() for number in numbers(value)]
+    return [figures]
+
+
+@pytest.mark.parametrize("bundle", bundled_models(), ids=lambda bundle: bundle.name)
+def test_every_figure_of_a_bundled_model_is_in_its_card(panel: OpenPanel, bundle: Bundle) -> None:
+    from MedAEPanel import card
+
+    page = text_of(card.html(bundle))
+    assert not re.search(r"[{}\[\]']", page.replace("'s", "").replace("s'", ""))
+    for number in numbers(bundle.figures):
+        if isinstance(number, float):
+            assert f"{number:.4g}" in page
+
+
+def test_markup_in_a_card_is_text(panel: OpenPanel) -> None:
+    from dataclasses import replace
+
+    from MedAEPanel import card
+
+    bundle = replace(bundled_models()[0], description="<b>bold</b>", figures={"<i>": {"<u>": {"a": 1.0}}})
+    page = card.html(bundle)
+    assert "<b>bold" not in page and "<i>" not in page and "<u>" not in page

@@ -130,12 +130,12 @@ def _simulate(options: argparse.Namespace) -> int:
         progress("Federated training", row["round"], federation.rounds)
         print(_line(row, federation.rounds), flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="medae-federation-", ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(prefix="medae-", ignore_cleanup_errors=True) as place:
         try:
-            outcome = simulate(federation, sites, Path(place, "simulation"), options.device, report)
+            outcome = simulate(federation, sites, Path(place), options.device, report)
         except InternalFault as fault:
             log = options.output.with_name(options.output.name + ".log")
-            shutil.copyfile(Path(place, "simulation", "log.txt"), log)
+            shutil.copyfile(Path(place, "log.txt"), log)
             raise InternalFault(str(fault), f"FLARE's words are in {log}.") from fault
         seconds, model, stories = time.monotonic() - started, model_of(outcome), {}
         for name, folder in sites.items():

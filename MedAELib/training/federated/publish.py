@@ -76,8 +76,10 @@ def _limits(outcome: Outcome, measured: bool) -> list[str]:
         found.append("The final weights were not measured; the last figures are of those that began the last round.")
     if outcome.federation.privacy == "none":
         found.append("The weights travelled without a privacy filter; they can hold traces of single volumes.")
+    elif outcome.federation.privacy == "percentile":
+        found.append("The percentile filter limits what an update tells, without a guarantee, and costs quality.")
     else:
-        found.append("The privacy filter protects a round's update within its settings, and costs quality.")
+        found.append("The svt filter protects each round's update within its settings only, and costs quality.")
     if outcome.federation.spec().task != "denoise":
         found.append("A reconstruction is no measurement: what the code does not hold is missing or made up.")
     return found

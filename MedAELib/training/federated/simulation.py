@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from MedAELib.errors import BadInput, InternalFault, MedAEError
+from MedAELib.errors import BadInput, InternalFault
 from MedAELib.training.federated.federation import Federation
 from MedAELib.training.federated.job import write_job
 from MedAELib.training.federated.outcome import Outcome, read_outcome, read_rounds
@@ -25,6 +25,7 @@ Report = Callable[[dict[str, Any]], None]
 
 _POLL = 0.2  # s
 _PATIENCE = 120.0  # s from the last round to the end
+_LONGEST = 60  # characters of a temporary folder, in which FLARE makes sockets, whose paths must be short
 _ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -37,7 +38,6 @@ def simulate(
     """
     told = workplace / "told"
     told.mkdir(parents=True)
-    (workplace / "temporary").mkdir()
     sites = workplace / "sites.json"
     sites.write_text(json.dumps({site: str(folder.resolve()) for site, folder in folders.items()}), encoding="utf-8")
     write_job(federation, workplace / "job")
@@ -46,9 +46,12 @@ def simulate(
         "MEDAE_SITE": str(sites),
         "MEDAE_FEDERATION": str(told),
         "MEDAE_DEVICE": device,
-        "TMPDIR": str(workplace / "temporary"),
         "PYTHONPATH": os.pathsep.join(paths),
     }
+    temporary = workplace / "t"
+    temporary.mkdir()
+    if len(str(temporary)) < _LONGEST:
+        environment["TMPDIR"] = str(temporary)
     command = [sys.executable, "-m", "MedAELib.training.federated.simulator", str(workplace), *folders]
     with (workplace / "log.txt").open("wb") as log:
         process = subprocess.Popen(
@@ -71,9 +74,7 @@ def _watch(process: subprocess.Popen[bytes], federation: Federation, workplace: 
             report(row)
             last = time.monotonic()
         reported = len(rows)
-        fault = _fault(workplace / "told", reported, federation.rounds)
-        if fault:
-            raise fault
+        _check(workplace / "told", reported, federation.rounds, ended)
         if ended and reported < federation.rounds:
             raise InternalFault(f"The federation ended after {reported} of {federation.rounds} rounds{_why(workplace)}")
         if ended or (reported == federation.rounds and time.monotonic() - last > _PATIENCE):
@@ -81,18 +82,17 @@ def _watch(process: subprocess.Popen[bytes], federation: Federation, workplace: 
         time.sleep(_POLL)
 
 
-def _fault(told: Path, done: int, rounds: int) -> MedAEError | None:
-    """What a site says went wrong, or that it is gone before the last round was over."""
+def _check(told: Path, done: int, rounds: int, ended: bool) -> None:
+    """Raise what a site says went wrong, or that it is gone before the last round was over and the others wait."""
     for path in sorted(told.glob("[!.]*.json")):
         word = json.loads(path.read_text(encoding="utf-8"))
         if "fault" in word:
-            return BadInput(f"Site {path.stem}: {word['fault']}", word["next_step"])
-        if done < rounds and not _lives(word["process"]):
-            return BadInput(
+            raise BadInput(f"Site {path.stem}: {word['fault']}", word["next_step"])
+        if done < rounds and not ended and not _lives(word["process"]):
+            raise BadInput(
                 f"Site {path.stem} died in round {done + 1} of {rounds}: its process was ended from outside.",
                 "Perhaps the computer ran out of memory; close other programs and start again.",
             )
-    return None
 
 
 def _lives(number: int) -> bool:

@@ -1,6 +1,7 @@
 """A federation of three sites with different scanners against each site alone, on the held-out people of all.
 
-    python Testing/benchmarks/federated.py [--rounds 8] [--steps-per-round 50] [--seed 0] [--rows FILE.json] [--write]
+    python Testing/benchmarks/federated.py [--dims 2] [--rounds 20] [--steps-per-round 100] [--seed 0]
+                                           [--rows FILE.json] [--write]
 
 Sites: whole heads of healthy adults (T1, 2 mm), crops around the hippocampus (T1, 1 mm, other scanner), thick slices
 of people with multiple sclerosis (T1, T2 and FLAIR, a third scanner). The federation runs by NVIDIA FLARE's simulator,
@@ -63,6 +64,11 @@ def alone(federation: Federation, folder: Path, place: Path) -> tuple[Site, Mode
     return site, Model(spec, site.plan.network.eval())
 
 
+def tell(row: dict) -> None:
+    """A line for each round."""
+    print(f"round {row['round']}: loss {row['loss']:.4f}, began with {row['held_out_psnr']:.2f} dB", flush=True)
+
+
 def measured(models: dict[str, Model], sites: dict[str, Site]) -> list[dict]:
     """The mean PSNR of every model on the held-out people of every site."""
     rows = []
@@ -79,7 +85,7 @@ def run(federation: Federation) -> list[dict]:
     """Train alone and together; a row for each model."""
     with tempfile.TemporaryDirectory(prefix="medae-benchmark-", ignore_cleanup_errors=True) as place:
         data, models, sites = folders(Path(place, "data")), {}, {}
-        outcome = simulate(federation, data, Path(place, "federation"), "cpu", print)
+        outcome = simulate(federation, data, Path(place, "federation"), "cpu", tell)
         models["federated"] = model_of(outcome)
         for name, folder in data.items():
             sites[name], models[f"{name} alone"] = alone(federation, folder, Path(place, "alone", name))
@@ -106,14 +112,15 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     """Measure, print the table, and keep it where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--steps-per-round", type=int, default=50)
+    parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--steps-per-round", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=Path, help="also write the rows as JSON")
     parser.add_argument("--write", action="store_true", help="put the table into docs/federated.md")
     options = parser.parse_args()
     federation = Federation(
-        "plain", 3, "MR", options.rounds, options.steps_per_round, len(SITES), seed=options.seed,
+        "plain", options.dims, "MR", options.rounds, options.steps_per_round, len(SITES), seed=options.seed,
         subject=r"(patient\d+)",
     )  # fmt: skip
     rows = run(federation)

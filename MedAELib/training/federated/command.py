@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,15 +139,14 @@ def _simulate(options: argparse.Namespace) -> int:
             raise InternalFault(str(fault), f"FLARE's words are in {log}.") from fault
         seconds, model, stories = time.monotonic() - started, model_of(outcome), {}
         for name, folder in sites.items():
-            site = Site(federation, folder, Path(place, "measured", name), device, _noted(name))
-            stories[name] = story_of(site, model, progress)
+            unfit: list[str] = []
+            site = Site(federation, folder, Path(place, "measured", name), device, unfit.append)
+            stories[name] = story_of(site, model, unfit, progress)
+            for sentence in unfit:
+                print(f"medae: note: site {name}: {sentence}", file=sys.stderr)
         saved = publish(outcome, stories, options.output, seconds)
     _tell(saved, options.output, len(outcome.rounds))
     return 0
-
-
-def _noted(site: str) -> Callable[[str], None]:
-    return lambda sentence: print(f"medae: note: site {site}: {sentence}", file=sys.stderr)
 
 
 def _line(row: dict[str, Any], rounds: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,10 @@ from MedAELib.training.result import LICENCE, Progress, held_out_figures
 
 @dataclass(frozen=True)
 class SiteStory:
-    """What is known of a site afterwards: its volumes in parts, and the figures of the model on what it held out."""
+    """What is known of a site afterwards: its volumes in parts, why others were left out, the model's figures there."""
 
     split: Mapping[str, Sequence[str]]
-    measured_on: str
+    unfit: Sequence[str]
     figures: Sequence[Mapping[str, Any]]
 
 
@@ -40,10 +41,9 @@ def model_of(outcome: Outcome) -> Model:
     return Model(spec, network.eval())
 
 
-def story_of(site: Site, model: Model, progress: Progress) -> SiteStory:
+def story_of(site: Site, model: Model, unfit: Sequence[str], progress: Progress) -> SiteStory:
     """Measure the model on the volumes that a site of this machine held out."""
-    rows = held_out_figures(site.plan, model, progress)
-    return SiteStory(site.parts.told(), ("test" if site.parts.test else "validation") if rows else "", rows)
+    return SiteStory(site.parts.told(), unfit, held_out_figures(site.plan, model, progress))
 
 
 def publish(outcome: Outcome, sites: Mapping[str, SiteStory], output: Path, seconds: float | None) -> Model:
@@ -103,12 +103,15 @@ def _card(
         f"volume did; a site counts as many times as it has training volumes. Seed {federation.seed}. "
         f"{_privacy(federation)}",
         "",
+        f"`federate {'simulate' if sites else 'export'} {_command(federation)}`",
+        "",
     ]  # fmt: skip
     for site, story in sites.items():
         for part in ("training", "validation", "test"):
             names = story.split[part]
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             parts.append(f"- {site}, {part}: {len(names)} volumes{': ' if names else ''}{shown}")
+        parts += [f"- {site}, left out: {sentence}" for sentence in story.unfit]
     parts += ["", "At no site is a subject in two parts.", ""] if sites else _volumes(outcome)
     parts += ["## Rounds", "", "Means over the sites, as the weights are weighted; the PSNR (dB, validation subjects) "
               "is of the weights that began the round.", "", *table(_curve(outcome)), ""]  # fmt: skip
@@ -128,6 +131,25 @@ def _privacy(federation: Federation) -> str:
         return "No privacy filter was used."
     settings = ", ".join(f"{name} {value:g}" for name, value in federation.privacy_settings.items())
     return f"Every update passed FLARE's {federation.privacy} filter ({settings})."
+
+
+def _command(federation: Federation) -> str:
+    """The options that make this federation again, wherever its volumes lie."""
+    words = [f"--network {federation.network} --dims {federation.dims} --modality {federation.modality}"]
+    words.append(f"--rounds {federation.rounds} --steps-per-round {federation.steps} --seed {federation.seed}")
+    words += [f"--set {name}={json.dumps(value)}" for name, value in federation.arguments.items()]
+    if federation.terms:
+        words.append("--objective " + ",".join(f"{name}={weight:g}" for name, weight in federation.terms.items()))
+    if federation.corrupt:
+        words.append(f"--corrupt {' '.join(federation.corrupt)}")
+    if federation.learn_from != "clean":
+        words.append(f"--learn-from {federation.learn_from}")
+    if federation.subject:
+        words.append(f"--subject '{federation.subject}'")
+    if federation.privacy != "none":
+        words.append(f"--privacy {federation.privacy}")
+        words += [f"--privacy-set {name}={value:g}" for name, value in federation.privacy_settings.items()]
+    return " ".join(words)
 
 
 def _curve(outcome: Outcome) -> list[dict[str, Any]]:

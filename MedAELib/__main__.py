@@ -17,6 +17,7 @@ from .codec.command import add_commands as add_codec
 from .errors import Cancelled
 from .terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell, write_report
 from .training.command import add_train
+from .training.federated.command import add_federate
 from .volume import Volume
 
 
@@ -72,6 +73,7 @@ def _parser() -> _Parser:
     anomaly.add_to(commands)
     add_codec(commands)
     add_train(commands)
+    add_federate(commands)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
     models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)
     check = models.add_parser("check", help="check that models are whole and can be built")

@@ -113,7 +113,7 @@ def test_the_lock_holds_a_version_for_every_requirement() -> None:
     lock = (ROOT / "requirements-lock.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lock if line and not line.startswith("#"))
     locked = {re.sub(r"[-_.]+", "-", name).lower() for name in pins}
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-federated.txt"):
         for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
             if line and line[0].isalpha():
                 name = re.split(r"[<>=~\[; ]", line)[0]

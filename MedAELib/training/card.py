@@ -79,10 +79,10 @@ def card(story: Story) -> str:
     parts += ["", "No subject is in two parts.", ""]
     if story.unfit:
         parts += ["Left out:", "", *(f"- {sentence}" for sentence in story.unfit), ""]
-    parts += ["## Learning curve", "", *_table(_thinned(story.history)), "", "## Held-out figures", ""]
+    parts += ["## Learning curve", "", *table(thinned(story.history)), "", "## Held-out figures", ""]
     if story.figures:
         parts += [f"Of the {story.measured_on} subjects, in the middle 96 x 96 x 48 voxels at most.", ""]
-        parts += _table(story.figures)
+        parts += table(story.figures)
     else:
         parts += ["None: nothing was held out."]
     parts += ["", "## Limits", "", *(f"- {sentence}" for sentence in limits(story)), ""]
@@ -95,14 +95,15 @@ def _title(story: Story) -> str:
     return f"A {story.network} autoencoder ({story.dims}D) for {kind}, task: {story.task}."
 
 
-def _thinned(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def thinned(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """At most a dozen lines of the history, the last one among them."""
     if len(history) <= _ROWS:
         return list(history)
     return [history[round(n)] for n in np.linspace(0, len(history) - 1, _ROWS)]
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows as lines of a Markdown table, with the names of the last one."""
     if not rows:
         return ["No step was measured."]
     names = list(rows[-1])

@@ -35,43 +35,55 @@ def add_train(commands: Any) -> None:
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     train.add_argument("folder", metavar="FOLDER", type=Path, help="volumes, in sub-folders too")
-    train.add_argument("--network", required=True, choices=NETWORKS, help="the kind of autoencoder")
-    train.add_argument("--dims", type=int, choices=(2, 3), help="slices or volumes; default: 3, dense: 2")
+    add_network_options(train, NETWORKS)
     train.add_argument("--output", required=True, metavar="MODEL", type=Path, help="the model folder to write")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="length of the training; default: 2000")
     length.add_argument("--minutes", type=float, help="length of the training by the clock")
-    train.add_argument("--seed", type=int, default=0, help="another training, and another split; default: 0")
     train.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    train.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="default: float32")
     train.add_argument("--modality", default="", choices=("CT", "MR", "any"), help="default: what most volumes are")
-    train.add_argument("--subject", default="", metavar="PATTERN", help="what in a path names the subject")
     train.add_argument("--modalities", nargs="+", default=[], metavar="NAME", help="fusion: texts in the file names")
     train.add_argument("--condition", nargs="+", default=[], metavar="FIELD", help="conditional; default: spacing")
     train.add_argument("--table", type=Path, metavar="FILE.csv", help="conditional: numbers of each file")
-    train.add_argument("--objective", default="", metavar="TERM=WEIGHT,...", help="default: that of the network")
-    train.add_argument("--corrupt", nargs="+", default=[], metavar="NAME", help="learn to undo these")
-    train.add_argument("--learn-from", default="clean", choices=("clean", "blind-spot", "neighbours", "repeats"),
-                       help="noisy scans only: how to learn to denoise from them")  # fmt: skip
-    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the network")
     train.add_argument("--patience", type=int, default=10, metavar="N", help="validations without better; 0: never end")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted training")
     train.set_defaults(run=_train)
 
 
-def _train(options: argparse.Namespace) -> int:
+def add_network_options(parser: argparse.ArgumentParser, networks: Sequence[str]) -> None:
+    """The options that say what is learned and how, alone or in a federation."""
+    parser.add_argument("--network", required=True, choices=networks, help="the kind of autoencoder")
+    parser.add_argument("--dims", type=int, choices=(2, 3), help="slices or volumes; default: 3, dense: 2")
+    parser.add_argument("--seed", type=int, default=0, help="another training, and another split; default: 0")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="default: float32")
+    parser.add_argument("--subject", default="", metavar="PATTERN", help="what in a path names the subject")
+    parser.add_argument("--objective", default="", metavar="TERM=WEIGHT,...", help="default: that of the network")
+    parser.add_argument("--corrupt", nargs="+", default=[], metavar="NAME", help="learn to undo these")
+    parser.add_argument("--learn-from", default="clean", choices=("clean", "blind-spot", "neighbours", "repeats"),
+                        help="noisy scans only: how to learn to denoise from them")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the network")
+
+
+def read_network_options(options: argparse.Namespace) -> None:
+    """Turn their texts into values: `dims`, `arguments` and `terms`. Raises BadInput."""
     options.dims = options.dims or (2 if options.network == "dense" else 3)
+    if options.seed < 0:
+        raise BadInput("The seed cannot be negative.", "Use a whole number from 0 on.")
+    options.arguments = _arguments(options.set)
+    options.terms = _terms(options.objective)
+
+
+def _train(options: argparse.Namespace) -> int:
+    read_network_options(options)
     if options.steps is None and options.minutes is None:
         options.steps = 2000
     if options.steps is not None and not 1 <= options.steps <= 100_000_000:
         raise BadInput(f"{options.steps} steps cannot be trained.", "Use a whole number from 1 on.")
     if options.minutes is not None and not 0 < options.minutes <= 100_000:
         raise BadInput(f"{options.minutes:g} minutes cannot be trained.", "Use a number above 0.")
-    if options.patience < 0 or options.seed < 0:
-        raise BadInput("Seed and patience cannot be negative.", "Use whole numbers from 0 on.")
-    options.arguments = _arguments(options.set)
-    options.terms = _terms(options.objective)
-    _check_output(options.output)
+    if options.patience < 0:
+        raise BadInput("The patience cannot be negative.", "Use a whole number from 0 on.")
+    check_output(options.output)
     from .session import run_session
 
     return run_session(options, Terminal())
@@ -103,8 +115,8 @@ def _terms(objective: str) -> dict[str, float]:
     return found
 
 
-def _check_output(output: Path) -> None:
-    """Refuse, before any work, an output that could not be written or that is something else than a model."""
+def check_output(output: Path) -> None:
+    """Refuse, before any work, a model folder that could not be written or that is something else. Raises BadInput."""
     if output.is_file():
         raise BadInput(f"{output} is a file.", "Name a folder for the model.")
     if not output.parent.is_dir():

@@ -78,6 +78,11 @@ def read_folder(
     return cases
 
 
+def holds_volumes(folder: Path) -> bool:
+    """Whether there is anything below the folder that may be a volume."""
+    return bool(_volumes(folder))
+
+
 def _volumes(folder: Path) -> list[Path]:
     """Image files below the folder, and folders of DICOM slices, without hidden ones."""
     found = set()

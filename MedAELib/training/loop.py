@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -58,6 +58,14 @@ class Critic:
     error: CriticError
 
 
+@dataclass(frozen=True)
+class Round:
+    """A round of a federated training: the step that it begins with, and the weights that came from the other sites."""
+
+    step: int
+    weights: Mapping[str, Tensor]
+
+
 @dataclass
 class _State:
     """Everything that a resumed training needs."""
@@ -100,6 +108,7 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
+    given: Round | None = None,
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
     stop_after: int | None = None,
     critic: Critic | None = None,
@@ -114,12 +123,12 @@ def train(
     ``stop(step)`` is asked after every step and, where it says so, ends the training with a last validation.
     ``report`` gets every line of the history (default: it is printed). A step whose gradient is not finite is skipped;
     ten in a row end the training with InternalFault, and ``last.pt`` holds the last good weights.
+    ``given`` sets the step and the weights, after resuming.
     Under torchrun each process takes its share of the batch, and the first one writes: the weights are the same.
     Raises BadInput when there is nothing to resume or it belongs to another network, DiskFull.
     """
     state = _begin(network, schedule, critic)
-    if resume:
-        _restore(folder, state)
+    _continue(state, folder if resume else None, given)
     losses = _Losses(shared(network, objective), None)
     if critic:
         losses.critic = shared(critic.network, lambda judge, parts: critic.error(judge, network, parts))
@@ -252,6 +261,16 @@ def _keep(folder: Path, state: _State, schedule: Schedule) -> None:
         raise DiskFull(
             f"The training could not be kept in {folder}.", "Free some disk space, then resume it."
         ) from error
+
+
+def _continue(state: _State, folder: Path | None, given: Round | None) -> None:
+    """Put the state where the kept training stood, if there is one, and then where a round begins, if it is one."""
+    if folder:
+        _restore(folder, state)
+    if given:
+        state.step = given.step
+        for module in (state.network, state.averaged):
+            module.load_state_dict(dict(given.weights))
 
 
 def _restore(folder: Path, state: _State) -> None:

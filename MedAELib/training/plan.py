@@ -62,14 +62,10 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
     recipe, cases = RECIPES[options.network], [*parts.training, *parts.validation, *parts.test]
     modality = options.modality or _modality(cases)
     denoiser = options.network == "denoising"
-    _check(options, cases, modality)
+    check_options(options, cases, modality)
     pairing, fused = _pairing(options), len(options.modalities) > 1 or options.learn_from == "repeats"
-    alone = len(options.modalities) < 2  # the denoise task knows one modality at a time
-    task = "denoise" if denoiser or (pairing and alone) else "reconstruct"
-    arguments = _arguments(options, recipe)
-    window = NOISE_WINDOWS[modality] if denoiser else WINDOWS[modality]
-    spec = Spec(options.network, arguments, options.dims, task, modality, window)
-    network = build(spec.network, spec.dims, arguments)
+    spec = make_spec(options, modality)
+    network = build(spec.network, spec.dims, spec.arguments)
     sources = {name: _sources(getattr(parts, name), options, network, modality) for name in vars(parts)}
     _learn_scale(network, sources["training"])
     network = network.to(device)
@@ -96,13 +92,22 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
     return Plan(spec, network, recipe, terms, batch, objective, measure, critic, tested, pairing, fused, device)
 
 
+def make_spec(options: argparse.Namespace, modality: str) -> Spec:
+    """What the model will be, which the options alone decide: its network, task and window."""
+    denoiser = options.network == "denoising"
+    alone = len(options.modalities) < 2  # the denoise task knows one modality at a time
+    task = "denoise" if denoiser or (_pairing(options) and alone) else "reconstruct"
+    window = NOISE_WINDOWS[modality] if denoiser else WINDOWS[modality]
+    return Spec(options.network, _arguments(options, RECIPES[options.network]), options.dims, task, modality, window)
+
+
 def _modality(cases: Sequence[Case]) -> str:
     """What all cases are, else "any"."""
     found = Counter(case.modality for case in cases)
     return next(iter(found)) if len(found) == 1 and next(iter(found)) in WINDOWS else "any"
 
 
-def _check(options: argparse.Namespace, cases: Sequence[Case], modality: str) -> None:
+def check_options(options: argparse.Namespace, cases: Sequence[Case], modality: str) -> None:
     """Refuse what does not fit together, in one sentence. Raises BadInput."""
     network = options.network
     if network == "denoising" and modality == "any":

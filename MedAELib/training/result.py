@@ -32,13 +32,7 @@ def write_model(
     """Measure the trained network on the held-out subjects and write its folder, wholly or not at all."""
     plan.network.load_state_dict(network.state_dict())
     model = Model(plan.spec, plan.network.eval())
-    engine = Engine(str(plan.device), "float32")
-    if plan.spec.network == "denoising":
-        rows = denoising_figures(model, plan.tested, engine, progress)
-    elif plan.pairing:
-        rows = paired_figures(plan.tested, plan.network, plan.fused, plan.pairing, plan.device)
-    else:
-        rows = figures(model, plan.tested, engine, progress)
+    rows = held_out_figures(plan, model, progress)
     story = Story(
         name=re.sub(r"[^A-Za-z0-9._-]", "-", options.output.name).lstrip("._-")[:64] or "model",
         command=_command(options),
@@ -74,6 +68,16 @@ def write_model(
     means = "".join(f", {name} {value:g}" for name, value in summary(story).items() if isinstance(value, float))
     print(f"{options.output}: {story.network} {story.dims}D, {story.steps} steps{means}, {saved.bundle.sha256[:12]}")
     return saved
+
+
+def held_out_figures(plan: Plan, model: Model, progress: Progress) -> list[dict[str, Any]]:
+    """The figures of each held-out case, of the kind that fits what the network is for."""
+    engine = Engine(str(plan.device), "float32")
+    if plan.spec.network == "denoising":
+        return denoising_figures(model, plan.tested, engine, progress)
+    if plan.pairing:
+        return paired_figures(plan.tested, model.network, plan.fused, plan.pairing, plan.device)
+    return figures(model, plan.tested, engine, progress)
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -119,7 +119,7 @@ def _trained(options: argparse.Namespace, folder: Path, device: torch.device, pr
     torch.manual_seed(options.seed)
     plan = make_plan(options, parts, device)
     steps = settings["steps"] or _steps_in(options.minutes * 60, plan)
-    schedule = _schedule(steps, plan, options)
+    schedule = make_schedule(steps, plan, options)
     if first and not options.resume:
         write_text(folder / "plan.json", json.dumps({**settings, "steps": steps}, indent=1))
     curve, interrupt = _Curve(schedule), Interrupt()
@@ -198,7 +198,8 @@ def _settings(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {**settings, "steps": kept["steps"]}
 
 
-def _schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:
+def make_schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:
+    """How a training of so many steps goes: its rates, and about 25 validations and checkpoints."""
     every = max(1, min(500, steps // _VALIDATIONS))
     return Schedule(
         steps=steps,

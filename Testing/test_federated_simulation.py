@@ -1,0 +1,166 @@
+"""A real federation of FLARE's simulator on generated volumes: its mean, its model, and that it can always be ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from volumes import write_volumes
+
+from MedAELib import Model, Volume
+from MedAELib.training.federated.federation import Federation, start
+from MedAELib.training.federated.site import Site
+
+pytest.importorskip("nvflare", reason="NVIDIA FLARE is not installed: pip install -r requirements-federated.txt")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {"channels": [4, 6], "strides": [2, 2]}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory) -> list[Path]:
+    """Two sites of different sizes: two and one training volumes."""
+    place = tmp_path_factory.mktemp("sites")
+    return [write_volumes(place / "north"), write_volumes(place / "south", 3)]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where a simulation may put its own files: a short path, as the system's temporary folder is."""
+    with tempfile.TemporaryDirectory(prefix="mf-") as folder:
+        yield Path(folder)
+
+
+def command(sites: list[Path], output: Path, rounds: int, steps: int, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "MedAELib", "federate", "simulate", "--sites", *map(str, sites), "--network", "plain",
+        "--modality", "MR", "--set", "channels=[4,6]", "--set", "strides=[2,2]", "--device", "cpu", "--rounds",
+        str(rounds), "--steps-per-round", str(steps), "--output", str(output), *more,
+    ]  # fmt: skip
+
+
+def environment(place: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(place)}
+
+
+def processes_of(place: Path) -> list[psutil.Process]:
+    """The processes that work for a simulation below this folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(place) in process.environ().get("MEDAE_FEDERATION", ""):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            pass
+    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def started(sites: list[Path], place: Path, output: Path) -> subprocess.Popen[str]:
+    """A simulation without end whose two sites have begun to learn."""
+    process = subprocess.Popen(
+        command(sites, output, 1000, 1000), env=environment(place), stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    deadline = time.monotonic() + 200
+    while len(list(place.glob("*/t/medae-site-*/training"))) < 2:
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()
+        words = [json.loads(path.read_text()) for path in place.glob("*/told/[!.]*.json")]
+        if sum("volumes" in word for word in words) == 2:
+            break
+        time.sleep(0.2)
+    return process
+
+
+def test_the_model_is_the_mean_of_the_sites_weighted_by_their_volumes(sites, place, tmp_path):
+    output = tmp_path / "model"
+    run = subprocess.run(
+        command(sites, output, 1, 2), env=environment(place), capture_output=True, text=True, cwd=ROOT
+    )
+    assert run.returncode == 0, run.stderr
+    model = Model.load(output)
+    learned, counts = [], []
+    for folder in sites:
+        agreement = Federation("plain", 3, "MR", 1, 2, 2, arguments=TINY)
+        site = Site(agreement, folder, tmp_path / folder.name, CPU, print)
+        learned.append(site.learn(0, start("plain", 3, TINY, 0).state_dict())[0])
+        counts.append(site.samples)
+    assert counts == [2, 1]
+    for name, value in model.network.state_dict().items():
+        mean = (2 * learned[0][name] + learned[1][name]) / 3
+        assert torch.allclose(value, mean, rtol=0, atol=1e-6), name
+    assert "round 1 of 1: loss" in run.stdout
+    assert "north, training: 2 volumes" in model.bundle.card and "south, test: 1 volumes" in model.bundle.card
+    assert model.bundle.figures["cases"] == 2
+    scan = Volume.load(sites[0] / "subject0.nii.gz")
+    assert model.reconstruct(scan).array.shape == scan.array.shape
+    assert not list(place.iterdir()) and not processes_of(place)
+
+
+def test_a_privacy_filter_changes_what_travels_and_the_card_says_so(sites, place, tmp_path):
+    output = tmp_path / "model"
+    more = ["--privacy", "percentile", "--privacy-set", "percentile=50", "--privacy-set", "gamma=0.0001"]
+    run = subprocess.run(
+        command(sites, output, 1, 2, *more), env=environment(place), capture_output=True, text=True, cwd=ROOT
+    )
+    assert run.returncode == 0, run.stderr
+    model, begun = Model.load(output), start("plain", 3, TINY, 0).state_dict()
+    moved = torch.cat([(value - begun[name]).flatten() for name, value in model.network.state_dict().items()])
+    assert 0 < float(moved.abs().max()) <= 2 * 0.0001 + 1e-6  # clipped at gamma per training volume, at most two
+    assert "percentile filter (percentile 50, gamma 0.0001)" in model.bundle.card
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_processes_within_seconds_and_leaves_nothing(how, sites, place, tmp_path):
+    process = started(sites, place, tmp_path / "model")
+    assert len(processes_of(place)) >= 3
+    begun = time.monotonic()
+    process.send_signal(how)
+    assert process.wait(60) == 130
+    assert time.monotonic() - begun < 15
+    assert not processes_of(place)
+    assert not list(place.iterdir()) and not list(tmp_path.iterdir())
+
+
+def test_nothing_outlives_a_killed_command(sites, place, tmp_path):
+    process = started(sites, place, tmp_path / "model")
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while processes_of(place) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not processes_of(place)
+
+
+def test_a_site_that_dies_is_named_in_one_sentence(sites, place, tmp_path):
+    process = started(sites, place, tmp_path / "model")
+    word = next(place.glob("*/told/south.json"))
+    os.kill(json.loads(word.read_text())["process"], signal.SIGKILL)
+    assert process.wait(60) == 2
+    told = process.stderr.read() if process.stderr else ""
+    assert "Site south died in round 1 of 1000" in told and "Traceback" not in told
+    assert not processes_of(place) and not list(place.iterdir()) and not list(tmp_path.iterdir())
+
+
+def test_a_site_that_cannot_use_its_volumes_is_named(sites, place, tmp_path):
+    import numpy as np
+
+    (tmp_path / "flat").mkdir()
+    Volume(np.full((1, 16, 16, 8), 7, np.int16), np.eye(4)).save(tmp_path / "flat" / "one.nrrd")
+    run = subprocess.run(
+        command([sites[0], tmp_path / "flat"], tmp_path / "model", 1, 2), env=environment(place),
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "Site flat: None of the 1 volumes" in run.stderr and "Traceback" not in run.stderr
+    assert not (tmp_path / "model").exists() and not processes_of(place)

@@ -73,21 +73,35 @@ class _Plan:
 def compress(volume: Volume, mode: Mode | None = None, progress: Progress | None = None) -> bytes:
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
-    Every promise of `Mode` is kept, or BadInput says that it cannot be.
+    Every promise of `Mode` is kept, or BadInput says that it cannot be. `progress(stage, done, total)` may raise.
     """
+    return compress_and_decode(volume, mode, progress)[0]
+
+
+def compress_and_decode(
+    volume: Volume, mode: Mode | None = None, progress: Progress | None = None
+) -> tuple[bytes, Volume]:
+    """The .maez file of a volume, and what it decodes to. Raises as `compress`."""
     mode, model = mode or Mode(), load_codec_model()
     if volume.array.dtype.name not in TYPES:
         raise BadInput(f"{volume.name or 'The volume'} holds {volume.array.dtype} values, which a .maez file cannot.")
+    called = volume.name or "The compressed volume"
     if mode.kind not in ("psnr", "ratio"):
         data = _encode_volume(volume, _Plan(mode), model, progress)
-        _check(volume, mode, data)
-        return data
+        decoded = decompress(data, called, progress=progress)
+        _check(volume, mode, decoded.array)
+        return data, decoded
     start, unit = lossy_unit(volume.array)
+    if progress is not None:
+        progress("Choosing the step", 0, 1)
     step = _sampled_step(volume, _Plan(mode, start, unit), model)
     while True:
         data = _encode_volume(volume, _Plan(mode, start, unit, step), model, progress)
-        if _reached(volume, mode, data):
-            return data
+        if mode.kind == "psnr" or volume.array.nbytes >= mode.value * len(data):
+            decoded = decompress(data, called, progress=progress)
+            span = float(np.ptp(volume.array.astype(np.float64)))
+            if mode.kind == "ratio" or psnr(volume.array, decoded.array, span) >= mode.value:
+                return data, decoded
         step = _next_step(mode, step, int(np.ptp(volume.array.astype(np.float64)) / unit))
 
 
@@ -115,14 +129,6 @@ def _next_step(mode: Mode, step: int, most: int) -> int:
     if found < 1 or found > 2 * most + 1 or (mode.kind == "psnr" and step == 1):
         raise BadInput(f"A {mode.kind} of {mode.value:g} cannot be reached with this volume.", "Ask for less.")
     return max(found, 1)
-
-
-def _reached(volume: Volume, mode: Mode, data: bytes) -> bool:
-    """Whether the decoded file keeps its promise."""
-    if mode.kind == "ratio":
-        return volume.array.nbytes >= mode.value * len(data)
-    span = float(np.ptp(volume.array.astype(np.float64)))
-    return psnr(volume.array, decompress(data, volume.name or "The compressed volume").array, span) >= mode.value
 
 
 def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
@@ -229,9 +235,8 @@ def _assemble(
     return write_container(header, [piece for *_, piece in pieces])
 
 
-def _check(volume: Volume, mode: Mode, data: bytes) -> None:
-    """Decode the file and compare; what is announced was seen. Raises BadInput when a promise would be broken."""
-    array = decompress(data, volume.name or "The compressed volume").array
+def _check(volume: Volume, mode: Mode, array: Array) -> None:
+    """Compare with what was decoded; what is announced was seen. Raises BadInput when a promise would be broken."""
     kept = array.dtype == volume.array.dtype and array.shape == volume.array.shape
     if mode.kind == "lossless":
         kept = kept and array.tobytes() == np.ascontiguousarray(volume.array).tobytes()
@@ -293,4 +298,4 @@ def ratio_and_rate(volume: Volume, size: int) -> Mapping[str, float]:
     return {"ratio": volume.array.nbytes / size, "bits_per_voxel": 8 * size / volume.array.size}
 
 
-__all__ = ["Mode", "compress", "decode_chunk", "decompress", "largest_error"]
+__all__ = ["Mode", "compress", "compress_and_decode", "decode_chunk", "decompress", "largest_error"]

@@ -122,7 +122,7 @@ def coded(task: str, inputs: dict[str, Any], parameters: dict[str, Any], progres
     """What the real codec makes: it needs no torch and is fast on the tests' small volumes."""
     from MedAELib.tasks.run_compress import run_compress, run_decompress
 
-    own = {name: value for name, value in parameters.items() if name in ("mode", "value", "lost")}
+    own = {name: value for name, value in parameters.items() if name in ("mode", "value", "lost", "window", "level")}
     run = run_compress if task == "compress" else run_decompress
     return run(inputs["input"], own, progress, allocate)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..codec.container import open_container
+from ..codec.container import open_container, with_more
 from ..codec.guidance import guidance, guidance_ratio
 from ..codec.reader import read_volume
 from ..codec.volumes import Mode, compress_and_decode, largest_error, ratio_and_rate
@@ -30,11 +30,13 @@ _REACH = 5  # voxels that SSIM's window reaches
 @dataclass(frozen=True)
 class Parameters:
     """What a user can set: the promise `mode` ("lossless", "max-error", "psnr", "ratio") with its `value`, and whether
-    the difference (input minus what comes back) is wanted as a volume, `lost`."""
+    the difference (input minus what comes back) is wanted as a volume, `lost`. `window` and `level`, grey values, are how the volume is shown (window 0: unknown)."""
 
     mode: str = "lossless"
     value: float = 0.0
     lost: bool = False
+    window: float = 0.0
+    level: float = 0.0
 
 
 def run_compress(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
@@ -48,8 +50,9 @@ def run_compress(volume: Volume, parameters: Mapping[str, Any], progress: Progre
     modality = guess_modality(volume)
     named = Volume(volume.array, volume.affine, {**volume.meta, "modality": modality})
     data, decoded = compress_and_decode(named, mode, progress)
-    rates, model = ratio_and_rate(volume, len(data)), open_container(data, "The file").header["model"]
     figures = _figures(volume, decoded, progress)
+    data = _with_figures(data, volume, mode, figures, wanted)
+    rates, model = ratio_and_rate(volume, len(data)), open_container(data, "The file").header["model"]
     lossy = figures["max_error"] > 0
     warning = guidance(modality, guidance_ratio(rates["bits_per_voxel"])) if lossy else ""
     report = {
@@ -83,6 +86,15 @@ def run_decompress(data: bytes, parameters: Mapping[str, Any], progress: Progres
         "seconds": round(time.monotonic() - started, 3),
     }  # fmt: skip
     return TaskResult({"decoded": volume.like(room)}, report)
+
+
+def _with_figures(
+    data: bytes, volume: Volume, mode: Mode, figures: Mapping[str, float | None], wanted: Parameters
+) -> bytes:
+    """The file with what was measured and how it is shown in its header; as it was where that breaks a ratio."""
+    shown = {"display": {"window": wanted.window, "level": wanted.level}} if wanted.window > 0 else {}
+    told = with_more(data, figures=dict(figures), **shown)
+    return data if mode.kind == "ratio" and volume.array.nbytes < mode.value * len(told) else told
 
 
 def _figures(before: Volume, after: Volume, progress: Progress) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""The compress task in the panel: a compressed volume in the scene, its figures, Decode, what was lost, saved scenes."""
+"""The compress task in the panel: a compressed volume in the scene, its figures, Decode, what was lost, scenes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_lossless_run_makes_a_compressed_volume_that_decodes_bit_for_bit(compr
     assert latent.GetName() == "CT chest compressed" and compressing.parameters.latent is latent
     assert nodes.input_of(latent) is scan
     told = nodes.provenance(latent)
-    assert told["task"] == "compress" and len(told["modelSHA256"]) == 64 and float(told["ratio"]) > 1.5
+    assert told["task"] == "compress" and len(told["modelSHA256"]) == 64 and float(told["ratio"]) > 1.2
     assert "bit for bit" in compressing.ui.latentLabel.text and compressing.ui.guidanceLabel.isHidden()
     assert "times smaller" in compressing.ui.statusLabel.text
     decoded = _decode(compressing)
@@ -76,7 +76,11 @@ def test_what_was_lost_is_a_volume_in_diverging_colours_and_the_figures_are_show
     text = compressing.ui.latentLabel.text
     for figure in ("PSNR", "SSIM", "Largest error", "Bits per voxel", "HU"):
         assert figure in text
-    assert "the German" in compressing.ui.guidanceLabel.text or "any guidance" in compressing.ui.guidanceLabel.text
+    assert compressing.ui.guidanceLabel.isHidden()
+    latent = compressing.parameters.latent
+    latent.SetAttribute("MedAE.bitsPerVoxel", "1.6")  # a small volume does not become so small: its header weighs most
+    compressing.widget.panel.update()
+    assert "more than the 8 that the German guidance accepts for CT" in compressing.ui.guidanceLabel.text
     decoded = _decode(compressing)
     difference = nodes.read(scan).array.astype(int) - nodes.read(decoded).array
     np.testing.assert_array_equal(difference, nodes.read(lost).array)
@@ -154,3 +158,50 @@ def test_scripts_compress_and_decompress_nodes_and_files(compressing: OpenPanel,
     assert decoded.GetDisplayNode().GetWindow() == 350  # the file says how it was shown
     with pytest.raises(BadInput, match="not a compressed volume"):
         logic.decompress(scan)
+
+
+def test_a_file_opens_by_its_name_and_decodes_while_slicer_goes_on(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    scan = compressing.parameters.inputVolume
+    latent = compressing.widget.logic.compress(scan)
+    assert slicer.util.saveNode(latent, str(tmp_path / "chest.maez"), {})
+    slicer.mrmlScene.Clear(0)
+    opened = slicer.util.loadNodeFromFile(tmp_path / "chest.maez", properties={})
+    assert opened.GetName() == "chest" and compressing.controller.busy  # decoding goes on beside
+    compressing.spin(lambda: not compressing.controller.busy)
+    decoded = compressing.controller.results["decoded"]
+    assert decoded.GetName() == "CT chest decoded" and nodes.input_of(decoded) is opened
+    assert decoded.GetDisplayNode().GetWindow() == 350
+    told = nodes.provenance(opened)
+    assert told["maxError"] == "0.0" and float(told["ratio"]) > 1.2
+
+
+def test_save_offers_maez_for_volumes_too(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    scan = compressing.parameters.inputVolume
+    manager = slicer.app.coreIOManager()
+    assert "Compressed volume (*.maez)" in manager.fileWriterExtensions(scan)
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTextNode")
+    assert slicer.util.saveNode(scan, str(tmp_path / "scan.maez"), {})
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTextNode") == before
+    back = compressing.widget.logic.decompress(tmp_path / "scan.maez")
+    assert nodes.read(back).array.tobytes() == nodes.read(scan).array.tobytes()
+    assert slicer.util.saveNode(scan, str(tmp_path / "scan.nrrd"), {})
+
+
+def test_a_damaged_file_is_refused_with_the_reason_and_the_scene_stays(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    path = tmp_path / "broken.maez"
+    fixture = Path(__file__).parent / "fixtures" / "v1-lossless.maez"
+    data = bytearray(fixture.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    with pytest.raises(RuntimeError, match="differs from its SHA-256"):
+        slicer.util.loadNodeFromFile(path, properties={})
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    path.write_bytes(fixture.read_bytes())
+    assert slicer.util.loadNodeFromFile(path, properties={"decode": False}) is not None

@@ -32,11 +32,13 @@ def make(data, place, name, provenance, original=None):
     from MedAELib import nodes
 
     scene = slicer.mrmlScene
-    node = scene.AddNewNodeByClass(_CLASS, scene.GenerateUniqueName(name))
+    node = slicer.vtkMRMLTextNode()
+    node.SetName(scene.GenerateUniqueName(name))
     node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)
     node.SetText(base64.b64encode(data).decode("ascii"))
     nodes.stamp(node, {**provenance, "output": OUTPUT, "place": place.to_json()}, original)
     node.SetDescription("A volume compressed by MedAE; decode it in the module MedAE, or save it as .maez")
+    scene.AddNode(node)  # complete: selectors look at its attributes when it comes
     transform = scene.GetNodeByID(place.transform_id) if place.transform_id else None
     if transform is not None:
         node.SetNodeReferenceID(_TRANSFORM_ROLE, transform.GetID())

@@ -36,7 +36,8 @@ class ResultImport:
         if missing:
             raise InternalFault(f"The result has no output '{missing[0]}'.")
         self._names, self._sequences = wanted, {}  # by output name; those of a sequence are put together on the way
-        self._fillings = {name: [nodes.Filling(frame) for frame in self._frames(name)] for name in wanted if name not in result.files}
+        volumes = [name for name in wanted if name not in result.files]
+        self._fillings = {name: [nodes.Filling(frame) for frame in self._frames(name)] for name in volumes}
         self._all = [(name, filling) for name, fillings in self._fillings.items() for filling in fillings]
         self._done = 0
 

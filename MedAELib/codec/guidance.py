@@ -21,7 +21,7 @@ _BITS = 16.0
 
 
 def guidance_ratio(bits_per_voxel: float) -> float:
-    """How many times smaller than 16 bits a voxel: the ratio that the guidance is about, whatever type the voxels are."""
+    """How many times smaller than 16 bits a voxel: the ratio that the guidance is about, whatever the voxel type."""
     return _BITS / bits_per_voxel
 
 

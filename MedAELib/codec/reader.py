@@ -74,7 +74,7 @@ def read_volume(
     if coarser and not _there(container, chosen, coarser):
         raise BadInput(f"{container.name} holds no volume that is {coarser} halvings coarser.")
     wanted = container.header["model"]
-    model = find_codec_model(wanted["name"], wanted["sha256"], container.name)
+    model = find_codec_model(wanted["name"], wanted["sha256"], container.name, _inside(container))
     steps = _steps(chosen, coarser)
     with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
         work = [pool.submit(decode_chunk, container, entry, model, coarser) for entry in chosen]
@@ -88,6 +88,18 @@ def read_volume(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return _placed(container, chosen, pieces, steps, slices)
+
+
+def _inside(container: Container) -> Callable[[], bytes] | None:
+    """What reads the model out of a file that carries it; None for one that does not. Raises BadInput."""
+    place = container.header["model"].get("inside")
+    if place is None:
+        return None
+    try:
+        block = block_of(place, int(container.header["payload_bytes"]))
+    except ValueError:
+        raise BadInput(f"{container.name} is damaged: its model lies outside of it.") from None
+    return lambda: container.read(block)
 
 
 def decode_chunk(container: Container, entry: _Entry, model: CodecModel, coarser: int) -> Array:

@@ -30,8 +30,8 @@ _REACH = 5  # voxels that SSIM's window reaches
 @dataclass(frozen=True)
 class Parameters:
     """What a user can set: the promise `mode` ("lossless", "max-error", "psnr", "ratio") with its `value`, and whether
-    the difference (input minus what comes back) is wanted as a volume, `lost`. `window` and `level`, in grey values, say how the volume is
-    shown (window 0: unknown)."""
+    the difference (input minus what comes back) is wanted as a volume, `lost`. `window` and `level`, in grey values,
+    say how the volume is shown (window 0: unknown)."""
 
     mode: str = "lossless"
     value: float = 0.0

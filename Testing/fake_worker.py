@@ -34,11 +34,13 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import fake_codec
 
 from MedAELib import errors
 from MedAELib.worker.channel import Channel, start_guard, take_standard_streams
@@ -55,6 +57,7 @@ class Result:
 
     outputs: dict[str, Any]
     report: dict[str, Any]
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def run_task(task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, progress: Any, allocate: Any) -> Result:
@@ -65,6 +68,11 @@ def run_task(task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, p
     volume = inputs["input"]
     if task == "anomaly":
         return anomaly(volume, parameters, allocate)
+    if task == "compress":
+        made, told, file = fake_codec.compress(volume, parameters, allocate)
+        return Result(made, told, {"latent": file})
+    if task == "decompress":
+        return Result(*fake_codec.decompress(volume, allocate))
     denoised = allocate("denoised", volume.array.shape, volume.array.dtype)
     denoised[...] = volume.array - (volume.array > 0).astype(volume.array.dtype)
     outputs = {"denoised": volume.like(denoised)}

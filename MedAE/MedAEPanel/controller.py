@@ -105,7 +105,7 @@ class RunController:
         origin = {**target.toJson(), "preview": request.slab is not None}
         run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, origin)
         try:
-            writer = faults.guarded(runs.InputWriter, run, "input", source.frames)
+            writer = faults.guarded(source.writer, run)
         except Exception:
             runs.discard(run)
             raise

@@ -1,6 +1,6 @@
 """What each task needs from the panel: its parameters, its outputs, and the widgets that belong to it."""
 
-from . import models
+from . import compressing, models, sequences
 
 NO_MODEL = "none"  # of the anomaly task: brightness alone
 _WIDGETS = {
@@ -8,6 +8,7 @@ _WIDGETS = {
         "outputsCollapsibleButton", "adaptCheckBox", "adaptSpinBox", "previewCheckBox", "trustCollapsibleButton",
     ),
     "anomaly": ("anomalyCollapsibleButton",),
+    "compress": ("compressCollapsibleButton",),
 }  # fmt: skip
 
 
@@ -16,11 +17,18 @@ def showFor(ui, task):
     for name, widgets in _WIDGETS.items():
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)
+    for widget in (ui.modelComboLabel, ui.modelComboBox, ui.modelFolderButton, ui.cardCollapsibleButton):
+        widget.setVisible(task != "compress")  # the codec has one model, and its files name it
 
 
 def needsModel(wanted):
     """Whether the task cannot run with the model that is chosen now missing."""
-    return wanted.task != "anomaly" or wanted.model not in ("", NO_MODEL)
+    return wanted.task == "denoise" or (wanted.task == "anomaly" and wanted.model not in ("", NO_MODEL))
+
+
+def refusal(wanted):
+    """Why the task cannot work on what is chosen, in one sentence; empty when it can."""
+    return compressing.ONE_FRAME if wanted.task == "compress" and sequences.isSequence(wanted.inputVolume) else ""
 
 
 def modelChoices(task, pairs):
@@ -30,6 +38,8 @@ def modelChoices(task, pairs):
 
 def parametersOf(wanted, bundle):
     """The parameters of the run that the parameter node asks for."""
+    if wanted.task == "compress":
+        return compressing.parametersOf(wanted)
     common = {"device": wanted.device, "precision": wanted.precision, "tile": wanted.tile}
     if wanted.task == "anomaly":
         # An automatic model is chosen in the run, which looks at the tissue and not at the kind of scan alone.
@@ -46,6 +56,8 @@ def parametersOf(wanted, bundle):
 
 def outputsOf(wanted):
     """The wanted outputs: a node each, or None for a new one."""
+    if wanted.task == "compress":
+        return dict.fromkeys(("latent", "lost") if wanted.makeLost else ("latent",))
     if wanted.task == "anomaly":
         names = ("anomaly", "regions", "typical", "residual") if wanted.makeTypical else ("anomaly", "regions")
         return dict.fromkeys(names)

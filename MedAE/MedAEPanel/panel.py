@@ -9,6 +9,7 @@ from MedAELib.tasks import TASKS
 from . import card as modelCard
 from . import choices, faults, install, models, options, sequences, trust
 from .compare import Compare
+from .compressing import PROMISES, Compressing
 from .controller import Request
 from .inputs import InputFacts
 from .overlay import Overlay
@@ -29,7 +30,7 @@ class Panel:
 
         self.ui, self.controller, self.parameters = ui, controller, None
         self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
-        self.overlay = Overlay(ui)
+        self.overlay, self.compressing = Overlay(ui), Compressing(self)
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
         self._wasDone = self._updating = False
         self._watched = None  # (input node, observer tag)
@@ -45,6 +46,7 @@ class Panel:
                 "model": ui.modelComboBox,
                 "device": ui.deviceComboBox,
                 "precision": ui.precisionComboBox,
+                "promise": ui.promiseComboBox,
             }.items()
         }
         self._compareButtons = [(button, button.toolTip) for button in (ui.beforeButton, ui.sideBySideButton)]
@@ -107,6 +109,7 @@ class Panel:
             self._updateChoices()
             self._updateApply()
             self._updateCompare()
+            self.compressing.update()
         finally:
             self._updating = False
 
@@ -135,6 +138,7 @@ class Panel:
         self._combos["model"].offer(offered, wanted.model)
         self._combos["device"].offer(choices.devices(self.controller.devices), wanted.device)
         self._combos["precision"].offer(choices.PRECISIONS, wanted.precision)
+        self._combos["promise"].offer(PROMISES, wanted.promise)
         lacking = "" if wanted.inputVolume is None or not options.needsModel(wanted) else self._noModel()
         self.ui.modelLabel.text = models.summary(bundle) if bundle is not None else lacking
         self.ui.modelLabel.setVisible(bool(self.ui.modelLabel.text))
@@ -153,6 +157,8 @@ class Panel:
             return f"MedAE is working on '{self.controller.subject}'; wait until it has finished, or cancel it."
         if self.facts.problem:
             return self.facts.problem
+        if options.refusal(wanted):
+            return options.refusal(wanted)
         if self._bundle is None and options.needsModel(wanted):
             return self._noModel()
         chosen = self.outputs()
@@ -190,9 +196,10 @@ class Panel:
         results = nodes.results_of(source) if source is not None else {}
         results.update(self.controller.results if source is not None and self._madeFrom(source) else {})
         after, removed = results.get("denoised"), results.get("removed")
-        if self.parameters.task == "anomaly":
-            after, removed = results.get("typical"), results.get("residual")
-        self.ui.probeOutputHeading.text = "Typical" if self.parameters.task == "anomaly" else "Denoised"
+        names = {"anomaly": ("typical", "residual"), "compress": ("decoded", "lost")}
+        names = names.get(self.parameters.task, ("denoised", "removed"))
+        after, removed = (results.get(name) for name in names)
+        self.ui.probeOutputHeading.text = names[0].capitalize()
         self._updateOverlay(source, results)
         self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
         self.probe.compare(*map(sequences.shown, (source, after)))
@@ -203,7 +210,7 @@ class Panel:
         done = self.controller.state == "done" and not self.controller.preview.pending
         if done and not self._wasDone and self.compare.possible:
             # What was found lies over the scan itself; the typical scan is one click away.
-            before = self.parameters.task == "anomaly"
+            before = self.parameters.task == "anomaly" or "latent" in self.controller.results
             self.ui.beforeButton.checked = before
             self.compare.show(before, part=self._part(after))
             self.ui.trustCollapsibleButton.collapsed = results.get("trust") is None
@@ -220,6 +227,8 @@ class Panel:
 
     def _part(self, after):
         """How much of the result the strength slider now asks for, 0..1: the run took away what it was told to."""
+        if self.parameters.task != "denoise":
+            return 1.0
         taken = json.loads(nodes.provenance(after).get("parameters", "{}")).get("strength", 1.0)
         return min(1.0, self.parameters.strength / taken) if taken else 1.0
 

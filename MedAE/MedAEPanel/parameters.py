@@ -2,7 +2,7 @@
 
 from typing import Annotated, Union
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode, vtkMRMLTextNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
@@ -20,6 +20,10 @@ class MedAEParameterNode:
     adapt, adaptSeconds - whether and how long the model learns from the volume first
     falseAlarms, leastVolume - share of normal tissue above the threshold in %, and the smallest region in ml
     makeTypical - whether the nearest typical scan is wanted too
+    promise - what a compressed volume promises: "lossless", "max-error", "psnr" or "ratio"
+    largestError, decibels, timesSmaller - the promise's value
+    makeLost - whether the difference that compression makes is wanted
+    latent - the compressed volume that is looked at
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
@@ -42,6 +46,12 @@ class MedAEParameterNode:
     falseAlarms: Annotated[float, WithinRange(0.01, 20)] = 1.0
     leastVolume: Annotated[float, WithinRange(0, 50)] = 0.1
     makeTypical: bool = True
+    promise: str = "lossless"
+    largestError: Annotated[float, WithinRange(0, 10000)] = 2.0
+    decibels: Annotated[float, WithinRange(10, 150)] = 50.0
+    timesSmaller: Annotated[float, WithinRange(1, 1000)] = 8.0
+    makeLost: bool = True
+    latent: vtkMRMLTextNode
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"
     tile: Annotated[int, WithinRange(0, 1024)] = 0

@@ -2,14 +2,16 @@
 
 import datetime
 
-from . import overlay, sequences
+from . import latents, overlay, sequences
 from .target import PER_FRAME, TITLES
 
 _REPORTED = {
     "device": "device", "precision": "precision", "tile": "tile", "seconds": "seconds", "model": "model",
     "model_sha256": "modelSHA256", "versions": "versions", "noise_before": "noiseBefore", "noise_after": "noiseAfter",
     "warnings": "warnings", "verdict": "verdict", "threshold_z": "thresholdZ", "false_alarm_rate": "falseAlarmRate",
-    "above_threshold": "aboveThreshold", "map": "map",
+    "above_threshold": "aboveThreshold", "map": "map", "mode": "mode", "bytes": "bytes", "ratio": "ratio",
+    "bits_per_voxel": "bitsPerVoxel", "psnr": "psnr", "ssim": "ssim", "max_error": "maxError", "units": "units",
+    "modality": "modality",
 }  # fmt: skip
 
 _OPTIONAL = ("typical", "residual")  # there is none without a model
@@ -30,11 +32,12 @@ class ResultImport:
         self._result, self._target = result, target
         wanted = target.wanted or dict.fromkeys(result.outputs, "result")
         wanted = {name: title for name, title in wanted.items() if name in result.outputs or name not in _OPTIONAL}
-        missing = [name for name in wanted if name not in result.outputs]
+        missing = [name for name in wanted if name not in result.outputs and name not in result.files]
         if missing:
             raise InternalFault(f"The result has no output '{missing[0]}'.")
         self._names, self._sequences = wanted, {}  # by output name; those of a sequence are put together on the way
-        self._fillings = {name: [nodes.Filling(frame) for frame in self._frames(name)] for name in wanted}
+        volumes = [name for name in wanted if name not in result.files]
+        self._fillings = {name: [nodes.Filling(frame) for frame in self._frames(name)] for name in volumes}
         self._all = [(name, filling) for name, fillings in self._fillings.items() for filling in fillings]
         self._done = 0
 
@@ -70,7 +73,7 @@ class ResultImport:
         """Put the filled images into the scene, beside the input, with their provenance."""
         from MedAELib import nodes
 
-        original, made, results = self._target.inputNode(), [], {}
+        original, made, results = latents.originalOf(self._target.inputNode()), [], {}
         try:
             with nodes.batch():
                 for name in self._fillings:
@@ -81,6 +84,11 @@ class ResultImport:
                     if name not in self._sequences:
                         nodes.stamp(node, self._provenance(name), original)
                     results[name] = node
+                for name in (name for name in self._names if name in self._result.files):
+                    told = self._provenance(name)
+                    data, place = self._result.files[name], self._target.place
+                    results[name] = latents.make(data, place, self._names[name], told, original)
+                    made.append(results[name])
                 for name in _TABLES:
                     rows = self._result.report.get(name)
                     if rows:
@@ -101,7 +109,7 @@ class ResultImport:
         place, title = self._target.place, self._names[name]
         fillings = self._fillings[name]
         middle = fillings[len(fillings) // 2]
-        removed = middle.spread() if name in ("removed", "residual") else None
+        removed = middle.spread() if name in ("removed", "residual", "lost") else None
         if name in self._sequences:
             return self._sequences[name].commit(place, original, removed)
         beside, affine = sequences.shown(original) or original, self._result.outputs[name].affine

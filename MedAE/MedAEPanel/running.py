@@ -35,6 +35,8 @@ def statusText(controller):
     before, after, units = report.get("noise_before"), report.get("noise_after"), report.get("units") or ""
     if before is not None and after is not None:
         parts.append(f"; estimated noise {before:.3g} \N{RIGHTWARDS ARROW} {after:.3g} {units}".rstrip())
+    if report.get("task") == "compress":
+        parts.append(f"; {report['ratio']:.3g} times smaller, {report['bits_per_voxel']:.3g} bits per voxel")
     if report.get("task") == "anomaly":
         parts.append(f"; regions above the threshold: {report['regions']}")
         return " ".join(["".join(parts) + ".", *report["warnings"]])  # the gate's: whether the map can be believed

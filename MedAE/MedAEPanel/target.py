@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from . import sequences
+from . import latents, sequences
 
 NO_FRAMES = "The results of a sequence are new sequences; an existing volume cannot receive them."
 PER_FRAME = ("denoised", "removed")  # outputs that are sequences when the input is one
 TITLES = {
     "denoised": "denoised", "removed": "removed noise", "noise": "noise map", "trust": "trust figures",
     "anomaly": "unlike normal", "regions": "regions", "found": "table of regions", "typical": "nearest typical",
-    "residual": "minus typical",
+    "residual": "minus typical", "latent": "compressed", "decoded": "decoded", "lost": "lost by compression",
 }  # fmt: skip
 PREVIEW_TITLES = {"denoised": "preview"}
 
@@ -63,7 +63,7 @@ class Target:
             raise BadInput(f"'{chosen[0].GetName()}' is chosen for two outputs.", "Choose another output volume.")
         if sequences.isSequence(inputNode) and any(outputNodes.get(name) is not None for name in PER_FRAME):
             raise BadInput(NO_FRAMES, "Leave that output empty.")
-        place = sequences.placeOf(inputNode)
+        place = latents.placeOf(inputNode) if latents.isLatent(inputNode) else sequences.placeOf(inputNode)
         return Target(
             place=place,
             wanted={name: f"{place.name} {titles.get(name, name)}" for name in outputNodes},

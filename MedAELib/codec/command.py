@@ -35,6 +35,7 @@ def add_commands(commands: Any) -> None:
     promise.add_argument("--max-error", type=float, metavar="E", help="no voxel differs by more than E (HU for CT)")
     promise.add_argument("--psnr", type=float, metavar="DB", help="at least so many decibels over the volume's range")
     promise.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than in memory")
+    compress.add_argument("--with-model", action="store_true", help="put the codec's model (72 kB) into the file")
     compress.add_argument("--series", help="UID or description of the DICOM series; default: the largest")
     _add_share(compress)
     compress.set_defaults(run=_compress)
@@ -73,7 +74,7 @@ def _compress(options: argparse.Namespace) -> int:
 
     def work(source: Path, target: Path) -> dict[str, Any]:
         volume = Volume.load(source, options.series)
-        data = compress(volume, mode)
+        data = compress(volume, mode, with_model=options.with_model)
         save_bytes(data, target)
         rates = {name: round(value, 4) for name, value in ratio_and_rate(volume, len(data)).items()}
         return {"mode": mode.to_json(), "bytes": len(data), **rates}

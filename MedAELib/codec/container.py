@@ -92,6 +92,12 @@ def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes
     return _PRELUDE.pack(MAGIC, VERSION, 0, len(text), hashlib.sha256(text).digest()) + text + payload
 
 
+def with_more(data: bytes, **more: Any) -> bytes:
+    """The same file with more in its header, which a reader may ignore ("figures", "display")."""
+    container = open_container(data, "The file")
+    return write_container({**container.header, **more}, [bytes(container.payload)])
+
+
 def lay_out(pieces: Iterable[bytes]) -> list[Block]:
     """Blocks for pieces that are laid end to end."""
     blocks, start = [], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class CodecModel:
     name: str
     sha256: str
     context: ContextModel
+    weights: bytes  # its safetensors file
 
 
 def pack_model(model: ContextModel) -> dict[str, npt.NDArray[np.generic]]:
@@ -54,9 +55,6 @@ def unpack_model(packed: Mapping[str, npt.NDArray[np.generic]]) -> ContextModel:
 @functools.lru_cache(maxsize=4)
 def load_codec_model(folder: Path | None = None) -> CodecModel:
     """The bundled model, or the one in a folder. Raises BadModel when a file is missing or differs from its SHA-256."""
-    import safetensors
-    import safetensors.numpy
-
     folder = folder or models_folder() / BUNDLED
     for name in (METADATA, WEIGHTS, CARD, LICENCE):
         path = folder / name
@@ -70,19 +68,43 @@ def load_codec_model(folder: Path | None = None) -> CodecModel:
     weights = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(weights).hexdigest() != sha256:
         raise BadModel(f"The weights in {folder} differ from their SHA-256, so they are not used.")
+    return read_codec_model(weights, name, str(folder / WEIGHTS))
+
+
+def read_codec_model(weights: bytes, name: str, file: str) -> CodecModel:
+    """The model in the bytes of a safetensors file, read as data and checked. Raises BadModel when it is none."""
+    import safetensors
+    import safetensors.numpy
+
     try:
-        packed = safetensors.numpy.load(weights)
-    except (safetensors.SafetensorError, ValueError, KeyError):
-        raise BadModel(f"{folder / WEIGHTS} is damaged: it is not a complete safetensors file.") from None
-    return CodecModel(name, sha256, unpack_model(packed))
+        if len(weights) > _LARGEST:
+            raise ValueError("too large")
+        context = unpack_model(safetensors.numpy.load(weights))
+    except (safetensors.SafetensorError, ValueError, KeyError, IndexError, TypeError):
+        raise BadModel(f"{file} is damaged: it is not a complete safetensors file of a codec.") from None
+    return CodecModel(name, hashlib.sha256(weights).hexdigest(), context, weights)
 
 
-def find_codec_model(name: str, sha256: str, file: str) -> CodecModel:
-    """The model that a file was coded with. Raises BadModel, naming it and its hash, when it is not installed."""
-    found = load_codec_model()
-    if found.sha256 != sha256:
+def find_codec_model(name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None) -> CodecModel:
+    """The model that a file was coded with: the installed one, else the one that `inside` reads out of the file.
+
+    Raises BadModel, naming it and its hash, when it is neither installed nor inside, or differs from its SHA-256.
+    """
+    found: CodecModel | None = None
+    try:
+        found = load_codec_model()
+    except BadModel:
+        if inside is None:
+            raise
+    if found is not None and found.sha256 == sha256:
+        return found
+    if inside is None:
+        has = f"; it has {found.name} ({found.sha256[:16]}...)" if found is not None else ""
         raise BadModel(
             f"{file} was compressed with the model {name} (SHA-256 {sha256[:16]}...), which is not installed.",
-            f"Install the MedAE that holds this model; it has {found.name} ({found.sha256[:16]}...).",
+            f"Install the MedAE that holds this model{has}.",
         )
-    return found
+    weights = inside()
+    if hashlib.sha256(weights).hexdigest() != sha256:
+        raise BadModel(f"The model inside {file} differs from its SHA-256, so it is not used.")
+    return read_codec_model(weights, name, f"The model inside {file}")

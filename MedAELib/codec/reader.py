@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from .values import TYPES, from_whole
 _BYTES_PER_VOXEL = 24  # of memory, roughly, while a chunk is decoded
 
 Array = npt.NDArray[Any]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +45,26 @@ class _Entry:
         return self.how.get("kind") == "deflated"
 
 
-def decompress(data: bytes | memoryview, name: str = "The file", coarser: int | None = 0) -> Volume:
+def decompress(
+    data: bytes | memoryview, name: str = "The file", coarser: int | None = 0, progress: Progress | None = None
+) -> Volume:
     """The volume of a .maez file. `coarser` leaves out so many of the last halvings (0: none, at most 5); None takes
     the finest that a prefix of a file holds. Raises BadInput, BadModel, OutOfMemory; never wrong voxels.
     """
     container = open_container(data, name)
     if coarser == 0:
         container.check_whole()
-    return read_volume(container, coarser)
+    return read_volume(container, coarser, progress=progress)
 
 
-def read_volume(container: Container, coarser: int | None = 0, slices: tuple[int, int] | None = None) -> Volume:
-    """The volume, or the slab of `slices` (from, to) along k; only the chunks that are needed are decoded."""
+def read_volume(
+    container: Container, coarser: int | None = 0, slices: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> Volume:  # fmt: skip
+    """The volume, or the slab of `slices` (from, to) along k; only the chunks that are needed are decoded.
+
+    `progress(stage, done, total)` counts chunks; it may raise, and what has not begun then never does.
+    """
     entries = chunk_entries(container)
     chosen = [entry for entry in entries if slices is None or (entry.start < slices[1] and entry.stop > slices[0])]
     if slices is not None and (not 0 <= slices[0] < slices[1] <= container.header["volume"]["shape"][3]):
@@ -65,11 +74,32 @@ def read_volume(container: Container, coarser: int | None = 0, slices: tuple[int
     if coarser and not _there(container, chosen, coarser):
         raise BadInput(f"{container.name} holds no volume that is {coarser} halvings coarser.")
     wanted = container.header["model"]
-    model = find_codec_model(wanted["name"], wanted["sha256"], container.name)
+    model = find_codec_model(wanted["name"], wanted["sha256"], container.name, _inside(container))
     steps = _steps(chosen, coarser)
     with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
-        pieces = list(pool.map(lambda entry: decode_chunk(container, entry, model, coarser), chosen))
+        work = [pool.submit(decode_chunk, container, entry, model, coarser) for entry in chosen]
+        try:
+            pieces = []
+            for number, done in enumerate(work):
+                pieces.append(done.result())
+                if progress is not None:
+                    progress("Decoding", number + 1, len(work))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return _placed(container, chosen, pieces, steps, slices)
+
+
+def _inside(container: Container) -> Callable[[], bytes] | None:
+    """What reads the model out of a file that carries it; None for one that does not. Raises BadInput."""
+    place = container.header["model"].get("inside")
+    if place is None:
+        return None
+    try:
+        block = block_of(place, int(container.header["payload_bytes"]))
+    except ValueError:
+        raise BadInput(f"{container.name} is damaged: its model lies outside of it.") from None
+    return lambda: container.read(block)
 
 
 def decode_chunk(container: Container, entry: _Entry, model: CodecModel, coarser: int) -> Array:

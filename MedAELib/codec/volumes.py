@@ -57,12 +57,14 @@ class Mode:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to encode a chunk: what is promised and, for psnr and ratio, start, unit and quantisation step."""
+    """How to encode: what is promised, for psnr and ratio start, unit and quantisation step, and whether the model
+    goes into the file."""
 
     mode: Mode
     start: float = 0.0
     unit: float = 1.0
     step: int = 1
+    with_model: bool = False
 
     @property
     def eased(self) -> bool:
@@ -70,24 +72,41 @@ class _Plan:
         return self.mode.kind in ("psnr", "ratio")
 
 
-def compress(volume: Volume, mode: Mode | None = None, progress: Progress | None = None) -> bytes:
+def compress(
+    volume: Volume, mode: Mode | None = None, progress: Progress | None = None, with_model: bool = False
+) -> bytes:
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
-    Every promise of `Mode` is kept, or BadInput says that it cannot be.
+    Every promise of `Mode` is kept, or BadInput says that it cannot be. `progress(stage, done, total)` may raise.
+    `with_model` puts the context model (72 kB) into the file, which then decodes where the model is missing.
     """
+    return compress_and_decode(volume, mode, progress, with_model)[0]
+
+
+def compress_and_decode(
+    volume: Volume, mode: Mode | None = None, progress: Progress | None = None, with_model: bool = False
+) -> tuple[bytes, Volume]:
+    """The .maez file of a volume, and what it decodes to. Raises as `compress`."""
     mode, model = mode or Mode(), load_codec_model()
     if volume.array.dtype.name not in TYPES:
         raise BadInput(f"{volume.name or 'The volume'} holds {volume.array.dtype} values, which a .maez file cannot.")
+    called = volume.name or "The compressed volume"
     if mode.kind not in ("psnr", "ratio"):
-        data = _encode_volume(volume, _Plan(mode), model, progress)
-        _check(volume, mode, data)
-        return data
+        data = _encode_volume(volume, _Plan(mode, with_model=with_model), model, progress)
+        decoded = decompress(data, called, progress=progress)
+        _check(volume, mode, decoded.array)
+        return data, decoded
     start, unit = lossy_unit(volume.array)
+    if progress is not None:
+        progress("Choosing the step", 0, 1)
     step = _sampled_step(volume, _Plan(mode, start, unit), model)
     while True:
-        data = _encode_volume(volume, _Plan(mode, start, unit, step), model, progress)
-        if _reached(volume, mode, data):
-            return data
+        data = _encode_volume(volume, _Plan(mode, start, unit, step, with_model), model, progress)
+        if mode.kind == "psnr" or volume.array.nbytes >= mode.value * len(data):
+            decoded = decompress(data, called, progress=progress)
+            span = float(np.ptp(volume.array.astype(np.float64)))
+            if mode.kind == "ratio" or psnr(volume.array, decoded.array, span) >= mode.value:
+                return data, decoded
         step = _next_step(mode, step, int(np.ptp(volume.array.astype(np.float64)) / unit))
 
 
@@ -117,14 +136,6 @@ def _next_step(mode: Mode, step: int, most: int) -> int:
     return max(found, 1)
 
 
-def _reached(volume: Volume, mode: Mode, data: bytes) -> bool:
-    """Whether the decoded file keeps its promise."""
-    if mode.kind == "ratio":
-        return volume.array.nbytes >= mode.value * len(data)
-    span = float(np.ptp(volume.array.astype(np.float64)))
-    return psnr(volume.array, decompress(data, volume.name or "The compressed volume").array, span) >= mode.value
-
-
 def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
     """The file of a volume, chunk by chunk."""
     spacing = _micrometres(volume)
@@ -136,7 +147,7 @@ def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Pro
             chunks.append(done.result())
             if progress is not None:
                 progress("Compressing", number + 1, len(slabs))
-    return _assemble(volume, plan.mode, model, spacing, slabs, chunks)
+    return _assemble(volume, plan, model, spacing, slabs, chunks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,12 +211,13 @@ def _rounded(voxels: Array, bound: float) -> Mapped | None:
 
 
 def _assemble(
-    volume: Volume, mode: Mode, model: CodecModel, spacing: tuple[int, int, int],
+    volume: Volume, plan: _Plan, model: CodecModel, spacing: tuple[int, int, int],
     slabs: list[tuple[int, int, int]], chunks: list[_Chunk],
 ) -> bytes:  # fmt: skip
-    """The file: small tables first, then the coarse parts of all chunks, finer and finer; low bits of floats last."""
+    """The file: the model if wanted, small tables, then the coarse parts of all chunks, finer and finer; low bits of floats last."""
     depth = max(len(chunk.parts) for chunk in chunks)
-    pieces: list[tuple[int, int, bytes]] = []  # chunk, part (-1: what belongs to its values), bytes
+    pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: the model), part (-1: what belongs to its values), bytes
+    pieces += [(-1, 0, model.weights)] if plan.with_model else []
     small = [chunk.entry["how"]["kind"] != "split" for chunk in chunks]
     pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if small[number]]
     for part in range(depth):
@@ -217,11 +229,12 @@ def _assemble(
         parts = [blocks[number, part].to_json() for part in range(len(chunk.parts))]
         place = {"channel": channel, "start": start, "stop": stop}
         entries.append({**place, **chunk.entry, "extra": blocks[number, -1].to_json(), "parts": parts})
+    inside = {"inside": blocks[-1, 0].to_json()} if plan.with_model else {}
     header = {
         "coder": CODER,
-        "mode": mode.to_json(),
+        "mode": plan.mode.to_json(),
         "writer": f"MedAE {__version__}",
-        "model": {"name": model.name, "sha256": model.sha256},
+        "model": {"name": model.name, "sha256": model.sha256, **inside},
         "volume": _description(volume),
         "spacing_um": list(spacing),
         "chunks": entries,
@@ -229,9 +242,8 @@ def _assemble(
     return write_container(header, [piece for *_, piece in pieces])
 
 
-def _check(volume: Volume, mode: Mode, data: bytes) -> None:
-    """Decode the file and compare; what is announced was seen. Raises BadInput when a promise would be broken."""
-    array = decompress(data, volume.name or "The compressed volume").array
+def _check(volume: Volume, mode: Mode, array: Array) -> None:
+    """Compare with what was decoded; what is announced was seen. Raises BadInput when a promise would be broken."""
     kept = array.dtype == volume.array.dtype and array.shape == volume.array.shape
     if mode.kind == "lossless":
         kept = kept and array.tobytes() == np.ascontiguousarray(volume.array).tobytes()
@@ -293,4 +305,4 @@ def ratio_and_rate(volume: Volume, size: int) -> Mapping[str, float]:
     return {"ratio": volume.array.nbytes / size, "bits_per_voxel": 8 * size / volume.array.size}
 
 
-__all__ = ["Mode", "compress", "decode_chunk", "decompress", "largest_error"]
+__all__ = ["Mode", "compress", "compress_and_decode", "decode_chunk", "decompress", "largest_error"]

@@ -28,4 +28,10 @@ TASKS: dict[str, TaskInfo] = {
         description="Shows where a brain MRI is unlike the training data, as a calibrated map and a table of regions.",
         outputs=("anomaly", "regions", "typical", "residual"),
     ),
+    "compress": TaskInfo(
+        name="compress",
+        title="Compress",
+        description="Makes a compressed volume that keeps a promise, and shows what was lost.",
+        outputs=("latent", "lost"),
+    ),
 }

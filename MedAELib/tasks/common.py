@@ -23,10 +23,11 @@ Wanted = TypeVar("Wanted")
 
 @dataclass
 class TaskResult:
-    """The volumes that a task made, by output name, and its report: plain JSON values, in domain words."""
+    """The volumes that a task made, by output name, its report (plain JSON values, in domain words), and files."""
 
     outputs: dict[str, Volume] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,22 @@ from ..volume import Volume
 from .common import TaskResult
 from .denoise import Allocate, Progress, in_memory
 from .run_anomaly import run_anomaly
+from .run_compress import run_compress, run_decompress
 from .run_denoise import run_denoise
 
 _RUNS: dict[str, Callable[[Volume, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "denoise": run_denoise,
     "anomaly": run_anomaly,
+    "compress": run_compress,
+}
+_OF_FILES: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
+    "decompress": run_decompress,
 }
 
 
 def run_task(
     task: str,
-    inputs: Mapping[str, Volume],
+    inputs: Mapping[str, Volume | bytes],
     parameters: Mapping[str, Any],
     *,
     progress: Progress,
@@ -31,8 +36,11 @@ def run_task(
     `progress(stage, done, total)` may raise Cancelled; `allocate` gives the room for each output.
     Raises BadInput, BadModel, DriverFault, OutOfMemory.
     """
-    if task not in _RUNS:
-        raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {', '.join(_RUNS)}.")
-    if set(inputs) != {"input"}:
-        raise BadInput(f"The task {task} needs exactly one volume.")
-    return _RUNS[task](inputs["input"], parameters, progress, allocate)
+    if task not in _RUNS and task not in _OF_FILES:
+        raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {', '.join((*_RUNS, *_OF_FILES))}.")
+    given = inputs.get("input")
+    if len(inputs) == 1 and task in _RUNS and isinstance(given, Volume):
+        return _RUNS[task](given, parameters, progress, allocate)
+    if len(inputs) == 1 and task in _OF_FILES and isinstance(given, bytes):
+        return _OF_FILES[task](given, parameters, progress, allocate)
+    raise BadInput(f"The task {task} needs exactly one {'volume' if task in _RUNS else 'file'}.")

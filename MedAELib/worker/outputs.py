@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import arrays
+from . import arrays, payload
 from .runs import FORMAT
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ class Outputs:
         self._arrays[name] = array
         return array
 
-    def finish(self, outputs: Mapping[str, Volume], report: Mapping[str, Any]) -> None:
+    def finish(
+        self, outputs: Mapping[str, Volume], report: Mapping[str, Any], files: Mapping[str, bytes] | None = None
+    ) -> None:
         """Make the result complete: every output that is not in its file yet, then result.json, last and at once."""
         import numpy as np
 
@@ -42,6 +44,8 @@ class Outputs:
                 array = self.allocate(name, volume.array.shape, volume.array.dtype)
                 array[...] = volume.array
             entries[name] = arrays.describe(volume, order=arrays.order_of(array), crc32=arrays.checksum(array))
+        for name, data in (files or {}).items():
+            entries[name] = payload.write_payload(self._folder, name, data, self._free)
         content = {"format": FORMAT, "outputs": entries, "report": dict(report)}
         data = arrays.to_json(content, "The report")
         arrays.write_file(self._run / "result.json", data, durable=True)

@@ -3,6 +3,7 @@
     job.json               task, parameters, origin (what the panel needs to place the result), when it was made
     owner-N.json           the Slicer it belongs to
     inputs/NAME.npy .json  voxels [c, i, j, k], frame by frame; affine, meta, size; the .json comes last
+    inputs/, outputs/NAME.bin  an input or output that is a file, see payload.py
     outputs/NAME.npy       voxels of the result
     result.json            affine, meta, size, checksum of each output, report; comes last and makes the result complete
 
@@ -16,13 +17,14 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
 from . import ownership
 from .arrays import InputWriter, open_volume, read_file, to_json, write_file
+from .payload import PayloadWriter, is_payload, read_payload
 
 if TYPE_CHECKING:
     from ..volume import Volume
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InputWriter",
     "Job",
+    "PayloadWriter",
     "RunResult",
     "claim",
     "create_run",
@@ -60,11 +63,12 @@ class Job:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A complete result: volumes by name (mapped read-only: let go of them before `discard`), report, job."""
+    """A complete result: volumes by name (mapped read-only: let go of them before `discard`), report, job, files."""
 
     outputs: Mapping[str, Volume]
     report: Mapping[str, Any]
     job: Job
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def create_run(runs: Path, task: str, parameters: Mapping[str, Any], origin: Mapping[str, Any]) -> Path:
@@ -105,10 +109,14 @@ def read_job(run: Path) -> Job:
     return Job(task, parameters, origin, float(created))
 
 
-def read_inputs(run: Path) -> dict[str, Volume]:
-    """All complete inputs of a run, mapped read-only; BadInput when one is damaged."""
+def read_inputs(run: Path) -> dict[str, Volume | bytes]:
+    """All complete inputs of a run: volumes, mapped read-only, and files. BadInput when one is damaged."""
     folder = run / "inputs"
-    return {path.stem: open_volume(folder, path.stem, read_file(path)) for path in sorted(folder.glob("*.json"))}
+    told = {path.stem: read_file(path) for path in sorted(folder.glob("*.json"))}
+    return {
+        name: read_payload(folder, name, entry) if is_payload(entry) else open_volume(folder, name, entry)
+        for name, entry in told.items()
+    }
 
 
 def is_finished(run: Path) -> bool:
@@ -127,8 +135,10 @@ def read_result(run: Path, verify: bool = False) -> RunResult:
     outputs, report = content.get("outputs"), content.get("report")
     if content.get("format") != FORMAT or not isinstance(outputs, dict) or not isinstance(report, dict):
         raise BadInput(f"{run / 'result.json'} is not a result of this version of MedAE.", "Start the task again.")
-    volumes = {name: open_volume(run / "outputs", name, entry, verify) for name, entry in outputs.items()}
-    return RunResult(volumes, report, read_job(run))
+    folder, files = run / "outputs", {name: entry for name, entry in outputs.items() if is_payload(entry)}
+    volumes = {n: open_volume(folder, n, entry, verify) for n, entry in outputs.items() if n not in files}
+    data = {name: read_payload(folder, name, entry) for name, entry in files.items()}
+    return RunResult(volumes, report, read_job(run), data)
 
 
 def unclaimed_runs(runs: Path) -> list[Path]:

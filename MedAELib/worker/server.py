@@ -37,6 +37,10 @@ class Result(Protocol):
     def report(self) -> Mapping[str, Any]:
         """Plain JSON."""
 
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """Files by name."""
+
 
 RunTask = Callable[..., Result]
 """`MedAELib.tasks.run.run_task`, or what a test puts in its place."""
@@ -116,7 +120,7 @@ class Server:
             inputs = runs.read_inputs(folder)
             result = run_task(job.task, inputs, dict(job.parameters), progress=progress, allocate=outputs.allocate)
             progress("Completing the result", 0, 0)
-            outputs.finish(result.outputs, result.report)
+            outputs.finish(result.outputs, result.report, result.files)
             return protocol.Done(run)
         except Cancelled:
             outputs.remove()

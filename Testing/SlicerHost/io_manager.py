@@ -10,6 +10,7 @@ import slicer
 import vtk
 
 from . import file_types
+from .scripted_io import ScriptedFiles
 
 # vtkSlicerVolumesLogic::LoadingOptions
 _VOLUME_OPTIONS = {"labelmap": 1, "center": 2, "singleFile": 4, "autoWindowLevel": 8, "discardOrientation": 16}
@@ -20,10 +21,12 @@ class CoreIOManager:
 
     def __init__(self, application: Any) -> None:
         self._application = application
+        self.scripted = ScriptedFiles()
 
     def fileType(self, name: str) -> str:
         """Type of a file by its name."""
-        return file_types.file_type(name)
+        reader = self.scripted.reader_of(str(name))
+        return str(reader.fileType()) if reader is not None else file_types.file_type(name)
 
     def loadNodes(self, kind: str, properties: Mapping[str, Any], collection: Any = None, messages: Any = None) -> bool:
         """Load a file into the scene; True on success."""
@@ -32,6 +35,11 @@ class CoreIOManager:
             return False
         if kind == "SceneFile":
             return self._application.loadScene(path, bool(properties.get("clear", False)))
+        loaded = self.scripted.load(kind, properties, messages)
+        if loaded is not None:
+            for node in loaded if collection is not None else ():
+                collection.AddItem(node)
+            return True
         node = self._load_volume(properties) if kind == "VolumeFile" else self._load_other(kind, properties)
         if node is None:
             return False
@@ -80,6 +88,9 @@ class CoreIOManager:
         if kind == "SceneFile":
             return self._application.saveScene(path)
         node = slicer.mrmlScene.GetNodeByID(properties["nodeID"])
+        writer = self.scripted.writer_of(node, path)
+        if writer is not None:
+            return self.scripted.save(writer, properties, messages)
         if node.GetStorageNode() is None:
             if isinstance(node, slicer.vtkMRMLTextNode):
                 node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)  # short texts would get none
@@ -108,9 +119,9 @@ class CoreIOManager:
         """Ending of a file name, as Slicer understands it."""
         return file_types.extension(name)
 
-    def fileWriterExtensions(self, _node: Any) -> tuple[str, ...]:
+    def fileWriterExtensions(self, node: Any) -> tuple[str, ...]:
         """Formats offered for writing."""
-        return ("NRRD (.nrrd)", "NIfTI (.nii.gz)")
+        return ("NRRD (.nrrd)", "NIfTI (.nii.gz)", *self.scripted.filters(node))
 
     def registeredFileReaderCount(self, _kind: str) -> int:
         """How many readers know a type."""

@@ -77,6 +77,7 @@ def load_module(path: str | Path) -> ScriptedModule:
     module = ScriptedModule(path)
     manager.add(module)
     setattr(slicer.modules, f"{module.name}Instance", module.instance)
+    slicer.app.coreIOManager().scripted.register(module.name, module.python)
     return module
 
 

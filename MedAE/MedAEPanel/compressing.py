@@ -1,0 +1,100 @@
+"""The Compress section of the panel: the promise, the compressed volume that is chosen with its figures, Decode."""
+
+from MedAELib.errors import MedAEError
+
+from . import faults, install, latents
+from .controller import Request
+
+PROMISES = [
+    ("Lossless (bit for bit)", "lossless"),
+    ("Largest error of a voxel", "max-error"),
+    ("Quality (PSNR)", "psnr"),
+    ("Size (how many times smaller)", "ratio"),
+]
+ONE_FRAME = "A sequence cannot be compressed as a whole; choose the volume that its browser shows, one frame of it."
+_PARAMETERS = {"max-error": "largestError", "psnr": "decibels", "ratio": "timesSmaller"}
+_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
+
+
+def parametersOf(wanted):
+    """The parameters of the run that the parameter node asks for."""
+    window, level = shownWindow(wanted.inputVolume)
+    name = _PARAMETERS.get(wanted.promise)
+    value = float(getattr(wanted, name)) if name else 0.0
+    return {"mode": wanted.promise, "value": value, "lost": wanted.makeLost, "window": window, "level": level}
+
+
+def shownWindow(node):
+    """Window and level in which a volume is shown; 0, 0 when it is not."""
+    display = node.GetDisplayNode()
+    shown = display is not None and display.IsA("vtkMRMLScalarVolumeDisplayNode")
+    return (float(display.GetWindow()), float(display.GetLevel())) if shown else (0.0, 0.0)
+
+
+def decodeRequest(latent):
+    """The run that decodes a compressed volume beside its input."""
+    return Request(latent, "decompress", {}, {"decoded": None})
+
+
+class Compressing:
+    """The widgets of Compress.ui; `panel` gives parameters, facts on the input, and the line where faults are told."""
+
+    def __init__(self, panel):
+        self._panel, ui = panel, panel.ui
+        ui.latentSelector.addAttribute("vtkMRMLTextNode", "MedAE.output", latents.OUTPUT)
+        ui.guidanceLabel.styleSheet = _STYLE
+        ui.decodeButton.connect("clicked(bool)", self.decode)
+        self._boxes = {
+            "max-error": (ui.largestErrorLabel, ui.largestErrorSpinBox),
+            "psnr": (ui.decibelsLabel, ui.decibelsSpinBox),
+            "ratio": (ui.timesSmallerLabel, ui.timesSmallerSpinBox),
+        }
+
+    def update(self):
+        """Bring the section up to date."""
+        wanted, ui, controller = self._panel.parameters, self._panel.ui, self._panel.controller
+        for promise, widgets in self._boxes.items():
+            for widget in widgets:
+                widget.setVisible(promise == wanted.promise)
+        volume = self._panel.facts.volume
+        isCT = volume is not None and volume.meta.get("modality") == "CT"
+        ui.largestErrorSpinBox.suffix = " HU" if isCT else ""
+        mine = controller.results.get(latents.OUTPUT)
+        if controller.state == "done" and mine is not None and mine is not wanted.latent and self._new(mine):
+            wanted.latent = mine
+        latent = wanted.latent
+        ui.latentLabel.text = latents.figuresHtml(latent) if latent is not None else "None yet: press Apply."
+        ui.decodeButton.enabled = latent is not None and not controller.busy
+        warning = self._warning(wanted, latent, volume)
+        ui.guidanceLabel.text = warning
+        ui.guidanceLabel.setVisible(bool(warning))
+
+    def _new(self, node):
+        """Whether this result has not been selected before: the user may choose another one after it."""
+        new = node.GetID() != getattr(self, "_selected", "")
+        self._selected = node.GetID()
+        return new
+
+    def _warning(self, wanted, latent, volume):
+        """What the guidance has against the compressed volume, or else against the size that is asked for."""
+        from MedAELib.codec.guidance import guidance
+
+        told = latents.warningOf(latent) if latent is not None else ""
+        if wanted.promise == "ratio" and volume is not None:
+            asked = wanted.timesSmaller * 16 / (8 * volume.array.dtype.itemsize)  # the guidance counts from 16 bits
+            told = guidance(volume.meta.get("modality", ""), asked) or told
+        return told
+
+    def decode(self, checked=False):
+        """Decode the chosen compressed volume; what is wrong is said in the panel."""
+        latent = self._panel.parameters.latent
+        if latent is None:
+            return
+        try:
+            if install.ensure(self._panel.ui.wheelFolderEdit.currentPath):
+                self._panel.controller.release()
+            self._panel.controller.apply(decodeRequest(latent))
+        except MedAEError as error:
+            self._panel.runView.say(faults.sentences(error))
+        except Exception as error:
+            self._panel.runView.say(faults.sentences(faults.plain(error)))

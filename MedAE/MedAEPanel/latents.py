@@ -1,0 +1,186 @@
+"""Compressed volumes in the scene: text nodes that hold a .maez file and that save with it, and what is known of them.
+
+A text node keeps .mrb scenes whole, which a vector volume of many components does not; its text, the file in base64,
+lies in a file of its own beside the scene, and the scene's own compression takes back what base64 adds.
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+
+OUTPUT = "latent"  # the output's name in provenance, by which a latent is told from other text nodes
+_CLASS = "vtkMRMLTextNode"
+_TRANSFORM_ROLE = "MedAE.transform"
+_MODES = {
+    "lossless": "bit for bit", "max-error": "no voxel off by more than {bound:g}", "psnr": "at least {decibels:g} dB",
+    "ratio": "at least {times:g} times smaller",
+}  # fmt: skip
+
+
+def isLatent(node):
+    """Whether a node is a compressed volume."""
+    return node is not None and node.IsA(_CLASS) and node.GetAttribute("MedAE.output") == OUTPUT
+
+
+def make(data, place, name, provenance, original=None):
+    """A new compressed volume in the scene, beside `original`; what is needed to decode it into the same place."""
+    import slicer
+
+    from MedAELib import nodes
+
+    scene = slicer.mrmlScene
+    node = slicer.vtkMRMLTextNode()
+    node.SetName(scene.GenerateUniqueName(name))
+    node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)
+    node.SetText(base64.b64encode(data).decode("ascii"))
+    nodes.stamp(node, {**provenance, "output": OUTPUT, "place": place.to_json()}, original)
+    node.SetDescription("A volume compressed by MedAE; decode it in the module MedAE, or save it as .maez")
+    scene.AddNode(node)  # complete: selectors look at its attributes when it comes
+    transform = scene.GetNodeByID(place.transform_id) if place.transform_id else None
+    if transform is not None:
+        node.SetNodeReferenceID(_TRANSFORM_ROLE, transform.GetID())
+    nodes.stand_beside(node, original)
+    return node
+
+
+def read(path):
+    """A .maez file as a compressed volume in the scene; nothing is decoded. Raises BadInput for any other file."""
+    from MedAELib import nodes
+    from MedAELib.codec.container import read_container
+
+    container = read_container(Path(path))
+    container.check_whole()
+    header = container.header
+    shown = header.get("display") if isinstance(header.get("display"), dict) else {}
+    window, level = (shown.get(key) for key in ("window", "level"))
+    known = all(type(number) in (int, float) for number in (window, level)) and window > 0
+    name = header["volume"]["name"] or Path(path).stem
+    place = nodes.Place(name=name, window=window if known else None, level=level if known else None)
+    return make(Path(path).read_bytes(), place, Path(path).stem, _told(container))
+
+
+def write(node, path):
+    """Write the .maez file of a compressed volume, wholly or not at all. Raises MedAEError."""
+    from MedAELib.codec.container import save_bytes
+
+    save_bytes(bytesOf(node), Path(path))
+
+
+def bytesOf(node):
+    """The .maez file that a node holds. Raises BadInput when somebody has changed its text."""
+    from MedAELib.errors import BadInput
+
+    try:
+        return base64.b64decode(node.GetText() or "", validate=True)
+    except (binascii.Error, ValueError):
+        sentence = f"'{node.GetName()}' holds no compressed volume: its text was changed."
+        raise BadInput(sentence, "Load the file or the scene again.") from None
+
+
+def placeOf(node):
+    """Where the decoded volume belongs and how it is shown."""
+    from MedAELib import nodes
+
+    try:
+        place = nodes.Place.from_json(json.loads(node.GetAttribute("MedAE.place") or "{}"))
+    except (ValueError, TypeError, AttributeError):
+        place = nodes.Place(name=node.GetName())
+    transform = node.GetNodeReference(_TRANSFORM_ROLE)
+    found = ("", "") if transform is None else (transform.GetID(), transform.GetName())
+    return replace(place, transform_id=found[0], transform_name=found[1])
+
+
+def originalOf(node):
+    """What the results of a run on this node stand beside: of a compressed volume its input, while that is there."""
+    from MedAELib import nodes
+
+    return (nodes.input_of(node) or node) if isLatent(node) else node
+
+
+def figuresHtml(node):
+    """What a compressed volume keeps and costs, as two columns of HTML."""
+    told = _attributes(node)
+    rows = [("Promise", _promise(told.get("mode")))]
+    if "bytes" in told:
+        times = f", {told['ratio']:.3g} times smaller" if "ratio" in told else ""
+        rows.append(("Size", f"{_bytesText(told['bytes'])}{times}"))
+    if "bitsPerVoxel" in told:
+        rows.append(("Bits per voxel", f"{told['bitsPerVoxel']:.3g}"))
+    exact = told.get("maxError") == 0
+    if exact:
+        rows.append(("Difference", "none: every voxel comes back bit for bit"))
+    elif "maxError" in told:
+        units = told.get("units") or "grey values"
+        rows += [
+            ("PSNR", _number(told.get("psnr"), " dB", 4)), ("SSIM", _number(told.get("ssim"), "", 4)),
+            ("Largest error", f"{told['maxError']:.4g} {units}"),
+        ]  # fmt: skip
+    cells = (f"<tr><td>{escape(name)}&nbsp;&nbsp;</td><td>{escape(text)}</td></tr>" for name, text in rows if text)
+    return f"<table>{''.join(cells)}</table>"
+
+
+def warningOf(node):
+    """What the guidance on lossy compression has against this one; empty for a lossless one."""
+    from MedAELib.codec.guidance import guidance, guidance_ratio
+
+    told = _attributes(node)
+    mode = told.get("mode")
+    lossless = told.get("maxError") == 0 or (isinstance(mode, dict) and mode.get("kind") == "lossless")
+    if lossless or not told.get("bitsPerVoxel"):
+        return ""
+    return guidance(str(told.get("modality", "")), guidance_ratio(told["bitsPerVoxel"]))
+
+
+def _told(container):
+    """What the header of a file says, as the provenance of a run does."""
+    from math import isfinite, prod
+
+    header, size = container.header, len(container.payload)
+    told = {"mode": header["mode"], "model": header["model"]["name"], "modelSHA256": header["model"]["sha256"]}
+    volume, figures = header["volume"], header.get("figures")
+    voxels = prod(volume["shape"])
+    width = {"bool": 1}.get(volume["dtype"]) or int("".join(filter(str.isdigit, volume["dtype"])) or 16) // 8
+    told |= {"bytes": size, "ratio": voxels * width / size, "bitsPerVoxel": 8 * size / voxels}
+    told |= {"inputName": volume["name"], "modality": volume["modality"]}
+    if volume["modality"] == "CT":
+        told["units"] = "HU"
+    for name, attribute in (("psnr", "psnr"), ("ssim", "ssim"), ("max_error", "maxError")):
+        value = figures.get(name) if isinstance(figures, dict) else None
+        if type(value) in (int, float) and isfinite(value):
+            told[attribute] = value
+    return told
+
+
+def _attributes(node):
+    """The provenance of a node, numbers and tables as such; what cannot be read is left out."""
+    from MedAELib import nodes
+
+    found = {}
+    for name, text in nodes.provenance(node).items():
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    numbers = ("bytes", "ratio", "bitsPerVoxel", "psnr", "ssim", "maxError")
+    return {k: v for k, v in found.items() if k not in numbers or type(v) in (int, float)}
+
+
+def _promise(mode):
+    try:
+        return _MODES[mode["kind"]].format(**mode)
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+def _number(value, unit, digits):
+    return "" if value is None else f"{value:.{digits}g}{unit}"
+
+
+def _bytesText(size):
+    for factor, unit in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} bytes"

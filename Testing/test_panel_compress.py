@@ -1,0 +1,207 @@
+"""The compress task in the panel: a compressed volume in the scene, its figures, Decode, what was lost, scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from panel_fixtures import OpenPanel
+from panel_tools import add_scan, add_sequence
+
+from MedAELib import nodes
+
+
+@pytest.fixture
+def compressing(panel: OpenPanel) -> OpenPanel:
+    """A panel with a scan, shown in every view, and the compress task."""
+    import slicer
+
+    scan = add_scan(name="CT chest")
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        composite.SetBackgroundVolumeID(scan.GetID())
+    panel.choose(scan)
+    panel.parameters.task = "compress"
+    return panel
+
+
+def _decode(panel: OpenPanel) -> Any:
+    panel.ui.decodeButton.click()
+    panel.spin(lambda: not panel.controller.busy)
+    assert panel.controller.state == "done", panel.ui.statusLabel.text
+    return panel.controller.results["decoded"]
+
+
+def test_only_the_widgets_of_the_task_are_shown(compressing: OpenPanel) -> None:
+    ui = compressing.ui
+    assert not ui.compressCollapsibleButton.isHidden() and ui.outputsCollapsibleButton.isHidden()
+    assert ui.modelComboBox.isHidden()
+    assert ui.largestErrorSpinBox.isHidden() and ui.timesSmallerSpinBox.isHidden()
+    compressing.parameters.promise = "max-error"
+    assert not ui.largestErrorSpinBox.isHidden() and ui.largestErrorSpinBox.suffix == " HU"
+    compressing.parameters.task = "denoise"
+    assert ui.compressCollapsibleButton.isHidden() and not ui.modelComboBox.isHidden()
+
+
+def test_a_lossless_run_makes_a_compressed_volume_that_decodes_bit_for_bit(compressing: OpenPanel) -> None:
+    scan = compressing.parameters.inputVolume
+    compressing.parameters.makeLost = False
+    compressing.run()
+    assert set(compressing.controller.results) == {"latent"}
+    latent = compressing.controller.results["latent"]
+    assert latent.GetName() == "CT chest compressed" and compressing.parameters.latent is latent
+    assert nodes.input_of(latent) is scan
+    told = nodes.provenance(latent)
+    assert told["task"] == "compress" and len(told["modelSHA256"]) == 64 and float(told["ratio"]) > 1.2
+    assert "bit for bit" in compressing.ui.latentLabel.text and compressing.ui.guidanceLabel.isHidden()
+    assert "times smaller" in compressing.ui.statusLabel.text
+    decoded = _decode(compressing)
+    assert decoded.GetName() == "CT chest decoded" and nodes.input_of(decoded) is scan
+    assert nodes.read(decoded).array.tobytes() == nodes.read(scan).array.tobytes()
+    assert nodes.read(decoded).array.dtype == np.int16
+    np.testing.assert_allclose(nodes.affine_of(decoded), nodes.affine_of(scan), atol=1e-9)
+    display = decoded.GetDisplayNode()
+    assert (display.GetWindow(), display.GetLevel()) == (350, 40)
+    assert compressing.ui.beforeButton.enabled and compressing.ui.probeOutputHeading.text == "Decoded"
+
+
+def test_what_was_lost_is_a_volume_in_diverging_colours_and_the_figures_are_shown(compressing: OpenPanel) -> None:
+    scan = compressing.parameters.inputVolume
+    compressing.parameters.promise, compressing.parameters.largestError = "max-error", 30
+    compressing.run()
+    lost = compressing.controller.results["lost"]
+    assert lost.GetName() == "CT chest lost by compression"
+    assert lost.GetDisplayNode().GetColorNode().GetName() == nodes.COLORS
+    text = compressing.ui.latentLabel.text
+    for figure in ("PSNR", "SSIM", "Largest error", "Bits per voxel", "HU"):
+        assert figure in text
+    assert compressing.ui.guidanceLabel.isHidden()
+    latent = compressing.parameters.latent
+    latent.SetAttribute("MedAE.bitsPerVoxel", "1.6")  # a small volume does not become so small: its header weighs most
+    compressing.widget.panel.update()
+    assert "more than the 8 that the German guidance accepts for CT" in compressing.ui.guidanceLabel.text
+    decoded = _decode(compressing)
+    difference = nodes.read(scan).array.astype(int) - nodes.read(decoded).array
+    np.testing.assert_array_equal(difference, nodes.read(lost).array)
+    assert np.abs(difference).max() <= 30 and np.abs(difference).max() > 0
+
+
+def test_a_ratio_above_the_guidance_is_warned_of_before_the_run(compressing: OpenPanel) -> None:
+    compressing.parameters.promise, compressing.parameters.timesSmaller = "ratio", 20
+    assert "more than any guidance accepts for CT" in compressing.ui.guidanceLabel.text
+    compressing.parameters.timesSmaller = 4
+    assert compressing.ui.guidanceLabel.isHidden()
+
+
+def test_a_compressed_volume_comes_back_with_a_saved_scene(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    scan = compressing.parameters.inputVolume
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    transform.GetTransformToParent()
+    scan.SetAndObserveTransformNodeID(transform.GetID())
+    before = nodes.read(scan).array.tobytes()
+    compressing.parameters.makeLost = False
+    compressing.run()
+    figures = compressing.ui.latentLabel.text
+    slicer.mrmlScene.RemoveNode(scan)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    compressing.widget.enter()
+    assert compressing.parameters.latent.GetName() == "CT chest compressed"
+    assert compressing.ui.latentLabel.text == figures
+    decoded = _decode(compressing)
+    assert nodes.read(decoded).array.tobytes() == before
+    assert decoded.GetParentTransformNode().GetName() == "moved"
+    assert slicer.util.saveScene(str(tmp_path / "again.mrb"))
+
+
+def test_a_changed_text_is_refused_in_a_sentence(compressing: OpenPanel) -> None:
+    compressing.parameters.makeLost = False
+    compressing.run()
+    compressing.parameters.latent.SetText("no base64!")
+    compressing.ui.decodeButton.click()
+    assert "its text was changed" in compressing.ui.statusLabel.text
+
+
+def test_cancel_leaves_the_scene_as_it_was(compressing: OpenPanel) -> None:
+    import slicer
+
+    compressing.behaviour = {"behaviour": "hang"}
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    compressing.ui.applyButton.click()
+    compressing.spin(lambda: compressing.controller.state == "running")
+    compressing.ui.cancelButton.click()
+    compressing.spin(lambda: compressing.controller.state == "cancelled")
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_a_sequence_is_refused_with_what_to_do(compressing: OpenPanel) -> None:
+    compressing.choose(add_sequence(frames=2))
+    assert not compressing.ui.applyButton.enabled
+    assert "choose the volume that its browser shows" in compressing.ui.applyButton.toolTip
+
+
+def test_scripts_compress_and_decompress_nodes_and_files(compressing: OpenPanel, tmp_path: Path) -> None:
+    from MedAELib.errors import BadInput
+    from MedAEPanel import latents
+
+    scan = compressing.parameters.inputVolume
+    logic = compressing.widget.logic
+    latent = logic.compress(scan, "max-error", 5, lost=True)
+    assert latents.isLatent(latent)
+    latents.write(latent, tmp_path / "chest.maez")
+    decoded = logic.decompress(tmp_path / "chest.maez")
+    assert np.abs(nodes.read(decoded).array.astype(int) - nodes.read(scan).array).max() <= 5
+    assert decoded.GetDisplayNode().GetWindow() == 350  # the file says how it was shown
+    with pytest.raises(BadInput, match="not a compressed volume"):
+        logic.decompress(scan)
+
+
+def test_a_file_opens_by_its_name_and_decodes_while_slicer_goes_on(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    scan = compressing.parameters.inputVolume
+    latent = compressing.widget.logic.compress(scan)
+    assert slicer.util.saveNode(latent, str(tmp_path / "chest.maez"), {})
+    slicer.mrmlScene.Clear(0)
+    opened = slicer.util.loadNodeFromFile(tmp_path / "chest.maez", properties={})
+    assert opened.GetName() == "chest" and compressing.controller.busy  # decoding goes on beside
+    compressing.spin(lambda: not compressing.controller.busy)
+    decoded = compressing.controller.results["decoded"]
+    assert decoded.GetName() == "CT chest decoded" and nodes.input_of(decoded) is opened
+    assert decoded.GetDisplayNode().GetWindow() == 350
+    told = nodes.provenance(opened)
+    assert told["maxError"] == "0.0" and float(told["ratio"]) > 1.2
+
+
+def test_save_offers_maez_for_volumes_too(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    scan = compressing.parameters.inputVolume
+    manager = slicer.app.coreIOManager()
+    assert "Compressed volume (*.maez)" in manager.fileWriterExtensions(scan)
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTextNode")
+    assert slicer.util.saveNode(scan, str(tmp_path / "scan.maez"), {})
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTextNode") == before
+    back = compressing.widget.logic.decompress(tmp_path / "scan.maez")
+    assert nodes.read(back).array.tobytes() == nodes.read(scan).array.tobytes()
+    assert slicer.util.saveNode(scan, str(tmp_path / "scan.nrrd"), {})
+
+
+def test_a_damaged_file_is_refused_with_the_reason_and_the_scene_stays(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    path = tmp_path / "broken.maez"
+    fixture = Path(__file__).parent / "fixtures" / "v1-lossless.maez"
+    data = bytearray(fixture.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    with pytest.raises(RuntimeError, match="differs from its SHA-256"):
+        slicer.util.loadNodeFromFile(path, properties={})
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    path.write_bytes(fixture.read_bytes())
+    assert slicer.util.loadNodeFromFile(path, properties={"decode": False}) is not None

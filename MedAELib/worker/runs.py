@@ -4,6 +4,7 @@
     owner-N.json           the Slicer it belongs to
     inputs/NAME.npy .json  voxels [c, i, j, k], frame by frame; affine, meta, size; the .json comes last
     outputs/NAME.npy       voxels of the result
+    live/, model/          of a training: the last picture of a held-out slice; the model that it made
     result.json            affine, meta, size, checksum of each output, report; comes last and makes the result complete
 
 No torch; numpy only inside functions.

@@ -147,6 +147,7 @@ def _trained(
     steps = settings["steps"] or _steps_in(options.minutes * 60, plan)
     schedule = _schedule(steps, plan, options)
     if first and not options.resume:
+        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "plan.json", json.dumps({**settings, "steps": steps}, indent=1))
     curve, interrupt = _Curve(schedule, live=live), Interrupt(live=live)
     before = plan.validate(copy.deepcopy(plan.network).eval()) if options.start and plan.validate else {}

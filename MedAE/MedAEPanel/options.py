@@ -8,7 +8,12 @@ _WIDGETS = {
         "outputsCollapsibleButton", "adaptCheckBox", "adaptSpinBox", "previewCheckBox", "trustCollapsibleButton",
     ),
     "anomaly": ("anomalyCollapsibleButton",),
+    "train": ("trainCollapsibleButton",),
 }  # fmt: skip
+_NOT_FOR_TRAINING = (  # it reads no single volume and makes its model
+    "inputsCollapsibleButton", "modelComboLabel", "modelComboBox", "modelFolderButton", "cardCollapsibleButton",
+    "compareCollapsibleButton", "precisionLabel", "precisionComboBox", "tileLabel", "tileSpinBox",
+)  # fmt: skip
 
 
 def showFor(ui, task):
@@ -16,11 +21,13 @@ def showFor(ui, task):
     for name, widgets in _WIDGETS.items():
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)
+    for widget in _NOT_FOR_TRAINING:
+        getattr(ui, widget).setVisible(task != "train")
 
 
 def needsModel(wanted):
     """Whether the task cannot run with the model that is chosen now missing."""
-    return wanted.task != "anomaly" or wanted.model not in ("", NO_MODEL)
+    return wanted.task == "denoise" or (wanted.task == "anomaly" and wanted.model not in ("", NO_MODEL))
 
 
 def modelChoices(task, pairs):

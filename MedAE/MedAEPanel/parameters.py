@@ -20,6 +20,10 @@ class MedAEParameterNode:
     adapt, adaptSeconds - whether and how long the model learns from the volume first
     falseAlarms, leastVolume - share of normal tissue above the threshold in %, and the smallest region in ml
     makeTypical - whether the nearest typical scan is wanted too
+    trainSource, trainFolder - "scene" or "folder", and the folder; volumes of the scene are node references
+    trainGoal, trainNetwork, trainDims, trainSize - what is learned, by which network; see training.py
+    trainStart - model to start from, as `model`; empty for from scratch
+    trainMinutes, trainName - how long at most, and what the new model is called
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
@@ -42,6 +46,15 @@ class MedAEParameterNode:
     falseAlarms: Annotated[float, WithinRange(0.01, 20)] = 1.0
     leastVolume: Annotated[float, WithinRange(0, 50)] = 0.1
     makeTypical: bool = True
+    trainSource: Annotated[str, Choice(["scene", "folder"])] = "scene"
+    trainFolder: str = ""
+    trainGoal: str = "denoise"
+    trainNetwork: str = "denoising"
+    trainDims: Annotated[int, Choice([2, 3])] = 3
+    trainSize: Annotated[str, Choice(["small", "medium", "large"])] = "medium"
+    trainStart: str = ""
+    trainMinutes: Annotated[float, WithinRange(0.1, 10000)] = 30.0
+    trainName: str = "my-model"
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"
     tile: Annotated[int, WithinRange(0, 1024)] = 0

@@ -1,6 +1,6 @@
 """The sections of single tasks, a .ui file each, put into the panel's frame above 'Advanced'."""
 
-SECTIONS = ("Anomaly",)
+SECTIONS = ("Anomaly", "Train", "Models")
 
 
 def add(frame, resourcePath):

@@ -17,6 +17,46 @@ class Source:
         return [changes(image) for image in self._images] != self._before
 
 
+class Export:
+    """Writes the voxels of sources, by the names of the inputs, into a run folder, piece by piece.
+
+    Raises DiskFull, also in a step, and BadInput.
+    """
+
+    def __init__(self, run, sources):
+        from MedAELib.worker.runs import InputWriter
+
+        self._sources, self._writers, self._done = sources, [], 0
+        try:
+            for name, source in sources.items():
+                self._writers.append(InputWriter(run, name, source.frames))
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def fraction(self):
+        """The part that is written, 0..1."""
+        started = self._writers[self._done].fraction if self._done < len(self._writers) else 0.0
+        return (self._done + started) / max(1, len(self._writers))
+
+    def step(self, maxBytes):
+        """Write the next piece; True when all is written."""
+        if self._done < len(self._writers) and self._writers[self._done].step(maxBytes):
+            self._done += 1
+        return self._done == len(self._writers)
+
+    def changed(self):
+        """The name of a volume into whose voxels somebody has written meanwhile; empty when there is none."""
+        found = (source for source in self._sources.values() if source.changed())
+        return next((source.frames[0].name or "The volume" for source in found), "")
+
+    def close(self):
+        """Give up what is not written yet."""
+        for writer in self._writers:
+            writer.close()
+
+
 def changes(image):
     """When the voxels of an image were last changed."""
     scalars = image.GetPointData().GetScalars()

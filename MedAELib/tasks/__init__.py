@@ -28,4 +28,10 @@ TASKS: dict[str, TaskInfo] = {
         description="Shows where a brain MRI is unlike the training data, as a calibrated map and a table of regions.",
         outputs=("anomaly", "regions", "typical", "residual"),
     ),
+    "train": TaskInfo(
+        name="train",
+        title="Train a model",
+        description="Learns a model of your own from volumes of the scene or a folder, without labels.",
+        outputs=(),
+    ),
 }

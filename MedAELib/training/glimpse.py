@@ -27,7 +27,8 @@ def reconstructed_slice(
 
     @torch.no_grad()
     def picture(trained: nn.Module) -> npt.NDArray[np.float32]:
-        return _beside(_middle(seen), _middle(trained(seen, *second)), _middle(target))
+        parts = (_middle(seen), _middle(trained(seen, *second)), _middle(target))
+        return _beside(*(_upright(part, source) for part in parts))
 
     return picture
 
@@ -43,7 +44,8 @@ def denoised_slice(source: Source, dims: int, stride: int, modality: str, device
 
     @torch.no_grad()
     def picture(trained: nn.Module) -> npt.NDArray[np.float32]:
-        return _beside(_middle(seen * unit), _middle(trained(seen) * unit), wanted)
+        parts = (_middle(seen * unit), _middle(trained(seen) * unit), wanted)
+        return _beside(*(_upright(part, source) for part in parts))
 
     return picture
 
@@ -53,6 +55,13 @@ def _middle(batch: Tensor) -> Tensor:
     if batch.ndim == 4:
         return batch[len(batch) // 2, 0].float().cpu()
     return batch[0, 0, ..., batch.shape[4] // 2].float().cpu()
+
+
+def _upright(part: Tensor, source: Source) -> Tensor:
+    """The slice as radiologists look at it, where it is axial: the patient's right on the left, the front on top."""
+    axes = source.case.affine[:2, :2]
+    flips = [n for n in (0, 1) if axes[n, n] > abs(axes[n, 1 - n])]
+    return part.flip(flips) if flips else part
 
 
 def _beside(shown: Tensor, made: Tensor, wanted: Tensor) -> npt.NDArray[np.float32]:

@@ -235,7 +235,7 @@ class MedAELogic(ScriptedLoadableModuleLogic):
 
     def _run(self, inputNode, task, parameters, outputs, waitForCompletion):
         """Start a run; wait for its first output if that is wanted."""
-        from MedAEPanel.controller import Request
+        from MedAEPanel.request import Request
 
         return self._start(Request(inputNode, task, parameters, outputs), waitForCompletion)
 

@@ -12,9 +12,9 @@ from typing import NoReturn
 from . import __version__
 from .anomaly import command as anomaly
 from .atomic import write_text
-from .bundle import bundled_models, find_bundle
 from .codec.command import add_commands as add_codec
 from .errors import Cancelled
+from .models_command import add_models
 from .terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell, write_report
 from .training.command import add_train
 from .training.federated.command import add_federate
@@ -74,11 +74,7 @@ def _parser() -> _Parser:
     add_codec(commands)
     add_train(commands)
     add_federate(commands)
-    models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")
-    models.add_parser("list", help="the bundled models").set_defaults(run=_list_models)
-    check = models.add_parser("check", help="check that models are whole and can be built")
-    check.add_argument("models", nargs="*", metavar="NAME|FOLDER", help="default: all bundled models")
-    check.set_defaults(run=_check_models)
+    add_models(commands)
     return parser
 
 
@@ -111,24 +107,6 @@ def _denoise(options: argparse.Namespace) -> int:
     )
     if options.trust is not None:
         print(report["verdict"])
-    return 0
-
-
-def _list_models(_: argparse.Namespace) -> int:
-    for bundle in bundled_models():
-        print(
-            f"{bundle.name}\t{bundle.spec.task}\t{bundle.spec.modality} {bundle.spec.dims}D\t{bundle.sha256[:12]}\t"
-            f"{bundle.description}"
-        )
-    return 0
-
-
-def _check_models(options: argparse.Namespace) -> int:
-    from .model import Model
-
-    for bundle in [find_bundle(name) for name in options.models] or bundled_models():
-        Model.load(bundle.folder)
-        print(f"{bundle.name}\tis whole\t{bundle.sha256}")
     return 0
 
 

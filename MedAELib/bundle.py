@@ -6,7 +6,9 @@ import functools
 import hashlib
 import json
 import math
+import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +24,7 @@ LICENCE = "LICENSE"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LARGEST_TEXT = 1 << 20
-_LARGEST_WEIGHTS = 1 << 30
+LARGEST_WEIGHTS = 1 << 30
 
 
 NOISE_KINDS = ("white noise", "correlated noise")
@@ -112,12 +114,34 @@ def bundled_models(task: str | None = None) -> list[Bundle]:
     return [bundle for bundle in bundles if task is None or bundle.spec.task == task]
 
 
+def own_models_folder() -> Path:
+    """The folder of the user's own models: that of MEDAE_MODELS, else where this system keeps a program's data."""
+    chosen, home = os.environ.get("MEDAE_MODELS"), Path.home()
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return base / "MedAE" / "models"
+
+
+def own_folders(parent: Path | None = None) -> list[Path]:
+    """The folders of the user's own models, by name; without those that are half-written."""
+    parent = parent or own_models_folder()
+    restore_folders(parent)
+    return sorted(path.parent.parent for path in parent.glob(f"[!.]*/{METADATA}"))
+
+
 def find_bundle(name_or_folder: str | Path) -> Bundle:
-    """The bundled model of this name, else the model in this folder. Raises BadModel when there is neither."""
+    """The bundled model of this name, else the user's own, else the model in this folder. Raises BadModel if none."""
     text = str(name_or_folder)
     bundled = {folder.name: folder for folder in bundled_folders()}
-    if text in bundled:
-        return read_bundle(bundled[text])
+    named = {**{folder.name: folder for folder in own_folders()}, **bundled}
+    if text in named:
+        return read_bundle(named[text])
     restore_folder(Path(text))
     try:
         is_folder = Path(text).is_dir()
@@ -149,9 +173,9 @@ def read_bundle(folder: str | Path) -> Bundle:
         figures, calibration = _table(own, "figures"), _table(own, "calibration")
     except BadModel as error:
         raise BadModel(f"{folder / METADATA} cannot be used: {str(error).rstrip('.')}.") from None
-    if not _NAME.fullmatch(texts["name"]):
+    if not is_name(texts["name"]):
         raise BadModel(f"{folder / METADATA} names the model {texts['name']!r}, which is not a plain name.")
-    found = identity(spec, _inside(folder, WEIGHTS, _LARGEST_WEIGHTS).read_bytes())
+    found = identity(spec, read_inside(folder, WEIGHTS, LARGEST_WEIGHTS).read_bytes())
     if found != texts["sha256"]:
         raise BadModel(f"The weights or the specification in {folder} differ from their SHA-256, so they are not used.")
     return Bundle(
@@ -168,6 +192,11 @@ def read_bundle(folder: str | Path) -> Bundle:
         name=texts["name"],
         sha256=found,
     )
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may be the name of a model: a plain file name of letters, digits, '-', '_' and '.'."""
+    return bool(_NAME.fullmatch(text))
 
 
 def identity(spec: Spec, weights: bytes) -> str:
@@ -233,8 +262,8 @@ def _texts(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _inside(folder: Path, name: str, largest: int) -> Path:
-    """A file of the bundle; never one that a link brings in from elsewhere, and never a huge one."""
+def read_inside(folder: Path, name: str, largest: int) -> Path:
+    """The path of a file of the bundle; never one that a link brings in from elsewhere, and never a huge one."""
     path = folder / name
     if not path.is_file():
         raise BadModel(f"{path} is missing, so the model cannot be used.")
@@ -246,7 +275,7 @@ def _inside(folder: Path, name: str, largest: int) -> Path:
 
 
 def _read_text(folder: Path, name: str) -> str:
-    path = _inside(folder, name, _LARGEST_TEXT)
+    path = read_inside(folder, name, _LARGEST_TEXT)
     try:
         return path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError):

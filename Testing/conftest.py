@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # Before any test imports torch: its threads wait asleep, else they take the cores from the other tests' processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A test must not see the user's own models either.
+os.environ["MEDAE_MODELS"] = str(Path(tempfile.gettempdir()) / "medae-tests-have-no-models")
 
 
 def data_folder_path() -> Path:

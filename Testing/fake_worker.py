@@ -60,10 +60,14 @@ class Result:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-def run_task(task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, progress: Any, allocate: Any) -> Result:
+def run_task(
+    task: str, inputs: dict[str, Any], parameters: dict[str, Any], *, progress: Any, allocate: Any, live: Any = None
+) -> Result:
     """Misbehave as asked, or return a result of the denoise task's form."""
     global RUNS_DONE
     behaviour = parameters.get("behaviour", "quick")
+    if task == "train":
+        return train(inputs, parameters, progress, live)
     misbehave(behaviour, parameters, progress, allocate)
     volume = inputs["input"]
     if task == "anomaly":
@@ -121,6 +125,33 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
         "above_threshold": 0.02, "map": "unlike the training data", "found": [row],
     }  # fmt: skip
     return Result(outputs, report)
+
+
+def train(inputs: dict[str, Any], parameters: dict[str, Any], progress: Any, live: Any) -> Result:
+    """A training of "steps": 12 points, "seconds": 0.01 apart, and a model without real weights.
+
+    "behaviour": "hang" hangs after three points, "kill", "crash" end the process then.
+    """
+    import numpy as np
+    from panel_tools import write_model
+
+    steps = int(parameters.get("steps") or 12)
+    for step in range(1, steps + 1):
+        progress("Training", step, steps)
+        live.picture(np.full((8, 4), step / steps, np.float32))
+        live.measured(step, steps, 1 / step, 20 + step if parameters.get("measured", True) else None)
+        if step == 3 and parameters.get("behaviour") in ("hang", "kill", "crash"):
+            misbehave(parameters["behaviour"], {**parameters, "folder": str(live.run)}, progress, None)
+        if live.stop():
+            break
+        time.sleep(float(parameters.get("seconds", 0.01)))
+    name = parameters["name"]
+    write_model(live.run / "made" / name, "MR").rename(live.model)
+    report = {
+        "task": "train", "model": name, "figures": {"psnr": 20.0 + step}, "steps": step, "seconds": 0.1,
+        "inputs": {key: list(volume.array.shape) for key, volume in inputs.items()}, "parameters": dict(parameters),
+    }  # fmt: skip
+    return Result({}, report)
 
 
 def misbehave(behaviour: str, parameters: dict[str, Any], progress: Any, allocate: Any) -> None:

@@ -73,6 +73,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_model(folder / "ct_denoise", "CT")
     write_model(folder / "mr_denoise", "MR")
     monkeypatch.setattr("MedAELib.bundle.models_folder", lambda: folder)
+    monkeypatch.setenv("MEDAE_MODELS", str(tmp_path / "own-models"))
     return folder
 
 

@@ -223,7 +223,7 @@ class SceneDriver:
     # ---- what can happen ----
 
     def _apply(self, scan: Any, parameters: dict[str, Any], outputs: dict[str, Any]) -> None:
-        from MedAEPanel.controller import Request
+        from MedAEPanel.request import Request
 
         before = (self.controller.state, self.controller.subject)
         try:

@@ -16,9 +16,11 @@ from MedAELib.worker.protocol import (
     Device,
     Done,
     Failed,
+    FinishCommand,
     Hello,
     LineReader,
     Log,
+    Measured,
     Ping,
     Pong,
     Progress,
@@ -29,14 +31,17 @@ from MedAELib.worker.protocol import (
 
 text = st.text(max_size=200)
 count = st.integers(0, (1 << 63) - 1)
+figure = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 seconds = st.none() | st.floats(0, 1e12)
 devices = st.lists(st.builds(Device, text, text, count), max_size=5).map(tuple)
 commands = st.one_of(
-    st.builds(RunCommand, text), st.builds(CancelCommand, text), st.builds(Ping, count), st.just(Release())
+    st.builds(RunCommand, text), st.builds(CancelCommand, text), st.builds(FinishCommand, text),
+    st.builds(Ping, count), st.just(Release()),
 )
 events = st.one_of(
     st.builds(Hello, devices, st.dictionaries(text, text, max_size=5), st.lists(text, max_size=5).map(tuple)),
     st.builds(Progress, text, text, count, count, seconds),
+    st.builds(Measured, text, count, count, figure, figure, count),
     st.builds(Log, text),
     st.builds(Pong, count),
     st.builds(Done, text),
@@ -49,6 +54,8 @@ any_json = st.recursive(
     max_leaves=20,
 )
 
+MEASURED: dict[str, Any] = {"type": "measured", "v": 1, "run": "/r", "step": 1, "steps": 2, "loss": 0.5}
+MEASURED |= {"held_out": 30.5, "picture": 1}
 GOOD: dict[str, Any] = {"type": "progress", "v": 1, "run": "/r", "stage": "s", "done": 1, "total": 2}
 GOOD["remaining_seconds"] = 0.5
 
@@ -93,6 +100,20 @@ def hostile_lines() -> list[bytes]:
         "warnings": [None, {}, "x", [1], [None], [""] * 101],
     }  # fmt: skip
     lines += [json.dumps({**hello, name: value}).encode() for name, values in wrong.items() for value in values]
+    return lines + hostile_measurements()
+
+
+def hostile_measurements() -> list[bytes]:
+    """Lines that are nearly a point of a training's curve."""
+    lines = []
+    for name in ("step", "steps", "picture"):
+        for value in (-1, 1.0, 0.5, "1", None, True, [], {}, 1 << 63, float("nan")):
+            lines.append(json.dumps({**MEASURED, name: value}).encode())
+    for name in ("loss", "held_out"):
+        for value in ("1", True, [], {}, float("nan"), float("inf"), -float("inf"), 10**400):
+            lines.append(json.dumps({**MEASURED, name: value}).encode())
+    lines += [json.dumps({k: v for k, v in MEASURED.items() if k != name}).encode() for name in MEASURED]
+    lines += [json.dumps({**MEASURED, "voxels": [0.5]}).encode(), json.dumps({**MEASURED, "run": None}).encode()]
     return lines
 
 

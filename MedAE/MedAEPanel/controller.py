@@ -6,13 +6,12 @@ The controller outlives the panel: it goes on while the user works in other modu
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
 
 from MedAELib.errors import BadInput
 
 from . import faults
-from .source import Source
-from .target import PREVIEW_TITLES, TITLES, NodeReference, Target
+from .source import Export, Source
+from .target import NodeReference, targetOf
 
 BUSY = ("exporting", "starting", "running", "cancelling", "importing")
 TICK_MS = 50  # while the worker computes
@@ -20,21 +19,6 @@ COPY_TICK_MS = 5  # while voxels are copied, in short pieces: the views stay liv
 IDLE_TICK_MS = 500  # while an idle worker is kept warm
 _COPY_SECONDS = 0.015  # of copying per tick
 _SLAB_BYTES = 2 << 20
-
-
-@dataclass
-class Request:
-    """What Apply asks for: a task on a volume or sequence node. `outputs` maps each wanted output to a node, or to None
-    for a new one; those of a sequence are always new.
-
-    `slab` (axis, start, stop) restricts it to some slices of a volume.
-    """
-
-    inputNode: object
-    task: str
-    parameters: dict
-    outputs: dict = field(default_factory=dict)
-    slab: tuple | None = None
 
 
 class RunController:
@@ -59,7 +43,7 @@ class RunController:
         self.log = deque(maxlen=2000)
         self.logged = 0  # lines ever said, so that a listener knows which of them are new
         self.devices, self.versions = (), {}
-        self.preview = None  # a Preview, which lives as long as the controller
+        self.preview = self.learning = None  # a Preview and a Learning, which live as long as the controller
         self.closed = self._ticking = False
         self._dropped = []  # finished runs that are ours but not in the scene: offered like those of a crash
         self._reset("idle")
@@ -73,7 +57,7 @@ class RunController:
         self.stage, self.fraction, self.remaining = "", 0.0, None
         self.failure, self._results, self.report, self.remark = None, {}, {}, ""
         self.seconds = {}  # spent in export, start, run and import
-        self._run = self._target = self._writer = self._import = self._source = None
+        self._run = self._target = self._writer = self._import = None
         self._sceneClosed = self._submitted = self._partial = False
         self._since = time.perf_counter()
 
@@ -100,18 +84,17 @@ class RunController:
         from MedAELib.worker import runs
 
         self._refuseWhenBusy()
-        source = Source(request.inputNode, request.slab)
-        target = Target.of(request.inputNode, request.outputs, PREVIEW_TITLES if request.slab else TITLES)
+        sources = {name: Source(node, request.slab) for name, node in request.nodes().items()}
+        target = request.target()
         origin = {**target.toJson(), "preview": request.slab is not None}
         run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, origin)
         try:
-            writer = faults.guarded(source.writer, run)
+            writer = faults.guarded(Export, run, sources)
         except Exception:
             runs.discard(run)
             raise
         self._reset("exporting", target.place.name)
         self._run, self._target, self._writer, self._partial = run, target, writer, request.slab is not None
-        self._source = source
         self.stage = "Reading the volume"
         self._start()
 
@@ -122,6 +105,13 @@ class RunController:
         elif self.state in ("starting", "running"):
             self.state, self.stage, self.remaining = "cancelling", "Stopping", None
             self._client.cancel()
+            self._notify()
+
+    def finish(self):
+        """Let a training end with the best so far; it is answered within a few steps."""
+        if self.state in ("starting", "running"):
+            self._client.finish()
+            self.say("Asked to stop with the best so far.")
             self._notify()
 
     def release(self):
@@ -152,7 +142,7 @@ class RunController:
         if run not in self._dropped:
             self._dropped.append(run)
         result = runs.read_result(run, verify=True)
-        target = Target.fromJson(result.job.origin)
+        target = targetOf(result.job)
         self._reset("importing", target.place.name)
         self._run, self._target = run, target
         self._beginImport(result)
@@ -218,9 +208,10 @@ class RunController:
     def _export(self):
         if not self._copy(self._writer):
             return
-        if self._source.changed():
-            raise BadInput(f"'{self.subject}' was changed while it was being read.", "Press Apply again.")
-        self._writer = self._source = None
+        changed = self._writer.changed()
+        if changed:
+            raise BadInput(f"'{changed}' was changed while it was being read.", "Press Apply again.")
+        self._writer = None
         self._enter("starting", "Preparing" if self.workerAlive else "Starting the worker")
         self._submit()
 
@@ -266,6 +257,8 @@ class RunController:
                 self._enter("running", event.stage)
             self.stage, self.remaining = event.stage, event.remaining_seconds
             self.fraction = event.done / event.total if event.total else 0.0
+        elif kind == "Measured" and self.state in ("starting", "running") and self.learning is not None:
+            self.learning.add(event, self._run)
         elif kind == "CancelledEvent" or (kind == "Done" and self.state == "cancelling"):
             self._end("cancelled")
         elif kind == "Done" and self.state in ("starting", "running"):
@@ -276,7 +269,7 @@ class RunController:
 
         if self._sceneClosed and self._partial:
             self._end("cancelled")
-        elif self._sceneClosed:
+        elif self._sceneClosed and self._target.inScene:
             self.remark = f"The scene was closed during the run; the result of '{self.subject}' can be recovered."
             self.say(self.remark)
             self._keep()
@@ -285,10 +278,8 @@ class RunController:
             self._beginImport(runs.read_result(self._run))
 
     def _beginImport(self, result):
-        from .results import ResultImport
-
-        self._enter("importing", "Adding the result to the scene")
-        self._import = ResultImport(result, self._target)
+        self._enter("importing", "Adding the result to the scene" if self._target.inScene else "Keeping the model")
+        self._import = self._target.importer(result, self._run)
         self.report = dict(result.report)
 
     def _onFailed(self, event):
@@ -330,7 +321,7 @@ class RunController:
         if self._submitted and self._client.state in ("starting", "running"):
             self._client.cancel()
         run = self._run
-        self._run = self._writer = self._import = self._source = None  # lets go of the result's files
+        self._run = self._writer = self._import = None  # lets go of the result's files
         self.state, self.stage, self.remaining = state, "", None
         self.fraction = 1.0 if state == "done" else 0.0
         if run is not None and not (run in self._dropped and state == "cancelled"):
@@ -340,6 +331,8 @@ class RunController:
 
     def _onSceneClose(self, caller=None, event=None):
         self._results = {}
+        if self.busy and not self._target.inScene:
+            return  # what was read stays, and the result is no node
         if self.state == "importing" and not self._partial:
             self._keep()
         if self.state in ("exporting", "importing"):

@@ -4,22 +4,30 @@ from pathlib import Path
 
 from MedAELib.errors import MedAEError
 
+from .locations import modelsFolder
+
 _MODALITIES = {"CT": "CT", "MR": "MRI", "any": "CT and MRI"}
 
 
 class Models:
-    """The bundled models and the folders that the user added, each read once; `complain` is told of unusable ones."""
+    """The bundled models, the user's own and the folders that were added, each read once; `complain` is told of
+    unusable ones."""
 
     def __init__(self, complain):
         self._bundles, self._complain = {}, complain
 
     def all(self, task):
         """All usable models for a task, bundled ones first."""
-        from MedAELib.bundle import bundled_folders
+        return [bundle for bundle in self.everything() if bundle.spec.task == task]
 
-        for folder in bundled_folders():
+    def everything(self):
+        """All usable models for any task, bundled ones first."""
+        from MedAELib.bundle import bundled_folders, own_folders
+
+        for folder in [*bundled_folders(), *own_folders(modelsFolder())]:
             self._read(folder)
-        return [bundle for bundle in self._bundles.values() if bundle is not None and bundle.spec.task == task]
+        self._bundles = {folder: bundle for folder, bundle in self._bundles.items() if folder.is_dir()}
+        return [bundle for bundle in self._bundles.values() if bundle is not None]
 
     def _read(self, folder):
         from MedAELib.bundle import read_bundle
@@ -46,6 +54,11 @@ class Models:
         if found is None and name and Path(name).is_dir():
             found = self._read(Path(name))
         return found if found is not None and found.spec.task == task else None
+
+    def anywhere(self, name):
+        """The model that a parameter names, whatever its task; None when it cannot be used."""
+        found = (bundle for bundle in self.everything() if name in (bundle.name, str(bundle.folder)))
+        return next(found, None) if name else None
 
     def chosen(self, task, name, volume):
         """The model to use: the named one, or for an empty name the one that fits the volume; None if there is none."""

@@ -9,7 +9,12 @@ _WIDGETS = {
     ),
     "anomaly": ("anomalyCollapsibleButton",),
     "compress": ("compressCollapsibleButton",),
+    "train": ("trainCollapsibleButton",),
 }  # fmt: skip
+_NOT_FOR_TRAINING = (  # it reads no single volume and makes its model
+    "inputsCollapsibleButton", "modelComboLabel", "modelComboBox", "modelFolderButton", "cardCollapsibleButton",
+    "compareCollapsibleButton", "precisionLabel", "precisionComboBox", "tileLabel", "tileSpinBox",
+)  # fmt: skip
 
 
 def showFor(ui, task):
@@ -19,6 +24,8 @@ def showFor(ui, task):
             getattr(ui, widget).setVisible(name == task)
     for widget in (ui.modelComboLabel, ui.modelComboBox, ui.modelFolderButton, ui.cardCollapsibleButton):
         widget.setVisible(task != "compress")  # the codec has one model, and its files name it
+    for widget in _NOT_FOR_TRAINING:
+        getattr(ui, widget).setVisible(task != "train")
 
 
 def needsModel(wanted):

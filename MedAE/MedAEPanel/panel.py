@@ -10,12 +10,14 @@ from . import card as modelCard
 from . import choices, faults, install, models, options, sequences, trust
 from .compare import Compare
 from .compressing import PROMISES, Compressing
-from .controller import Request
 from .inputs import InputFacts
+from .manager import ModelManager
 from .overlay import Overlay
 from .probe import Probe
+from .request import Request
 from .running import RunView
 from .target import NO_FRAMES, PER_FRAME
+from .training import TrainSection
 
 _WHEEL_FOLDER = "MedAE/WheelFolder"  # in Slicer's settings: it belongs to the computer, not to the scene
 _WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
@@ -58,6 +60,7 @@ class Panel:
         ui.modelFolderButton.connect("clicked(bool)", self._onModelFolder)
         ui.beforeButton.connect("toggled(bool)", self._onBefore)
         ui.sideBySideButton.connect("toggled(bool)", self._onSideBySide)
+        self.train, self.manager = TrainSection(ui, self), ModelManager(ui, self)
         self.runView = RunView(ui, controller, self.update)
 
     def close(self):
@@ -107,6 +110,8 @@ class Panel:
         try:
             self._updateInput()
             self._updateChoices()
+            self.train.update()
+            self.manager.update()
             self._updateApply()
             self._updateCompare()
             self.compressing.update()
@@ -155,6 +160,8 @@ class Panel:
         wanted = self.parameters
         if self.controller.busy:
             return f"MedAE is working on '{self.controller.subject}'; wait until it has finished, or cancel it."
+        if wanted.task == "train":
+            return self.train.problem()
         if self.facts.problem:
             return self.facts.problem
         if options.refusal(wanted):
@@ -183,10 +190,14 @@ class Panel:
         return options.outputsOf(self.parameters)
 
     def _updateApply(self):
-        problem, doubtful = self.problem(), bool(self.facts.warnings)
+        problem, training = self.problem(), self.parameters.task == "train"
+        doubtful = bool(self.facts.warnings) and not training
         button = self.ui.applyButton
         button.enabled = not problem
         button.text = "Apply anyway" if doubtful and not problem else "Apply"
+        if training:
+            button.toolTip = problem or "Start the training; you can go on working meanwhile."
+            return
         button.toolTip = problem or (
             "Run the task although the volume may not suit the model." if doubtful else "Run the task on the volume."
         )
@@ -251,16 +262,30 @@ class Panel:
             self.runView.say(self.problem())
             return
         wanted = self.parameters
-        parameters = options.parametersOf(wanted, self._bundle)
-        request = Request(wanted.inputVolume, wanted.task, parameters, self.outputs())
         try:
+            request = self._request()
             if install.ensure(self.ui.wheelFolderEdit.currentPath):
                 self.controller.release()  # the next worker sees the new packages
             self.controller.preview.apply(request, wanted.preview and wanted.task == "denoise")
+            if request.task == "train":
+                self.controller.learning.begin(request.goal.name)
         except MedAEError as error:
             self.runView.say(faults.sentences(error))
         except Exception as error:
             self.runView.say(faults.sentences(faults.plain(error)))
+
+    def _request(self):
+        """The run that the parameter node asks for."""
+        wanted = self.parameters
+        if wanted.task == "train":
+            return self.train.request()
+        return Request(wanted.inputVolume, wanted.task, options.parametersOf(wanted, self._bundle), self.outputs())
+
+    def renamed(self, before, after):
+        """A model has another folder now: let what was chosen stay chosen."""
+        for name in ("model", "trainStart"):
+            if getattr(self.parameters, name) == before:
+                setattr(self.parameters, name, after)
 
     def _onChosen(self, name, value):
         if self.parameters is not None and not self._updating:

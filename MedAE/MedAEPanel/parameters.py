@@ -24,6 +24,10 @@ class MedAEParameterNode:
     largestError, decibels, timesSmaller - the promise's value
     makeLost - whether the difference that compression makes is wanted
     latent - the compressed volume that is looked at
+    trainSource, trainFolder - "scene" or "folder", and the folder; volumes of the scene are node references
+    trainGoal, trainNetwork, trainDims, trainSize - what is learned, by which network; see training.py
+    trainStart - model to start from, as `model`; empty for from scratch
+    trainMinutes, trainName - how long at most, and what the new model is called
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
@@ -52,6 +56,15 @@ class MedAEParameterNode:
     timesSmaller: Annotated[float, WithinRange(1, 1000)] = 8.0
     makeLost: bool = True
     latent: vtkMRMLTextNode
+    trainSource: Annotated[str, Choice(["scene", "folder"])] = "scene"
+    trainFolder: str = ""
+    trainGoal: str = "denoise"
+    trainNetwork: str = "denoising"
+    trainDims: Annotated[int, Choice([2, 3])] = 3
+    trainSize: Annotated[str, Choice(["small", "medium", "large"])] = "medium"
+    trainStart: str = ""
+    trainMinutes: Annotated[float, WithinRange(0.1, 10000)] = 30.0
+    trainName: str = "my-model"
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"
     tile: Annotated[int, WithinRange(0, 1024)] = 0

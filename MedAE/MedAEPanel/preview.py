@@ -1,7 +1,7 @@
 """The preview: the slab that the user looks at is denoised first and shown; then the whole volume replaces it."""
 
 from . import sequences
-from .controller import Request
+from .request import Request
 from .target import NodeReference
 
 SMALLEST = 4_000_000  # voxels: smaller volumes are ready about as soon as their preview would be

@@ -27,6 +27,8 @@ def statusText(controller):
     if controller.state != "done":
         return controller.remark or _ENDED[controller.state]
     report = controller.report
+    if report.get("task") == "train":
+        return _trained(report)
     parts = ["Done"]
     if report.get("seconds"):
         parts.append(f" in {report['seconds']:.3g} s")
@@ -41,6 +43,13 @@ def statusText(controller):
         parts.append(f"; regions above the threshold: {report['regions']}")
         return " ".join(["".join(parts) + ".", *report["warnings"]])  # the gate's: whether the map can be believed
     return "".join(parts) + "."
+
+
+def _trained(report):
+    """What came of a training."""
+    figures = report.get("figures") or {}
+    quality = f" Held-out subjects: {figures['psnr']:.2f} dB." if "psnr" in figures else " Nothing was held out."
+    return f"The model {report.get('model', '')} is trained and in the list of models.{quality}"
 
 
 class RunView:

@@ -19,17 +19,55 @@ class Source:
         self._images = [holder.GetImageData() for holder in sequences.voxelNodes(node)]
         self._before = [changes(image) for image in self._images]
 
-    def writer(self, run):
-        """What writes the input into a run folder, step by step. Raises DiskFull and BadInput."""
+    def writer(self, run, name):
+        """What writes it into a run folder as input `name`, step by step. Raises DiskFull and BadInput."""
         from MedAELib.worker import runs
 
         if self.data is not None:
-            return runs.PayloadWriter(run, "input", self.data)
-        return runs.InputWriter(run, "input", self.frames)
+            return runs.PayloadWriter(run, name, self.data)
+        return runs.InputWriter(run, name, self.frames)
 
     def changed(self):
         """Whether somebody has written into the voxels since."""
         return [changes(image) for image in self._images] != self._before
+
+
+class Export:
+    """Writes the voxels of sources, by the names of the inputs, into a run folder, piece by piece.
+
+    Raises DiskFull, also in a step, and BadInput.
+    """
+
+    def __init__(self, run, sources):
+        self._sources, self._writers, self._done = sources, [], 0
+        try:
+            for name, source in sources.items():
+                self._writers.append(source.writer(run, name))
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def fraction(self):
+        """The part that is written, 0..1."""
+        started = self._writers[self._done].fraction if self._done < len(self._writers) else 0.0
+        return (self._done + started) / max(1, len(self._writers))
+
+    def step(self, maxBytes):
+        """Write the next piece; True when all is written."""
+        if self._done < len(self._writers) and self._writers[self._done].step(maxBytes):
+            self._done += 1
+        return self._done == len(self._writers)
+
+    def changed(self):
+        """The name of a volume into whose voxels somebody has written meanwhile; empty when there is none."""
+        found = (source for source in self._sources.values() if source.changed())
+        return next((source.frames[0].name or "The volume" for source in found), "")
+
+    def close(self):
+        """Give up what is not written yet."""
+        for writer in self._writers:
+            writer.close()
 
 
 def changes(image):

@@ -34,4 +34,10 @@ TASKS: dict[str, TaskInfo] = {
         description="Makes a compressed volume that keeps a promise, and shows what was lost.",
         outputs=("latent", "lost"),
     ),
+    "train": TaskInfo(
+        name="train",
+        title="Train a model",
+        description="Learns a model of your own from volumes of the scene or a folder, without labels.",
+        outputs=(),
+    ),
 }

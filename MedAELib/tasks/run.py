@@ -7,18 +7,19 @@ from typing import Any
 
 from ..errors import BadInput
 from ..volume import Volume
+from ..worker.live import Live
 from .common import TaskResult
 from .denoise import Allocate, Progress, in_memory
 from .run_anomaly import run_anomaly
 from .run_compress import run_compress, run_decompress
 from .run_denoise import run_denoise
 
-_RUNS: dict[str, Callable[[Volume, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
+_OF_ONE_VOLUME: dict[str, Callable[[Volume, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "denoise": run_denoise,
     "anomaly": run_anomaly,
     "compress": run_compress,
 }
-_OF_FILES: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
+_OF_ONE_FILE: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "decompress": run_decompress,
 }
 
@@ -30,17 +31,32 @@ def run_task(
     *,
     progress: Progress,
     allocate: Allocate = in_memory,
+    live: Live | None = None,
 ) -> TaskResult:
     """Run a task on its inputs; `parameters` are those of the task, by name.
 
-    `progress(stage, done, total)` may raise Cancelled; `allocate` gives the room for each output.
+    `progress(stage, done, total)` may raise Cancelled; `allocate` gives the room for each output. A training takes any
+    number of volumes, tells `live` how it goes and leaves its model there.
     Raises BadInput, BadModel, DriverFault, OutOfMemory.
     """
-    if task not in _RUNS and task not in _OF_FILES:
-        raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {', '.join((*_RUNS, *_OF_FILES))}.")
+    if task == "train" and live is not None:
+        from .run_train import run_train  # which brings what no other task needs
+
+        return run_train(_volumes(inputs), parameters, progress, live)
+    if task not in _OF_ONE_VOLUME and task not in _OF_ONE_FILE:
+        known = ", ".join((*_OF_ONE_VOLUME, *_OF_ONE_FILE))
+        raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {known}.")
     given = inputs.get("input")
-    if len(inputs) == 1 and task in _RUNS and isinstance(given, Volume):
-        return _RUNS[task](given, parameters, progress, allocate)
-    if len(inputs) == 1 and task in _OF_FILES and isinstance(given, bytes):
-        return _OF_FILES[task](given, parameters, progress, allocate)
-    raise BadInput(f"The task {task} needs exactly one {'volume' if task in _RUNS else 'file'}.")
+    if len(inputs) == 1 and task in _OF_ONE_VOLUME and isinstance(given, Volume):
+        return _OF_ONE_VOLUME[task](given, parameters, progress, allocate)
+    if len(inputs) == 1 and task in _OF_ONE_FILE and isinstance(given, bytes):
+        return _OF_ONE_FILE[task](given, parameters, progress, allocate)
+    raise BadInput(f"The task {task} needs exactly one {'volume' if task in _OF_ONE_VOLUME else 'file'}.")
+
+
+def _volumes(inputs: Mapping[str, Volume | bytes]) -> dict[str, Volume]:
+    """Inputs that are all volumes. Raises BadInput."""
+    volumes = {name: given for name, given in inputs.items() if isinstance(given, Volume)}
+    if len(volumes) < len(inputs):
+        raise BadInput("A training learns from volumes, not from compressed files.", "Decode them first.")
+    return volumes

@@ -54,7 +54,7 @@ def run_compress(volume: Volume, parameters: Mapping[str, Any], progress: Progre
     figures = _figures(volume, decoded, progress)
     data = _with_figures(data, volume, mode, figures, wanted)
     rates, model = ratio_and_rate(volume, len(data)), open_container(data, "The file").header["model"]
-    lossy = figures["max_error"] > 0
+    lossy = bool(figures["max_error"])
     warning = guidance(modality, guidance_ratio(rates["bits_per_voxel"])) if lossy else ""
     report = {
         "task": "compress", "input": volume.name, "mode": mode.to_json(), "modality": modality,
@@ -126,7 +126,7 @@ def _figures(before: Volume, after: Volume, progress: Progress) -> dict[str, flo
 
 def _difference(before: Volume, after: Volume, allocate: Allocate) -> Any:
     """Input minus what comes back: 16 bits where that holds it, else float32."""
-    dtype = np.dtype(np.float32)
+    dtype: np.dtype[Any] = np.dtype(np.float32)
     if before.array.dtype.kind in "iub" and largest_error(before.array, after.array) <= np.iinfo(np.int16).max:
         dtype = np.dtype(np.int16)
     lost = allocate("lost", before.array.shape, dtype)

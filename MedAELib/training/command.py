@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..bundle import find_bundle
 from ..errors import BadInput
 from ..terminal import Terminal
 
@@ -21,6 +22,7 @@ EXAMPLES = """examples:
   train chests --network denoising --minutes 60 --device cuda --output my-denoiser
   train ms --network fusion --modalities T1 T2 FLAIR --output ms-fusion
   train heads --network variational --set code='"vector"' --set latent=64 --output head-features
+  train mine --start mr-denoise --minutes 30 --output mr-denoise-mine
   torchrun --nproc-per-node 4 -m MedAELib train brains --network quantised --output codes
 
 A sub-folder is a subject (see --subject); a fifth of the subjects each is kept for validation and test. Volumes that
@@ -36,6 +38,8 @@ def add_train(commands: Any) -> None:
     )  # fmt: skip
     train.add_argument("folder", metavar="FOLDER", type=Path, help="volumes, in sub-folders too")
     add_network_options(train, NETWORKS)
+    train.add_argument("--size", default="", choices=("small", "medium", "large"), help="width; default: medium")
+    train.add_argument("--start", default="", metavar="MODEL", help="go on from this model's weights (fine-tuning)")
     train.add_argument("--output", required=True, metavar="MODEL", type=Path, help="the model folder to write")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="length of the training; default: 2000")
@@ -47,12 +51,19 @@ def add_train(commands: Any) -> None:
     train.add_argument("--table", type=Path, metavar="FILE.csv", help="conditional: numbers of each file")
     train.add_argument("--patience", type=int, default=10, metavar="N", help="validations without better; 0: never end")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted training")
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_train, work=None, name="")
+
+
+def default_options() -> argparse.Namespace:
+    """What the command's options are when nothing is said."""
+    parser = argparse.ArgumentParser()
+    add_train(parser.add_subparsers())
+    return parser.parse_args(["train", ".", "--output", "model"])
 
 
 def add_network_options(parser: argparse.ArgumentParser, networks: Sequence[str]) -> None:
     """The options that say what is learned and how, alone or in a federation."""
-    parser.add_argument("--network", required=True, choices=networks, help="the kind of autoencoder")
+    parser.add_argument("--network", default="", choices=networks, help="the kind of autoencoder")
     parser.add_argument("--dims", type=int, choices=(2, 3), help="slices or volumes; default: 3, dense: 2")
     parser.add_argument("--seed", type=int, default=0, help="another training, and another split; default: 0")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="default: float32")
@@ -65,15 +76,28 @@ def add_network_options(parser: argparse.ArgumentParser, networks: Sequence[str]
 
 
 def read_network_options(options: argparse.Namespace) -> None:
-    """Turn their texts into values: `dims`, `arguments` and `terms`. Raises BadInput."""
+    """Turn their texts into values: `network`, `dims`, `arguments` and `terms`. Raises BadInput."""
+    options.arguments = _arguments(options.set)
+    if options.start:
+        _start_from(options)
+    elif not options.network:
+        raise BadInput("No network is named.", f"Say --network, one of {', '.join(NETWORKS)}, or --start a model.")
     options.dims = options.dims or (2 if options.network == "dense" else 3)
     if options.seed < 0:
         raise BadInput("The seed cannot be negative.", "Use a whole number from 0 on.")
-    options.arguments = _arguments(options.set)
     options.terms = _terms(options.objective)
 
 
 def _train(options: argparse.Namespace) -> int:
+    checked(options)
+    check_output(options.output)
+    from .session import run_session
+
+    return run_session(options, Terminal())
+
+
+def checked(options: argparse.Namespace) -> argparse.Namespace:
+    """The options with what they leave open filled in. Raises BadInput for what cannot be, BadModel."""
     read_network_options(options)
     if options.steps is None and options.minutes is None:
         options.steps = 2000
@@ -83,10 +107,35 @@ def _train(options: argparse.Namespace) -> int:
         raise BadInput(f"{options.minutes:g} minutes cannot be trained.", "Use a number above 0.")
     if options.patience < 0:
         raise BadInput("The patience cannot be negative.", "Use a whole number from 0 on.")
-    check_output(options.output)
-    from .session import run_session
+    return options
 
-    return run_session(options, Terminal())
+
+def _start_from(options: argparse.Namespace) -> None:
+    """Take network, dimensions and arguments from the model to start from; refuse what differs from it."""
+    bundle = find_bundle(options.start)
+    spec = bundle.spec
+    if spec.network not in NETWORKS:
+        raise BadInput(
+            f"{bundle.name} cannot be trained on: its network '{spec.network}' is none of {', '.join(NETWORKS)}.",
+            "Start from another model, or train one from scratch.",
+        )
+    fields, modalities = spec.arguments.get("fields"), int(spec.arguments.get("modalities", 1))
+    options.condition = options.condition or (list(fields) if fields else [])
+    told = {
+        "network": (options.network or spec.network, spec.network),
+        "dims": (options.dims or spec.dims, spec.dims),
+        "condition": (options.condition, list(fields) if fields else []),
+        "modalities": (max(1, len(options.modalities)), modalities),
+    }
+    for name, (wanted, there) in told.items():
+        if wanted != there:
+            reason = f"{bundle.name} has {name} {there}, not {wanted}."
+            raise BadInput(reason, f"Leave --{name} out, or start from another model.")
+    if options.arguments or options.size:
+        raise BadInput(
+            f"The network of {bundle.name} cannot be changed.", "Leave --set and --size out, or train from scratch."
+        )
+    options.network, options.dims, options.arguments = spec.network, spec.dims, dict(spec.arguments)
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:

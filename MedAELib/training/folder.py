@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,22 @@ def holds_volumes(folder: Path) -> bool:
     return bool(_volumes(folder))
 
 
+def cases_of(volumes: Mapping[str, Volume], subjects: Mapping[str, str], note: Note) -> list[Case]:
+    """Volumes by name as cases, their voxels where they are; `subjects` tells whom a volume shows, else nobody else.
+
+    What holds nothing to learn from is noted and left out. Raises BadInput when nothing is left.
+    """
+    cases = []
+    for name, volume in volumes.items():
+        try:
+            cases.append(_case(volume, name, subjects.get(name) or name, None, False))
+        except BadInput as error:
+            note(f"{name} is left out: {error}")
+    if not cases:
+        raise BadInput("None of the chosen volumes can be used.", "Choose others.")
+    return cases
+
+
 def _volumes(folder: Path) -> list[Path]:
     """Image files below the folder, and folders of DICOM slices, without hidden ones."""
     found = set()
@@ -138,18 +154,18 @@ def _fused(paths: Sequence[Path], modalities: Sequence[str]) -> Volume:
     return Volume(array, first.affine, first.meta)
 
 
-def _case(volume: Volume, name: str, subject: str, path: Path, write: bool) -> Case:
-    """A volume in the cache. Raises BadInput when there is nothing to learn from."""
+def _case(volume: Volume, name: str, subject: str, path: Path | None, write: bool) -> Case:
+    """A volume in the cache, or where it is without a path. Raises BadInput when there is nothing to learn from."""
     values = sample(volume.array)
     if not values.size:
         raise BadInput("it holds no finite value.")
     if values.min() == values.max():
         raise BadInput(f"it has the same value, {float(values.min()):g}, everywhere.")
-    if write:
+    if path is not None and write:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
         np.save(path, np.ascontiguousarray(array))
-    voxels = np.load(path, mmap_mode="r")
+    voxels = np.load(path, mmap_mode="r") if path is not None else volume.array
     header = dict(volume.meta.get("header", {}))
     return Case(name, subject, guess_modality(volume), voxels, volume.affine, otsu_threshold(values[:200_000]), header)
 

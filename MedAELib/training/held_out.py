@@ -32,7 +32,8 @@ def validation(
 
     With a `pairing` the network is shown damaged boxes, the same ones every time, and compared with what it aims at.
     """
-    pairs = [_pair(source, network, fused, pairing, seed, device) for seed, source in enumerate(sources[:_MOST_CASES])]
+    chosen = enumerate(sources[:_MOST_CASES])
+    pairs = [shown_pair(source, network, fused, pairing, seed, device) for seed, source in chosen]
 
     @torch.no_grad()
     def measure(trained: nn.Module) -> dict[str, float]:
@@ -49,7 +50,7 @@ def paired_figures(
     """For each case the PSNR (dB) of what is shown and of what the network makes of it, against what it aims at."""
     rows = []
     for seed, source in enumerate(sources):
-        seen, target, second = _pair(source, network, fused, pairing, seed, device)
+        seen, target, second = shown_pair(source, network, fused, pairing, seed, device)
         made = network(seen, *second)
         rows.append({
             "case": source.case.name, "psnr": _decibel(made, target), "shown_psnr": _decibel(seen, target),
@@ -63,11 +64,12 @@ def _decibel(made: Tensor, target: Tensor) -> float:
     return -10 * math.log10(max(error, 1e-12))
 
 
-def _pair(
-    source: Source, network: Network, fused: bool, pairing: Pairing | None, seed: int, device: torch.device
-) -> Pair:
-    """The middle of a case, as the network gets it."""
-    edges = _EDGES[network.dims]
+def shown_pair(
+    source: Source, network: Network, fused: bool, pairing: Pairing | None, seed: int, device: torch.device,
+    edges: tuple[int, int, int] | None = None,
+) -> Pair:  # fmt: skip
+    """The middle of a case, of at most these edges in voxels, as the network gets it, and what it should make of it."""
+    edges = edges or _EDGES[network.dims]
     if network.grid:
         edges = (_ALL, _ALL, _ALL if network.dims == 3 else edges[2])
     stride = [2 * step for step in network.strides] + [1] * (3 - network.dims)  # twice: a pairing may halve it

@@ -15,15 +15,17 @@ from torch import Generator, Tensor, nn
 from MedAELib.bundle import Spec, Window
 from MedAELib.conditions import SPACING, condition, read_table
 from MedAELib.errors import BadInput
+from MedAELib.model import Model
 from MedAELib.networks import Network, build
 from MedAELib.training.denoise import denoising_error
 from MedAELib.training.faults import CORRUPTIONS, damaged
 from MedAELib.training.folder import Case, Split
+from MedAELib.training.glimpse import Picture, denoised_slice, reconstructed_slice
 from MedAELib.training.held_out import validation
 from MedAELib.training.loop import Batch, Critic, Objective
 from MedAELib.training.noisy import denoising_batches, denoising_validation
 from MedAELib.training.objectives import TERMS, added_up, critic_error
-from MedAELib.training.recipes import RECIPES, Recipe
+from MedAELib.training.recipes import RECIPES, Recipe, sized
 from MedAELib.training.sampling import Pairing, Shape, Source, batches, windowed
 from MedAELib.training.self_supervised import blind_spot, neighbours, repeats
 
@@ -55,32 +57,41 @@ class Plan:
     pairing: Pairing | None
     fused: bool
     device: torch.device
+    picture: Picture
 
 
 def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:
     """The plan of a training. Raises BadInput for options that do not fit together, BadModel for odd arguments."""
+    start = Model.load(options.start) if options.start else None
     recipe, cases = RECIPES[options.network], [*parts.training, *parts.validation, *parts.test]
     modality = options.modality or _modality(cases)
+    if start is not None:
+        modality = _modality_like(start, modality)
     denoiser = options.network == "denoising"
     check_options(options, cases, modality)
     pairing, fused = _pairing(options), len(options.modalities) > 1 or options.learn_from == "repeats"
     spec = make_spec(options, modality)
     network = build(spec.network, spec.dims, spec.arguments)
+    _check_start(start, spec)
     sources = {name: _sources(getattr(parts, name), options, network, modality) for name in vars(parts)}
     _learn_scale(network, sources["training"])
+    if start is not None:
+        network.load_state_dict(start.network.state_dict())
     network = network.to(device)
     shape = _shape(recipe, network, fused)
     terms = options.terms or dict(recipe.terms)
     tested = sources["test"] or sources["validation"]
     measure: Callable[[nn.Module], dict[str, float]] | None = None
     held = sources["validation"]
+    shown = (held or sources["training"])[0]
     if denoiser:
         batch = denoising_batches(sources["training"], shape, modality, options.seed)
         if held:
             measure = denoising_validation(held, network.dims, network.stride, modality, device)
         return Plan(
-            spec, network, recipe, {}, batch, lambda steps: denoising_error, measure, None, tested, None, False, device
-        )
+            spec, network, recipe, {}, batch, lambda steps: denoising_error, measure, None, tested, None, False, device,
+            denoised_slice(shown, network.dims, network.stride, modality, device),
+        )  # fmt: skip
     batch = batches(sources["training"], shape, options.seed, pairing)
     critic = _critic(network, terms, device)
 
@@ -89,7 +100,10 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
 
     if held:
         measure = validation(held, network, fused, pairing, device)
-    return Plan(spec, network, recipe, terms, batch, objective, measure, critic, tested, pairing, fused, device)
+    return Plan(
+        spec, network, recipe, terms, batch, objective, measure, critic, tested, pairing, fused, device,
+        reconstructed_slice(shown, network, fused, pairing, device),
+    )  # fmt: skip
 
 
 def make_spec(options: argparse.Namespace, modality: str) -> Spec:
@@ -98,13 +112,36 @@ def make_spec(options: argparse.Namespace, modality: str) -> Spec:
     alone = len(options.modalities) < 2  # the denoise task knows one modality at a time
     task = "denoise" if denoiser or (_pairing(options) and alone) else "reconstruct"
     window = NOISE_WINDOWS[modality] if denoiser else WINDOWS[modality]
-    return Spec(options.network, _arguments(options, RECIPES[options.network]), options.dims, task, modality, window)
+    return Spec(options.network, _arguments(options), options.dims, task, modality, window)
 
 
 def _modality(cases: Sequence[Case]) -> str:
     """What all cases are, else "any"."""
     found = Counter(case.modality for case in cases)
     return next(iter(found)) if len(found) == 1 and next(iter(found)) in WINDOWS else "any"
+
+
+def _modality_like(start: Model, found: str) -> str:
+    """The modality of the model to start from. Raises BadInput when the volumes are of another one."""
+    made_for = start.spec.modality
+    if made_for not in ("any", found):
+        said = {"CT": "CT", "MR": "MRI", "any": "not all of one kind"}
+        raise BadInput(
+            f"The model to start from was made for {said[made_for]}, but the volumes are {said[found]}.",
+            "Start from another model, or sort the volumes first.",
+        )
+    return made_for
+
+
+def _check_start(start: Model | None, spec: Spec) -> None:
+    """Refuse to go on from a model that sees intensities in another way than this training would show them."""
+    if start is not None and start.spec.window != spec.window:
+        there, here = start.spec.window, spec.window
+        raise BadInput(
+            f"The model to start from sees intensities as '{there.kind}' {there.low:g} to {there.high:g}, and a "
+            f"training shows them as '{here.kind}' {here.low:g} to {here.high:g}.",
+            "Start from another model, or train one from scratch.",
+        )
 
 
 def check_options(options: argparse.Namespace, cases: Sequence[Case], modality: str) -> None:
@@ -130,9 +167,11 @@ def check_options(options: argparse.Namespace, cases: Sequence[Case], modality: 
         raise BadInput("Not every volume holds repeated scans.", "Use 4D files, the repeats as their frames.")
 
 
-def _arguments(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     """The network's arguments: the recipe's, what the options imply, what the user set."""
-    arguments = dict(recipe.arguments.get(options.dims, {}))
+    if options.start:
+        return dict(options.arguments)
+    arguments = sized(options.network, options.dims, options.size or "medium")
     if options.network == "fusion":
         arguments["modalities"] = max(1, len(options.modalities))
     if options.network == "conditional":

@@ -77,3 +77,20 @@ RECIPES: dict[str, Recipe] = {
     ),
     "fusion": Recipe("several modalities of a subject in one code, some of which may be missing"),
 }
+
+
+SIZES = {"small": 0.5, "medium": 1.0, "large": 2.0}
+_CODE_AT_END = 3  # entries of `channels`, the last of which is the length of the code
+
+
+def sized(network: str, dims: int, size: str) -> dict[str, Any]:
+    """The arguments of a network in a size: its layers are half or twice as wide, its code is as long as ever."""
+    factor, arguments = SIZES[size], dict(RECIPES[network].arguments.get(dims, {}))
+    for name in ("channels", "deep_channels", "hidden"):
+        value = arguments.get(name)
+        if isinstance(value, list):
+            code = value[-1:] if name == "channels" and len(value) == _CODE_AT_END else []
+            arguments[name] = [int(factor * width) for width in value[: len(value) - len(code)]] + code
+        elif value is not None:
+            arguments[name] = int(factor * value)
+    return arguments

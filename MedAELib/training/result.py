@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -34,7 +35,7 @@ def write_model(
     model = Model(plan.spec, plan.network.eval())
     rows = held_out_figures(plan, model, progress)
     story = Story(
-        name=re.sub(r"[^A-Za-z0-9._-]", "-", options.output.name).lstrip("._-")[:64] or "model",
+        name=re.sub(r"[^A-Za-z0-9._-]", "-", options.name or options.output.name).lstrip("._-")[:64] or "model",
         command=_command(options),
         network=plan.spec.network,
         dims=plan.spec.dims,
@@ -83,7 +84,11 @@ def held_out_figures(plan: Plan, model: Model, progress: Progress) -> list[dict[
 def _command(options: argparse.Namespace) -> str:
     """The command that makes this model again, without where the data lie on this computer."""
     length = f"--minutes {options.minutes:g}" if options.minutes is not None else f"--steps {options.steps}"
-    words = [f"train {options.folder.name} --network {options.network} --dims {options.dims} {length}"]
+    what = options.folder.name if options.folder else "FOLDER"  # the volumes of a scene have none
+    network = f"--start {Path(options.start).name}" if options.start else f"--network {options.network}"
+    words = [f"train {what} {network} --dims {options.dims} {length}"]
+    if options.size:
+        words.append(f"--size {options.size}")
     words.append(f"--seed {options.seed}")
     words += [f"--set {setting}" for setting in options.set]
     for name in ("objective", "subject", "modality"):

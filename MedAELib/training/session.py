@@ -16,24 +16,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from MedAELib.atomic import write_text
 from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput
-from MedAELib.training.folder import Case, Split, read_folder, split
+from MedAELib.training.folder import Case, Split, cases_of, read_folder, split
 from MedAELib.training.loop import Schedule, train
 from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
 from MedAELib.training.plan import Plan, make_plan
 from MedAELib.training.result import write_model
+from MedAELib.volume import Volume
+from MedAELib.worker.live import Live
 
 Progress = Callable[[str, int, int], None]
 
 _SETTINGS = (
     "network", "dims", "seed", "precision", "modality", "subject", "modalities", "condition", "arguments", "terms",
-    "corrupt", "learn_from", "patience",
+    "corrupt", "learn_from", "patience", "size", "start",
 )  # fmt: skip
 _VALIDATIONS = 25
 _CALIBRATION = 6  # steps
+_FINE = 0.2  # of the learning rate: a model that is good already is only to be moved a little
 
 
 @dataclass
@@ -43,11 +47,14 @@ class Interrupt:
     deadline: float | None = None
     asked: bool = False
     late: bool = False
+    live: Live | None = None
+    finish: bool = False  # asked by whoever looks on, who wants nothing to resume from
 
     def __call__(self, step: int) -> bool:
         """Whether to end after this step."""
         self.late = self.deadline is not None and time.monotonic() > self.deadline
-        return self.asked or self.late
+        self.finish = self.live is not None and self.live.stop()
+        return self.asked or self.late or self.finish
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -77,25 +84,34 @@ class _Curve:
     schedule: Schedule
     started: float = field(default_factory=time.monotonic)
     first: int | None = None  # the step that this run began with, when it has made one
+    live: Live | None = None
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         step, total = row["step"], self.schedule.steps
         left = (time.monotonic() - self.started) * (total - step) / max(step - (self.first or 0), 1)
         held_out = f", held out {row['held_out_psnr']:.2f} dB" if "held_out_psnr" in row else ""
+        if self.live is not None:
+            self.live.measured(step, total, row["loss"], row.get("held_out_psnr"))
         print(f"step {step} of {total}: loss {row['loss']:.4g}{held_out}, {left:.0f} s left", flush=True)
 
 
-def run_session(options: argparse.Namespace, progress: Progress) -> int:
+def run_session(
+    options: argparse.Namespace, progress: Progress, *, volumes: Mapping[str, Volume] | None = None,
+    subjects: Mapping[str, str] | None = None, live: Live | None = None,
+) -> int:  # fmt: skip
     """Train as the command line's options say; the exit status: 0, or 130 when Ctrl-C ended it.
 
+    `volumes` by name, and whom each shows, are learned from instead of a folder. `live` is told how it goes, and asked
+    whether to end with the best so far. `options.work` is the folder for what is needed meanwhile, if not
+    OUTPUT.training.
     Raises MedAEError, and KeyboardInterrupt at a second Ctrl-C; then no model was written, and OUTPUT.training is kept
     only if there is something in it to resume from.
     """
-    folder = options.output.with_name(options.output.name + ".training")
+    folder = options.work or options.output.with_name(options.output.name + ".training")
     _check_folder(folder, options.resume)
     with processes(choose_device(options.device)) as device:
         try:
-            status = _trained(options, folder, device, progress)
+            status = _trained(options, _Data(volumes, subjects or {}), folder, device, progress, live)
         except BaseException:
             if rank_and_world()[0] == 0 and not (folder / "last.pt").is_file():
                 shutil.rmtree(folder, ignore_errors=True)
@@ -111,18 +127,30 @@ def _check_folder(folder: Path, resume: bool) -> None:
         raise BadInput(f"{folder} holds an interrupted training.", "Go on with it by --resume, or remove that folder.")
 
 
-def _trained(options: argparse.Namespace, folder: Path, device: torch.device, progress: Progress) -> int:
+@dataclass(frozen=True)
+class _Data:
+    """The volumes by name where there is no folder, and whom they show."""
+
+    volumes: Mapping[str, Volume] | None
+    subjects: Mapping[str, str]
+
+
+def _trained(
+    options: argparse.Namespace, data: _Data, folder: Path, device: torch.device, progress: Progress, live: Live | None
+) -> int:
     """Train and write the model; the exit status."""
     started, first = time.monotonic(), rank_and_world()[0] == 0
-    parts, unfit = _read(options, folder, progress)
+    parts, unfit = _read(options, data, folder, progress)
     settings = _settings(options, folder)
     torch.manual_seed(options.seed)
     plan = make_plan(options, parts, device)
     steps = settings["steps"] or _steps_in(options.minutes * 60, plan)
     schedule = make_schedule(steps, plan, options)
     if first and not options.resume:
+        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "plan.json", json.dumps({**settings, "steps": steps}, indent=1))
-    curve, interrupt = _Curve(schedule), Interrupt()
+    curve, interrupt = _Curve(schedule, live=live), Interrupt(live=live)
+    before = plan.validate(copy.deepcopy(plan.network).eval()) if options.start and plan.validate else {}
     if options.minutes is not None:
         interrupt.deadline = started + options.minutes * 60
 
@@ -134,11 +162,11 @@ def _trained(options: argparse.Namespace, folder: Path, device: torch.device, pr
     with interrupt.listening():
         network, history = train(
             plan.network, plan.batch, plan.objective(steps), schedule, folder,
-            resume=options.resume, validate=plan.validate, critic=plan.critic, report=curve, stop=stop,
+            resume=options.resume, validate=_watched(plan, live), critic=plan.critic, report=curve, stop=stop,
         )  # fmt: skip
         progress("Training", steps, steps)
         if first:
-            end = _end(history, steps, interrupt, plan)
+            end = _end(history, steps, interrupt, plan) + _gain(history, before)
             write_model(options, plan, network, history, parts, unfit, end, time.monotonic() - started, progress)
     wait_for_all()
     if interrupt.asked:
@@ -149,7 +177,30 @@ def _trained(options: argparse.Namespace, folder: Path, device: torch.device, pr
     return 0
 
 
-def _read(options: argparse.Namespace, folder: Path, progress: Progress) -> tuple[Split, list[str]]:
+def _watched(plan: Plan, live: Live | None) -> Callable[[nn.Module], dict[str, float]] | None:
+    """The measure of the plan, which shows the held-out slice too where somebody looks on."""
+    if live is None:
+        return plan.validate
+
+    def measure(network: nn.Module) -> dict[str, float]:
+        live.picture(plan.picture(network))
+        return plan.validate(network) if plan.validate else {}
+
+    return measure
+
+
+def _gain(history: list[dict[str, Any]], before: Mapping[str, float]) -> str:
+    """What the training has brought to the model that it started from, as a sentence; empty where none can say."""
+    after = max((row["held_out_psnr"] for row in history if "held_out_psnr" in row), default=None)
+    if after is None or "held_out_psnr" not in before:
+        return ""
+    then = before["held_out_psnr"]
+    said = "better than" if after > then + 0.05 else "no better than"
+    figures = f"{after:.2f} dB, {then:.2f} dB before"
+    return f" On the validation subjects it is {said} the model that it started from: {figures}."
+
+
+def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Progress) -> tuple[Split, list[str]]:
     """The cases in their parts, and why others were left out. The first process fills the cache for all."""
     unfit: list[str] = []
 
@@ -159,6 +210,8 @@ def _read(options: argparse.Namespace, folder: Path, progress: Progress) -> tupl
             print(f"medae: note: {sentence}", file=sys.stderr)
 
     def read(write: bool) -> list[Case]:
+        if data.volumes is not None:
+            return cases_of(data.volumes, data.subjects, note)
         return read_folder(options.folder, folder / "cache", options.modalities, options.subject, note, write)
 
     progress("Reading the volumes", 0, 1)
@@ -185,12 +238,12 @@ def _tell(parts: Split) -> None:
 def _settings(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What a training is, to be compared when it is resumed. Raises BadInput when it is another one."""
     settings = {name: getattr(options, name) for name in _SETTINGS}
-    settings |= {"folder": str(options.folder.resolve()), "steps": options.steps}
+    settings |= {"folder": str(options.folder.resolve()) if options.folder else "", "steps": options.steps}
     if not options.resume:
         return settings
     kept = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     for name, value in settings.items():
-        if name != "steps" and kept.get(name) != value:
+        if name != "steps" and kept.get(name, "") != value:
             raise BadInput(
                 f"The training was started with {name.replace('_', '-')} {kept.get(name)} and not {value}.",
                 "Resume with the arguments it was started with.",
@@ -203,7 +256,7 @@ def make_schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedu
     every = max(1, min(500, steps // _VALIDATIONS))
     return Schedule(
         steps=steps,
-        learning_rate=plan.recipe.learning_rate,
+        learning_rate=plan.recipe.learning_rate * (_FINE if options.start else 1),
         warmup=min(200, max(1, steps // 10)),
         averaging=min(0.999, 1 - 1 / max(2, steps // 20)),
         checkpoint_every=every,
@@ -235,7 +288,7 @@ def _end(history: list[dict[str, Any]], steps: int, interrupt: Interrupt, plan: 
     done = history[-1]["step"] if history else 0
     best = max(history, key=lambda row: row.get("held_out_psnr", -1e9), default={"step": 0})["step"]
     used = f" The weights are those of step {best}, the best on the validation subjects." if plan.validate else ""
-    if interrupt.asked:
+    if interrupt.asked or interrupt.finish:
         return f"It was stopped by hand after {done} of {steps} steps.{used}"
     if interrupt.late:
         return f"Its time was over after {done} of {steps} steps.{used}"

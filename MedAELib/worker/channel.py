@@ -79,10 +79,12 @@ class Channel:
         except OSError:
             end_everything()  # nobody listens any more
 
-    def send_if_room(self, event: Event) -> None:
+    def send_if_room(self, event: Event) -> bool:
         """Write an event unless Slicer is too busy to read: progress is never worth a pause of the computation."""
-        if sys.platform == "win32" or select.select((), (self._events,), (), 0)[1]:
+        room = sys.platform == "win32" or bool(select.select((), (self._events,), (), 0)[1])
+        if room:
             self.send(event)
+        return room
 
     def _read(self, on_command: Callable[[Command], None], on_garbage: Callable[[ProtocolError], None]) -> None:
         lines = protocol.LineReader()

@@ -13,7 +13,7 @@ from ..errors import BadInput, InternalFault, MedAEError
 from . import failures, protocol, runs
 from .connection import Connection
 from .log import RollingLog
-from .protocol import CancelledEvent, Event, Failed, Hello, Log, Pong, Progress
+from .protocol import CancelledEvent, Event, Failed, Hello, Log, Measured, Pong, Progress
 
 STOPPED, STARTING, IDLE, RUNNING, CANCELLING = "stopped", "starting", "idle", "running", "cancelling"
 
@@ -113,6 +113,11 @@ class WorkerClient:
         self.state = CANCELLING
         self._deadline = time.monotonic() + _SECONDS_TO_CANCEL
 
+    def finish(self) -> None:
+        """Let the training in hand end soon with the best so far; a run that has not begun, or is none, goes on."""
+        if self._connection is not None and self.run is not None and self.state == RUNNING:
+            self._connection.send(protocol.FinishCommand(str(self.run)))
+
     def release(self) -> None:
         """End the worker, which surely frees the memory of its device. Raises Busy while there is a run."""
         if self.run is not None:
@@ -163,7 +168,7 @@ class WorkerClient:
             self._fail(event)
         elif not ours or self.state not in (RUNNING, CANCELLING):
             self._log.note(f"the worker spoke of another run: {event}")
-        elif isinstance(event, Progress):
+        elif isinstance(event, (Progress, Measured)):
             self._accepted = True
             if self.state == RUNNING:
                 self._events.append(event)

@@ -39,7 +39,7 @@ class Reporter:
 
     def __init__(
         self,
-        send: Callable[[str, int, int, float | None], None],
+        send: Callable[[str, int, int, float | None], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._send = send

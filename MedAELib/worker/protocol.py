@@ -50,6 +50,10 @@ class CancelCommand(AboutRun):
     """Stop the job in `run` at the next step, leaving no result; answered by CancelledEvent."""
 
 
+class FinishCommand(AboutRun):
+    """Let the job in `run`, a training, end after its step and keep the best so far as its result."""
+
+
 @dataclass(frozen=True)
 class Ping:
     """Ask for Pong with the same number."""
@@ -85,6 +89,20 @@ class Progress(AboutRun):
 
 
 @dataclass(frozen=True)
+class Measured(AboutRun):
+    """A training after `step` of `steps`: loss and quality on held-out subjects (dB), None where there is none.
+
+    `picture` counts the pictures so far of a held-out slice, the last of which is live/picture.npy in the run's folder.
+    """
+
+    step: int
+    steps: int
+    loss: float | None
+    held_out: float | None
+    picture: int
+
+
+@dataclass(frozen=True)
 class Log:
     """A line for the log that the panel shows."""
 
@@ -116,14 +134,21 @@ class CancelledEvent(AboutRun):
     """`run` was cancelled and leaves no result."""
 
 
-Command = RunCommand | CancelCommand | Ping | Release
-Event = Hello | Progress | Log | Pong | Done | Failed | CancelledEvent
+Command = RunCommand | CancelCommand | FinishCommand | Ping | Release
+Event = Hello | Progress | Measured | Log | Pong | Done | Failed | CancelledEvent
 Message = Command | Event
 
-COMMANDS: dict[str, type] = {"run": RunCommand, "cancel": CancelCommand, "ping": Ping, "release": Release}
+COMMANDS: dict[str, type] = {
+    "run": RunCommand,
+    "cancel": CancelCommand,
+    "finish": FinishCommand,
+    "ping": Ping,
+    "release": Release,
+}
 EVENTS: dict[str, type] = {
     "hello": Hello,
     "progress": Progress,
+    "measured": Measured,
     "log": Log,
     "pong": Pong,
     "done": Done,
@@ -177,7 +202,7 @@ def _decode(line: bytes, known: dict[str, type]) -> Any:
 def _read(part: str, value: Any) -> Any:
     try:
         return _READERS[part](value)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise ProtocolError(f"bad value of {part}") from None
 
 
@@ -201,6 +226,12 @@ def _seconds(value: Any) -> float | None:
     return float(value)
 
 
+def _number(value: Any) -> float | None:
+    if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+        raise ValueError
+    return None if value is None else float(value)
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > 100:
         raise ValueError
@@ -221,7 +252,8 @@ def _devices(value: Any) -> tuple[Device, ...]:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("run", "stage", "text", "kind", "sentence", "next_step", "detail"), _text),
-    **dict.fromkeys(("done", "total", "number"), _count),
+    **dict.fromkeys(("done", "total", "number", "step", "steps", "picture"), _count),
+    **dict.fromkeys(("loss", "held_out"), _number),
     "remaining_seconds": _seconds,
     "devices": _devices,
     "versions": _versions,

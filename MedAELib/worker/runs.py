@@ -5,6 +5,7 @@
     inputs/NAME.npy .json  voxels [c, i, j, k], frame by frame; affine, meta, size; the .json comes last
     inputs/, outputs/NAME.bin  an input or output that is a file, see payload.py
     outputs/NAME.npy       voxels of the result
+    live/, model/          of a training: the last picture of a held-out slice; the model that it made
     result.json            affine, meta, size, checksum of each output, report; comes last and makes the result complete
 
 No torch; numpy only inside functions.

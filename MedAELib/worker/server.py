@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import Cancelled, InternalFault, MedAEError
 from . import failures, protocol, runs
 from .channel import Channel
+from .live import Live
 from .outputs import Outputs
 from .progress import Reporter
-from .protocol import CancelCommand, Command, Failed, Hello, ProtocolError, RunCommand
+from .protocol import CancelCommand, Command, Failed, FinishCommand, Hello, ProtocolError, RunCommand
 
 if TYPE_CHECKING:
     from ..volume import Volume
@@ -58,7 +59,7 @@ class Server:
         self._jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._current = ""
-        self._cancelled = False
+        self._cancelled = self._finishing = False
 
     def serve(self) -> int:
         """Work until there is nothing to do any more; the exit status for the process."""
@@ -86,6 +87,7 @@ class Server:
             with self._lock:
                 busy, self._current = self._current, self._current or command.run
                 self._cancelled = self._cancelled and bool(busy)
+                self._finishing = self._finishing and bool(busy)
             if busy:
                 fault = InternalFault("The worker is busy with another run.", "Wait for it to end, or cancel it.")
                 self._channel.send(self._failure(command.run, fault))
@@ -94,6 +96,9 @@ class Server:
         elif isinstance(command, CancelCommand):
             with self._lock:
                 self._cancelled = self._cancelled or command.run == self._current
+        elif isinstance(command, FinishCommand):
+            with self._lock:
+                self._finishing = self._finishing or command.run == self._current
         elif isinstance(command, protocol.Ping):
             self._channel.send(protocol.Pong(command.number))
         else:
@@ -108,18 +113,24 @@ class Server:
         folder = Path(run)
         outputs = Outputs(folder)
         report = Reporter(lambda *state: self._channel.send_if_room(protocol.Progress(run, *state)))
+        live = Live(folder, self._channel.send_if_room, lambda: self._finishing)
 
         def progress(stage: str, done: int, total: int) -> None:
             if self._cancelled:
                 raise Cancelled
+            live.flush()
             report(stage, done, total)
 
         try:
             progress("Reading the input", 0, 0)
             job = runs.read_job(folder)
             inputs = runs.read_inputs(folder)
-            result = run_task(job.task, inputs, dict(job.parameters), progress=progress, allocate=outputs.allocate)
+            result = run_task(
+                job.task, inputs, dict(job.parameters), progress=progress, allocate=outputs.allocate, live=live
+            )
             progress("Completing the result", 0, 0)
+            for event in live.rest():
+                self._channel.send(event)
             outputs.finish(result.outputs, result.report, result.files)
             return protocol.Done(run)
         except Cancelled:

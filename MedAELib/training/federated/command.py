@@ -56,6 +56,7 @@ def add_federate(commands: Any) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_network_options(parser, NETWORKS)
+    parser.set_defaults(start="", size="")
     parser.add_argument("--modality", required=True, choices=("CT", "MR", "any"), help="what all sites' volumes are")
     parser.add_argument("--rounds", type=int, default=10, help="how often the weights are averaged; default: 10")
     parser.add_argument("--steps-per-round", type=int, default=100, metavar="N", help="of each site; default: 100")

@@ -1,0 +1,286 @@
+"""The Train section of the panel: what to learn from and how, the curve while it learns, and the stop that keeps it."""
+
+from pathlib import Path
+
+from . import choices, models
+from .locations import modelsFolder
+from .request import Request
+from .target import ModelTarget
+
+VOLUME_ROLE = "MedAE.trainVolume"  # of the node references of the parameter node
+SOURCES = [("Volumes of the scene", "scene"), ("A folder of files or DICOM", "folder")]
+GOALS = [
+    ("Remove noise, from good scans", "denoise"),
+    ("Remove noise, from noisy scans alone", "noise"),
+    ("Rebuild scans from short codes", "reconstruct"),
+]
+NETWORKS = {
+    "plain": "Plain", "denoising": "Denoising", "sparse": "Sparse", "variational": "Variational",
+    "quantised": "Vector-quantised", "conditional": "Conditional on spacing", "recurrent": "Recurrent over slices",
+    "adversarial": "Adversarial", "dense": "Fully connected",
+}  # fmt: skip
+_OF_GOAL = {
+    "denoise": ["denoising"],
+    "noise": ["plain", "sparse", "variational"],
+    "reconstruct": ["plain", "sparse", "variational", "quantised", "conditional", "recurrent", "adversarial", "dense"],
+}
+DIMS = [("Volumes (3D)", 3), ("Slices (2D)", 2)]
+SIZES = [("Small", "small"), ("Medium", "medium"), ("Large", "large")]
+
+
+def networksFor(goal):
+    """(label, value) pairs of the networks that can learn it."""
+    return [(NETWORKS[name], name) for name in _OF_GOAL.get(goal, [])]
+
+
+def dimsFor(network):
+    """(label, value) pairs of what a network can see."""
+    return DIMS[1:] if network == "dense" else DIMS
+
+
+def volumesOf(parameterNode):
+    """The volumes that were chosen to learn from and are in the scene."""
+    count = parameterNode.GetNumberOfNodeReferences(VOLUME_ROLE)
+    found = (parameterNode.GetNthNodeReference(VOLUME_ROLE, index) for index in range(count))
+    return [node for node in found if node is not None]
+
+
+def choose(parameterNode, node, chosen):
+    """Choose a volume to learn from, or leave it out."""
+    ids = [other.GetID() for other in volumesOf(parameterNode) if other is not node]
+    ids += [node.GetID()] if chosen else []
+    before = parameterNode.StartModify()
+    parameterNode.RemoveNodeReferenceIDs(VOLUME_ROLE)
+    for nodeID in ids:
+        parameterNode.AddNodeReferenceID(VOLUME_ROLE, nodeID)
+    parameterNode.EndModify(before)
+
+
+def patientOf(node):
+    """The patient that a volume is of in the subject hierarchy; empty when nobody knows."""
+    import slicer
+
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    patient = hierarchy.GetItemAncestorAtLevel(item, "Patient") if item else 0
+    return f"{hierarchy.GetItemName(patient)} {patient}" if patient else ""
+
+
+def request(name, parameters, volumes=()):
+    """A training that leads to a model of that name; `parameters` are those of `MedAELib.tasks.run_train`."""
+    inputs = {f"volume_{number}": node for number, node in enumerate(volumes)}
+    told = {
+        **parameters,
+        "name": name,
+        "names": {key: node.GetName() for key, node in inputs.items()},
+        "subjects": {key: patientOf(node) for key, node in inputs.items() if patientOf(node)},
+    }
+    return Request(None, "train", told, inputs=inputs, goal=ModelTarget(name, str(modelsFolder())))
+
+
+class TrainSection:
+    """The widgets of the section; `panel` has the parameter node, the models, and is brought up to date by `update`."""
+
+    def __init__(self, ui, panel):
+        import ctk
+
+        self._ui, self._panel, self._shown = ui, panel, None
+        self._combos = {
+            name: choices.Choices(box, lambda value, name=name: self._onChosen(name, value))
+            for name, box in {
+                "trainSource": ui.trainSourceComboBox, "trainGoal": ui.trainGoalComboBox,
+                "trainNetwork": ui.trainNetworkComboBox, "trainDims": ui.trainDimsComboBox,
+                "trainSize": ui.trainSizeComboBox, "trainStart": ui.trainStartComboBox,
+            }.items()
+        }  # fmt: skip
+        ui.trainFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
+        ui.trainFolderEdit.connect("currentPathChanged(QString)", lambda path: self._onChosen("trainFolder", path))
+        ui.trainVolumesList.connect("itemChanged(QListWidgetItem*)", self._onItem)
+        ui.trainStopButton.connect("clicked(bool)", self._onStop)
+        ui.trainShowButton.connect("clicked(bool)", self._onShow)
+        self._items = []  # IDs of the volumes in the list
+        self._busy = False
+
+    # ---- showing ----
+
+    def update(self):
+        """Bring the section up to date; cheap while another task is shown."""
+        wanted = self._panel.parameters
+        if wanted.task != "train":
+            return
+        self._busy = True
+        try:
+            self._updateData(wanted)
+            self._updateChoices(wanted)
+            self._updateCurve()
+        finally:
+            self._busy = False
+
+    def _updateData(self, wanted):
+        ui, scene = self._ui, wanted.trainSource == "scene"
+        self._combos["trainSource"].offer(SOURCES, wanted.trainSource)
+        ui.trainVolumesList.setVisible(scene)
+        ui.trainFolderEdit.setVisible(not scene)
+        if not scene and ui.trainFolderEdit.currentPath != wanted.trainFolder:
+            ui.trainFolderEdit.currentPath = wanted.trainFolder
+        self._updateList(wanted)
+        chosen = volumesOf(wanted.parameterNode)
+        people = len({patientOf(node) or node.GetID() for node in chosen})
+        ui.trainDataLabel.text = _told(len(chosen), people) if scene else "A sub-folder is one subject."
+
+    def _updateList(self, wanted):
+        """The volumes of the scene with their ticks."""
+        import qt
+
+        volumes = candidates()
+        names = [(node.GetID(), node.GetName()) for node in volumes]
+        view = self._ui.trainVolumesList
+        if names != self._items:
+            view.clear()
+            for _nodeID, name in names:
+                item = qt.QListWidgetItem(name)
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsSelectable)
+                view.addItem(item)
+            self._items = names
+        chosen = {node.GetID() for node in volumesOf(wanted.parameterNode)}
+        for row, (nodeID, _name) in enumerate(names):
+            state = qt.Qt.Checked if nodeID in chosen else qt.Qt.Unchecked
+            if view.item(row).checkState() != state:
+                view.item(row).setCheckState(state)
+
+    def _updateChoices(self, wanted):
+        start = self._panel.models.anywhere(wanted.trainStart)
+        self._combos["trainStart"].offer([("From scratch", ""), *self._starts()], wanted.trainStart)
+        goal, network, dims = wanted.trainGoal, wanted.trainNetwork, wanted.trainDims
+        offered = networksFor(goal)
+        if network not in [value for _label, value in offered]:
+            network = offered[0][1]
+        if start is not None:  # the network is the model's
+            goal = "denoise" if start.spec.network == "denoising" else goal if goal != "denoise" else "reconstruct"
+            network, dims = start.spec.network, start.spec.dims
+            offered = [(NETWORKS.get(network, network), network)]
+        if dims not in [value for _label, value in dimsFor(network)]:
+            dims = 2
+        self._combos["trainGoal"].offer(GOALS, goal)
+        self._combos["trainNetwork"].offer(offered, network)
+        self._combos["trainDims"].offer(dimsFor(network), dims)
+        self._combos["trainSize"].offer(SIZES, wanted.trainSize)
+        free = start is None
+        self._ui.trainGoalComboBox.enabled = free or start.spec.network != "denoising"
+        for box in (self._ui.trainNetworkComboBox, self._ui.trainDimsComboBox, self._ui.trainSizeComboBox):
+            box.enabled = free
+
+    def _starts(self):
+        known = [bundle for bundle in self._panel.models.everything() if bundle.spec.network in NETWORKS]
+        return [(models.label(bundle), models.parameter(bundle)) for bundle in known]
+
+    def _updateCurve(self):
+        ui, controller, learning = self._ui, self._panel.controller, self._panel.controller.learning
+        running = controller.state == "running" and learning.active
+        ui.trainStopButton.enabled = running and bool(learning.rows) and not learning.stopping
+        ui.trainStopButton.text = "Stopping\N{HORIZONTAL ELLIPSIS}" if learning.stopping else "Stop and keep the best"
+        ui.trainShowButton.enabled = bool(learning.rows)
+        ui.trainShowButton.checked = learning.shown
+        ui.trainCurveLabel.text = curveText(learning)
+        ui.trainCurveLabel.setVisible(bool(ui.trainCurveLabel.text))
+
+    # ---- what is asked for ----
+
+    def problem(self):
+        """Why the training cannot start, in one sentence; empty when it can."""
+        from MedAELib.bundle import is_name
+
+        wanted = self._panel.parameters
+        if wanted.trainSource == "folder":
+            if not wanted.trainFolder or not Path(wanted.trainFolder).is_dir():
+                return "Choose the folder with the volumes to learn from."
+        elif not volumesOf(wanted.parameterNode):
+            return "Tick the volumes to learn from; three or more, so that some can be held out to measure on."
+        if wanted.trainStart and self._panel.models.anywhere(wanted.trainStart) is None:
+            return f"The model {wanted.trainStart} cannot be used on this computer; choose another one to start from."
+        if not is_name(wanted.trainName):
+            return "Give the model a name of letters, digits, '-', '_' and '.', at most 64."
+        return ""
+
+    def request(self):
+        """The training that the widgets ask for."""
+        from MedAELib.library import free_name
+
+        wanted = self._panel.parameters
+        goal = self._combos["trainGoal"].value
+        parameters = {
+            "minutes": float(wanted.trainMinutes), "device": wanted.device, "start": wanted.trainStart,
+            "learn_from": "blind-spot" if goal == "noise" else "clean",
+        }  # fmt: skip
+        if not wanted.trainStart:
+            parameters["network"] = self._combos["trainNetwork"].value
+            parameters |= {"dims": int(self._combos["trainDims"].value), "size": wanted.trainSize}
+        volumes = volumesOf(wanted.parameterNode) if wanted.trainSource == "scene" else []
+        if wanted.trainSource == "folder":
+            parameters["folder"] = wanted.trainFolder
+        return request(free_name(wanted.trainName, modelsFolder()), parameters, volumes)
+
+    # ---- what the user does ----
+
+    def _onChosen(self, name, value):
+        if self._panel.parameters is not None and not self._busy:
+            setattr(self._panel.parameters, name, value)
+
+    def _onItem(self, item):
+        import qt
+        import slicer
+
+        if self._busy or self._panel.parameters is None:
+            return
+        nodeID, _name = self._items[self._ui.trainVolumesList.row(item)]
+        node = slicer.mrmlScene.GetNodeByID(nodeID)
+        if node is not None:
+            choose(self._panel.parameters.parameterNode, node, item.checkState() == qt.Qt.Checked)
+        self._panel.update()
+
+    def _onStop(self, checked=False):
+        self._panel.controller.learning.stopping = True
+        self._panel.controller.finish()
+        self._panel.update()
+
+    def _onShow(self, checked=False):
+        self._panel.controller.learning.show(self._ui.trainShowButton.checked)
+        self._panel.update()
+
+
+def candidates():
+    """The volumes of the scene that one may learn from: scans, no results of MedAE."""
+    import slicer
+
+    from MedAELib import nodes
+
+    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    plain = (node for node in found if node.GetClassName() == "vtkMRMLScalarVolumeNode")
+    return [node for node in plain if not node.GetHideFromEditors() and not nodes.provenance(node)]
+
+
+def curveText(learning):
+    """Where the training stands, in one line."""
+    if not learning.rows:
+        return ""
+    step, loss, quality = learning.rows[-1]
+    parts = [f"Step {step} of {learning.steps}"]
+    if loss is not None:
+        parts.append(f"loss {loss:.3g}")
+    if quality is None:
+        return ", ".join(parts) + "; nothing is held out, so nothing says how good it is."
+    bestStep, best = learning.best
+    parts.append(f"held-out subjects {quality:.2f} dB")
+    return ", ".join(parts) + f"; best {best:.2f} dB at step {bestStep}."
+
+
+def _told(count, people):
+    if not count:
+        return ""
+    said = f"{count} volume{'s' if count > 1 else ''} of {people} subject{'s' if people > 1 else ''}. "
+    if people == 1:
+        return said + "Nothing can be held out: no figure will say how good the model is."
+    if people == 2:
+        return said + "One subject decides when to stop and is measured on."
+    fifth = max(1, round(people / 5))
+    return said + f"{fifth} kept aside to decide when to stop, and {fifth} to measure on."

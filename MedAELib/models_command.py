@@ -1,0 +1,105 @@
+"""The command line of the models: `python -m MedAELib models list|check|import|export|rename|remove`. No torch here."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from . import library
+from .bundle import Bundle, bundled_models, find_bundle, own_folders, own_models_folder, read_bundle
+from .errors import BadInput
+
+_FOLDER = "the folder of your own models; default: that of MEDAE_MODELS, else in your user data"
+
+
+def add_models(commands: Any) -> None:
+    """Add the command and its actions to a command line's sub-commands."""
+    models = commands.add_parser("models", help="list, check and manage models").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+
+    def add(name: str, run: Any, about: str) -> Any:
+        parser = models.add_parser(name, help=about, description=about.capitalize() + ".")
+        parser.add_argument("--models", dest="folder", type=Path, metavar="FOLDER", help=_FOLDER)
+        parser.set_defaults(run=run)
+        return parser
+
+    add("list", _list, "the bundled models and your own, with the room that they take")
+    check = add("check", _check, "check that models are whole and can be built")
+    check.add_argument("names", nargs="*", metavar="NAME|FOLDER", help="default: all bundled models")
+    imported = add("import", _import, "copy a model folder or zip file into your own models")
+    imported.add_argument("source", type=Path, metavar="FOLDER|FILE.zip")
+    imported.add_argument("--name", default="", help="another name for it")
+    exported = add("export", _export, "write a model as a MONAI bundle, or its network as ONNX")
+    exported.add_argument("name", metavar="NAME|FOLDER")
+    exported.add_argument("target", nargs="?", type=Path, metavar="FOLDER|FILE.zip")
+    exported.add_argument("--onnx", type=Path, metavar="FILE.onnx", help="the network in a fixed number of voxels")
+    exported.add_argument("--size", type=int, nargs="+", metavar="VOXELS", help="ONNX: edges of its input; default: 64")
+    renamed = add("rename", _rename, "give a model of your own another name")
+    renamed.add_argument("name")
+    renamed.add_argument("new", metavar="NEW-NAME")
+    removed = add("remove", _remove, "delete a model of your own for good")
+    removed.add_argument("name")
+    removed.add_argument("--yes", action="store_true", help="really; without it nothing is deleted")
+
+
+def _find(options: argparse.Namespace) -> Bundle:
+    """The model that the options name, in the user's folder first."""
+    own = (options.folder or own_models_folder()) / options.name
+    return read_bundle(own) if options.name and own.is_dir() else find_bundle(options.name)
+
+
+def _list(options: argparse.Namespace) -> int:
+    for bundle in [*bundled_models(), *map(read_bundle, own_folders(options.folder))]:
+        print(
+            f"{bundle.name}\t{bundle.spec.task}\t{bundle.spec.modality} {bundle.spec.dims}D\t{bundle.sha256[:12]}\t"
+            f"{library.disk_use(bundle) / 1e6:.1f} MB\t{bundle.description}"
+        )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .model import Model
+
+    for bundle in [find_bundle(name) for name in options.names] or bundled_models():
+        Model.load(bundle.folder)
+        print(f"{bundle.name}\tis whole\t{bundle.sha256}")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    bundle = library.import_model(options.source, options.folder, options.name)
+    print(f"{bundle.name}: {bundle.folder}, {bundle.sha256[:12]}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.target is None and options.onnx is None:
+        raise BadInput("Nothing to write to is named.", "Name a folder, a .zip file, or --onnx FILE.onnx.")
+    bundle = _find(options)
+    if options.target is not None:
+        print(f"{bundle.name}: {library.export_model(bundle, options.target)}")
+    if options.onnx is not None:
+        from .onnx_file import export_onnx
+
+        said = export_onnx(bundle.folder, options.onnx, options.size)
+        print(f"{bundle.name}: {options.onnx}, {said}")
+    return 0
+
+
+def _rename(options: argparse.Namespace) -> int:
+    before = _find(options)
+    bundle = library.rename_model(before, options.new, options.folder)
+    print(f"{before.name} is now {bundle.name}: {bundle.folder}")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    bundle = _find(options)
+    size = library.disk_use(bundle)
+    if not options.yes:
+        raise BadInput(f"{bundle.folder} ({size / 1e6:.1f} MB) would be deleted for good.", "Say --yes to do so.")
+    library.remove_model(bundle, options.folder)
+    print(f"{bundle.name} is removed; {size / 1e6:.1f} MB are free again")
+    return 0

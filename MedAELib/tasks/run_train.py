@@ -1,0 +1,84 @@
+"""The training as a task: from volumes of the scene, or a folder, to a model folder; the session of the command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..bundle import read_bundle
+from ..errors import BadInput
+from ..training.command import checked, default_options
+from ..training.session import run_session
+from ..volume import Volume
+from ..worker.live import Live
+from .common import TaskResult, parameters_of, versions
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a user can set: as the options of `python -m MedAELib train`; `name` is the new model's.
+
+    `folder` is empty where the volumes are the run's inputs; then `names` and `subjects` tell of each input, by its
+    name, what it is called and whom it shows.
+    """
+
+    name: str = "model"
+    folder: str = ""
+    network: str = ""
+    dims: int = 3
+    size: str = "medium"
+    start: str = ""
+    learn_from: str = "clean"
+    minutes: float = 10.0
+    steps: int = 0
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    names: dict[str, str] = field(default_factory=dict)
+    subjects: dict[str, str] = field(default_factory=dict)
+
+
+def run_train(
+    inputs: Mapping[str, Volume], parameters: Mapping[str, Any], progress: Progress, live: Live
+) -> TaskResult:
+    """Train on the inputs, or on a folder without any; the model is in `live.model`, the report tells of it.
+
+    `parameters` are those of `Parameters`, by name. Raises MedAEError and Cancelled; then there is no model.
+    """
+    wanted, started = parameters_of(Parameters, parameters), time.monotonic()
+    if bool(wanted.folder) == bool(inputs):
+        raise BadInput("A training needs either volumes or a folder.", "Choose volumes of the scene, or a folder.")
+    options = default_options()
+    options.folder = Path(wanted.folder) if wanted.folder else None
+    options.output, options.work, options.name = live.model, live.run / "work", wanted.name
+    for name in ("start", "learn_from", "seed", "device", "precision"):
+        setattr(options, name, getattr(wanted, name))
+    if not wanted.start:
+        options.network, options.dims, options.size = wanted.network, wanted.dims, wanted.size
+    options.minutes, options.steps = (None, wanted.steps) if wanted.steps else (wanted.minutes, None)
+    volumes = _named(inputs, wanted.names)
+    subjects = {wanted.names.get(name, name): person for name, person in wanted.subjects.items()}
+    run_session(checked(options), progress, volumes=volumes or None, subjects=subjects, live=live)
+    bundle = read_bundle(live.model)
+    report = {
+        "task": "train", "model": bundle.name, "model_sha256": bundle.sha256, "figures": dict(bundle.figures),
+        "limits": list(bundle.limits), "seconds": round(time.monotonic() - started, 3), "versions": versions(),
+        "model_task": bundle.spec.task, "warnings": [],
+    }  # fmt: skip
+    return TaskResult({}, report)
+
+
+def _named(inputs: Mapping[str, Volume], names: Mapping[str, str]) -> dict[str, Volume]:
+    """The inputs by the names that people know them by; two of the same name get numbers."""
+    found: dict[str, Volume] = {}
+    for key, volume in inputs.items():
+        name, number = names.get(key, key), 2
+        while name in found:
+            name, number = f"{names.get(key, key)} ({number})", number + 1
+        found[name] = volume
+    return found

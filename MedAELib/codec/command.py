@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import BadInput, MedAEError
 from ..terminal import check_paths
 from ..volume import Volume
+from . import latent_command
 
 ENDING = ".maez"
 _IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -36,6 +37,7 @@ def add_commands(commands: Any) -> None:
     promise.add_argument("--psnr", type=float, metavar="DB", help="at least so many decibels over the volume's range")
     promise.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than in memory")
     compress.add_argument("--with-model", action="store_true", help="put the codec's model (72 kB) into the file")
+    latent_command.add_encoding(compress)
     compress.add_argument("--series", help="UID or description of the DICOM series; default: the largest")
     _add_share(compress)
     compress.set_defaults(run=_compress)
@@ -44,7 +46,7 @@ def add_commands(commands: Any) -> None:
         help="restore volumes from .maez files",
         description="Restore a volume from a .maez file, or all volumes in a folder of such files.",
     )
-    decompress.add_argument("input", metavar="IN", type=Path, help="a .maez file, or a folder of them")
+    decompress.add_argument("input", metavar="IN", type=Path, help="a .maez file, a folder of them, or a latent (.npz)")
     decompress.add_argument("output", metavar="OUT", type=Path, help="the image file to write, or a folder")
     decompress.add_argument("--prefix", action="store_true", help="take a file that is cut short: as fine as it allows")
     decompress.add_argument(
@@ -53,6 +55,7 @@ def add_commands(commands: Any) -> None:
     decompress.add_argument(
         "--slices", type=int, nargs=2, metavar=("FROM", "TO"), help="only these slices, TO left out"
     )
+    latent_command.add_decoding(decompress)
     _add_share(decompress)
     decompress.set_defaults(run=_decompress)
     info = commands.add_parser("info", help="what a .maez file holds and promises, without decoding it")
@@ -66,6 +69,10 @@ def _add_share(command: argparse.ArgumentParser) -> None:
 
 
 def _compress(options: argparse.Namespace) -> int:
+    if options.latent_only:
+        case = [(options.input, options.output)]
+        return _report(case, lambda source, target: latent_command.encode(options), alone=True)
+    latent_command.check_options(options)
     from .container import save_bytes
     from .volumes import Mode, compress, ratio_and_rate
 
@@ -90,6 +97,11 @@ def _decompress(options: argparse.Namespace) -> int:
     from .container import read_container
     from .reader import read_volume
 
+    if options.input.name.lower().endswith(".npz"):
+        check_paths([options.input], [options.output], [])
+        case = [(options.input, options.output)]
+        return _report(case, lambda source, target: latent_command.decode(source, target, options), alone=True)
+    latent_command.check_options(options)
     if not 0 <= options.coarser <= 5:
         raise BadInput(f"A volume cannot be {options.coarser} halvings coarser.", "Choose 0 to 5.")
 

@@ -214,7 +214,7 @@ def _assemble(
     volume: Volume, plan: _Plan, model: CodecModel, spacing: tuple[int, int, int],
     slabs: list[tuple[int, int, int]], chunks: list[_Chunk],
 ) -> bytes:  # fmt: skip
-    """The file: a model if wanted, small tables, coarse parts of all chunks, then finer ones; low bits of floats last."""
+    """The file: model if wanted, small tables, then the coarse parts of all chunks, finer and finer; low bits last."""
     depth = max(len(chunk.parts) for chunk in chunks)
     pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: the model), part (-1: what belongs to its values), bytes
     pieces += [(-1, 0, model.weights)] if plan.with_model else []

@@ -166,16 +166,9 @@ class MedAELogic(ScriptedLoadableModuleLogic):
 
     def firstScan(self):
         """The first volume in the scene that is no result of MedAE, or None."""
-        from MedAELib import nodes
-        from MedAEPanel import sequences
+        from MedAEPanel import scripting
 
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        scans = (node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode")
-        for node in scans:
-            made = nodes.provenance(sequences.sequenceOf(node) or node)
-            if not made and node.GetImageData() is not None:
-                return node
-        return None
+        return scripting.firstScan()
 
     def denoise(
         self, inputNode, outputNode=None, removedNode=None, model=None, strength=1.0, removed=False,
@@ -233,6 +226,16 @@ class MedAELogic(ScriptedLoadableModuleLogic):
 
         return self._start(coding.decodeRequest(pathOrNode), waitForCompletion)
 
+    def train(self, volumes, name="my-model", network="plain", minutes=10.0, waitForCompletion=True, **more):
+        """Train a model on volume nodes, or on what lies below a folder, in the worker process; returns its folder.
+
+        A name that is taken gets a number. `more`: as the options of `python -m MedAELib train`: dims, size, start,
+        learn_from, steps, seed, device. Otherwise as `denoise`.
+        """
+        from MedAEPanel import scripting
+
+        return self._start(scripting.trainRequest(volumes, name, network, minutes, more), waitForCompletion)
+
     def _run(self, inputNode, task, parameters, outputs, waitForCompletion):
         """Start a run; wait for its first output if that is wanted."""
         from MedAEPanel.request import Request
@@ -240,13 +243,9 @@ class MedAELogic(ScriptedLoadableModuleLogic):
         return self._start(Request(inputNode, task, parameters, outputs), waitForCompletion)
 
     def _start(self, request, waitForCompletion):
-        controller = self.controller
-        controller.apply(request)
-        if not waitForCompletion:
-            return controller
-        if controller.wait() == "failed":
-            raise controller.failure
-        return controller.results.get(next(iter(request.outputs)))
+        from MedAEPanel import scripting
+
+        return scripting.run(self.controller, request, waitForCompletion)
 
 
 class MedAETest(ScriptedLoadableModuleTest):
@@ -343,6 +342,14 @@ class MedAETest(ScriptedLoadableModuleTest):
         before = slicer.util.arrayFromVolume(sequences.shown(source))
         inside = before > -500
         self.assertLess(slicer.util.arrayFromVolume(shown)[inside].std(), before[inside].std())
+
+    def test_a_model_is_trained_on_volumes_of_the_scene(self):
+        self.skipWithoutWorker()
+        from MedAEPanel import selftest
+
+        card = selftest.cardOfTraining(self.logic, [self.phantom(f"CT {seed}", seed=seed) for seed in range(3)])
+        self.assertIn("CT 1", card)
+        self.assertEqual(len(self.logic.controller.learning.rows), 3)
 
     def test_a_cancelled_run_leaves_the_scene_as_it_was(self):
         self.skipWithoutWorker()

@@ -10,9 +10,10 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import bundle as bundles
 from .archive import contents
 from .atomic import replace_folder, whole_file
-from .bundle import CARD, METADATA, Bundle, is_name, models_folder, own_models_folder, read_bundle
+from .bundle import CARD, METADATA, Bundle, is_name, own_models_folder, read_bundle
 from .errors import BadInput, BadModel, DiskFull, MedAEError
 
 __all__ = ["disk_use", "export_model", "free_name", "import_model", "is_own", "remove_model", "rename_model"]
@@ -59,7 +60,7 @@ def renamed(files: Mapping[str, bytes], before: str, name: str) -> dict[str, byt
 def free_name(name: str, folder: Path | None = None) -> str:
     """The name, or with a number that nobody has yet, among the bundled models and those in a folder."""
     folder, wanted, number = folder or own_models_folder(), name, 2
-    while (folder / wanted).exists() or (models_folder() / wanted).exists():
+    while (folder / wanted).exists() or (bundles.models_folder() / wanted).exists():
         wanted, number = f"{name[:60]}-{number}", number + 1
     return wanted
 
@@ -115,7 +116,7 @@ def remove_model(bundle: Bundle, folder: Path | None = None) -> None:
 def is_own(bundle: Bundle, folder: Path | None = None) -> bool:
     """Whether a model lies among the user's own, all in `folder`, and so may be renamed and removed."""
     own = (folder or own_models_folder()).absolute()
-    return bundle.folder.parent.absolute() == own and own != models_folder()
+    return bundle.folder.parent.absolute() == own and own != bundles.models_folder()
 
 
 def disk_use(bundle: Bundle) -> int:
@@ -130,7 +131,7 @@ def disk_use(bundle: Bundle) -> int:
 
 
 def _refuse_foreign(bundle: Bundle, what: str, folder: Path | None) -> None:
-    if bundle.folder.parent == models_folder():
+    if bundle.folder.parent == bundles.models_folder():
         raise BadInput(f"{bundle.name} came with MedAE and cannot be {what}.", "Choose a model of your own.")
     if not is_own(bundle, folder):
         raise BadInput(f"{bundle.folder} is not among your models, so it is not {what}.", "Import it first.")

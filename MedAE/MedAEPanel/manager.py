@@ -27,6 +27,7 @@ class ModelManager:
         ui.removeModelButton.connect("clicked(bool)", lambda checked=False: self._ask(True))
         ui.removeNoButton.connect("clicked(bool)", lambda checked=False: self._ask(False))
         ui.removeYesButton.connect("clicked(bool)", self._onRemove)
+        ui.ownModelsCollapsibleButton.connect("contentsCollapsed(bool)", lambda collapsed: self._ask(False))
         self._ask(False)
 
     def update(self):

@@ -50,6 +50,18 @@ def phantomSequence(name="phantoms", frames=3, size=(32, 28, 20)):
     return sequence, browser
 
 
+def cardOfTraining(logic, scans):
+    """The card of a small model that is trained in three steps, in a folder that is gone afterwards."""
+    import os
+    import tempfile
+    from unittest import mock
+
+    from MedAELib.bundle import read_bundle
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"MEDAE_MODELS": folder}):
+        return read_bundle(logic.train(scans, "self-test", "plain", size="small", steps=3, device="cpu")).card
+
+
 def whyNoWorker():
     """Why the worker cannot run here; empty when it can."""
     from MedAELib.bundle import bundled_models

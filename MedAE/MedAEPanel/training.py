@@ -24,7 +24,7 @@ _OF_GOAL = {
     "noise": ["plain", "sparse", "variational"],
     "reconstruct": ["plain", "sparse", "variational", "quantised", "conditional", "recurrent", "adversarial", "dense"],
 }
-DIMS = [("Volumes (3D)", 3), ("Slices (2D)", 2)]
+DIMS = [("3D", 3), ("2D", 2)]
 SIZES = [("Small", "small"), ("Medium", "medium"), ("Large", "large")]
 
 

@@ -66,6 +66,7 @@ def _upright(part: Tensor, source: Source) -> Tensor:
 
 def _beside(shown: Tensor, made: Tensor, wanted: Tensor) -> npt.NDArray[np.float32]:
     """Two slices side by side, in grey values that suit what the second one should be."""
-    low, high = (float(v) for v in np.nanpercentile(np.where(np.isfinite(wanted), wanted, np.nan), (1, 99)))
+    known = wanted[wanted.isfinite()].numpy()
+    low, high = (float(v) for v in np.percentile(known, (1, 99))) if known.size else (0.0, 1.0)
     both = torch.cat([shown, made])
     return ((both - low) / max(high - low, 1e-6)).nan_to_num(0.0, 1.0, 0.0).clamp(0, 1).numpy()

@@ -1,0 +1,51 @@
+"""What scripts ask the logic for: a run that is waited for, or its controller at once; a training; the first scan."""
+
+import os
+
+
+def run(controller, request, waitForCompletion):
+    """Start a run; True waits, and gives its first output or None when it was cancelled, False gives the controller.
+
+    Raises MedAEError.
+    """
+    controller.apply(request)
+    if request.task == "train":
+        controller.learning.begin(request.goal.name)
+    if not waitForCompletion:
+        return controller
+    if controller.wait() == "failed":
+        raise controller.failure
+    if request.task != "train":
+        return controller.results.get(next(iter(request.outputs)))
+    return os.path.join(request.goal.folder, controller.report["model"]) if controller.state == "done" else None
+
+
+def trainRequest(volumes, name, network, minutes, more):
+    """A training on nodes, or on what lies below a folder; `more` as the options of the command."""
+    from MedAELib.library import free_name
+
+    from . import training
+    from .locations import modelsFolder
+
+    nodes = [] if isinstance(volumes, (str, os.PathLike)) else list(volumes)
+    parameters = {"network": network, "minutes": float(minutes), **more}
+    if not nodes:
+        parameters["folder"] = str(volumes)
+    return training.request(free_name(name, modelsFolder()), parameters, nodes)
+
+
+def firstScan():
+    """The first volume in the scene that is no result of MedAE, or None."""
+    import slicer
+
+    from MedAELib import nodes
+
+    from . import sequences
+
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    for node in volumes:
+        if node.GetClassName() != "vtkMRMLScalarVolumeNode" or node.GetImageData() is None:
+            continue
+        if not nodes.provenance(sequences.sequenceOf(node) or node):
+            return node
+    return None

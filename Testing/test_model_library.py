@@ -1,0 +1,209 @@
+"""The user's own models on the command line: in, out, another name, away; hostile archives; ONNX files."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from panel_tools import write_model
+from train_tools import run
+
+from MedAELib import archive, library
+from MedAELib.bundle import METADATA, WEIGHTS, find_bundle, models_folder, read_bundle
+from MedAELib.errors import BadInput, BadModel, DiskFull
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the user's own models, empty."""
+    folder = tmp_path / "own"
+    monkeypatch.setenv("MEDAE_MODELS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Path:
+    """A model folder of somebody else's."""
+    return write_model(tmp_path / "elsewhere" / "guest", "MR")
+
+
+def zipped(folder: Path, target: Path, top: str = "guest/", **more: bytes) -> Path:
+    """A zip file of a model folder, with more members."""
+    with zipfile.ZipFile(target, "w") as file:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                file.write(path, top + path.relative_to(folder).as_posix())
+        for name, data in more.items():
+            file.writestr(name, data)
+    return target
+
+
+def test_a_model_comes_in_is_found_by_name_and_goes_out_again(own: Path, guest: Path, tmp_path: Path, capsys) -> None:
+    assert run("models", "import", guest) == 0
+    assert find_bundle("guest").folder == own / "guest"
+    assert run("models", "export", "guest", tmp_path / "out.zip") == 0
+    assert run("models", "export", "guest", tmp_path / "out") == 0
+    assert read_bundle(tmp_path / "out").sha256 == read_bundle(guest).sha256
+    assert run("models", "import", tmp_path / "out.zip", "--name", "other") == 0
+    assert run("models", "import", tmp_path / "out.zip") == 0  # the name is taken
+    capsys.readouterr()
+    assert run("models", "list") == 0
+    said = capsys.readouterr().out
+    assert all(f"\n{name}\t" in said for name in ("guest", "guest-2", "other")) and "MB" in said
+    assert sorted(path.name for path in own.iterdir()) == ["guest", "guest-2", "other"]
+
+
+def test_a_new_name_stands_in_folder_metadata_and_card(own: Path, guest: Path) -> None:
+    (guest / "docs" / "README.md").write_text("# guest\n\nText.\n")
+    run("models", "import", guest)
+    before = find_bundle("guest").sha256
+    assert run("models", "rename", "guest", "pet") == 0
+    bundle = find_bundle("pet")
+    assert (bundle.name, bundle.sha256, bundle.card) == ("pet", before, "# pet\n\nText.\n")
+    assert not (own / "guest").exists()
+    run("models", "import", guest)
+    assert run("models", "rename", "guest", "pet") == 2  # taken
+    assert run("models", "rename", "guest", "../pet") == 2
+    assert sorted(path.name for path in own.iterdir()) == ["guest", "pet"]
+
+
+def test_only_own_models_are_removed_and_only_when_it_is_meant(own: Path, guest: Path, capsys) -> None:
+    run("models", "import", guest)
+    assert run("models", "remove", "guest") == 2
+    assert "--yes" in capsys.readouterr().err and (own / "guest").is_dir()
+    assert run("models", "remove", "guest", "--yes") == 0
+    assert list(own.iterdir()) == []
+    assert run("models", "remove", "ct-denoise", "--yes") == 2
+    assert "came with MedAE" in capsys.readouterr().err
+    assert run("models", "remove", guest, "--yes") == 2  # elsewhere
+    assert guest.is_dir() and (models_folder() / "ct-denoise").is_dir()
+
+
+def test_another_folder_can_be_named(own: Path, guest: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    assert run("models", "import", guest, "--models", there) == 0
+    assert run("models", "rename", "guest", "pet", "--models", there) == 0
+    assert run("models", "remove", "pet", "--yes", "--models", there) == 0
+    assert list(there.iterdir()) == [] and not own.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../evil", "guest/../../evil", "/evil", "C:/evil", "guest\\..\\evil", "a/./../../b", "\\\\host\\share\\evil"],
+)
+def test_an_archive_with_a_name_that_leads_out_is_refused(own: Path, guest: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadModel, match="leave its folder"):
+        library.import_model(zipped(guest, tmp_path / "x.zip", **{name: b"evil"}))
+    assert not own.exists() and not list(tmp_path.rglob("evil"))
+
+
+def test_links_special_files_and_encrypted_members_are_refused(own: Path, guest: Path, tmp_path: Path) -> None:
+    for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR):
+        path = zipped(guest, tmp_path / "x.zip")
+        with zipfile.ZipFile(path, "a") as file:
+            member = zipfile.ZipInfo("guest/link")
+            member.create_system, member.external_attr = 3, (kind | 0o777) << 16
+            file.writestr(member, "/etc/passwd")
+        with pytest.raises(BadModel, match="link or another special file"):
+            library.import_model(path)
+    data = bytearray(zipped(guest, tmp_path / "x.zip").read_bytes())
+    at = data.find(b"PK\x01\x02")
+    data[at + 8] |= 1
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(BadModel, match="encrypted"):
+        library.import_model(tmp_path / "x.zip")
+    assert not own.exists()
+
+
+def test_huge_doubled_and_too_many_members_are_refused(
+    own: Path, guest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.zip"
+    zipped(guest, path, **{f"junk/{number}": b"" for number in range(1001)})
+    with pytest.raises(BadModel, match="files, so it is no model"):
+        library.import_model(path)
+    zipped(guest, path, **{"second/" + METADATA: b"{}"})
+    with pytest.raises(BadModel, match="several models"):
+        library.import_model(path)
+    zipped(guest, path)
+    with pytest.warns(UserWarning), zipfile.ZipFile(path, "a") as file:
+        file.writestr("guest/" + WEIGHTS, b"other")
+    with pytest.raises(BadModel, match="twice"):
+        library.import_model(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:  # a bomb: a few kB that become 8 MB
+        for name in (*archive.NEEDED,):
+            file.writestr(name, (guest / name).read_bytes() if name != WEIGHTS else bytes(8 << 20))
+    monkeypatch.setattr(archive, "LARGEST_WEIGHTS", 1 << 20)
+    with pytest.raises(BadModel, match="more than 1 MiB"):
+        library.import_model(path)
+    assert not own.exists()
+
+
+@given(data=st.data())
+def test_any_damaged_archive_is_refused_or_a_whole_model(data: st.DataObject, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    path = zipped(write_model(folder / "m", "MR"), folder / "x.zip")
+    content = bytearray(path.read_bytes())
+    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=6)):
+        content[at] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    try:
+        bundle = library.import_model(path, folder / "own")
+    except BadModel:
+        assert not (folder / "own").exists() or list((folder / "own").iterdir()) == []
+        return
+    assert bundle.sha256 == read_bundle(folder / "m").sha256
+
+
+def test_a_model_folder_with_links_or_damage_is_refused(own: Path, guest: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (guest / "LICENSE").unlink()
+    (guest / "LICENSE").symlink_to(secret)
+    with pytest.raises(BadModel, match="link"):
+        library.import_model(guest)
+    (guest / "LICENSE").unlink()
+    with pytest.raises(BadModel, match="missing"):
+        library.import_model(guest)
+    (guest / "LICENSE").write_text("mine\n")
+    (guest / WEIGHTS).write_bytes(b"other")
+    with pytest.raises(BadModel, match="SHA-256"):
+        library.import_model(guest)
+    assert not own.exists() or list(own.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(own: Path, guest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(library, "replace_folder", full)
+    with pytest.raises(DiskFull):
+        library.import_model(guest)
+    assert list(own.iterdir()) == []
+
+
+def test_an_export_never_writes_over_something(own: Path, guest: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("x")
+    with pytest.raises(BadInput, match="there already"):
+        library.export_model(read_bundle(guest), tmp_path / "full")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+
+
+def test_onnx_without_its_packages_is_one_plain_sentence(own: Path, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("torch")
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        assert run("models", "export", "ct-denoise", "--onnx", tmp_path / "x.onnx") == 2
+        assert "ONNX files need the Python packages" in capsys.readouterr().err
+        assert not (tmp_path / "x.onnx").exists()
+    else:
+        assert run("models", "export", "ct-denoise", "--onnx", tmp_path / "x.onnx", "--size", 16) == 0
+        assert (tmp_path / "x.onnx").stat().st_size > 1000
+        assert run("models", "export", "ct-denoise", "--onnx", tmp_path / "y.onnx", "--size", 15) == 2
+    assert run("models", "export", "ct-denoise") == 2

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__
+from .anomaly import calibrate
 from .anomaly import command as anomaly
 from .atomic import write_text
 from .bundle import bundled_models, find_bundle
@@ -70,6 +71,7 @@ def _parser() -> _Parser:
     )
     denoise.set_defaults(run=_denoise)
     anomaly.add_to(commands)
+    calibrate.add_to(commands)
     add_codec(commands)
     add_train(commands)
     models = commands.add_parser("models", help="list or check models").add_subparsers(required=True, metavar="ACTION")

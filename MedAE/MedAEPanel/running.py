@@ -37,7 +37,8 @@ def statusText(controller):
         parts.append(f"; estimated noise {before:.3g} \N{RIGHTWARDS ARROW} {after:.3g} {units}".rstrip())
     if report.get("task") == "anomaly":
         parts.append(f"; regions above the threshold: {report['regions']}")
-        return " ".join(["".join(parts) + ".", *report["warnings"]])  # the gate's: whether the map can be believed
+        # How usual the scan is as a whole, and the gate's doubts: whether the map can be believed.
+        return " ".join(["".join(parts) + ".", *filter(None, [report.get("case")]), *report["warnings"]])
     return "".join(parts) + "."
 
 

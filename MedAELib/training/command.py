@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   train chests --network denoising --minutes 60 --device cuda --output my-denoiser
   train ms --network fusion --modalities T1 T2 FLAIR --output ms-fusion
   train heads --network variational --set code='"vector"' --set latent=64 --output head-features
+  train normals --task anomaly --minutes 120 --output my-normals
   torchrun --nproc-per-node 4 -m MedAELib train brains --network quantised --output codes
 
 A sub-folder is a subject (see --subject); a fifth of the subjects each is kept for validation and test. Volumes that
@@ -35,8 +36,11 @@ def add_train(commands: Any) -> None:
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     train.add_argument("folder", metavar="FOLDER", type=Path, help="volumes, in sub-folders too")
-    train.add_argument("--network", required=True, choices=NETWORKS, help="the kind of autoencoder")
-    train.add_argument("--dims", type=int, choices=(2, 3), help="slices or volumes; default: 3, dense: 2")
+    train.add_argument("--network", default="", choices=NETWORKS, help="the kind of autoencoder")
+    train.add_argument("--task", default="", choices=("anomaly",),
+                       help="instead of --network: learn from normal scans what is unlike them")  # fmt: skip
+    train.add_argument("--dims", type=int, choices=(2, 3),
+                       help="slices or volumes; default: 3, dense: 2, anomaly: as the files")  # fmt: skip
     train.add_argument("--output", required=True, metavar="MODEL", type=Path, help="the model folder to write")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="length of the training; default: 2000")
@@ -60,7 +64,9 @@ def add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    options.dims = options.dims or (2 if options.network == "dense" else 3)
+    _check_task(options)
+    if options.task != "anomaly":
+        options.dims = options.dims or (2 if options.network == "dense" else 3)
     if options.steps is None and options.minutes is None:
         options.steps = 2000
     if options.steps is not None and not 1 <= options.steps <= 100_000_000:
@@ -71,10 +77,23 @@ def _train(options: argparse.Namespace) -> int:
         raise BadInput("Seed and patience cannot be negative.", "Use whole numbers from 0 on.")
     options.arguments = _arguments(options.set)
     options.terms = _terms(options.objective)
-    _check_output(options.output)
+    check_output(options.output)
     from .session import run_session
 
     return run_session(options, Terminal())
+
+
+def _check_task(options: argparse.Namespace) -> None:
+    """Refuse what says neither or both of what to train, and options that the anomaly task has no use for."""
+    if bool(options.network) == bool(options.task):
+        raise BadInput("Say what to train: either --network NAME or --task anomaly.", "See train --help.")
+    if not options.task:
+        return
+    for name in ("modalities", "condition", "table", "objective", "corrupt"):
+        if getattr(options, name):
+            raise BadInput(f"--task anomaly does not take --{name}.", "Leave it out.")
+    if options.learn_from != "clean":
+        raise BadInput("--task anomaly does not take --learn-from.", "Leave it out.")
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:
@@ -103,7 +122,7 @@ def _terms(objective: str) -> dict[str, float]:
     return found
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
     """Refuse, before any work, an output that could not be written or that is something else than a model."""
     if output.is_file():
         raise BadInput(f"{output} is a file.", "Name a folder for the model.")

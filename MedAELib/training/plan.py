@@ -55,6 +55,7 @@ class Plan:
     pairing: Pairing | None
     fused: bool
     device: torch.device
+    best: str = "held_out_psnr"  # the figure of the validation that says which weights are best
 
 
 def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:

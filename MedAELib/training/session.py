@@ -20,6 +20,7 @@ import torch
 from MedAELib.atomic import write_text
 from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput
+from MedAELib.training.anomaly_model import make_anomaly_plan, write_anomaly_model
 from MedAELib.training.folder import Case, Split, read_folder, split
 from MedAELib.training.loop import Schedule, train
 from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
@@ -30,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 
 _SETTINGS = (
     "network", "dims", "seed", "precision", "modality", "subject", "modalities", "condition", "arguments", "terms",
-    "corrupt", "learn_from", "patience",
+    "corrupt", "learn_from", "patience", "task",
 )  # fmt: skip
 _VALIDATIONS = 25
 _CALIBRATION = 6  # steps
@@ -82,6 +83,8 @@ class _Curve:
         step, total = row["step"], self.schedule.steps
         left = (time.monotonic() - self.started) * (total - step) / max(step - (self.first or 0), 1)
         held_out = f", held out {row['held_out_psnr']:.2f} dB" if "held_out_psnr" in row else ""
+        if "held_out_ap" in row:
+            held_out = f", held out average precision {row['held_out_ap']:.3f}"
         print(f"step {step} of {total}: loss {row['loss']:.4g}{held_out}, {left:.0f} s left", flush=True)
 
 
@@ -117,7 +120,7 @@ def _trained(options: argparse.Namespace, folder: Path, device: torch.device, pr
     parts, unfit = _read(options, folder, progress)
     settings = _settings(options, folder)
     torch.manual_seed(options.seed)
-    plan = make_plan(options, parts, device)
+    plan = make_anomaly_plan(options, parts, device) if options.task == "anomaly" else make_plan(options, parts, device)
     steps = settings["steps"] or _steps_in(options.minutes * 60, plan)
     schedule = _schedule(steps, plan, options)
     if first and not options.resume:
@@ -139,7 +142,8 @@ def _trained(options: argparse.Namespace, folder: Path, device: torch.device, pr
         progress("Training", steps, steps)
         if first:
             end = _end(history, steps, interrupt, plan)
-            write_model(options, plan, network, history, parts, unfit, end, time.monotonic() - started, progress)
+            write = write_anomaly_model if options.task == "anomaly" else write_model
+            write(options, plan, network, history, parts, unfit, end, time.monotonic() - started, progress)
     wait_for_all()
     if interrupt.asked:
         print(f"medae: stopped; the best so far is {options.output}, go on with --resume", file=sys.stderr)
@@ -208,7 +212,7 @@ def _schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:
         checkpoint_every=every,
         validate_every=every,
         precision=options.precision,
-        best="held_out_psnr" if plan.validate else "",
+        best=plan.best if plan.validate else "",
         patience=options.patience,
     )
 
@@ -232,7 +236,7 @@ def _steps_in(seconds: float, plan: Plan) -> int:
 def _end(history: list[dict[str, Any]], steps: int, interrupt: Interrupt, plan: Plan) -> str:
     """Why the training ended, as one sentence."""
     done = history[-1]["step"] if history else 0
-    best = max(history, key=lambda row: row.get("held_out_psnr", -1e9), default={"step": 0})["step"]
+    best = max(history, key=lambda row: row.get(plan.best, -1e9), default={"step": 0})["step"]
     used = f" The weights are those of step {best}, the best on the validation subjects." if plan.validate else ""
     if interrupt.asked:
         return f"It was stopped by hand after {done} of {steps} steps.{used}"

@@ -13,6 +13,7 @@ from train_tools import run
 from MedAELib.model import Model
 from MedAELib.tasks.anomaly import anomaly
 from MedAELib.training import anomaly as recipe
+from MedAELib.training import anomaly_model
 from MedAELib.training.anomalies import KINDS
 
 TINY = ["--task", "anomaly", "--device", "cpu", "--set", "channels=4", "--set", "levels=1"]
@@ -43,8 +44,10 @@ def test_images_make_a_model_of_images_that_works_at_once(zeros, tmp_path, capsy
     assert len(Model.load(again).bundle.calibration["cases"]) == 6
 
 
+@pytest.mark.slow
 def test_heads_make_a_model_of_brains(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "EDGE", 16)
+    monkeypatch.setattr(anomaly_model, "_TRIED", 1)
     folder = tmp_path / "heads"
     folder.mkdir()
     for seed in range(2):
@@ -78,8 +81,6 @@ def test_the_seed_repeats_the_weights(zeros, tmp_path):
     ],
 )
 def test_what_cannot_be_trained_is_one_line_and_leaves_nothing(arguments, said, zeros, tmp_path, capsys, monkeypatch):
-    from MedAELib.training import anomaly_model
-
     def refuse(volume):
         raise anomaly_model.BadInput("it is no head.")
 

@@ -70,17 +70,18 @@ def model_scores(
     through a median of 3 voxels instead. Raises BadModel for a model of another task.
     """
     odds, typical = answers(prepared, model, engine, progress, mirrored)
-    return scores_from(prepared, odds, typical, smoothing)
+    found = scores_from(prepared, odds, typical, smoothing)
+    return Scores({**found.maps, **baseline_scores(prepared).maps}, typical)
 
 
 def scores_from(prepared: Prepared, odds: Floats, typical: Floats, smoothing: float) -> Scores:
-    """The scores of `model_scores` from the network's answers."""
+    """`unlike` and `residual` alone, as `model_scores`, from the network's answers."""
     residual = np.where(prepared.mask, prepared.voxels - typical, 0)
     if smoothing:
         odds, residual = (_smooth(score, prepared.mask, smoothing, prepared.dims) for score in (odds, residual))
     else:
         residual = median_filter(residual, _window(prepared, _NARROW))
-    return Scores({"unlike": odds, "residual": np.abs(residual), **baseline_scores(prepared).maps}, typical)
+    return Scores({"unlike": odds, "residual": np.abs(residual)}, typical)
 
 
 def answers(

@@ -34,6 +34,7 @@ Progress = Callable[[str, int, int], None]
 _RECIPE = Recipe("what is unlike normal scans", terms={}, arguments={2: ARGUMENTS, 3: ARGUMENTS}, learning_rate=1e-3)
 _MOST = 50  # scans that are measured one by one: more make no difference
 _EACH = 2  # drawn anomalies of each kind for the figures
+_TRIED = 4  # of each kind, to choose the map
 
 LICENCE = """As the training data
 
@@ -106,7 +107,7 @@ def write_anomaly_model(
         return lambda done, total: progress(stage, done, total)
 
     shown, ways = choose_shown(
-        model, held_out, mirrored=plan.spec.dims == 3, engine=engine, progress=told("Choosing the map")
+        model, held_out, each=_TRIED, mirrored=plan.spec.dims == 3, engine=engine, progress=told("Choosing the map")
     )
     known = learn_normals(
         model, held_out, shown, seen=plan.part("training")[:_MOST], engine=engine, progress=told("Calibrating")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__
+from .anomaly import calibrate
 from .anomaly import command as anomaly
 from .atomic import write_text
 from .codec.command import add_commands as add_codec
@@ -71,6 +72,7 @@ def _parser() -> _Parser:
     )
     denoise.set_defaults(run=_denoise)
     anomaly.add_to(commands)
+    calibrate.add_to(commands)
     add_codec(commands)
     add_train(commands)
     add_federate(commands)

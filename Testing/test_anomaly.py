@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
+from anomaly_tools import tiny_normative
 from generated_heads import CENTRE, head, with_ball
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +26,6 @@ from MedAELib.tasks.anomaly import anomaly
 from MedAELib.volume import Volume
 
 LESION = CENTRE + [30.0, 10.0, 15.0]
-SMALL = {"channels": 2, "levels": 1, "blocks": 1}
 
 
 def rotation(about_i: float, about_k: float) -> np.ndarray:
@@ -36,22 +35,7 @@ def rotation(about_i: float, about_k: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def normative(tmp_path_factory) -> Model:
-    torch.manual_seed(0)
-    model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
-    knots = [float(value) for value in np.linspace(0, 6, len(RATES))]
-    maps = dict.fromkeys(("unlike", "residual", "bright", "contrast"), knots)
-    gate = {"histogram": [0.025] * 40, "distance": [0.1], "odds": [0.0], "coarse": [float(n % 7) for n in range(1000)]}
-    calibration = {"maps": maps, "gate": gate}
-    texts = {"description": "For tests.", "card": "For tests.", "licence": "CC0\n"}
-    return model.save(
-        tmp_path_factory.mktemp("models") / "tiny",
-        name="tiny",
-        figures={},
-        limits=[],
-        training_data=[],
-        calibration=calibration,
-        **texts,
-    )
+    return tiny_normative(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @settings(max_examples=25, deadline=None)

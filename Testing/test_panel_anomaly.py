@@ -66,7 +66,9 @@ def test_a_run_makes_map_segmentation_and_table_and_shows_the_map(looking: OpenP
     assert display.GetApplyThreshold() and display.GetLowerThreshold() == pytest.approx(2.326)
     assert "0.50 ml" in looking.ui.regionsBrowser.toPlainText()
     assert results["regions"].GetName() == "T1 head regions"
-    assert "regions above the threshold: 1. Most of the scan is unlike." in looking.ui.statusLabel.text
+    told = looking.ui.statusLabel.text
+    assert "regions above the threshold: 1. As a whole (score 3.00)" in told
+    assert told.endswith("4 of 5 normal scans. Most of the scan is unlike.")
 
 
 def test_the_typical_scan_can_be_compared(looking: OpenPanel) -> None:

@@ -116,7 +116,7 @@ def test_a_start_that_does_not_fit_is_refused_in_a_sentence(tmp_path: Path, caps
         ("--start", "brain-t1-anomaly"): "cannot be trained on",
         ("--start", "nobody"): "There is no model",
         ("--start", "ct-denoise", "--modality", "MR"): "made for CT, but the volumes are MRI",
-        (): "No network is named",
+        (): "Say what to train",
     }
     for more, sentence in told.items():
         assert run(*command, *more) == 2

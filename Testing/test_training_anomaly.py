@@ -9,13 +9,14 @@ from generated_heads import head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MedAELib.anomaly.normals import learn_normals
 from MedAELib.anomaly.prepare import prepare
+from MedAELib.anomaly.shown import Shown
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
 from MedAELib.training.anomalies import KINDS, draw_anomaly
 from MedAELib.training.anomaly import batches, main, objective, subjects
 from MedAELib.training.loop import Schedule, train
-from MedAELib.training.publish_anomaly import calibration
 
 SMALL = {"channels": 8, "levels": 1, "blocks": 1}
 
@@ -100,8 +101,8 @@ def test_calibration_and_gate_of_a_network_hold_what_the_maps_need(source):
     from MedAELib.model import Model
 
     model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
-    known = calibration(model, [source], [source])
-    assert set(known["maps"]) == {"unlike", "residual", "bright", "contrast"}
+    known = learn_normals(model, [source], Shown(), seen=[source])
+    assert set(known["maps"]) == {"unlike", "residual", "bright", "contrast"} and len(known["cases"]) == 1
     assert all(np.isfinite(values).all() for values in known["maps"].values())
     assert sum(known["gate"]["histogram"]) == pytest.approx(1, abs=0.01)
 

@@ -9,9 +9,9 @@ _REPORTED = {
     "device": "device", "precision": "precision", "tile": "tile", "seconds": "seconds", "model": "model",
     "model_sha256": "modelSHA256", "versions": "versions", "noise_before": "noiseBefore", "noise_after": "noiseAfter",
     "warnings": "warnings", "verdict": "verdict", "threshold_z": "thresholdZ", "false_alarm_rate": "falseAlarmRate",
-    "above_threshold": "aboveThreshold", "map": "map", "mode": "mode", "bytes": "bytes", "ratio": "ratio",
-    "bits_per_voxel": "bitsPerVoxel", "psnr": "psnr", "ssim": "ssim", "max_error": "maxError", "units": "units",
-    "modality": "modality",
+    "above_threshold": "aboveThreshold", "map": "map", "shown": "shownMap", "case": "wholeScan", "mode": "mode",
+    "bytes": "bytes", "ratio": "ratio", "bits_per_voxel": "bitsPerVoxel", "psnr": "psnr", "ssim": "ssim",
+    "max_error": "maxError", "units": "units", "modality": "modality",
 }  # fmt: skip
 
 _OPTIONAL = ("typical", "residual")  # there is none without a model

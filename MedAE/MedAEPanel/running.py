@@ -41,7 +41,8 @@ def statusText(controller):
         parts.append(f"; {report['ratio']:.3g} times smaller, {report['bits_per_voxel']:.3g} bits per voxel")
     if report.get("task") == "anomaly":
         parts.append(f"; regions above the threshold: {report['regions']}")
-        return " ".join(["".join(parts) + ".", *report["warnings"]])  # the gate's: whether the map can be believed
+        # How usual the scan is as a whole, and the gate's doubts: whether the map can be believed.
+        return " ".join(["".join(parts) + ".", *filter(None, [report.get("case")]), *report["warnings"]])
     return "".join(parts) + "."
 
 

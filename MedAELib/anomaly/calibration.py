@@ -33,30 +33,49 @@ class Calibration:
     """How the scores of normal tissue are spread: the value, in units of the scan's bulk, above which each rate lies.
 
     The unit is the scan's own: 0 is its median, 1 its 90th percentile. So another scanner, whose scores are higher or
-    wider as a whole, does not set off alarms everywhere; what stands out within the scan does.
+    wider as a whole, does not set off alarms everywhere; what stands out within the scan does. With `bulk`, a median
+    and a 90th percentile of all normal scans together, the unit is the same for every scan: what is unlike them as a
+    whole stands out, too.
     """
 
     knots: tuple[float, ...]
+    bulk: tuple[float, float] | None = None
 
     @staticmethod
-    def of(normals: Sequence[tuple[Floats, Mask]]) -> Calibration:
-        """From maps of scores of normal scans and their masks: the mean of each scan's own quantiles."""
-        found = [np.quantile(_in_bulk(score, mask)[mask], [1 - rate for rate in RATES]) for score, mask in normals]
-        return Calibration(tuple(float(f"{value:.5g}") for value in np.mean(found, axis=0)))
+    def of(normals: Sequence[tuple[Floats, Mask]], own_bulk: bool = True) -> Calibration:
+        """From maps of scores of normal scans and their masks: the mean of each scan's own quantiles, or without
+        `own_bulk` the quantiles of all together."""
+        if not own_bulk:
+            pooled = np.concatenate([score[mask] for score, mask in normals])
+            middle, high = (float(f"{value:.6g}") for value in np.quantile(pooled, [0.5, _BULK]))
+            normals = [(pooled, np.ones(pooled.shape, bool))]
+        bulk = None if own_bulk else (middle, high)
+        found = [
+            np.quantile(_in_bulk(score, mask, bulk)[mask], [1 - rate for rate in RATES]) for score, mask in normals
+        ]
+        return Calibration(tuple(float(f"{value:.5g}") for value in np.mean(found, axis=0)), bulk)
+
+    def to_json(self) -> Any:
+        """Plain values for a model folder."""
+        return list(self.knots) if self.bulk is None else {"knots": list(self.knots), "bulk": list(self.bulk)}
 
     @staticmethod
     def from_json(values: Any) -> Calibration:
         """As a model folder gives it. Raises BadModel unless it is a rising list of a number for each rate."""
-        numbers = isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
-        if not numbers or len(values) != len(RATES) or any(b < a for a, b in pairwise(values)):
+        bulk = None
+        if isinstance(values, dict):
+            values, bulk = values.get("knots"), values.get("bulk")
+            if not _rising(bulk, 2):
+                raise BadModel("The model's calibration has no unit.", "Get the model again.")
+        if not _rising(values, len(RATES)):
             raise BadModel("The model's calibration is not a rising list of numbers.", "Get the model again.")
-        return Calibration(tuple(float(value) for value in values))
+        return Calibration(tuple(float(value) for value in values), (float(bulk[0]), float(bulk[1])) if bulk else None)
 
     def z(self, score: Floats, mask: Mask) -> Floats:
         """The map of z `[i, j, k]`, float32, 0 outside the mask; straight lines between the knots and beyond them."""
         levels = np.array([z_of(rate) for rate in RATES])
         knots = np.array(self.knots) + 1e-6 * np.arange(len(RATES))  # equal knots, of scores that are often the same
-        units = _in_bulk(score, mask)
+        units = _in_bulk(score, mask, self.bulk)
         found = np.interp(units, knots, levels)
         slope = (levels[-1] - levels[-4]) / (knots[-1] - knots[-4])
         beyond = units > knots[-1]
@@ -74,6 +93,14 @@ def calibrations(known: Mapping[str, Any]) -> dict[str, Calibration]:
     return {str(name): Calibration.from_json(values) for name, values in found.items()}
 
 
+def pixel_of(known: Mapping[str, Any]) -> float:
+    """The edge in millimetres of the pixels that a model of images works on. Raises BadModel where it tells none."""
+    found = known.get("pixel")
+    if not isinstance(found, (int, float)) or not 1e-4 <= float(found) <= 1e3:
+        raise BadModel("The model does not say how large its pixels are.", "Get the model again.")
+    return float(found)
+
+
 def own_z(score: Floats, mask: Mask) -> Floats:
     """z by the scan alone: from the median, in robust standard deviations of what lies above it.
 
@@ -86,7 +113,13 @@ def own_z(score: Floats, mask: Mask) -> Floats:
     return np.where(mask, np.clip(found, -_HIGHEST, _HIGHEST), 0).astype(np.float32)
 
 
-def _in_bulk(score: Floats, mask: Mask) -> Floats:
-    """Scores in units of their bulk within the mask: 0 is the median, 1 the 90th percentile."""
-    middle, high = np.quantile(score[mask], [0.5, _BULK])
+def _rising(values: Any, size: int) -> bool:
+    """Whether this is a list of so many finite numbers, none smaller than the one before."""
+    numbers = isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    return numbers and len(values) == size and not any(b < a for a, b in pairwise(values))
+
+
+def _in_bulk(score: Floats, mask: Mask, bulk: tuple[float, float] | None) -> Floats:
+    """Scores in units of their bulk within the mask, or of the one given: 0 is the median, 1 the 90th percentile."""
+    middle, high = bulk or np.quantile(score[mask], [0.5, _BULK])
     return np.asarray((score - middle) / max(float(high - middle), 1e-9), np.float32)

@@ -16,7 +16,11 @@ def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[B
     """
     if not prepared.brain:
         return None, f"No brain was found in {name}."
-    ranked = sorted((distance_from(prepared, gate_of(bundle.calibration)), n) for n, bundle in enumerate(bundles))
+    ranked = sorted(
+        (distance_from(prepared, gate_of(bundle.calibration)), n)
+        for n, bundle in enumerate(bundles)
+        if bundle.spec.dims == 3
+    )
     if not ranked or ranked[0][0] > ALLOWED:
         return None, f"No bundled model was trained on scans like {name}."
     return bundles[ranked[0][1]], ""

@@ -74,6 +74,8 @@ def _run(options: argparse.Namespace) -> int:
         f"{100 * report['above_threshold']:.2f} % of the tissue above z {report['threshold_z']:.2f}, "
         f"{report['model']}, {report['seconds']:.1f} s"
     )
+    if report["case"]:
+        print(report["case"])
     return 0
 
 

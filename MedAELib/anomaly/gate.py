@@ -20,34 +20,42 @@ _BINS = np.linspace(0, 2 * MEDIAN, 41)
 _COARSE = 10  # cells along each axis of the brain's box
 _TURNS = {"upside down": (2,), "back to front": (1,), "upside down and back to front": (1, 2)}
 _ODD = 2.0  # more log-odds than the largest of normal scans
+_CLOSEST = 0.04  # the farthest normal histogram is at least so far: few scans of one scanner lie close together
 ALLOWED = 1.5  # times as far from the training scans as the farthest normal one
 
 
 def measures(prepared: Prepared, scores: Scores) -> dict[str, Floats]:
-    """What the gate looks at: the histogram of the tissue, the log-odds that nine tenths of it stay below, and the
-    coarse anatomy `[10, 10, 10]`."""
+    """What the gate looks at: the histogram of the tissue, the log-odds that nine tenths of it stay below, the coarse
+    anatomy `[10, 10, 10]` (none of single images), and whether it is a brain."""
     return {
         "histogram": _histogram(prepared),
         "odds": np.quantile(scores.maps["unlike"][prepared.mask], [0.9]),
         "coarse": _coarse(prepared).ravel(),
+        "brain": np.array([float(prepared.brain)]),
     }
 
 
 def population(normals: Sequence[Mapping[str, Floats]]) -> dict[str, list[float]]:
     """The gate of a model from the measures of normal scans: their means, the farthest histogram, the largest odds."""
     mean = np.mean([normal["histogram"] for normal in normals], axis=0)
+    farthest = max(wasserstein(normal["histogram"], mean) for normal in normals)
     found = {
         "histogram": mean,
-        "distance": np.array([max(wasserstein(normal["histogram"], mean) for normal in normals)]),
+        "distance": np.array([max(farthest, _CLOSEST)]),
         "odds": np.max([normal["odds"] for normal in normals], axis=0),
         "coarse": np.mean([normal["coarse"] for normal in normals], axis=0),
+        "brain": np.mean([normal["brain"] for normal in normals], axis=0),
     }
     return {name: [float(f"{value:.4g}") for value in values] for name, values in found.items()}
 
 
 def gate_of(known: Mapping[str, Any]) -> dict[str, Floats]:
     """The gate as a model folder gives it. Raises BadModel when it is not complete."""
-    gate, sizes = known.get("gate"), {"histogram": len(_BINS) - 1, "distance": 1, "odds": 1, "coarse": _COARSE**3}
+    gate, sizes = known.get("gate"), {"histogram": len(_BINS) - 1, "distance": 1, "odds": 1, "brain": 1}
+    if isinstance(gate, dict):
+        gate = {"brain": [1.0], **gate}
+        images = gate["brain"] == [0.0] and gate.get("coarse") == []
+        sizes["coarse"] = 0 if images else _COARSE**3
     if not isinstance(gate, dict) or any(not _numbers(gate.get(name), size) for name, size in sizes.items()):
         raise BadModel("The model does not say what normal scans look like.", "Get the model again.")
     return {name: np.array(gate[name], dtype=np.float64) for name in sizes}
@@ -68,7 +76,12 @@ def _histogram(prepared: Prepared) -> Floats:
 
 
 def _coarse(prepared: Prepared) -> Floats:
-    """The box around the mask in 10 x 10 x 10 cells: what is left of the anatomy tells up from down."""
+    """The box around the mask in 10 x 10 x 10 cells: what is left of the anatomy tells up from down.
+
+    Empty for single images, which may be turned as their makers like.
+    """
+    if prepared.dims == 2:
+        return np.zeros(0)
     places = np.argwhere(prepared.mask)
     box = tuple(slice(a, b + 1) for a, b in zip(places.min(axis=0), places.max(axis=0), strict=True))
     part = prepared.voxels[box].astype(np.float64)
@@ -104,19 +117,29 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
     if known is None:
         return ["No model was used: the map shows brightness, and its false-alarm rate is not calibrated on normals."]
     warnings, gate = [], gate_of(known)
-    if not prepared.brain:
+    brains = gate["brain"][0] > 0.5
+    if brains and not prepared.brain:
         warnings.append("No brain was found in the scan: another part of the body, a wrong orientation or few slices.")
     distance, found = distance_from(prepared, gate), measures(prepared, scores)
     if distance > ALLOWED:
+        reasons = "another sequence, strong contrast agent, or a mask that holds more than the brain"
         warnings.append(
             f"The contrast of the tissue is {distance:.1f} times as far from the training scans as the farthest normal "
-            f"scan: another sequence, strong contrast agent, or a mask that holds more than the brain."
+            f"scan: {reasons if brains else 'another kind of scan or another part of the body'}."
         )
-    over = turned(*(coarse.reshape((_COARSE,) * 3) for coarse in (found["coarse"], gate["coarse"])))
+    over = _turned_over(found["coarse"], gate["coarse"])
     if over:
-        warnings.append(f"The head seems to lie {over}: check the orientation that the file gives.")
+        what = "head" if brains else "anatomy"
+        warnings.append(f"The {what} seems to lie {over}: check the orientation that the file gives.")
     if found["odds"][0] > gate["odds"][0] + _ODD:
         warnings.append(
             "Most of the scan is unlike the training scans: turned over, very noisy, or another kind of scan."
         )
     return warnings
+
+
+def _turned_over(found: Floats, normal: Floats) -> str:
+    """As `turned`, of lists of cells; empty where one of them tells no anatomy."""
+    if found.size != normal.size or not found.size:
+        return ""
+    return turned(*(coarse.reshape((_COARSE,) * 3) for coarse in (found, normal)))

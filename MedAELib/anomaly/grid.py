@@ -25,6 +25,28 @@ class Grid:
     shape: tuple[int, int, int]
     affine: npt.NDArray[np.float64]
 
+    @property
+    def cell_ml(self) -> float:
+        """Millilitres of a voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+
+def plane_grid(volume: Volume, spacing: float) -> Grid:
+    """The volume's own slices along k, on square pixels of `spacing` millimetres.
+
+    Raises BadInput when there would be more than in any scan.
+    """
+    size = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    ratio = np.array([spacing / size[0], spacing / size[1], 1.0])
+    old = np.array(volume.shape)
+    new = np.maximum(1, np.round(old / ratio)).astype(int)
+    if int(np.prod(new)) > _LARGEST:
+        raise BadInput(f"{volume.name or 'The volume'} has too many pixels.", "Check the pixel spacing of the file.")
+    affine = volume.affine @ np.diag([*ratio, 1.0])
+    affine[:3, 3] = volume.affine[:3, :3] @ ((old - 1) / 2) + volume.affine[:3, 3]
+    affine[:3, 3] -= affine[:3, :3] @ ((new - 1) / 2)
+    return Grid((int(new[0]), int(new[1]), int(new[2])), affine)
+
 
 def grid_around(volume: Volume, spacing: float) -> Grid:
     """The smallest grid along left-right, front-back and head-foot that holds the volume.
@@ -47,8 +69,8 @@ def onto_grid(source: npt.NDArray[Any], affine: npt.NDArray[np.float64], grid: G
     """Voxels [i, j, k] of a place in the patient as the grid sees them, linearly; 0 outside and where not finite."""
     voxels = np.nan_to_num(np.asarray(source, np.float32), nan=0, posinf=0, neginf=0)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    ratio = grid.affine[0, 0] / spacing
-    widths = [_SOFT * math.sqrt(r * r - 1) if r > 1 else 0.0 for r in ratio]
+    ratio = np.linalg.norm(grid.affine[:3, :3], axis=0) / spacing
+    widths = [_SOFT * math.sqrt(r * r - 1) if r > 1.001 else 0.0 for r in ratio]
     if any(widths):
         voxels = gaussian_filter(voxels, widths)
     there = np.linalg.inv(affine) @ grid.affine

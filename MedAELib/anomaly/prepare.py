@@ -8,18 +8,20 @@ import numpy as np
 
 from ..errors import BadInput
 from ..volume import Volume
-from .grid import Floats, Grid, grid_around, onto_grid
+from .grid import Floats, Grid, grid_around, onto_grid, plane_grid
 from .masks import Mask, brain_mask, deep_median
 
 SPACING = 2.0  # mm
 MEDIAN = 0.5  # what the median of the tissue becomes
+_PLANE = (1.0, 99.0)  # percentiles of an image that become 0 and twice MEDIAN
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A scan on the grid `[i, j, k]`: windowed voxels (0 outside the mask), the mask, and how to come back.
 
-    An intensity is `voxels * scale`. `brain` says whether the mask is that of a brain, or of all that is not air.
+    An intensity is `voxels * scale + offset`. `brain` says whether the mask is that of a brain, or of all that is not
+    air. `dims` is 3, or 2 for images that are looked at one by one along k.
     """
 
     voxels: Floats
@@ -27,14 +29,14 @@ class Prepared:
     grid: Grid
     scale: float
     brain: bool
+    offset: float = 0.0
+    dims: int = 3
 
 
 def prepare(volume: Volume) -> Prepared:
     """The first channel of a volume as normative models see it. Raises BadInput where there is nothing to look at."""
     grid = grid_around(volume, SPACING)
-    voxels = onto_grid(volume.array[0], volume.affine, grid)
-    if not float(voxels.max()) > float(voxels.min()):
-        raise BadInput(f"{volume.name or 'The volume'} has the same value everywhere.", "Choose another scan.")
+    voxels = _found(onto_grid(volume.array[0], volume.affine, grid), volume)
     mask, brain = brain_mask(voxels, SPACING)
     middle = float(np.median(voxels[mask])) if brain else deep_median(voxels, mask, SPACING)
     if not middle > 0:
@@ -43,3 +45,26 @@ def prepare(volume: Volume) -> Prepared:
         )
     scale = middle / MEDIAN
     return Prepared(np.where(mask, voxels / np.float32(scale), 0).astype(np.float32), mask, grid, scale, brain)
+
+
+def prepare_images(volume: Volume, spacing: float) -> Prepared:
+    """The first channel as normative models of single images see it: whole slices along k, on pixels of `spacing` mm.
+
+    All of an image is looked at. Its 1st percentile becomes 0 and its 99th twice MEDIAN.
+    Raises BadInput where there is nothing to look at.
+    """
+    grid = plane_grid(volume, spacing)
+    voxels = _found(onto_grid(volume.array[0], volume.affine, grid), volume)
+    low, high = (float(value) for value in np.percentile(voxels, _PLANE))
+    if not high > low:  # a few bright pixels on an even ground
+        low, high = float(voxels.min()), float(voxels.max())
+    scale = (high - low) / (2 * MEDIAN)
+    windowed = ((voxels - np.float32(low)) / np.float32(scale)).astype(np.float32)
+    return Prepared(windowed, np.ones(grid.shape, bool), grid, scale, False, low, 2)
+
+
+def _found(voxels: Floats, volume: Volume) -> Floats:
+    """The voxels. Raises BadInput where all are the same."""
+    if not float(voxels.max()) > float(voxels.min()):
+        raise BadInput(f"{volume.name or 'The volume'} has the same value everywhere.", "Choose another scan.")
+    return voxels

@@ -47,7 +47,7 @@ def find_regions(
     """
     grid = prepared.grid
     pieces, count = label(z > threshold, np.ones((3, 3, 3), int))
-    cell = float(np.prod(np.diag(grid.affine)[:3])) / 1000
+    cell = grid.cell_ml
     sizes = np.bincount(pieces.ravel(), minlength=count + 1) * cell
     kept = np.array([n for n in range(1, count + 1) if sizes[n] >= least_ml], dtype=int)
     kept = kept[np.argsort(-np.atleast_1d(maximum(z, pieces, kept)), kind="stable")][:_MOST] if kept.size else kept

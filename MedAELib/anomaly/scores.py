@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter, median_filter
 
 from ..engine.run import Engine, Progress
 from ..engine.tiles import Box
@@ -15,6 +15,7 @@ from ..model import Model
 from ..networks import Network
 from ..networks.normative import NormativeAutoencoder
 from .grid import Floats
+from .masks import Mask
 from .prepare import Prepared
 
 BASELINES = ("bright", "contrast")
@@ -47,22 +48,77 @@ def baseline_scores(prepared: Prepared) -> Scores:
 
     The first finds hyperintense lesions on FLAIR better than most published autoencoders (Meissen et al., 2021).
     """
-    smooth = median_filter(prepared.voxels, _NARROW)
-    contrast = np.abs(smooth - median_filter(prepared.voxels, _WIDE))
+    smooth = median_filter(prepared.voxels, _window(prepared, _NARROW))
+    contrast = np.abs(smooth - median_filter(prepared.voxels, _window(prepared, _WIDE)))
     return Scores({"bright": smooth, "contrast": contrast})
 
 
-def model_scores(prepared: Prepared, model: Model, engine: Engine, progress: Progress) -> Scores:
+def model_scores(
+    prepared: Prepared,
+    model: Model,
+    engine: Engine,
+    progress: Progress,
+    *,
+    mirrored: bool = False,
+    smoothing: float = 0.0,
+) -> Scores:
     """The baselines, and what a normative model says: `unlike`, its log-odds, and `residual`, the size of scan minus
-    typical scan after a median of 3 voxels. Raises BadModel for a model of another task."""
+    typical scan.
+
+    With `mirrored` the mean of its answers to the scan and to its mirror image is used, for models that were trained on
+    both. `smoothing` is the Gaussian over the answers, in cells of the grid and within the mask; at 0 the residual goes
+    through a median of 3 voxels instead. Raises BadModel for a model of another task.
+    """
+    odds, typical = answers(prepared, model, engine, progress, mirrored)
+    found = scores_from(prepared, odds, typical, smoothing)
+    return Scores({**found.maps, **baseline_scores(prepared).maps}, typical)
+
+
+def scores_from(prepared: Prepared, odds: Floats, typical: Floats, smoothing: float) -> Scores:
+    """`unlike` and `residual` alone, as `model_scores`, from the network's answers."""
+    residual = np.where(prepared.mask, prepared.voxels - typical, 0)
+    if smoothing:
+        odds, residual = (_smooth(score, prepared.mask, smoothing, prepared.dims) for score in (odds, residual))
+    else:
+        residual = median_filter(residual, _window(prepared, _NARROW))
+    return Scores({"unlike": odds, "residual": np.abs(residual)}, typical)
+
+
+def answers(
+    prepared: Prepared, model: Model, engine: Engine, progress: Progress, mirrored: bool
+) -> tuple[Floats, Floats]:
+    """Log-odds and nearest typical scan of the network, means of its answers to both sides if it is asked about both.
+
+    Raises BadModel for a model of another task.
+    """
     if not isinstance(model.network, NormativeAutoencoder):
         raise BadModel(f"The model was made to {model.spec.task}, not to find what is unlike normal scans.")
+    sides = 2 if mirrored else 1
     odds, typical = np.zeros_like(prepared.voxels), np.zeros_like(prepared.voxels)
+    for side in range(sides):
+        seen = np.ascontiguousarray(np.flip(prepared.voxels, 0)) if side else prepared.voxels
+        told = np.zeros((2, *seen.shape), np.float32)
 
-    def keep(core: Box, before: Floats, after: Floats, told: Floats) -> None:
-        typical[core], odds[core] = after, told
+        def keep(core: Box, before: Floats, after: Floats, more: Floats, told: Floats = told) -> None:
+            told[0][core], told[1][core] = after, more
 
-    engine.run(_Told(model.network), prepared.voxels, (0.0, 1.0), keep, progress, 1)
-    typical = np.where(prepared.mask, np.maximum(typical, 0), 0).astype(np.float32)
-    residual = np.abs(median_filter(prepared.voxels - typical, _NARROW))
-    return Scores({"unlike": odds, "residual": residual, **baseline_scores(prepared).maps}, typical)
+        def half(done: int, total: int, side: int = side) -> None:
+            progress(side * total + done, sides * total)
+
+        engine.run(_Told(model.network), seen, (0.0, 1.0), keep, half, 1)
+        told = np.flip(told, 1) if side else told
+        typical += told[0] / sides
+        odds += told[1] / sides
+    return odds, np.where(prepared.mask, np.maximum(typical, 0), 0).astype(np.float32)
+
+
+def _smooth(score: Floats, mask: Mask, width: float, dims: int) -> Floats:
+    """The Gaussian mean over the voxels of the mask alone; a plane is smoothed within itself."""
+    widths = [width if axis < dims else 0 for axis in range(3)]
+    weight = gaussian_filter(mask.astype(np.float32), widths)
+    return np.asarray(gaussian_filter(np.where(mask, score, 0), widths) / np.maximum(weight, 1e-3), np.float32)
+
+
+def _window(prepared: Prepared, edge: int) -> tuple[int, ...]:
+    """A window of so many voxels along each axis; flat in a plane."""
+    return tuple(edge if axis < prepared.dims else 1 for axis in range(3))

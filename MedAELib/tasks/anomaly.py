@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..anomaly.calibration import calibrations, own_z, z_of
+from ..anomaly.calibration import calibrations, own_z, pixel_of, z_of
+from ..anomaly.case_score import case_score, case_scores_of, percentile, sentence
 from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
-from ..anomaly.prepare import Prepared, prepare
+from ..anomaly.normals import scores_of, z_maps
+from ..anomaly.prepare import Prepared, prepare, prepare_images
 from ..anomaly.regions import Region, find_regions
-from ..anomaly.scores import Scores, baseline_scores, model_scores
+from ..anomaly.scores import Scores, baseline_scores
+from ..anomaly.shown import shown_of
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..model import Model
@@ -63,13 +66,17 @@ def anomaly(
     if least_ml < 0:
         raise BadInput(f"The smallest region of {least_ml:g} ml is not possible.", "Choose 0 or more.")
     progress("Preparing the scan", 0, 1)
-    prepared, engine = prepared or prepare(volume), engine or Engine()
+    if prepared is None or (model is not None and model.spec.dims != prepared.dims):
+        prepared = prepared_for(volume, model)
+    engine = engine or Engine()
     if model is None:
         scores = baseline_scores(prepared)
         maps = {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}
     else:
-        scores = model_scores(prepared, model, engine, partial(progress, "Comparing with normal scans"))
-        maps = calibrated(scores, model, prepared)
+        known = model.bundle.calibration if model.bundle else {}
+        shown = shown_of(known)
+        scores = scores_of(prepared, model, engine, shown, partial(progress, "Comparing with normal scans"))
+        maps = z_maps(scores, calibrations(known), shown, prepared)
     first = next(iter(maps))
     progress("Finding regions", 0, 1)
     labels, regions = find_regions(maps[first], threshold, prepared, least_ml, scores.typical)
@@ -86,16 +93,21 @@ def anomaly(
     )
     if scores.typical is not None:
         scale = np.float32(prepared.scale)
-        result.typical = _placed(scores.typical * scale, prepared, volume, "nearest typical")
+        back = scores.typical * scale + np.float32(prepared.offset)
+        result.typical = _placed(back, prepared, volume, "nearest typical")
         result.residual = _placed((prepared.voxels - scores.typical) * scale, prepared, volume, "residual")
     result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
     return result
 
 
-def calibrated(scores: Scores, model: Model, prepared: Prepared) -> dict[str, Floats]:
-    """The maps of z, calibrated by what the model's folder says of normal scans. Raises BadModel without that."""
-    known = calibrations(model.bundle.calibration if model.bundle else {})
-    return {name: known[name].z(score, prepared.mask) for name, score in scores.maps.items() if name in known}
+def prepared_for(volume: Volume, model: Model | None) -> Prepared:
+    """The scan as the model sees it: its slices one by one for a model of images, else on the grid of a volume.
+
+    Raises BadInput, and BadModel for a model of images that does not tell their pixels.
+    """
+    if model is None or model.spec.dims == 3:
+        return prepare(volume)
+    return prepare_images(volume, pixel_of(model.bundle.calibration if model.bundle else {}))
 
 
 def _placed(voxels: Floats, prepared: Prepared, volume: Volume, title: str) -> Volume:
@@ -113,17 +125,29 @@ def _report(
     warnings = doubts(prepared, scores, model.bundle.calibration if model and model.bundle else None)
     if volume.channels > 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
-    cell = float(np.prod(np.diag(prepared.grid.affine)[:3])) / 1000
+    known = model.bundle.calibration if model and model.bundle else {}
+    score, normals = case_score(z, prepared.mask), case_scores_of(known)
     return {
         "task": "anomaly",
         "input": volume.name,
         "model": model.bundle.name if model and model.bundle else "none",
         "model_sha256": model.bundle.sha256 if model and model.bundle else "",
         "map": "unlike the training data" if model else "brightness",
-        "region_looked_at": "brain" if prepared.brain else "all that is not air",
-        "tissue_ml": round(tissue * cell, 1),
+        "shown": shown_of(known).in_words() if model else "the map bright",
+        "region_looked_at": _looked_at(prepared),
+        "tissue_ml": round(tissue * prepared.grid.cell_ml, 1),
         "threshold_z": round(made.threshold, 3),
         "above_threshold": float(f"{above:.4g}"),
         "regions": len(made.regions),
+        "case_score": score,
+        "case_percentile": percentile(score, normals),
+        "case_normals": len(normals),
+        "case": sentence(score, normals),
         "warnings": warnings,
     }
+
+
+def _looked_at(prepared: Prepared) -> str:
+    if prepared.dims == 2:
+        return "the image"
+    return "brain" if prepared.brain else "all that is not air"

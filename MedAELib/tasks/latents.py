@@ -85,7 +85,7 @@ def decode(latent: Latent, model: Any = None, *, device: str = "auto") -> Volume
             given = np.array(code[None]).reshape(1, -1) if network.grid else np.array(code[None])
             found = network.decode(torch.from_numpy(given).to(device_used))
             found = from_grid(found, size) if network.grid else found.float()
-            made.append(found[(0, 0, *(slice(n) for n in size))].cpu().numpy())
+            made.append(found[0, 0].cpu().numpy()[tuple(slice(n) for n in size)])
     low, high = latent.source.limits
     whole = np.stack(made, -1) if dims == 2 else made[0]
     return _finished(whole * np.float32(high - low) + np.float32(low), latent)

@@ -13,7 +13,7 @@ from ..bundle import bundled_models
 from ..engine.run import Engine
 from ..model import Model
 from ..volume import Volume
-from .anomaly import LEAST_ML, anomaly
+from .anomaly import LEAST_ML, anomaly, prepared_for
 from .common import RunParameters, TaskResult, check_finite, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
 
@@ -41,8 +41,7 @@ def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
     check_finite(volume)
     progress("Preparing the scan", 0, 1)
-    prepared = prepare(volume)
-    model, notes = _model(wanted.model, volume, prepared)
+    model, prepared, notes = _model(wanted.model, volume)
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     made = anomaly(
         volume, model, rate=wanted.rate, least_ml=wanted.least_ml, engine=engine, progress=progress, prepared=prepared
@@ -68,11 +67,14 @@ def _room(volume: Volume, name: str, allocate: Allocate) -> Any:
     return room
 
 
-def _model(named: str, volume: Volume, prepared: Prepared) -> tuple[Model | None, list[str]]:
-    """The named model; without a name the bundled one that fits, or none, and then a sentence on why."""
-    if named == NO_MODEL:
-        return None, []
+def _model(named: str, volume: Volume) -> tuple[Model | None, Prepared, list[str]]:
+    """The named model, and the scan as it sees it; without a name the bundled one that fits, or none, and then a
+    sentence on why."""
+    if named and named != NO_MODEL:
+        model = load_named(named)
+        return model, prepared_for(volume, model), []
+    prepared = prepare(volume)
     if named:
-        return load_named(named), []
+        return None, prepared, []
     bundle, reason = fitting(prepared, volume.name or "the volume", bundled_models("anomaly"))
-    return (load_named(str(bundle.folder)), []) if bundle else (None, [reason])
+    return (load_named(str(bundle.folder)), prepared, []) if bundle else (None, prepared, [reason])

@@ -36,8 +36,13 @@ TRAINING = (
 CALIBRATION = ("brain_t1_ixi/IXI033-*",)
 TEST = ("brain_t1_ixi/IXI034-*",)
 ARGUMENTS = {"channels": 32, "levels": 2, "blocks": 1}
-EDGE, BATCH = 48, 2  # voxels along a patch, and patches
+EDGE = 48  # voxels along a patch
+BATCHES = {2: 16, 3: 2}  # patches by dimensions
+_DARKEST = 1e-3  # of the inside of an image, whose ground may be 0: 0 stands for what is not looked at
+_VISIBLE = 0.02  # by how much a pixel of an image must change
 _RARE = 8.0  # how much more a changed voxel counts than a normal one: there are few of them
+# How often each kind is drawn: what is hard to tell from normal tissue more often.
+_SHARES = {"bright": 0.12, "dark": 0.24, "texture": 0.12, "blur": 0.18, "copy": 0.16, "bulge": 0.18}
 
 
 def subjects(data: Path, patterns: Sequence[str]) -> list[Prepared]:
@@ -52,66 +57,86 @@ def subjects(data: Path, patterns: Sequence[str]) -> list[Prepared]:
 
 
 def batches(sources: Sequence[Prepared], seed: int) -> Callable[[int], Batch]:
-    """The batch of a step as a function of the step: (changed, normal, where it was changed), [b, 1, i, j, k] each."""
+    """The batch of a step as a function of the step: (changed, normal, where it was changed), [b, 1, i, j, k] each.
+
+    From sources that are single images (`dims` 2) they are [b, 1, i, j].
+    """
+    dims = sources[0].dims
 
     def batch(step: int) -> Batch:
         random = np.random.default_rng([seed, step])
         rows = []
-        for _ in range(BATCH):
+        for _ in range(BATCHES[dims]):
             normal, inside = patch(sources[int(random.integers(len(sources)))], random)
             changed, where = with_anomalies(normal, inside, random)
             rows.append(np.stack([changed, normal, where]).astype(np.float32))
-        return torch.from_numpy(np.stack(rows)).unsqueeze(2).unbind(1)
+        parts = torch.from_numpy(np.stack(rows)).unsqueeze(2)
+        return (parts if dims == 3 else parts[..., 0]).unbind(1)
 
     return batch
 
 
 def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
-    """A piece of a scan and its mask [EDGE, EDGE, EDGE]: another pose, size, contrast, noise and extent of the mask."""
+    """A piece of a scan and its mask [EDGE, EDGE, EDGE]: another pose, size, contrast, noise and extent of the mask.
+
+    Brains are mirrored, too. Of images it is a piece of a slice [EDGE, EDGE, 1], turned within it and never mirrored.
+    """
+    flat = source.dims == 2
     places = np.argwhere(source.mask)
-    centre = places[random.integers(len(places))] + random.uniform(-8, 8, 3)
-    turn = _turn(random.uniform(-0.25, 0.25, 3)) @ np.diag(np.exp(random.uniform(-0.15, 0.15, 3)))
-    turn[:, 0] *= random.choice([-1, 1])
-    offset = centre - turn @ np.full(3, (EDGE - 1) / 2)
-    shape = (EDGE, EDGE, EDGE)
+    centre = places[random.integers(len(places))] + random.uniform(-8, 8, 3) * (1, 1, not flat)
+    angles, sizes = random.uniform(-0.25, 0.25, 3), random.uniform(-0.15, 0.15, 3)
+    turn = _turn(angles * (not flat, not flat, 1)) @ np.diag(np.exp(sizes * (1, 1, not flat)))
+    if not flat:
+        turn[:, 0] *= random.choice([-1, 1])
+    shape = (EDGE, EDGE, 1 if flat else EDGE)
+    offset = centre - turn @ ((np.array(shape) - 1) / 2)
     voxels = affine_transform(source.voxels, turn, offset, shape, order=1, output=np.float32)
     mask = affine_transform(source.mask.astype(np.float32), turn, offset, shape, order=1, output=np.float32)
     inside = gaussian_filter(mask, random.uniform(0.3, 1.0)) > random.uniform(0.3, 0.7)
     if random.random() < 0.3:
         voxels = gaussian_filter(voxels, random.uniform(0.2, 0.7))
     voxels = MEDIAN * (np.maximum(voxels, 0) / MEDIAN) ** random.uniform(0.75, 1.35)
-    field = zoom(random.normal(0, 0.1 * random.random(), (4, 4, 4)), EDGE / 4, order=1)
-    voxels = voxels * np.exp(field) * random.uniform(0.9, 1.1)
+    voxels = voxels * np.exp(_coarse(shape, 4, 0.1 * random.random(), random)) * random.uniform(0.9, 1.1)
     sigma = random.uniform(0, 0.04) * (random.random() < 0.7)
     noise = random.normal(0, 1, (2, *shape)) * sigma
     voxels = np.hypot(voxels + noise[0], noise[1])
+    if flat:
+        voxels = np.maximum(voxels, _DARKEST)
     return np.where(inside, voxels, 0).astype(np.float32), inside & (voxels > 0)
 
 
-def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
-    """None (one patch in eight), coarse noise (three), or three to ten anomalies of any kind, and where they are.
+def _coarse(shape: tuple[int, ...], cells: int, deviation: float, random: Random) -> np.ndarray:
+    """A field that varies from cell to cell of so many along each edge."""
+    count = [cells if size > 1 else 1 for size in shape]
+    return np.asarray(zoom(random.normal(0, deviation, count), np.divide(shape, count), order=1))
 
-    Coarse noise changes every place (Kascenas et al., MIDL 2022): most of what a patch can teach.
+
+def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
+    """None (one patch in eight), coarse noise (one), or three to ten anomalies of any kind, and where they are.
+
+    Coarse noise changes every place (Kascenas et al., MIDL 2022): most of what a patch can teach at first.
     """
     where = np.zeros(normal.shape, bool)
     drawn = random.random()
     if not inside.any() or drawn < 0.125:
         return normal, where
-    if drawn < 0.5:
+    if drawn < 0.25:
         return _with_coarse_noise(normal, inside, random)
     changed = normal
     for _ in range(random.integers(3, 11)):
         radius = float(np.exp(random.uniform(np.log(2.0), np.log(7))))
         strength = float(random.uniform(0.3, 1.0))
-        changed, mask = draw_anomaly(changed, inside, KINDS[random.integers(len(KINDS))], radius, strength, random)
+        kind = str(random.choice(KINDS, p=[_SHARES[kind] for kind in KINDS]))
+        changed, mask = draw_anomaly(changed, inside, kind, radius, strength, random)
         where |= mask
+    if normal.shape[2] == 1:  # an even ground hides most of them
+        where &= np.abs(changed - normal) > _VISIBLE
     return changed, where
 
 
 def _with_coarse_noise(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
     """Brightness that varies over several voxels, and where it differs by more than a fifth of the tissue's median."""
-    cells = int(random.integers(6, 16))
-    noise = zoom(random.normal(0, random.uniform(0.1, 0.25), (cells,) * 3), EDGE / cells, order=1)
+    noise = _coarse(normal.shape, int(random.integers(6, 16)), float(random.uniform(0.1, 0.25)), random)
     noise = np.where(inside, noise, 0)
     return np.maximum(normal + noise, 0).astype(np.float32), np.abs(noise) > 0.1
 
@@ -154,11 +179,13 @@ def validation(sources: Sequence[Prepared], count: int = 24) -> Callable[[nn.Mod
     @torch.no_grad()
     def measure(network: nn.Module) -> dict[str, float]:
         found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        device = next(network.parameters()).device
         for kind, changed, where, inside in cases:
-            with torch.autocast("cpu", torch.bfloat16):
-                odds = network.typical_and_odds(torch.from_numpy(changed)[None, None])[0, 1].numpy()  # type: ignore[operator]
-            found[kind].append(average_precision(odds[inside], where[inside]))
-        return {kind: float(np.mean(values)) for kind, values in found.items()}
+            x = torch.from_numpy(changed if changed.shape[2] > 1 else changed[..., 0])[None, None].to(device)
+            with torch.autocast(device.type, torch.bfloat16):
+                odds = network.typical_and_odds(x)[0, 1].cpu().numpy()  # type: ignore[operator]
+            found[kind].append(average_precision(odds.reshape(where.shape)[inside], where[inside]))
+        return {kind: float(np.nanmean(values)) for kind, values in found.items()}
 
     return measure
 

@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   train ms --network fusion --modalities T1 T2 FLAIR --output ms-fusion
   train heads --network variational --set code='"vector"' --set latent=64 --output head-features
   train mine --start mr-denoise --minutes 30 --output mr-denoise-mine
+  train normals --task anomaly --minutes 120 --output my-normals
   torchrun --nproc-per-node 4 -m MedAELib train brains --network quantised --output codes
 
 A sub-folder is a subject (see --subject); a fifth of the subjects each is kept for validation and test. Volumes that
@@ -38,6 +39,8 @@ def add_train(commands: Any) -> None:
     )  # fmt: skip
     train.add_argument("folder", metavar="FOLDER", type=Path, help="volumes, in sub-folders too")
     add_network_options(train, NETWORKS)
+    train.add_argument("--task", default="", choices=("anomaly",),
+                       help="instead of --network: learn from normal scans what is unlike them")  # fmt: skip
     train.add_argument("--size", default="", choices=("small", "medium", "large"), help="width; default: medium")
     train.add_argument("--start", default="", metavar="MODEL", help="go on from this model's weights (fine-tuning)")
     train.add_argument("--output", required=True, metavar="MODEL", type=Path, help="the model folder to write")
@@ -80,8 +83,6 @@ def read_network_options(options: argparse.Namespace) -> None:
     options.arguments = _arguments(options.set)
     if options.start:
         _start_from(options)
-    elif not options.network:
-        raise BadInput("No network is named.", f"Say --network, one of {', '.join(NETWORKS)}, or --start a model.")
     options.dims = options.dims or (2 if options.network == "dense" else 3)
     if options.seed < 0:
         raise BadInput("The seed cannot be negative.", "Use a whole number from 0 on.")
@@ -98,7 +99,11 @@ def _train(options: argparse.Namespace) -> int:
 
 def checked(options: argparse.Namespace) -> argparse.Namespace:
     """The options with what they leave open filled in. Raises BadInput for what cannot be, BadModel."""
+    _check_task(options)
+    dims = options.dims
     read_network_options(options)
+    if options.task == "anomaly":
+        options.dims = dims  # the files tell
     if options.steps is None and options.minutes is None:
         options.steps = 2000
     if options.steps is not None and not 1 <= options.steps <= 100_000_000:
@@ -136,6 +141,22 @@ def _start_from(options: argparse.Namespace) -> None:
             f"The network of {bundle.name} cannot be changed.", "Leave --set and --size out, or train from scratch."
         )
     options.network, options.dims, options.arguments = spec.network, spec.dims, dict(spec.arguments)
+
+
+def _check_task(options: argparse.Namespace) -> None:
+    """Refuse what says neither or both of what to train, and options that the anomaly task has no use for."""
+    if bool(options.network or options.start) == bool(options.task):
+        raise BadInput(
+            "Say what to train: either --network NAME or --task anomaly, or --start a model.",
+            f"Networks: {', '.join(NETWORKS)}.",
+        )
+    if not options.task:
+        return
+    for name in ("modalities", "condition", "table", "objective", "corrupt", "size"):
+        if getattr(options, name):
+            raise BadInput(f"--task anomaly does not take --{name}.", "Leave it out.")
+    if options.learn_from != "clean":
+        raise BadInput("--task anomaly does not take --learn-from.", "Leave it out.")
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:

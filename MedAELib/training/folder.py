@@ -56,7 +56,7 @@ def read_folder(
         raise BadInput(f"{folder} is no folder.", "Name a folder of volumes.")
     pattern = _pattern(subject)
     groups: dict[str, list[Path]] = {}
-    for path in _volumes(folder):
+    for path in volume_files(folder):
         name = path.relative_to(folder).as_posix()
         groups.setdefault(_without(name, modalities) if modalities else name, []).append(path)
     if not groups:
@@ -80,7 +80,7 @@ def read_folder(
 
 def holds_volumes(folder: Path) -> bool:
     """Whether there is anything below the folder that may be a volume."""
-    return bool(_volumes(folder))
+    return bool(volume_files(folder))
 
 
 def cases_of(volumes: Mapping[str, Volume], subjects: Mapping[str, str], note: Note) -> list[Case]:
@@ -99,7 +99,7 @@ def cases_of(volumes: Mapping[str, Volume], subjects: Mapping[str, str], note: N
     return cases
 
 
-def _volumes(folder: Path) -> list[Path]:
+def volume_files(folder: Path) -> list[Path]:
     """Image files below the folder, and folders of DICOM slices, without hidden ones."""
     found = set()
     for path in folder.rglob("*"):

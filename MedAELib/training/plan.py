@@ -57,7 +57,8 @@ class Plan:
     pairing: Pairing | None
     fused: bool
     device: torch.device
-    picture: Picture
+    best: str = "held_out_psnr"  # the figure of the validation that says which weights are best
+    picture: Picture | None = None
 
 
 def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:
@@ -90,7 +91,7 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
             measure = denoising_validation(held, network.dims, network.stride, modality, device)
         return Plan(
             spec, network, recipe, {}, batch, lambda steps: denoising_error, measure, None, tested, None, False, device,
-            denoised_slice(shown, network.dims, network.stride, modality, device),
+            picture=denoised_slice(shown, network.dims, network.stride, modality, device),
         )  # fmt: skip
     batch = batches(sources["training"], shape, options.seed, pairing)
     critic = _critic(network, terms, device)
@@ -102,7 +103,7 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
         measure = validation(held, network, fused, pairing, device)
     return Plan(
         spec, network, recipe, terms, batch, objective, measure, critic, tested, pairing, fused, device,
-        reconstructed_slice(shown, network, fused, pairing, device),
+        picture=reconstructed_slice(shown, network, fused, pairing, device),
     )  # fmt: skip
 
 

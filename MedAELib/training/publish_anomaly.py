@@ -18,15 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from MedAELib.anomaly.calibration import Calibration
-from MedAELib.anomaly.gate import measures, population
-from MedAELib.anomaly.prepare import Prepared
-from MedAELib.anomaly.scores import model_scores
+from MedAELib.anomaly.normals import learn_normals
 from MedAELib.bundle import Spec, Window
-from MedAELib.engine.run import Engine
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
 from MedAELib.training.anomaly import ARGUMENTS, CALIBRATION, TRAINING, subjects
+from MedAELib.training.choose_map import choose_shown, in_words
 from MedAELib.training.cohort import data_folder
 
 NAME = "brain-t1-anomaly"
@@ -38,7 +35,8 @@ TRAINING_DATA = [
 LIMITS = [
     "Trained on six healthy adults from two scanners: much that is normal (age, sex, variants) was never seen. A map "
     "shows what is unlike these six, which is not the same as disease.",
-    "Calibrated on one further subject: rates of false alarms below 0.1 % are extrapolated.",
+    "Calibrated on one further subject, on whom the map was chosen, too: rates of false alarms below 0.1 % are "
+    "extrapolated, and how usual a scan is as a whole is known beside one normal scan only.",
     "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
     "Small, low-contrast lesions (multiple sclerosis) are mostly missed: see the figures.",
     "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
@@ -53,14 +51,17 @@ def published(training: Path, output: Path, data: Path, found: dict[str, Any] | 
     model.network.load_state_dict(kept["averaged"])
     model.network.half().float()  # calibrate what will be stored
     figures = _summary(found) if found else {}
-    known = calibration(model, subjects(data, TRAINING), subjects(data, CALIBRATION))
+    tuning = subjects(data, CALIBRATION)
+    shown, ways = choose_shown(model, tuning)
+    print(in_words(ways), flush=True)
+    known = learn_normals(model, tuning, shown, seen=subjects(data, TRAINING))
     model.network.half()
     name, address = LICENCE
     return model.save(
         output,
         name=NAME,
         description="Shows where a T1-weighted brain is unlike healthy ones (research use).",
-        card=_card(kept["step"], figures),
+        card=_card(kept["step"], figures, in_words(ways)),
         licence=f"{name}\n\nThe weights in this folder are licensed under {name}, {address}\n"
         "The scans they were trained on are named in docs/README.md with their own licences.\n",
         figures=figures,
@@ -68,19 +69,6 @@ def published(training: Path, output: Path, data: Path, found: dict[str, Any] | 
         limits=LIMITS,
         training_data=TRAINING_DATA,
     )
-
-
-def calibration(model: Model, known: Sequence[Prepared], held_out: Sequence[Prepared]) -> dict[str, Any]:
-    """How scores are spread in held-out normal brains, and what the gate compares a scan with."""
-    engine = Engine("cpu")
-    scores = [model_scores(scan, model, engine, lambda done, total: None) for scan in [*held_out, *known]]
-    unseen = list(zip(scores, held_out, strict=False))
-    spread = {
-        name: list(Calibration.of([(found.maps[name], scan.mask) for found, scan in unseen]).knots)
-        for name in scores[0].maps
-    }
-    normals = [measures(scan, found) for scan, found in zip([*held_out, *known], scores, strict=True)]
-    return {"maps": spread, "gate": population(normals)}
 
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +82,7 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
-def _card(steps: int, figures: dict[str, Any]) -> str:
+def _card(steps: int, figures: dict[str, Any], choice: str) -> str:
     data, limits = ("\n".join(f"- {line}" for line in lines) for lines in (TRAINING_DATA, LIMITS))
     return f"""# {NAME}
 
@@ -103,11 +91,16 @@ A normative autoencoder for T1-weighted brains (3D, 2 mm). For research use; not
 ## Training
 `python -m MedAELib.training.anomaly --steps {steps}`, on a CPU. Pieces of brains were turned, scaled and recontrasted;
 bright, dark, textured, blurred, copied and bulging places were drawn into them; the network learned to undo these and
-to say where they were.
+to say where they were. In the first 10 500 steps all kinds were drawn alike, and three patches in eight had coarse
+noise; then what is hard (dark, blurred, copied, bulging) was drawn more often, and coarse noise into one in eight. The
+schedule of the learning rate was begun anew several times.
 
 {data}
 
 Calibrated on IXI 033, tested on IXI 034 and on one case of multiple sclerosis. No subject is in two parts.
+
+## The map
+{choice} (On IXI 033.)
 
 ## Held-out figures
 {_table(figures)}
@@ -127,9 +120,9 @@ def _table(figures: dict[str, Any]) -> str:
     for kind, row in figures.items():
         lines.append(f"| {kind} | " + " | ".join(f"{row[n]:.3f}" if n in row else "" for n in names) + " |")
     return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn
-anomalies of 6 to 12 mm radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `unlike` is the model's
-answer and the map that is shown, `residual` scan minus typical scan, `bright` and `contrast` are baselines without any
-training.
+anomalies of 6 to 12 mm radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `{names[0]}` is the map
+that is shown, `unlike` the model's log-odds, `residual` scan minus typical scan; `bright` and `contrast` are baselines
+without any training.
 
 {chr(10).join(lines)}
 """

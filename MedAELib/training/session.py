@@ -21,6 +21,7 @@ from torch import nn
 from MedAELib.atomic import write_text
 from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput
+from MedAELib.training.anomaly_model import make_anomaly_plan, write_anomaly_model
 from MedAELib.training.folder import Case, Split, cases_of, read_folder, split
 from MedAELib.training.loop import Schedule, train
 from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
@@ -33,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 _SETTINGS = (
     "network", "dims", "seed", "precision", "modality", "subject", "modalities", "condition", "arguments", "terms",
-    "corrupt", "learn_from", "patience", "size", "start",
+    "corrupt", "learn_from", "patience", "size", "start", "task",
 )  # fmt: skip
 _VALIDATIONS = 25
 _CALIBRATION = 6  # steps
@@ -92,6 +93,8 @@ class _Curve:
         held_out = f", held out {row['held_out_psnr']:.2f} dB" if "held_out_psnr" in row else ""
         if self.live is not None:
             self.live.measured(step, total, row["loss"], row.get("held_out_psnr"))
+        if "held_out_ap" in row:
+            held_out = f", held out average precision {row['held_out_ap']:.3f}"
         print(f"step {step} of {total}: loss {row['loss']:.4g}{held_out}, {left:.0f} s left", flush=True)
 
 
@@ -143,7 +146,7 @@ def _trained(
     parts, unfit = _read(options, data, folder, progress)
     settings = _settings(options, folder)
     torch.manual_seed(options.seed)
-    plan = make_plan(options, parts, device)
+    plan = make_anomaly_plan(options, parts, device) if options.task == "anomaly" else make_plan(options, parts, device)
     steps = settings["steps"] or _steps_in(options.minutes * 60, plan)
     schedule = make_schedule(steps, plan, options)
     if first and not options.resume:
@@ -167,7 +170,8 @@ def _trained(
         progress("Training", steps, steps)
         if first:
             end = _end(history, steps, interrupt, plan) + _gain(history, before)
-            write_model(options, plan, network, history, parts, unfit, end, time.monotonic() - started, progress)
+            write = write_anomaly_model if options.task == "anomaly" else write_model
+            write(options, plan, network, history, parts, unfit, end, time.monotonic() - started, progress)
     wait_for_all()
     if interrupt.asked:
         print(f"medae: stopped; the best so far is {options.output}, go on with --resume", file=sys.stderr)
@@ -183,7 +187,8 @@ def _watched(plan: Plan, live: Live | None) -> Callable[[nn.Module], dict[str, f
         return plan.validate
 
     def measure(network: nn.Module) -> dict[str, float]:
-        live.picture(plan.picture(network))
+        if plan.picture is not None:
+            live.picture(plan.picture(network))
         return plan.validate(network) if plan.validate else {}
 
     return measure
@@ -262,7 +267,7 @@ def make_schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedu
         checkpoint_every=every,
         validate_every=every,
         precision=options.precision,
-        best="held_out_psnr" if plan.validate else "",
+        best=plan.best if plan.validate else "",
         patience=options.patience,
     )
 
@@ -286,7 +291,7 @@ def _steps_in(seconds: float, plan: Plan) -> int:
 def _end(history: list[dict[str, Any]], steps: int, interrupt: Interrupt, plan: Plan) -> str:
     """Why the training ended, as one sentence."""
     done = history[-1]["step"] if history else 0
-    best = max(history, key=lambda row: row.get("held_out_psnr", -1e9), default={"step": 0})["step"]
+    best = max(history, key=lambda row: row.get(plan.best, -1e9), default={"step": 0})["step"]
     used = f" The weights are those of step {best}, the best on the validation subjects." if plan.validate else ""
     if interrupt.asked or interrupt.finish:
         return f"It was stopped by hand after {done} of {steps} steps.{used}"

@@ -24,16 +24,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
 from MedAELib.anomaly.prepare import Prepared, prepare
+from MedAELib.anomaly.shown import shown_of
 from MedAELib.model import Model
 from MedAELib.tasks.anomaly import AnomalyResult, anomaly
-from MedAELib.training.anomalies import KINDS, draw_anomaly
+from MedAELib.training.anomalies import KINDS
 from MedAELib.training.anomaly import TEST
+from MedAELib.training.choose_map import drawn_case
 from MedAELib.training.cohort import data_folder
 from MedAELib.volume import Volume
 
-STRENGTH = {"bright": 2 / 3, "dark": 2 / 3, "texture": 1.0, "blur": 1.0, "copy": 1.0, "bulge": 1.0}
-RADII = (3.0, 6.0)  # voxels of 2 mm
-MINE = "unlike"
+
+def mine(model: Model) -> str:
+    """The name of the map that the model shows."""
+    return shown_of(model.bundle.calibration if model.bundle else {}).name
 
 
 def maps(found: AnomalyResult, first: str) -> dict[str, np.ndarray]:
@@ -65,14 +68,12 @@ def drawn(model: Model, scans: list[Prepared], each: int) -> list[dict[str, Any]
     rows = []
     for kind in KINDS:
         for number in range(each):
-            random = np.random.default_rng([4242, KINDS.index(kind), number])
             source = scans[number % len(scans)]
-            radius = float(random.uniform(*RADII))
-            changed, truth = draw_anomaly(source.voxels, source.mask, kind, radius, STRENGTH[kind], random)
-            found = anomaly(on_grid(source, changed), model)
+            changed, truth = drawn_case(source, kind, [4242, KINDS.index(kind), number])
+            found = anomaly(on_grid(source, changed.voxels), model)
             share = float(truth.sum() / source.mask.sum())
-            rows.append({"kind": kind, "share": share, "maps": figures(found, MINE, truth)})
-        print(f"{kind:8s} AP {np.mean([row['maps'][MINE]['ap'] for row in rows[-each:]]):.3f}", flush=True)
+            rows.append({"kind": kind, "share": share, "maps": figures(found, mine(model), truth)})
+        print(f"{kind:8s} AP {np.mean([row['maps'][mine(model)]['ap'] for row in rows[-each:]]):.3f}", flush=True)
     return rows
 
 
@@ -95,7 +96,7 @@ def real(model: Model, data: Path) -> dict[str, dict[str, dict[str, float]]]:
     folder = data / "ms_patient26"
     truth = Volume.load(folder / "lesion.nii.gz").array[0] > 0
     return {
-        "T1": figures(anomaly(Volume.load(folder / "T1.nii.gz"), model), MINE, truth),
+        "T1": figures(anomaly(Volume.load(folder / "T1.nii.gz"), model), mine(model), truth),
         "FLAIR": figures(anomaly(Volume.load(folder / "FLAIR.nii.gz"), None), "bright", truth),
     }
 

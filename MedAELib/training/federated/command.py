@@ -66,6 +66,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _agreed(options: argparse.Namespace, sites: int) -> Any:
     """What the sites agree on. Raises BadInput for options that cannot be."""
+    if not options.network:
+        raise BadInput("No network is named.", f"Say --network, one of {', '.join(NETWORKS)}.")
     read_network_options(options)
     if sites < 2:
         raise BadInput("A federation needs at least two sites.", "With one, use: python -m MedAELib train.")

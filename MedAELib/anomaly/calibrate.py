@@ -1,0 +1,134 @@
+"""`python -m MedAELib calibrate`: a normative model learns from local normal scans how its maps are to be read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, read_bundle
+from ..errors import BadInput, BadModel, DiskFull, MedAEError, OutOfMemory
+from ..terminal import Terminal
+
+if TYPE_CHECKING:
+    from ..model import Model
+    from .prepare import Prepared
+
+_OTHERS = ("configs/inference.json", LICENCE, WEIGHTS)  # taken over as they are
+_HEADING = "\n## Calibrated again\n"
+
+Note = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "calibrate",
+        help="calibrate an anomaly model on normal scans of one's own",
+        description="Write a copy of an anomaly model whose maps, gate and scores rest on normal scans of one's own.",
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="normal scans, in sub-folders too; 20 to 50")
+    parser.add_argument("--model", required=True, metavar="NAME|FOLDER", help="the anomaly model")
+    parser.add_argument("--output", required=True, metavar="MODEL", type=Path, help="the model folder to write")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ..training.command import check_output
+
+    check_output(options.output)
+    bundle = calibrated_again(options.folder, options.model, options.output, options.device, Terminal(), _tell)
+    print(f"{options.output}: {bundle.name}, calibrated on {len(bundle.calibration['cases'])} normal scans")
+    return 0
+
+
+def _tell(sentence: str) -> None:
+    print(f"medae: note: {sentence}", file=sys.stderr)
+
+
+def calibrated_again(
+    folder: Path, named: str, output: Path, device: str, progress: Progress, note: Note = lambda sentence: None
+) -> Bundle:
+    """Write a copy of the model whose calibration rests on the normal scans in a folder; weights and hash stay.
+
+    What cannot be read or is no scan of the model's kind is noted and left out; too few scans are noted, too.
+    `progress` may raise Cancelled; then nothing is written. Raises BadInput, BadModel, OutOfMemory, DiskFull.
+    """
+    from ..engine.run import Engine
+    from ..model import Model
+    from .calibration import calibrations
+    from .gate import gate_of
+    from .normals import FEW, learn_normals
+    from .shown import shown_of
+
+    model = Model.load(named)
+    if model.spec.task != "anomaly" or model.bundle is None:
+        raise BadModel(f"The model was made to {model.spec.task}, not to find what is unlike normal scans.")
+    known = model.bundle.calibration
+    calibrations(known)
+    brains = bool(gate_of(known)["brain"][0] > 0.5)
+    scans = _normals(folder, model, brains, progress, note)
+    if len(scans) < FEW:
+        note(f"Only {len(scans)} scans: rates of false alarms are uncertain; {FEW} to 50 are better.")
+    found = learn_normals(
+        model, scans, shown_of(known), engine=Engine(device, "float32"),
+        progress=lambda done, total: progress("Calibrating", done, total),
+    )  # fmt: skip
+    return _written(model.bundle, output, {**known, **found}, len(scans), FEW)
+
+
+def _normals(folder: Path, model: Model, brains: bool, progress: Progress, note: Note) -> list[Prepared]:
+    """The prepared scans below the folder. Raises BadInput when there is none that can be used."""
+    from ..tasks.anomaly import prepared_for
+    from ..training.folder import volume_files
+    from ..volume import Volume
+
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder.", "Name a folder of normal scans.")
+    paths, found = volume_files(folder), []
+    for number, path in enumerate(paths):
+        progress("Reading the scans", number, len(paths))
+        name = path.relative_to(folder).as_posix()
+        try:
+            scan = prepared_for(Volume.load(path), model)
+        except OutOfMemory:
+            raise
+        except MedAEError as error:
+            note(f"{name} is left out: {error}")
+            continue
+        if brains and not scan.brain:
+            note(f"{name} is left out: no brain was found in it.")
+            continue
+        found.append(scan)
+    progress("Reading the scans", len(paths), len(paths))
+    if not found:
+        raise BadInput(f"{folder} holds no scan that the model can be calibrated on.", "Name a folder of normal scans.")
+    return found
+
+
+def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: int, enough: int) -> Bundle:
+    """The copy of the model with this calibration. Raises DiskFull."""
+    from ..atomic import replace_folder
+
+    metadata = json.loads((bundle.folder / METADATA).read_text(encoding="utf-8"))
+    sentence = f"Its maps, scores and gate were calibrated again on {count} normal scans by its user."
+    if count < enough:
+        sentence += " These are few: rates of false alarms are uncertain."
+    own = metadata["medae"]
+    own["name"] = re.sub(r"[^A-Za-z0-9._-]", "-", output.name).lstrip("._-")[:64] or "model"
+    own["calibration"], own["limits"] = calibration, [*own.get("limits", []), sentence]
+    before = bundle.card.split(_HEADING)[0].rstrip()
+    card = f"{before}\n{_HEADING}\n{sentence} The figures above are those of {bundle.name}, before that.\n"
+    files = {name: (bundle.folder / name).read_bytes() for name in _OTHERS if (bundle.folder / name).is_file()}
+    files |= {METADATA: (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode(), CARD: card.encode()}
+    try:
+        replace_folder(output, files)
+    except OSError as error:
+        raise DiskFull(f"The model could not be written to {output}: {error.strerror}.") from error
+    return read_bundle(output)

@@ -1,0 +1,105 @@
+"""What a model must know of normal scans: how its scores are spread, what the gate compares with, which map to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..engine.run import Engine
+from ..model import Model
+from .calibration import Calibration
+from .case_score import case_score
+from .gate import measures, population
+from .grid import Floats
+from .prepare import Prepared
+from .scores import Scores, model_scores
+from .shown import COMBINED, Shown
+
+FEW = 20  # normal scans: with fewer, the rate of false alarms of a new scan is uncertain
+
+Progress = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def scores_of(prepared: Prepared, model: Model, engine: Engine, shown: Shown, progress: Progress = silent) -> Scores:
+    """The scores of a scan as the shown map needs them."""
+    return model_scores(prepared, model, engine, progress, mirrored=shown.mirrored, smoothing=shown.smoothing)
+
+
+def calibrate_maps(normals: Sequence[tuple[Scores, Prepared]], shown: Shown) -> dict[str, Calibration]:
+    """The calibration of every map by the scores of normal scans; that of the combined map rests on its parts'.
+
+    Volumes are measured in units of their own, so that what is focal stands out; images in one unit for all, as most
+    of an image may be unlike.
+    """
+    own = normals[0][1].dims == 3
+    found = {
+        name: Calibration.of([(scores.maps[name], scan.mask) for scores, scan in normals], own)
+        for name in normals[0][0].maps
+    }
+    if shown.name == COMBINED:
+        together = [(combined(scores, found, shown, scan), scan.mask) for scores, scan in normals]
+        found[COMBINED] = Calibration.of(together, own)
+    return found
+
+
+def combined(scores: Scores, known: dict[str, Calibration], shown: Shown, scan: Prepared) -> Floats:
+    """The score of the combined map, from the calibrated ones of its parts."""
+    return shown.together({name: known[name].z(scores.maps[name], scan.mask) for name in shown.parts})
+
+
+def z_maps(scores: Scores, known: dict[str, Calibration], shown: Shown, scan: Prepared) -> dict[str, Floats]:
+    """All maps of z by name, the one that is shown first."""
+    maps = {name: known[name].z(score, scan.mask) for name, score in scores.maps.items() if name in known}
+    if shown.name == COMBINED:
+        maps[COMBINED] = known[COMBINED].z(shown.together(maps), scan.mask)
+    return {shown.name: maps[shown.name], **maps}
+
+
+def learn_normals(
+    model: Model,
+    held_out: Sequence[Prepared],
+    shown: Shown,
+    *,
+    seen: Sequence[Prepared] = (),
+    engine: Engine | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """The `calibration` of a model folder from prepared normal scans.
+
+    Maps, case scores and the largest odds rest on the `held_out` scans; those that were `seen` in the training count
+    for what is usual in contrast and anatomy, too. `progress(done, total)` counts scans and may raise Cancelled.
+    """
+    engine, scans = engine or Engine("cpu"), [*held_out, *seen]
+    measured, kept = [], []
+    for number, scan in enumerate(scans):
+        progress(number, len(scans))
+        scores = scores_of(scan, model, engine, shown, lambda done, total, n=number: progress(n, len(scans)))  # type: ignore[misc]
+        measured.append(measures(scan, scores))
+        if number < len(held_out):
+            kept.append((_within(scores, scan), _tissue(scan)))
+    progress(len(scans), len(scans))
+    known = calibrate_maps(kept, shown)
+    cases = [case_score(z_maps(scores, known, shown, scan)[shown.name], scan.mask) for scores, scan in kept]
+    return {
+        "maps": {name: calibration.to_json() for name, calibration in known.items()},
+        "shown": shown.to_json(),
+        "cases": cases,
+        "gate": population(measured),
+    }
+
+
+def _within(scores: Scores, scan: Prepared) -> Scores:
+    """The scores of the tissue alone, as a list of voxels: fifty scans must be held at once."""
+    return Scores({name: score[scan.mask] for name, score in scores.maps.items()})
+
+
+def _tissue(scan: Prepared) -> Prepared:
+    """The scan as a list of the voxels of its tissue, all of which are within the mask."""
+    voxels = scan.voxels[scan.mask]
+    return Prepared(voxels, np.ones(voxels.shape, bool), scan.grid, scan.scale, scan.brain, scan.offset, scan.dims)

@@ -1,0 +1,26 @@
+"""A tiny normative model for tests: random weights, calibration made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from MedAELib.anomaly.calibration import RATES
+from MedAELib.bundle import Spec, Window
+from MedAELib.model import Model
+
+SMALL = {"channels": 2, "levels": 1, "blocks": 1}
+
+
+def tiny_normative(folder: Path, **calibration: object) -> Model:
+    """The model, saved to the folder; `calibration` adds to maps and gate, or takes their place."""
+    torch.manual_seed(0)
+    model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
+    knots = [float(value) for value in np.linspace(0, 6, len(RATES))]
+    maps = dict.fromkeys(("unlike", "residual", "bright", "contrast"), knots)
+    gate = {"histogram": [0.025] * 40, "distance": [0.1], "odds": [0.0], "coarse": [float(n % 7) for n in range(1000)]}
+    texts = {"description": "For tests.", "card": "For tests.", "licence": "CC0\n"}
+    known = {"maps": maps, "gate": gate, **calibration}
+    return model.save(folder, name="tiny", figures={}, limits=[], training_data=[], calibration=known, **texts)

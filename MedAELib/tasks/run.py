@@ -12,15 +12,19 @@ from .denoise import Allocate, Progress, in_memory
 from .run_anomaly import run_anomaly
 from .run_compress import run_compress, run_decompress
 from .run_denoise import run_denoise
+from .run_features import run_features
 
-_RUNS: dict[str, Callable[[Volume, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
+_RUNS: dict[str, Callable[..., TaskResult]] = {
     "denoise": run_denoise,
     "anomaly": run_anomaly,
     "compress": run_compress,
+    "features": run_features,
 }
 _OF_FILES: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "decompress": run_decompress,
 }
+# Inputs that a task may be given besides the volume.
+_FURTHER: dict[str, set[str]] = {"features": {"segments"}}
 
 
 def run_task(
@@ -39,8 +43,10 @@ def run_task(
     if task not in _RUNS and task not in _OF_FILES:
         raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {', '.join((*_RUNS, *_OF_FILES))}.")
     given = inputs.get("input")
-    if len(inputs) == 1 and task in _RUNS and isinstance(given, Volume):
-        return _RUNS[task](given, parameters, progress, allocate)
-    if len(inputs) == 1 and task in _OF_FILES and isinstance(given, bytes):
+    further = {name: volume for name, volume in inputs.items() if name != "input"}
+    fits = set(further) <= _FURTHER.get(task, set())
+    if fits and task in _RUNS and isinstance(given, Volume):
+        return _RUNS[task](given, parameters, progress, allocate, **further)
+    if fits and task in _OF_FILES and isinstance(given, bytes):
         return _OF_FILES[task](given, parameters, progress, allocate)
     raise BadInput(f"The task {task} needs exactly one {'volume' if task in _RUNS else 'file'}.")

@@ -43,7 +43,6 @@ def add_to(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     _check(options)
     from ..tasks.run import run_task
-
     from .neighbours import Table, read_table, write_table
 
     known = options.index is not None and options.index.exists()
@@ -77,7 +76,8 @@ def _run(options: argparse.Namespace) -> int:
         told = [{name: value for name, value in report.items() if name != "features"} for report in reports]
         write_text(options.report, json.dumps(told, indent=2, allow_nan=False) + "\n")
     for row in similar:
-        print(f"{row['case']} {row['item']}\t{row['rank']}\t{row['similar_case']} {row['similar_item']}\t{row['distance']:g}")
+        near = f"{row['similar_case']} {row['similar_item']}"
+        print(f"{row['case']} {row['item']}\t{row['rank']}\t{near}\t{row['distance']:g}")
     seconds = sum(report["seconds"] for report in reports)
     print(f"{options.output}: {len(rows)} x {len(table.names)} features, {reports[0]['model']}, {seconds:.1f} s")
     return 0

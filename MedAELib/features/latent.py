@@ -18,11 +18,13 @@ from ..engine.tiles import Box
 from ..errors import BadInput
 from ..model import Model
 from ..networks import Network
+from ..networks.conditional import ConditionalAutoencoder
 from ..networks.normative import NormativeAutoencoder
 from ..quality import limits
 from ..volume import Volume
 
 Floats = npt.NDArray[np.float32]
+Affine = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 
@@ -35,7 +37,7 @@ class Seen:
     """
 
     voxels: Floats
-    affine: npt.NDArray[np.float64]
+    affine: Affine
     scale: float
     low: float
     mask: npt.NDArray[np.bool_] | None = None
@@ -51,7 +53,7 @@ class Latent:
     """
 
     cells: Floats
-    affine: npt.NDArray[np.float64]
+    affine: Affine
     spatial: bool
     cell: tuple[int, ...]  # voxels of a cell along i, j, k
 
@@ -86,7 +88,7 @@ def seen_by(model: Model, volume: Volume) -> Seen:
     second = None
     if channels > 1:
         second = torch.tensor(there, dtype=torch.float32)
-    elif hasattr(network, "fields"):
+    elif isinstance(network, ConditionalAutoencoder):
         second = torch.tensor(condition(volume, network.fields), dtype=torch.float32)
     return Seen(voxels, volume.affine, high - low, low, second=second)
 
@@ -108,7 +110,7 @@ def resampled(volume: Volume, spacing: float) -> Volume:
 
 
 def latent_of(model: Model, seen: Seen, engine: Engine, progress: Progress = lambda done, total: None) -> Latent:
-    """The code of a scan. Spatial codes do not depend on the tile. Raises OutOfMemory, BadInput; progress may cancel."""
+    """The code of a scan; a spatial one does not depend on the tile. Raises OutOfMemory; progress may cancel."""
     network = model.network
     if network.tiles:
         return _in_tiles(network, seen, engine, progress)
@@ -117,6 +119,8 @@ def latent_of(model: Model, seen: Seen, engine: Engine, progress: Progress = lam
 
 class _Coded(Network):
     """A network as the engine runs it: what goes in, then the code, each cell repeated over its voxels."""
+
+    second: Tensor | None
 
     def __init__(self, network: Network, second: Tensor | None) -> None:
         super().__init__()
@@ -153,9 +157,11 @@ def cell_and_channels(network: Network, second: Tensor | None = None) -> tuple[t
     return (*cell, *(1,) * (3 - len(cell))), int(code.shape[1])
 
 
-def placed(affine: npt.NDArray[np.float64], cell: tuple[int, ...], offset: tuple[float, ...]) -> npt.NDArray[np.float64]:
+def placed(affine: Affine, cell: tuple[int, ...], offset: tuple[float, ...]) -> Affine:
     """The affine of cells: cell n lies at voxel n x cell + offset."""
-    return np.asarray(affine @ np.array([[*np.diag(cell)[n], offset[n]] for n in range(3)] + [[0, 0, 0, 1.0]]))
+    to_voxel = np.diag([*map(float, cell), 1.0])
+    to_voxel[:3, 3] = offset
+    return np.asarray(affine @ to_voxel)
 
 
 def _in_tiles(network: Network, seen: Seen, engine: Engine, progress: Progress) -> Latent:

@@ -102,7 +102,7 @@ def segments(latent: Latent, seen: Seen, labels: Volume) -> list[Item]:
 
 
 def _item(item: str, latent: Latent, weights: Weights) -> Item:
-    middle = [float((weights.sum(axis=tuple({0, 1, 2} - {n})) @ np.arange(weights.shape[n]))) for n in range(3)]
+    middle = [float(weights.sum(axis=tuple({0, 1, 2} - {n})) @ np.arange(weights.shape[n])) for n in range(3)]
     centre = latent.affine @ [*(np.array(middle) / weights.sum()), 1]
     r, a, s = (round(float(x), 2) for x in centre[:3])
     return Item(item, (r, a, s), int((weights > 0).sum()), pooled(latent, weights))

@@ -56,8 +56,8 @@ def test_every_network_gives_as_many_features_whatever_the_size(name, dims, argu
 def test_the_code_does_not_depend_on_the_tile_and_is_the_networks_own(name, dims, arguments):
     made, volume = model(name, dims, arguments), scan((24, 20, 16))
     seen = seen_by(made, volume)
-    whole = latent_of(made, seen, Engine("cpu", "float32"))
-    cut = latent_of(made, seen, Engine("cpu", "float32", 8))
+    whole = latent_of(made.network, seen, Engine("cpu", "float32"))
+    cut = latent_of(made.network, seen, Engine("cpu", "float32", 8))
     np.testing.assert_allclose(cut.cells, whole.cells, atol=1e-5)
     import torch
 
@@ -75,9 +75,8 @@ def test_a_bright_spot_lies_in_the_latent_where_it_is_in_the_patient():
     bright = array.copy()
     bright[spot] = 500.0
     affine = scan().affine
-    cells = [
-        latent_of(made, seen_by(made, Volume(a[None], affine, {"modality": "CT"})), CPU) for a in (array, bright)
-    ]
+    volumes = [Volume(a[None], affine, {"modality": "CT"}) for a in (array, bright)]
+    cells = [latent_of(made.network, seen_by(made, volume), CPU) for volume in volumes]
     change = np.abs(cells[1].cells - cells[0].cells).sum(0)
     peak = np.unravel_index(int(change.argmax()), change.shape)
     found = cells[1].affine @ [*peak, 1]

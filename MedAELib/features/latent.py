@@ -109,9 +109,8 @@ def resampled(volume: Volume, spacing: float) -> Volume:
     return Volume(np.stack(channels), grid.affine, volume.meta)
 
 
-def latent_of(model: Model, seen: Seen, engine: Engine, progress: Progress = lambda done, total: None) -> Latent:
+def latent_of(network: Network, seen: Seen, engine: Engine, progress: Progress = lambda done, total: None) -> Latent:
     """The code of a scan; a spatial one does not depend on the tile. Raises OutOfMemory; progress may cancel."""
-    network = model.network
     if network.tiles:
         return _in_tiles(network, seen, engine, progress)
     return _whole(network, seen, engine, progress)

@@ -55,7 +55,7 @@ def features(
     engine = engine or Engine()
     source = resampled(volume, spacing) if spacing else volume
     seen = seen_by(model, source)
-    latent = latent_of(model, seen, engine, partial(progress, "Encoding"))
+    latent = latent_of(model.network, seen, engine, partial(progress, "Encoding"))
     progress("Pooling", 0, 1)
     if labels is not None:
         items = segments(latent, seen, labels)

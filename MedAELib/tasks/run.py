@@ -12,6 +12,7 @@ from .denoise import Allocate, Progress, in_memory
 from .run_anomaly import run_anomaly
 from .run_compress import run_compress, run_decompress
 from .run_denoise import run_denoise
+from .run_explain import run_explain
 from .run_features import run_features
 
 _RUNS: dict[str, Callable[..., TaskResult]] = {
@@ -19,6 +20,7 @@ _RUNS: dict[str, Callable[..., TaskResult]] = {
     "anomaly": run_anomaly,
     "compress": run_compress,
     "features": run_features,
+    "explain": run_explain,
 }
 _OF_FILES: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "decompress": run_decompress,

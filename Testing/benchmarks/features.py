@@ -174,7 +174,7 @@ def table(rows: list[dict], model: Model) -> str:
         cells = [f"{np.mean(row['accuracy'][m]):.3f} ± {np.std(row['accuracy'][m]):.3f}" for m in METHODS]
         lines.append(
             f"| {row['probe']}: {', '.join(row['classes'])} | {row['subjects']} "
-            f"| {row['tested']}{'' if row['tested'] == row['unseen'] else ', seen without labels too'} | {row['pieces']} "
+            f"| {row['tested']}{' (some seen)' if row['tested'] > row['unseen'] else ''} | {row['pieces']} "
             f"| {1 / len(row['classes']):.2f} | **{cells[0]}** | {' | '.join(cells[1:])} "
             f"| {int((mine > pca).sum())} of {row['splits']} ({int((mine == pca).sum())} equal) |"
         )

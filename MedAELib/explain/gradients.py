@@ -65,10 +65,9 @@ def _counting(seen: Seen) -> int:
     return int(seen.mask.sum()) if seen.mask is not None else int(np.prod(seen.voxels.shape[1:]))
 
 
-def _squares(network: torch.nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+def _squares(network: Network, x: Tensor, mask: Tensor) -> Tensor:
     """The sum of squared differences where the mask is 1; sizes are made multiples of the stride for the network."""
-    strides = network.strides
-    padding = [amount for size, step in zip(x.shape[:1:-1], strides[::-1]) for amount in (0, -size % step)]
+    padding = [amount for size, step in zip(x.shape[:1:-1], network.strides[::-1]) for amount in (0, -size % step)]
     padded = torch.nn.functional.pad(x, padding, mode="replicate") if any(padding) else x
     made = network(padded)[tuple(slice(size) for size in x.shape)]
     return ((x - made).square() * mask).sum(dtype=torch.float64)

@@ -120,7 +120,8 @@ def _moves(
     bump = torch.ones(())
     if latent.spatial:
         axes = [torch.arange(size) - place / step for size, place, step in zip(code.shape[2:], at, latent.cell)]
-        bump = torch.exp(-sum(a**2 for a in torch.meshgrid(*axes, indexing="ij")) / (2 * _REACH**2))
+        squares = torch.stack([axis**2 for axis in torch.meshgrid(*axes, indexing="ij")]).sum(0)
+        bump = torch.exp(-squares / (2 * _REACH**2))
     moves = []
     for n in order:
         direction = torch.from_numpy(vectors[:, n] * np.sqrt(max(variances[n], 0))).float()

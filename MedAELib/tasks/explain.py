@@ -47,8 +47,8 @@ def explain(
 ) -> ExplainResult:
     """What a network makes of the first frame of a volume, and why.
 
-    Always: "typical" and its signed "residual-..." at three scales in mm, and beside them those of a median filter,
-    "baseline" and "baseline-residual-...". `parts` adds "attribution" (integrated gradients of the case score, with
+    Always: "typical" and its signed "residual_..." at three scales in mm, and beside them those of a median filter,
+    "baseline" and "baseline_residual_...". `parts` adds "attribution" (integrated gradients of the case score, with
     `steps` points on the path) and "traversal" (along so many `directions`, around a `point` in RAS millimetres; empty:
     where the scan differs most). A part that does not apply to the network is left out, and "left_out" says why; if
     nothing else was wanted, that is a BadInput. `progress` may raise Cancelled.
@@ -70,10 +70,10 @@ def explain(
     plain = median_of(seen, network.dims, partial(progress, "Finding the baseline"))
     for title, prefix, found in (
         ("residual", "residual", residuals),
-        ("baseline residual", "baseline-residual", at_scales(seen, plain, SCALES, partial(progress, "Smoothing"))),
+        ("baseline residual", "baseline_residual", at_scales(seen, plain, SCALES, partial(progress, "Smoothing"))),
     ):
         for scale, voxels in found.items():
-            made.outputs[f"{prefix}-{scale:g}mm"] = show(voxels, f"{title} {scale:g} mm")
+            made.outputs[f"{prefix}_{scale:g}mm".replace(".", "_")] = show(voxels, f"{title} {scale:g} mm")
     made.outputs["baseline"] = show(plain, "median filtered", seen.low)
     made.report |= {"case_score": _round(case_score(seen, typical)), "baseline_score": _round(case_score(seen, plain))}
     place = tuple(map(float, point)) or _most_different(seen, residuals[SCALES[-1]])
@@ -197,7 +197,7 @@ def _traverse(
     for number, found in enumerate(traverse(model.network, seen, (r, a, s), directions, engine, told), 1):
         frames = found.frames * np.float32(seen.scale) + np.float32(seen.low)
         meta = {"name": f"{volume.name} traversal {number}".strip(), "frames": True, "frame_spacing": 1.0}
-        made.outputs[f"traversal-{number}"] = Volume(frames, found.affine, meta)
+        made.outputs[f"traversal_{number}"] = Volume(frames, found.affine, meta)
         rows.append({
             "direction": number, "share_of_variance": _round(found.share),
             "largest_change": _round(found.change * seen.scale),

@@ -91,7 +91,8 @@ def predicted(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> list[n
 def components(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both in the principal components of the first, largest first."""
     centred = train - train.mean(0)
-    vectors = np.linalg.eigh(centred @ centred.T)[1][:, ::-1][:, : max(COMPONENTS)]
+    most = min(max(COMPONENTS), len(train) - 1, train.shape[1])
+    vectors = np.linalg.eigh(centred @ centred.T)[1][:, ::-1][:, :most]
     axes = vectors.T @ centred
     axes /= np.linalg.norm(axes, axis=1, keepdims=True) + 1e-12
     return centred @ axes.T, (test - train.mean(0)) @ axes.T

@@ -15,6 +15,8 @@ from .anomaly import command as anomaly
 from .atomic import write_text
 from .codec.command import add_commands as add_codec
 from .errors import Cancelled
+from .explain import command as explain_command
+from .features import command as features
 from .models_command import add_models
 from .terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell, write_report
 from .training.command import add_train
@@ -73,6 +75,8 @@ def _parser() -> _Parser:
     denoise.set_defaults(run=_denoise)
     anomaly.add_to(commands)
     calibrate.add_to(commands)
+    features.add_to(commands)
+    explain_command.add_to(commands)
     add_codec(commands)
     add_train(commands)
     add_federate(commands)

@@ -16,7 +16,8 @@ class Network(nn.Module):
 
     A network without ``tiles`` sees a slice (2D) or a volume (3D) only as a whole; ``halo`` then says nothing. If it
     resamples what it sees to a cube of its own, ``grid`` is that cube's edge. Cell n of a spatial code lies at voxel
-    n x stride + ``offset``. ``in_channels`` is the number of channels that go in and, reconstructed, come out.
+    n x cell + ``offset``, where a cell is the stride or, where finer and coarser codes are joined, what divides it.
+    ``in_channels`` is the number of channels that go in and, reconstructed, come out.
     """
 
     dims: int

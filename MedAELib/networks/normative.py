@@ -28,6 +28,8 @@ class NormativeAutoencoder(Network):
     with the median of its tissue at a fixed value. No statistic over the tile is taken: tiles fit exactly.
     """
 
+    offset = 0.5  # the middle of the first cell
+
     def __init__(self, dims: int = 3, channels: int = 32, levels: int = 2, blocks: int = 1) -> None:
         super().__init__()
         self.dims, self.stride, self.levels = dims, 2 ** (levels + 1), levels

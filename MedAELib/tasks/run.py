@@ -13,15 +13,21 @@ from .denoise import Allocate, Progress, in_memory
 from .run_anomaly import run_anomaly
 from .run_compress import run_compress, run_decompress
 from .run_denoise import run_denoise
+from .run_explain import run_explain
+from .run_features import run_features
 
-_OF_ONE_VOLUME: dict[str, Callable[[Volume, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
+_OF_ONE_VOLUME: dict[str, Callable[..., TaskResult]] = {
     "denoise": run_denoise,
     "anomaly": run_anomaly,
     "compress": run_compress,
+    "features": run_features,
+    "explain": run_explain,
 }
 _OF_ONE_FILE: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "decompress": run_decompress,
 }
+# Inputs that a task may be given besides the volume.
+_FURTHER: dict[str, set[str]] = {"features": {"segments"}}
 
 
 def run_task(
@@ -47,9 +53,11 @@ def run_task(
         known = ", ".join((*_OF_ONE_VOLUME, *_OF_ONE_FILE))
         raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {known}.")
     given = inputs.get("input")
-    if len(inputs) == 1 and task in _OF_ONE_VOLUME and isinstance(given, Volume):
-        return _OF_ONE_VOLUME[task](given, parameters, progress, allocate)
-    if len(inputs) == 1 and task in _OF_ONE_FILE and isinstance(given, bytes):
+    further = {name: volume for name, volume in inputs.items() if name != "input"}
+    fits = set(further) <= _FURTHER.get(task, set())
+    if fits and task in _OF_ONE_VOLUME and isinstance(given, Volume):
+        return _OF_ONE_VOLUME[task](given, parameters, progress, allocate, **further)
+    if fits and task in _OF_ONE_FILE and isinstance(given, bytes):
         return _OF_ONE_FILE[task](given, parameters, progress, allocate)
     raise BadInput(f"The task {task} needs exactly one {'volume' if task in _OF_ONE_VOLUME else 'file'}.")
 

@@ -1,0 +1,90 @@
+"""Integrated gradients: which voxels made the case score, from the nearest typical scan to the scan itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.run import Engine
+from ..features.latent import Floats, Seen
+from ..networks import Network
+from .residuals import given
+
+_SLICES = 16  # of a 2D network, at once
+LARGEST = 2**21  # voxels: above, a part around the point is looked at, for the memory of the backward pass
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What each voxel [i, j, k] adds to the case score; the mean over the voxels that count is `score` - `typical`.
+
+    `gap` is how far it is from that, relative to it: the error of the path's few steps.
+    """
+
+    voxels: Floats
+    score: float
+    typical: float
+    gap: float
+
+
+def integrated_gradients(
+    network: Network, seen: Seen, start: Floats, steps: int, engine: Engine, progress: Callable[[int, int], None]
+) -> Attribution:
+    """The attribution of the case score, the mean squared difference of a scan from what the network makes of it.
+
+    Sundararajan et al. (ICML 2017): the gradient of the score, averaged along the straight path from `start` [i, j, k]
+    to the scan, times their difference. The path is sampled at Gauss-Legendre points. `progress` may raise Cancelled.
+    """
+    runs = given(network, seen).to(engine.torch_device).eval()
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    voxels, count = np.zeros(start.shape, np.float32), _counting(seen)
+    score = first = 0.0
+    parts = list(_parts(seen, start, network.dims, engine.torch_device))
+    for number, (place, x, base, mask) in enumerate(parts):
+        total = torch.zeros_like(x)
+        for step, (point, weight) in enumerate(zip(points, weights, strict=True)):
+            progress(number * steps + step, len(parts) * steps)
+            here = (base + (point + 1) / 2 * (x - base)).requires_grad_(True)
+            (gradient,) = torch.autograd.grad(_squares(runs, here, mask), here)
+            total += weight / 2 * gradient
+        with torch.inference_mode():
+            score += float(_squares(runs, x, mask)) / count
+            first += float(_squares(runs, base, mask)) / count
+        voxels[place] = _volume((total * (x - base)).cpu(), network.dims)
+    progress(1, 1)
+    found = float(voxels.sum(dtype=np.float64)) / count
+    return Attribution(voxels, score, first, abs(found - (score - first)) / max(abs(score - first), 1e-30))
+
+
+def _counting(seen: Seen) -> int:
+    return int(seen.mask.sum()) if seen.mask is not None else int(np.prod(seen.voxels.shape[1:]))
+
+
+def _squares(network: Network, x: Tensor, mask: Tensor) -> Tensor:
+    """The sum of squared differences where the mask is 1; sizes are made multiples of the stride for the network."""
+    padding = [amount for size, step in zip(x.shape[:1:-1], network.strides[::-1]) for amount in (0, -size % step)]
+    padded = torch.nn.functional.pad(x, padding, mode="replicate") if any(padding) else x
+    made = network(padded)[tuple(slice(size) for size in x.shape)]
+    return ((x - made).square() * mask).sum(dtype=torch.float64)
+
+
+def _parts(
+    seen: Seen, start: Floats, dims: int, device: torch.device
+) -> Iterator[tuple[tuple[Any, ...], Tensor, Tensor, Tensor]]:
+    """The scan, where the path starts, and the mask as the network takes them, whole (3D) or some slices at a time."""
+    mask = np.ones(start.shape, np.float32) if seen.mask is None else seen.mask.astype(np.float32)
+    depth = start.shape[2] if dims == 3 else _SLICES
+    for k in range(0, start.shape[2], depth):
+        place = np.s_[..., k : k + depth]
+        tensors = (torch.from_numpy(np.ascontiguousarray(a[place])).to(device) for a in (seen.voxels[0], start, mask))
+        x, base, counts = (t[None, None] if dims == 3 else t.permute(2, 0, 1)[:, None] for t in tensors)
+        yield place, x, base, counts
+
+
+def _volume(x: Tensor, dims: int) -> Floats:
+    return np.asarray((x[0, 0] if dims == 3 else x[:, 0].permute(1, 2, 0)).numpy())

@@ -1,0 +1,95 @@
+"""The nearest typical scan, and what differs from it at several scales; beside both, a plain median filter's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt, gaussian_filter, median_filter
+
+from ..engine.run import Engine, Progress
+from ..engine.tiles import Box
+from ..features.latent import Floats, Seen
+from ..networks import Given, Network
+from ..networks.normative import NormativeAutoencoder
+
+SCALES = (0.7, 1.7, 4.0)  # mm: the deviations of the Gaussians
+MEDIAN = 7  # voxels: rivals small networks on bright blobs
+_SLAB = 8  # slices between two looks at the progress
+
+
+def given(network: Network, seen: Seen) -> Network:
+    """The network with the scan's own condition, where it takes one."""
+    return network if seen.second is None else Given(network, seen.second)
+
+
+def nearest_typical(network: Network, seen: Seen, engine: Engine, progress: Progress) -> Floats:
+    """What the network makes of the scan, [i, j, k] in its window: of a denoiser that is the denoised scan."""
+    made = np.empty(seen.voxels.shape[1:], np.float32)
+
+    def keep(core: Box, before: Floats, after: Floats) -> None:
+        made[core] = after
+
+    engine.run(given(network, seen), seen.voxels[0], (0.0, 1.0), keep, progress)
+    if seen.mask is None:
+        return made
+    return np.where(seen.mask, np.maximum(made, 0), 0).astype(np.float32)
+
+
+def median_of(seen: Seen, dims: int, progress: Progress) -> Floats:
+    """The median of 7 voxels along each axis (in the slices, for a 2D network): a typical scan without any learning."""
+    source = seen.voxels[0]
+    if seen.mask is not None and seen.mask.any():  # what lies outside of a brain must not make its border stand out
+        source = source[tuple(distance_transform_edt(~seen.mask, return_distances=False, return_indices=True))]
+    size, reach = (MEDIAN, MEDIAN, MEDIAN if dims == 3 else 1), MEDIAN // 2 if dims == 3 else 0
+    made, depth = np.empty_like(source), source.shape[2]
+    for start in range(0, depth, _SLAB):
+        progress(start, depth)
+        low, stop = max(start - reach, 0), min(start + _SLAB, depth)
+        found = median_filter(source[..., low : stop + reach], size)
+        made[..., start:stop] = found[..., start - low : stop - low]
+    progress(depth, depth)
+    return np.where(seen.mask, made, 0).astype(np.float32) if seen.mask is not None else made
+
+
+def at_scales(
+    seen: Seen, typical: Floats, scales: tuple[float, ...], report: Callable[[int, int], None]
+) -> dict[float, Floats]:
+    """Scan minus typical scan, signed, smoothed to each scale in mm; only the mask counts, where there is one."""
+    spacing = np.linalg.norm(seen.affine[:3, :3], axis=0)
+    residual, found = seen.voxels[0] - typical, {}
+    for number, scale in enumerate(scales):
+        report(number, len(scales))
+        widths = [scale / step if size > 1 else 0 for step, size in zip(spacing, residual.shape, strict=True)]
+        found[scale] = _smooth(residual, seen.mask, widths)
+    report(len(scales), len(scales))
+    return found
+
+
+def _smooth(values: Floats, mask: npt.NDArray[np.bool_] | None, widths: list[float]) -> Floats:
+    if mask is None:
+        return np.asarray(gaussian_filter(values, widths, mode="nearest"))
+    weight = gaussian_filter(mask.astype(np.float32), widths)
+    smooth = gaussian_filter(np.where(mask, values, 0), widths)
+    return np.where(mask, smooth / np.maximum(weight, 1e-6), 0).astype(np.float32)
+
+
+def case_score(seen: Seen, typical: Floats) -> float:
+    """The mean squared difference from the typical scan, in the network's window, over the mask or everything."""
+    square = np.square((seen.voxels[0] - typical).astype(np.float64))
+    return float(square[seen.mask].mean() if seen.mask is not None else square.mean())
+
+
+def part_of(seen: Seen, box: Box) -> Seen:
+    """A box of the scan, seen alone."""
+    shift = np.eye(4)
+    shift[:3, 3] = [side.start for side in box]
+    mask = None if seen.mask is None else seen.mask[box]
+    return replace(seen, voxels=seen.voxels[(slice(None), *box)], affine=seen.affine @ shift, mask=mask)
+
+
+def is_normative(network: Network) -> bool:
+    """Whether the network sees a brain on a grid of its own."""
+    return isinstance(network, NormativeAutoencoder)

@@ -1,0 +1,150 @@
+"""Latent traversal: what becomes of the scan around a point when its code is moved along its largest directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..engine.run import Engine
+from ..engine.tiles import Box
+from ..features.latent import Affine, Floats, Latent, Seen, encode, latent_of
+from ..networks import Network
+from ..networks.conditional import ConditionalAutoencoder
+from ..networks.denoising import DenoisingAutoencoder
+from ..networks.normative import NormativeAutoencoder
+from ..networks.whole import WholeImage, from_grid
+from .residuals import part_of
+
+STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # deviations
+EDGE = 48  # voxels of what is shown
+_MARGIN = 16  # voxels around it, so that the border of what is decoded does not show
+_REACH = 2.0  # cells: the Gaussian within which a spatial code is moved
+_MOST_CELLS = 200_000
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Traversal:
+    """`frames` [steps, i, j, k] in the network's window, of a part of the scan with its own affine.
+
+    `share` is the part of the code's variance along this direction, `change` the largest change of a voxel per step.
+    """
+
+    frames: Floats
+    affine: Affine
+    share: float
+    change: float
+
+
+def traverse(
+    network: Network, seen: Seen, point: tuple[float, float, float], count: int, engine: Engine,
+    progress: Callable[[int, int], None],
+) -> list[Traversal]:  # fmt: skip
+    """The scan around a point (RAS millimetres) with its code moved by -2 to 2 deviations along its `count` largest
+    directions: the principal components of the cells of this scan, or of its slices.
+
+    A code of one vector for the whole volume knows no other: it is moved along those of its axes, by the deviation 1 of
+    its prior, that change the result most. A spatial code is moved near the point only.
+    """
+    voxel = np.rint((np.linalg.inv(seen.affine) @ [*point, 1])[:3]).astype(int)
+    box = around(voxel, seen.voxels.shape[1:], network)
+    latent = latent_of(network, seen, engine, lambda done, total: progress(done, 4 * total))
+    part = part_of(seen, box)
+    x = _shown(part, network, engine)
+    with torch.inference_mode():
+        code = encode(network, x, seen.second).float()
+    moves, shares = _moves(network, latent, x, code, count, voxel - [side.start for side in box])
+    inner = around(voxel, seen.voxels.shape[1:], network, margin=0)
+    cut = tuple(slice(i.start - b.start, i.stop - b.start) for i, b in zip(inner, box, strict=True))
+    found = []
+    for number, (move, share) in enumerate(zip(moves, shares, strict=True)):
+        frames = []
+        for step, amount in enumerate(STEPS):
+            progress(len(moves) + 4 * (number * len(STEPS) + step), 4 * len(moves) * len(STEPS) + len(moves))
+            frames.append(_volume(rebuilt(network, x, code + amount * move, seen.second), network.dims)[cut])
+        stack = np.stack(frames)
+        change = float(np.abs(np.diff(stack, axis=0)).max())
+        found.append(Traversal(stack, part_of(seen, inner).affine, share, change))
+    progress(1, 1)
+    return found
+
+
+def around(voxel: npt.NDArray[Any], shape: tuple[int, ...], network: Network, margin: int = _MARGIN) -> Box:
+    """The box that is decoded (with a margin) or shown (without) around a voxel, begun on the network's grid.
+
+    Of a network that sees a slice or a volume as a whole, all of it is decoded.
+    """
+    steps, box = (*network.strides, *(1,) * (3 - network.dims)), []
+    for axis, (at, size, step) in enumerate(zip(voxel, shape, steps, strict=True)):
+        if axis == 2 and network.dims == 2:
+            box.append(slice(int(at), int(at) + 1))
+        elif margin and not network.tiles:
+            box.append(slice(0, size))
+        else:
+            start = int(np.clip(at - EDGE // 2 - margin, 0, max(size - EDGE - 2 * margin, 0))) // step * step
+            box.append(slice(start, min(start + EDGE + 2 * margin, size)))
+    return tuple(box)
+
+
+@torch.inference_mode()
+def rebuilt(network: Network, x: Tensor, code: Tensor, second: Tensor | None) -> Tensor:
+    """What the network makes of a scan from another code than its own, in the size of x."""
+    decoded: Tensor
+    if isinstance(network, ConditionalAutoencoder) and second is not None:
+        decoded = network.decode(code, second.to(x.device).expand(len(x), -1))
+    else:
+        decoded = network.decode(code)
+    if isinstance(network, DenoisingAutoencoder):
+        return x - decoded
+    if isinstance(network, NormativeAutoencoder):
+        return x + decoded[:, :1]
+    return from_grid(decoded, x.shape[2:]) if isinstance(network, WholeImage) else decoded.float()
+
+
+def _moves(
+    network: Network, latent: Latent, x: Tensor, code: Tensor, count: int, at: npt.NDArray[Any]
+) -> tuple[list[Tensor], list[float]]:
+    """A deviation along each direction, as what is added to the code, and the directions' shares of the variance."""
+    if not latent.spatial and latent.cells.shape[3] == 1:
+        return _axes(network, x, code, count)
+    cells = latent.cells.reshape(len(latent.cells), -1)
+    cells = cells[:, :: max(1, cells.shape[1] // _MOST_CELLS)].astype(np.float64)
+    variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(cells)))
+    order = np.argsort(variances)[::-1][: min(count, len(variances))]
+    bump = torch.ones(())
+    if latent.spatial:
+        axes = [torch.arange(size) - place / step for size, place, step in zip(code.shape[2:], at, latent.cell)]
+        squares = torch.stack([axis**2 for axis in torch.meshgrid(*axes, indexing="ij")]).sum(0)
+        bump = torch.exp(-squares / (2 * _REACH**2))
+    moves = []
+    for n in order:
+        direction = torch.from_numpy(vectors[:, n] * np.sqrt(max(variances[n], 0))).float()
+        moves.append((direction.view(1, -1, *(1,) * (code.ndim - 2)) * bump).to(code.device))
+    return moves, [float(variances[n] / max(variances.sum(), 1e-30)) for n in order]
+
+
+def _axes(network: Network, x: Tensor, code: Tensor, count: int) -> tuple[list[Tensor], list[float]]:
+    """The axes of a vector whose unit steps change the result most, with their shares of all axes' changes."""
+    units = torch.eye(code.shape[1], device=code.device)[:, None]
+    still = rebuilt(network, x, code, None)
+    powers = np.array([float((rebuilt(network, x, code + unit, None) - still).square().sum()) for unit in units])
+    order = np.argsort(powers)[::-1][:count]
+    return [units[n] for n in order], [float(powers[n] / max(powers.sum(), 1e-30)) for n in order]
+
+
+def _shown(part: Seen, network: Network, engine: Engine) -> Tensor:
+    """The part as the network takes it, made a multiple of its stride."""
+    steps = (*network.strides, *(1,) * (3 - network.dims))
+    padding = [(0, -size % step) for size, step in zip(part.voxels.shape[1:], steps, strict=True)]
+    x = torch.from_numpy(np.pad(part.voxels[0], padding, mode="edge")).to(engine.torch_device)
+    return x[None, None] if network.dims == 3 else x.permute(2, 0, 1)[:, None]
+
+
+def _volume(x: Tensor, dims: int) -> Floats:
+    return np.asarray((x[0, 0] if dims == 3 else x[:, 0].permute(1, 2, 0)).cpu().numpy())

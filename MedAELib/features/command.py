@@ -1,0 +1,100 @@
+"""`python -m MedAELib features`: rows of numbers for scans, slices or segments, and the known cases most like them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_text
+from ..errors import BadInput
+from ..terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell
+from ..volume import Volume
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "features",
+        help="describe scans by numbers, and find similar ones",
+        description="Write what a model's code says of scans as a table, and tell the known cases most like them.",
+    )
+    parser.add_argument("input", metavar="IN", type=Path, nargs="+", help="image files, or folders of DICOM files")
+    parser.add_argument("output", metavar="OUT.csv", type=Path, help="the table to write: .csv, or .npz")
+    parser.add_argument("--model", default="", metavar="NAME|FOLDER", help="default: ct-denoise, for CT and MRI")
+    parser.add_argument("--per", choices=("volume", "slice", "segment"), default="volume", help="what a row describes")
+    parser.add_argument("--segments", type=Path, metavar="FILE", help="the label map, per segment (one IN only)")
+    parser.add_argument(
+        "--spacing", type=float, default=0.0, metavar="MM", help="resample to it first; default: the scan's own voxels"
+    )
+    parser.add_argument("--air", action="store_true", help="count what is outside of the body, too")
+    parser.add_argument("--latent", type=Path, metavar="FOLDER", help="also write the spatial codes as volumes")
+    parser.add_argument(
+        "--index", type=Path, metavar="FILE", help="the cases known so far (.csv or .npz); these ones are added to it"
+    )
+    parser.add_argument("--similar", type=int, default=5, metavar="N", help="nearest known cases to tell (5)")
+    parser.add_argument("--distance", choices=("standardised", "cosine"), default="standardised")
+    parser.add_argument("--neighbours", type=Path, metavar="FILE.csv", help="also write the similar cases as a table")
+    add_run_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    _check(options)
+    from ..tasks.run import run_task
+    from .neighbours import Table, read_table, write_table
+
+    known = options.index is not None and options.index.exists()
+    parameters = {
+        **run_parameters(options), "per": options.per, "spacing": options.spacing, "air": options.air,
+        "latent": options.latent is not None, "index": str(options.index) if known else "",
+        "similar": options.similar, "distance": options.distance,
+    }  # fmt: skip
+    reports: list[dict[str, Any]] = []
+    for path in options.input:
+        inputs = {"input": Volume.load(path, options.series)}
+        if options.segments is not None:
+            inputs["segments"] = Volume.load(options.segments)
+        result = run_task("features", inputs, parameters, progress=Terminal())
+        tell(result.report)
+        for row in result.report["features"]:
+            row["file"] = str(path.resolve())
+        if options.latent is not None:
+            result.outputs["latent"].save(options.latent / f"{inputs['input'].name}-latent.nrrd")
+        reports.append(result.report)
+    rows = [row for report in reports for row in report["features"]]
+    table = Table.of(rows, reports[0]["names"])
+    joined = read_table(options.index).joined(table, options.index) if known else table
+    write_table(options.output, table)
+    if options.index is not None:
+        write_table(options.index, joined)
+    similar = [row for report in reports for row in report["similar"]]
+    if options.neighbours is not None:
+        write_text(options.neighbours, table_text(similar))
+    if options.report is not None:
+        told = [{name: value for name, value in report.items() if name != "features"} for report in reports]
+        write_text(options.report, json.dumps(told, indent=2, allow_nan=False) + "\n")
+    for row in similar:
+        near = f"{row['similar_case']} {row['similar_item']}"
+        print(f"{row['case']} {row['item']}\t{row['rank']}\t{near}\t{row['distance']:g}")
+    seconds = sum(report["seconds"] for report in reports)
+    print(f"{options.output}: {len(rows)} x {len(table.names)} features, {reports[0]['model']}, {seconds:.1f} s")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse, before any work, what would fail at its end."""
+    inputs = [*options.input, *filter(None, [options.segments])]
+    check_paths(inputs, [], [options.output, options.index, options.neighbours, options.report])
+    for path in filter(None, [options.output, options.index]):
+        if path.suffix not in (".csv", ".npz"):
+            raise BadInput(f"{path} is no table that can be written.", "Use the ending .csv or .npz.")
+    if options.segments is not None and len(options.input) > 1:
+        raise BadInput("A label map belongs to one volume.", "Name one volume with --segments.")
+    if options.latent is not None and not options.latent.is_dir():
+        raise BadInput(f"{options.latent} is not a folder.", "Make the folder first.")
+    named = [path.name.removesuffix(".gz").rsplit(".", 1)[0] for path in options.input]
+    twice = next((name for name in named if named.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"Two of the volumes have the name {twice}.", "Rename one: cases are told apart by their names.")

@@ -1,0 +1,117 @@
+"""Similar cases: a table of features that is kept in a file, and the nearest rows of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..atomic import whole_file, write_text
+from ..errors import BadInput
+
+KNOWN = ("case", "item", "r", "a", "s", "cells", "file", "model", "settings")  # the columns before the features
+DISTANCES = ("standardised", "cosine")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of features: `known` holds the texts of the columns `KNOWN`, row by row, `values` `[rows, features]`."""
+
+    names: tuple[str, ...]
+    known: tuple[tuple[str, ...], ...]
+    values: npt.NDArray[np.float64]
+
+    @staticmethod
+    def of(rows: Sequence[Mapping[str, object]], names: Sequence[str]) -> Table:
+        """From the rows of a report, as `tasks.run_features` makes them."""
+        known = tuple(tuple(str(row[column]) for column in KNOWN) for row in rows)
+        values = np.array([row["values"] for row in rows], np.float64).reshape(len(rows), len(names))
+        return Table(tuple(names), known, values)
+
+    def joined(self, more: Table, path: Path) -> Table:
+        """With the rows of another table; those of the same case, item, model and settings are replaced.
+
+        Raises BadInput when the two have other features.
+        """
+        check_comparable(self, more, path)
+        new = {(row[0], row[1], *row[7:]) for row in more.known}
+        stay = [n for n, row in enumerate(self.known) if (row[0], row[1], *row[7:]) not in new]
+        known = tuple(self.known[n] for n in stay) + more.known
+        return Table(self.names, known, np.concatenate([self.values[stay], more.values]))
+
+    def text(self) -> str:
+        """As comma-separated values with a line of names; numbers in as few digits as give them back."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow([*KNOWN, *self.names])
+        table.writerows([*row, *map(repr, values)] for row, values in zip(self.known, self.values.tolist()))
+        return text.getvalue()
+
+
+def check_comparable(index: Table, more: Table, path: Path) -> None:
+    """Refuse two tables of which one's numbers mean something else than the other's."""
+    models = {row[7] for row in index.known} | {row[7] for row in more.known}
+    settings = {row[8] for row in index.known} | {row[8] for row in more.known}
+    if index.names != more.names or len(models) > 1:
+        raise BadInput(f"{path} holds features of another model.", "Name another index, or the model that made it.")
+    if len(settings) > 1:
+        raise BadInput(f"{path} was made with other settings ({' and '.join(sorted(settings))}).", "Use the same.")
+
+
+def read_table(path: Path) -> Table:
+    """The table in a .csv or .npz file. Raises BadInput when it is none of ours, or holds what is not finite."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                names, known, values = file["names"].tolist(), file["known"].tolist(), file["values"]
+        else:
+            with path.open(newline="", encoding="utf-8") as text:
+                lines = list(csv.reader(text))
+            if tuple(lines[0][: len(KNOWN)]) != KNOWN:
+                raise ValueError("other columns")
+            names, known = lines[0][len(KNOWN) :], [line[: len(KNOWN)] for line in lines[1:]]
+            values = np.array([line[len(KNOWN) :] for line in lines[1:]], np.float64)
+        values = np.asarray(values, np.float64).reshape(len(known), len(names))
+        table = Table(tuple(map(str, names)), tuple(tuple(map(str, row)) for row in known), values)
+        if any(len(row) != len(KNOWN) for row in table.known) or not np.isfinite(values).all():
+            raise ValueError("other columns")
+    except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error, EOFError):
+        raise BadInput(f"{path} is no table of features.", "Name a file that `features` has written.") from None
+    return table
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Write the table as .npz or else as .csv, wholly or not at all."""
+    if path.suffix != ".npz":
+        write_text(path, table.text())
+        return
+    with whole_file(path, ".npz") as temporary:
+        known = np.array(table.known, dtype=str).reshape(-1, len(KNOWN))
+        np.savez_compressed(temporary, names=np.array(table.names), known=known, values=table.values)
+
+
+def nearest(index: Table, values: npt.NDArray[np.float64], count: int, distance: str) -> list[tuple[int, float]]:
+    """The rows of the index that are nearest to `values` `[features]`, nearest first, with their distance.
+
+    "standardised": Euclidean, each feature in units of its deviation over the index, divided by the square root of
+    their count (features that do not vary there are left out; with fewer than three rows none is scaled). "cosine": 1
+    minus the cosine of the angle. Raises BadInput for another distance.
+    """
+    if distance not in DISTANCES:
+        raise BadInput(f"The distance {distance!r} is not known.", f"Known: {', '.join(DISTANCES)}.")
+    known = index.values
+    if distance == "cosine":
+        lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(values)
+        found = 1 - known @ values / np.maximum(lengths, 1e-30)
+    else:
+        spread = known.std(axis=0) if len(known) > 2 else np.ones(known.shape[1])
+        varies = spread > 1e-9 * np.abs(known).max(axis=0, initial=0)
+        scaled = (known[:, varies] - values[varies]) / spread[varies]
+        found = np.sqrt(np.square(scaled).sum(axis=1) / max(int(varies.sum()), 1))
+    order = np.argsort(found, kind="stable")[:count]
+    return [(int(n), float(f"{max(found[n], 0.0):.6g}")) for n in order]

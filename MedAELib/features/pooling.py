@@ -1,0 +1,136 @@
+"""From a spatial code to features: means, and variation at several scales, over a volume, a slice or a segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..anomaly.masks import head_mask
+from ..errors import BadInput
+from ..volume import Volume
+from .latent import Floats, Latent, Seen
+
+SCALES = 3  # cells, and blocks of 2 and 4 cells along an edge
+Weights = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Item:
+    """What one row of features describes: "volume", a slice's number or a segment's; its middle and size in cells."""
+
+    item: str
+    centre: tuple[float, float, float]  # RAS millimetres
+    cells: int
+    values: tuple[float, ...]
+
+
+def names(channels: int, spatial: bool) -> list[str]:
+    """The names of the features of a code with so many channels, in their order."""
+    kinds = ["mean", *(f"sd{2**scale}" for scale in range(SCALES))] if spatial else ["mean", "sd1"]
+    return [f"{kind}_{channel:03d}" for kind in kinds for channel in range(channels)]
+
+
+def pooled(latent: Latent, weights: Weights) -> tuple[float, ...]:
+    """The features of the cells `[i, j, k]` by their weights: each channel's mean, and its deviations at three scales.
+
+    A deviation is that of the means of blocks of 1, 2 and 4 cells: how much the channel varies, finely and coarsely.
+    The count does not depend on the size. A code without place has its mean and, over slices, its deviation.
+    """
+    cells, total = latent.cells, weights.sum()
+    mean = np.tensordot(cells, weights, 3) / total
+    found = [mean]
+    sums, counts = cells * weights, weights
+    for scale in range(SCALES if latent.spatial else 1):
+        if scale:
+            sums, counts = _halved(sums), _halved(counts)
+        centred = sums / np.maximum(counts, 1e-30) - mean[:, None, None, None]
+        found.append(np.sqrt(np.tensordot(centred**2, counts, 3) / total))
+    return tuple(float(f"{value:.6g}") for value in np.concatenate(found))
+
+
+def whole_volume(latent: Latent, seen: Seen, air: bool) -> list[Item]:
+    """One row for the whole scan; without `air` only what is no air counts (the brain, for a normative network)."""
+    return [_item("volume", latent, _inside(latent, seen, air))]
+
+
+def slices(latent: Latent, seen: Seen, air: bool) -> list[Item]:
+    """A row for each layer of cells along the third axis, named by the index of the voxel slice in its middle.
+
+    Layers of air alone are left out. Raises BadInput for a network with one code for the whole volume.
+    """
+    if latent.cells.shape[3] == 1 and not latent.spatial and seen.voxels.shape[3] > 1:
+        raise BadInput("This network has one code for the whole volume, so slices have none.", "Choose the volume.")
+    inside, rows = _inside(latent, seen, air), []
+    to_voxel = np.linalg.inv(seen.affine) @ latent.affine
+    for k in range(latent.cells.shape[3]):
+        weights = np.zeros_like(inside)
+        weights[..., k] = inside[..., k]
+        if weights.any():
+            middle = (to_voxel @ [0, 0, k, 1])[2]
+            rows.append(_item(str(int(np.clip(round(middle), 0, seen.voxels.shape[3] - 1))), latent, weights))
+    return rows
+
+
+def segments(latent: Latent, seen: Seen, labels: Volume) -> list[Item]:
+    """A row for each label above 0 of a label map, which may have voxels of its own.
+
+    A cell counts by the number of the segment's voxels in it. Raises BadInput where the map holds no label, lies
+    elsewhere, is no map of labels, or the network's code has no place.
+    """
+    if not latent.spatial:
+        raise BadInput("This network's code has no place, so segments have no features.", "Choose another model.")
+    values = labels.array[0]
+    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(np.nan_to_num(values))):
+        raise BadInput(f"{labels.name or 'The label map'} holds values that are no labels.", "Name a label map.")
+    places = np.argwhere(values > 0)
+    if not len(places):
+        raise BadInput(f"{labels.name or 'The label map'} holds no segment.", "Draw a segment first.")
+    to_cell = np.linalg.inv(latent.affine) @ labels.affine
+    cells = np.rint(places @ to_cell[:3, :3].T + to_cell[:3, 3]).astype(np.int64)
+    shape = latent.cells.shape[1:]
+    there = ((cells >= 0) & (cells < shape)).all(axis=1)
+    if not there.any():
+        raise BadInput(f"{labels.name or 'The label map'} does not overlap the volume.", "Check its position.")
+    cells, found = cells[there], values[tuple(places[there].T)].astype(np.int64)
+    flat, rows = np.ravel_multi_index(tuple(cells.T), shape), []
+    for label in np.unique(found):
+        counts = np.bincount(flat[found == label], minlength=int(np.prod(shape))).reshape(shape)
+        rows.append(_item(str(label), latent, counts.astype(np.float64)))
+    return rows
+
+
+def _item(item: str, latent: Latent, weights: Weights) -> Item:
+    middle = [float(weights.sum(axis=tuple({0, 1, 2} - {n})) @ np.arange(weights.shape[n])) for n in range(3)]
+    centre = latent.affine @ [*(np.array(middle) / weights.sum()), 1]
+    r, a, s = (round(float(x), 2) for x in centre[:3])
+    return Item(item, (r, a, s), int((weights > 0).sum()), pooled(latent, weights))
+
+
+def _inside(latent: Latent, seen: Seen, air: bool) -> Weights:
+    """1 for the cells that count, 0 for the others; all count where nothing stands out from the air."""
+    shape = latent.cells.shape[1:]
+    if air or not latent.spatial:
+        return np.ones(shape)
+    if seen.mask is not None:
+        inside = _cell_means(seen.mask.astype(np.float32), latent.cell) > 0.5
+    else:
+        inside = head_mask(np.mean([_cell_means(channel, latent.cell) for channel in seen.voxels], axis=0))
+    return (inside if inside.any() else np.ones(shape)).astype(np.float64)
+
+
+def _cell_means(voxels: Floats, cell: tuple[int, ...]) -> Floats:
+    """Means of voxels over the cells of a code, the last of which may reach beyond the volume."""
+    padded = np.pad(voxels, [(0, -size % step) for size, step in zip(voxels.shape, cell)], mode="edge")
+    i, j, k = (size // step for size, step in zip(padded.shape, cell))
+    return np.asarray(padded.reshape(i, cell[0], j, cell[1], k, cell[2]).mean(axis=(1, 3, 5)), np.float32)
+
+
+def _halved(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sums over blocks of two along the last three axes."""
+    for axis in (-3, -2, -1):
+        odd = values.shape[axis] % 2
+        padding = [(0, odd if axis == n - values.ndim else 0) for n in range(values.ndim)]
+        values = np.add.reduceat(np.pad(values, padding), np.arange(0, values.shape[axis] + odd, 2), axis=axis)
+    return values

@@ -1,0 +1,213 @@
+"""Explain: the nearest typical scan, what differs at which scale, which voxels made the score, what the code means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..anomaly.grid import Grid, from_grid
+from ..engine.run import Engine
+from ..errors import BadInput
+from ..explain.gradients import LARGEST, integrated_gradients
+from ..explain.residuals import SCALES, at_scales, case_score, is_normative, median_of, nearest_typical, part_of
+from ..explain.traversal import STEPS, around, traverse
+from ..features.latent import Floats, Seen, seen_by
+from ..model import Model
+from ..networks.quantised import QuantisedAutoencoder
+from ..volume import Volume
+from .denoise import Progress
+
+PARTS = ("residual", "attribution", "traversal")
+_CHOICE = "The network's code is a choice among entries of a codebook"
+_GAP = 0.05  # of the score's difference: more than the steps of a path should miss
+
+
+@dataclass
+class ExplainResult:
+    """`outputs` by name, float32; the traversals' frames are the steps. `report` has the figures as plain values."""
+
+    outputs: dict[str, Volume] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def explain(
+    volume: Volume,
+    model: Model,
+    *,
+    parts: Sequence[str] = PARTS,
+    point: Sequence[float] = (),
+    directions: int = 3,
+    steps: int = 16,
+    engine: Engine | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> ExplainResult:
+    """What a network makes of the first frame of a volume, and why.
+
+    Always: "typical" and its signed "residual_..." at three scales in mm, and beside them those of a median filter,
+    "baseline" and "baseline_residual_...". `parts` adds "attribution" (integrated gradients of the case score, with
+    `steps` points on the path) and "traversal" (along so many `directions`, around a `point` in RAS millimetres; empty:
+    where the scan differs most). A part that does not apply to the network is left out, and "left_out" says why; if
+    nothing else was wanted, that is a BadInput. `progress` may raise Cancelled.
+    """
+    wanted = _checked(parts, point, directions, steps)
+    network, engine = model.network, engine or Engine("auto", "float32")
+    if network.in_channels > 1:
+        raise BadInput("A network that fuses modalities cannot be explained yet.", "Choose a model of one modality.")
+    left_out = {part: reason for part in wanted if (reason := _why_not(model, part))}
+    if left_out and set(wanted) == set(left_out):
+        raise BadInput(next(iter(left_out.values())), "Choose another part, or another model.")
+    progress("Preparing the scan", 0, 1)
+    seen = seen_by(model, volume)
+    typical = nearest_typical(network, seen, engine, partial(progress, "Finding the nearest typical scan"))
+    made = ExplainResult(report={"left_out": left_out, "warnings": _notes(volume)})
+    show = partial(_placed, seen, volume)
+    made.outputs["typical"] = show(typical, "nearest typical", seen.low)
+    residuals = at_scales(seen, typical, SCALES, partial(progress, "Smoothing"))
+    plain = median_of(seen, network.dims, partial(progress, "Finding the baseline"))
+    for title, prefix, found in (
+        ("residual", "residual", residuals),
+        ("baseline residual", "baseline_residual", at_scales(seen, plain, SCALES, partial(progress, "Smoothing"))),
+    ):
+        for scale, voxels in found.items():
+            made.outputs[f"{prefix}_{scale:g}mm".replace(".", "_")] = show(voxels, f"{title} {scale:g} mm")
+    made.outputs["baseline"] = show(plain, "median filtered", seen.low)
+    made.report |= {"case_score": _round(case_score(seen, typical)), "baseline_score": _round(case_score(seen, plain))}
+    place = tuple(map(float, point)) or _most_different(seen, residuals[SCALES[-1]])
+    _check_inside(volume, seen, place)
+    made.report |= {"point": [round(x, 2) for x in place], "strongest": _strongest(residuals, seen)}
+    if "attribution" in wanted and "attribution" not in left_out:
+        _attribute(made, model, volume, seen, typical, place, steps, engine, progress)
+    if "traversal" in wanted and "traversal" not in left_out:
+        _traverse(made, model, volume, seen, place, directions, engine, progress)
+    return made
+
+
+def _checked(parts: Sequence[str], point: Sequence[float], directions: int, steps: int) -> list[str]:
+    """The parts that were asked for, in their order. Raises BadInput."""
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise BadInput(f"The part {unknown[0]!r} is not known.", f"Known: {', '.join(PARTS)}.")
+    if len(point) not in (0, 3) or not all(np.isfinite(x) for x in point):
+        raise BadInput("A point has three numbers, R A S in millimetres.")
+    if not 1 <= directions <= 16:
+        raise BadInput(f"{directions} directions are not possible.", "Choose 1 to 16.")
+    if not 2 <= steps <= 256:
+        raise BadInput(f"A path of {steps} steps is not possible.", "Choose 2 to 256.")
+    return [part for part in PARTS if part in parts]
+
+
+def _why_not(model: Model, part: str) -> str:
+    """Why a part does not apply to the model's network; empty when it does."""
+    if isinstance(model.network, QuantisedAutoencoder):
+        if part == "attribution":
+            return f"{_CHOICE}, through which no gradient passes, so voxels cannot be blamed for the score."
+        if part == "traversal":
+            return f"{_CHOICE}, so there is no direction to move it along."
+    return ""
+
+
+def _notes(volume: Volume) -> list[str]:
+    if volume.channels == 1:
+        return []
+    return [f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is explained."]
+
+
+def _placed(
+    seen: Seen, volume: Volume, voxels: Floats, title: str, low: float = 0.0, scale: float | None = None
+) -> Volume:
+    """Voxels of the window as a volume in the input's units, at the input's voxels."""
+    found = voxels * np.float32(seen.scale if scale is None else scale) + np.float32(low)
+    if seen.mask is not None:
+        i, j, k = seen.voxels.shape[1:]
+        found = from_grid(found, Grid((i, j, k), seen.affine), volume)
+    return volume.like(found[None].astype(np.float32), name=f"{volume.name} {title}".strip(), frames=False)
+
+
+def _most_different(seen: Seen, residual: Floats) -> tuple[float, ...]:
+    peak = np.unravel_index(int(np.abs(residual).argmax()), residual.shape)
+    return tuple(float(x) for x in (seen.affine @ [*peak, 1])[:3])
+
+
+def _check_inside(volume: Volume, seen: Seen, point: Sequence[float]) -> None:
+    index = (np.linalg.inv(seen.affine) @ [*point, 1])[:3]
+    if (index < -0.5).any() or (index > np.array(seen.voxels.shape[1:]) - 0.5).any():
+        where = " ".join(f"{x:g}" for x in point)
+        raise BadInput(f"The point {where} lies outside of {volume.name or 'the volume'}.", "Name one inside.")
+
+
+def _strongest(residuals: dict[float, Floats], seen: Seen) -> list[dict[str, float]]:
+    """Where the scan is most above and below what is typical, at each scale."""
+    rows = []
+    for scale, voxels in residuals.items():
+        for extreme in (voxels.argmax(), voxels.argmin()):
+            peak = np.unravel_index(int(extreme), voxels.shape)
+            r, a, s = (seen.affine @ [*peak, 1])[:3]
+            rows.append({
+                "scale_mm": scale, "difference": _round(float(voxels[peak]) * seen.scale),
+                "r": round(float(r), 1), "a": round(float(a), 1), "s": round(float(s), 1),
+            })  # fmt: skip
+    return rows
+
+
+def _attribute(
+    made: ExplainResult, model: Model, volume: Volume, seen: Seen, typical: Floats, point: Sequence[float], steps: int,
+    engine: Engine, progress: Progress,
+) -> None:  # fmt: skip
+    """Integrated gradients of the whole scan, or, of a large one, of the part around the point, seen alone."""
+    network, told = model.network, partial(progress, "Finding which voxels made the score")
+    part, box = seen, None
+    if seen.voxels[0].size > LARGEST:
+        if not network.tiles:
+            reason = "The network sees the scan only as a whole, which is too large for the memory of the gradients."
+            made.report["left_out"]["attribution"] = reason
+            return
+        voxel = np.rint((np.linalg.inv(seen.affine) @ [*point, 1])[:3]).astype(int)
+        box = around(voxel, seen.voxels.shape[1:], network)
+        part = part_of(seen, box)
+        if part.mask is not None and not part.mask.any():
+            made.report["left_out"]["attribution"] = "The point lies outside of what the network looks at."
+            return
+        typical = nearest_typical(network, part, engine, lambda done, total: None)
+    found = integrated_gradients(network, part, typical, steps, engine, told)
+    if box is None:
+        shown = _placed(seen, volume, found.voxels, "attribution", scale=1.0)
+    else:
+        shown = Volume(found.voxels[None], part.affine, {"name": f"{volume.name} attribution".strip()})
+    made.outputs["attribution"] = shown
+    made.report["attribution"] = {
+        "score": _round(found.score), "score_of_typical": _round(found.typical), "completeness_gap": _round(found.gap),
+        "steps": steps, "voxels": int(found.voxels.size), "whole": box is None,
+    }  # fmt: skip
+    if found.gap > _GAP:
+        made.report["warnings"].append(
+            f"The attribution misses {100 * found.gap:.0f} % of the score's difference; more steps are needed."
+        )
+
+
+def _traverse(
+    made: ExplainResult, model: Model, volume: Volume, seen: Seen, point: Sequence[float], directions: int,
+    engine: Engine, progress: Progress,
+) -> None:  # fmt: skip
+    r, a, s = point
+    told, rows = partial(progress, "Moving the code"), []
+    for number, found in enumerate(traverse(model.network, seen, (r, a, s), directions, engine, told), 1):
+        frames = found.frames * np.float32(seen.scale) + np.float32(seen.low)
+        meta = {"name": f"{volume.name} traversal {number}".strip(), "frames": True, "frame_spacing": 1.0}
+        made.outputs[f"traversal_{number}"] = Volume(frames, found.affine, meta)
+        rows.append({
+            "direction": number, "share_of_variance": _round(found.share),
+            "largest_change": _round(found.change * seen.scale),
+        })  # fmt: skip
+    made.report["traversal"] = {"deviations": list(STEPS), "directions": rows, "near_the_point_only": _local(model)}
+
+
+def _local(model: Model) -> bool:
+    return model.network.tiles or is_normative(model.network)
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.4g}")

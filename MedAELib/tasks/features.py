@@ -1,0 +1,67 @@
+"""Features: what a model's code says of a scan, as a row of numbers for the volume, each slice or each segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ..engine.run import Engine
+from ..errors import BadInput
+from ..features.latent import Latent, latent_of, resampled, seen_by
+from ..features.pooling import Item, names, segments, slices, whole_volume
+from ..model import Model
+from ..volume import Volume
+from .denoise import Progress
+
+# The model whose code tells hippocampus parts, CT regions and MR sequences apart best: docs/features.md. Its scan comes
+# in units of its own noise, so scanners with other scales of intensity give comparable codes.
+DEFAULT_MODEL = "ct-denoise"
+PER = ("volume", "slice", "segment")
+
+
+@dataclass
+class FeaturesResult:
+    """The rows, the names of their numbers in order, the spatial latent, and plain figures for the report."""
+
+    items: list[Item]
+    names: list[str]
+    latent: Latent
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def features(
+    volume: Volume,
+    model: Model,
+    *,
+    per: str = "volume",
+    labels: Volume | None = None,
+    spacing: float = 0.0,
+    air: bool = False,
+    engine: Engine | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> FeaturesResult:
+    """The features of a volume, per "volume", "slice" (along its third axis) or "segment" (of the map `labels`).
+
+    Their count depends on the model alone. With a `spacing` in millimetres the scan is first resampled to it, along the
+    patient's axes. `air` counts what is outside of the body, too: for pieces from inside a body. Of several frames the
+    first is looked at. Raises BadInput, BadModel, OutOfMemory; `progress` may raise Cancelled.
+    """
+    if per not in PER:
+        raise BadInput(f"Features per {per!r} are not known.", f"Known: {', '.join(PER)}.")
+    if (per == "segment") != (labels is not None):
+        what = "needs a label map" if labels is None else "is given, but features are not wanted per segment"
+        raise BadInput(f"{'Per segment' if labels is None else 'A label map'} {what}.", "Name one, per segment.")
+    engine = engine or Engine()
+    source = resampled(volume, spacing) if spacing else volume
+    seen = seen_by(model, source)
+    latent = latent_of(model.network, seen, engine, partial(progress, "Encoding"))
+    progress("Pooling", 0, 1)
+    if labels is not None:
+        items = segments(latent, seen, labels)
+    else:
+        items = (whole_volume if per == "volume" else slices)(latent, seen, air)
+    warnings = []
+    if volume.channels > 1 and model.network.in_channels == 1:
+        warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
+    return FeaturesResult(items, names(len(latent.cells), latent.spatial), latent, {"warnings": warnings})

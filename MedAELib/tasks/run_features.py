@@ -1,0 +1,101 @@
+"""The features task from plain values to plain values: rows, nearest known cases, spatial latent, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engine.run import Engine
+from ..errors import BadInput
+from ..features.neighbours import KNOWN, Table, check_comparable, nearest, read_table
+from ..modality import check_domain
+from ..volume import Volume
+from .common import RunParameters, TaskResult, check_finite, load_named, parameters_of, versions
+from .denoise import Allocate, Progress
+from .features import DEFAULT_MODEL, features
+
+
+@dataclass(frozen=True)
+class Parameters(RunParameters):
+    """What a user can set besides: `per` "volume", "slice" or "segment" (which needs the input "segments"), `spacing`
+    in millimetres (0: the scan's own), `air` whether what is no body counts, too; `latent` whether the spatial code is
+    an output. `index` is a file of known cases, of which the `similar` nearest are told, by `distance`."""
+
+    per: str = "volume"
+    spacing: float = 0.0
+    air: bool = False
+    latent: bool = False
+    index: str = ""
+    similar: int = 5
+    distance: str = "standardised"
+
+
+def run_features(
+    volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate,
+    segments: Volume | None = None,
+) -> TaskResult:  # fmt: skip
+    """The features of a volume; `parameters` are those of `Parameters`, by name.
+
+    Output, where wanted: "latent", a frame for each channel, with its own affine. In the report "features" are the
+    rows, "names" those of their "values", "similar" the nearest known cases of each row.
+    """
+    wanted, started = parameters_of(Parameters, parameters), time.monotonic()
+    if not 0 <= wanted.similar <= 1000:
+        raise BadInput(f"{wanted.similar} similar cases cannot be told.", "Choose 0 to 1000.")
+    check_finite(volume)
+    index = read_table(Path(wanted.index)) if wanted.index else None
+    progress("Loading the model", 0, 1)
+    model = load_named(wanted.model or DEFAULT_MODEL)
+    assert model.bundle is not None  # it was loaded from a folder
+    # Features are compared with those of other runs and machines, so nothing is rounded to a shorter type unless asked.
+    precision = "float32" if wanted.precision == "auto" else wanted.precision
+    engine = Engine(wanted.device, precision, wanted.tile)
+    made = features(
+        volume, model, per=wanted.per, labels=segments, spacing=wanted.spacing, air=wanted.air, engine=engine,
+        progress=progress,
+    )  # fmt: skip
+    doubts = [w for w in check_domain(volume, model.spec) if "processed on its own" not in w] if wanted.model else []
+    settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
+    settings += ", with air" if wanted.air else ""
+    common = {"case": volume.name, "file": "", "model": model.bundle.sha256, "settings": settings}
+    rows = [
+        {**dict(zip("ras", item.centre)), **common, "item": item.item, "cells": item.cells, "values": list(item.values)}
+        for item in made.items
+    ]
+    report = {
+        "task": "features", "input": volume.name, "model": model.bundle.name, "model_version": model.bundle.version,
+        "model_sha256": model.bundle.sha256, "per": wanted.per, "spacing": wanted.spacing, "air": wanted.air,
+        **engine.used, "warnings": doubts + made.report["warnings"], "versions": versions(),
+    }  # fmt: skip
+    outputs = {}
+    if wanted.latent:
+        placed = made.latent.volume(f"{volume.name} latent".strip())
+        room = allocate("latent", placed.array.shape, placed.array.dtype)
+        room[...] = placed.array
+        outputs["latent"] = placed.like(room, provenance=dict(report))
+    similar = _similar(index, Table.of(rows, made.names), wanted) if index is not None else []
+    report |= {"features": rows, "names": made.names, "similar": similar}
+    report["seconds"] = round(time.monotonic() - started, 3)
+    return TaskResult(outputs, report)
+
+
+def _similar(index: Table, made: Table, wanted: Parameters) -> list[dict[str, Any]]:
+    """For each row the nearest of other cases, nearest first: plain values."""
+    check_comparable(index, made, Path(wanted.index))
+    found = []
+    for known, values in zip(made.known, made.values):
+        others = [n for n, row in enumerate(index.known) if row[0] != known[0]]
+        there = Table(index.names, tuple(index.known[n] for n in others), np.asarray(index.values[others]))
+        for rank, (n, distance) in enumerate(nearest(there, values, wanted.similar, wanted.distance), 1):
+            near = dict(zip(KNOWN, there.known[n]))
+            found.append({
+                "case": known[0], "item": known[1], "rank": rank, "similar_case": near["case"],
+                "similar_item": near["item"], "distance": distance, **{name: float(near[name]) for name in "ras"},
+                "similar_file": near["file"],
+            })  # fmt: skip
+    return found

@@ -13,11 +13,13 @@ from .denoise import Allocate, Progress, in_memory
 from .run_anomaly import run_anomaly
 from .run_compress import run_compress, run_decompress
 from .run_denoise import run_denoise
+from .run_translate import run_translate
 
 _OF_ONE_VOLUME: dict[str, Callable[[Volume, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "denoise": run_denoise,
     "anomaly": run_anomaly,
     "compress": run_compress,
+    "translate": run_translate,
 }
 _OF_ONE_FILE: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "decompress": run_decompress,

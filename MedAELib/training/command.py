@@ -17,10 +17,12 @@ NETWORKS = (
     "fusion",
 )  # fmt: skip
 
+TRANSLATING = "translating"  # it learns pairs only
 EXAMPLES = """examples:
   train brains --network plain --dims 3 --steps 2000 --output brain-codes
   train chests --network denoising --minutes 60 --device cuda --output my-denoiser
   train ms --network fusion --modalities T1 T2 FLAIR --output ms-fusion
+  train ms --network translating --translate T1 T2 --dims 2 --output t1-to-t2
   train heads --network variational --set code='"vector"' --set latent=64 --output head-features
   train mine --start mr-denoise --minutes 30 --output mr-denoise-mine
   torchrun --nproc-per-node 4 -m MedAELib train brains --network quantised --output codes
@@ -37,7 +39,7 @@ def add_train(commands: Any) -> None:
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     train.add_argument("folder", metavar="FOLDER", type=Path, help="volumes, in sub-folders too")
-    add_network_options(train, NETWORKS)
+    add_network_options(train, (*NETWORKS, TRANSLATING))
     train.add_argument("--size", default="", choices=("small", "medium", "large"), help="width; default: medium")
     train.add_argument("--start", default="", metavar="MODEL", help="go on from this model's weights (fine-tuning)")
     train.add_argument("--output", required=True, metavar="MODEL", type=Path, help="the model folder to write")
@@ -47,6 +49,9 @@ def add_train(commands: Any) -> None:
     train.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     train.add_argument("--modality", default="", choices=("CT", "MR", "any"), help="default: what most volumes are")
     train.add_argument("--modalities", nargs="+", default=[], metavar="NAME", help="fusion: texts in the file names")
+    train.add_argument("--translate", nargs=2, default=[], metavar=("SOURCE", "TARGET"),
+                       help="learn to make the second kind of scan of the first: texts in the file names")  # fmt: skip
+    train.add_argument("--members", type=int, metavar="N", help="translate: networks of the ensemble; default: 3")
     train.add_argument("--condition", nargs="+", default=[], metavar="FIELD", help="conditional; default: spacing")
     train.add_argument("--table", type=Path, metavar="FILE.csv", help="conditional: numbers of each file")
     train.add_argument("--patience", type=int, default=10, metavar="N", help="validations without better; 0: never end")
@@ -99,6 +104,7 @@ def _train(options: argparse.Namespace) -> int:
 def checked(options: argparse.Namespace) -> argparse.Namespace:
     """The options with what they leave open filled in. Raises BadInput for what cannot be, BadModel."""
     read_network_options(options)
+    _check_translation(options)
     if options.steps is None and options.minutes is None:
         options.steps = 2000
     if options.steps is not None and not 1 <= options.steps <= 100_000_000:
@@ -136,6 +142,25 @@ def _start_from(options: argparse.Namespace) -> None:
             f"The network of {bundle.name} cannot be changed.", "Leave --set and --size out, or train from scratch."
         )
     options.network, options.dims, options.arguments = spec.network, spec.dims, dict(spec.arguments)
+
+
+def _check_translation(options: argparse.Namespace) -> None:
+    """Put the modalities in order, from source to target. Raises BadInput for options that do not fit together."""
+    if not options.translate:
+        if options.members is not None or options.network == TRANSLATING:
+            raise BadInput("Members and the translating network learn pairs.", "Say --translate SOURCE TARGET.")
+        options.members = 1
+        return
+    options.members = 3 if options.members is None else options.members
+    source, target = options.translate
+    if source == target:
+        raise BadInput(f"{source} cannot be translated to itself.", "Name two texts in the file names.")
+    if not 1 <= options.members <= 8:
+        raise BadInput(f"An ensemble cannot have {options.members} members.", "Use 1 to 8.")
+    between = [name for name in options.modalities if name not in (source, target)]
+    options.modalities = [source, *between, target]
+    if between and options.network != "fusion":
+        raise BadInput("Only the fusion network takes further modalities.", "Choose --network fusion.")
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:

@@ -1,14 +1,16 @@
-"""A federation of three sites with different scanners against each site alone, on the held-out people of all.
+"""Federations of sites with different scanners against each site alone, on the held-out people of all.
 
-    python Testing/benchmarks/federated.py [--dims 2] [--rounds 20] [--steps-per-round 100] [--seed 0]
-                                           [--rows FILE.json] [--write]
+    python Testing/benchmarks/federated.py --modality any|MR --rows FILE.json [--dims 2] [--rounds 20]
+                                           [--steps-per-round 100] [--seed 0]
+    python Testing/benchmarks/federated.py --report FILE.json ... [--write docs/federated.md]
 
-Sites: whole heads of healthy adults (T1, 2 mm), crops around the hippocampus (T1, 1 mm, other scanner), thick slices
-of people with multiple sclerosis (T1, T2 and FLAIR, a third scanner). The federation runs by NVIDIA FLARE's simulator,
-as `python -m MedAELib federate simulate` does; a site alone begins with the same weights, makes the same number of
-steps with the same learning rates on the same patches, and is not stopped early, as the federation is not. The figure
-is the PSNR of reconstructions (window of the scan) on people that no training has seen; nothing was chosen by it. Data:
-the environment variable MEDAE_DATA, else ../shared/data. With --write the table goes into docs/federated.md.
+The first form trains and measures. Sites for "any": whole heads of healthy adults (T1 MRI, 2 mm) and planning CT of
+head and neck (4 mm). For "MR": the same heads; crops around the hippocampus (T1, 1 mm, another scanner); thick slices
+of people with multiple sclerosis (T1, T2, FLAIR, a third scanner). The federation runs by NVIDIA FLARE's simulator, as
+`python -m MedAELib federate simulate` does; a site alone begins with the same weights, makes as many steps with the
+same learning rates on the same patches, and is not stopped early, as the federation is not. The figure is the PSNR of
+reconstructions (in the scan's window) of people that no training has seen. The second form writes the tables. Data:
+the environment variable MEDAE_DATA, else ../shared/data.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import argparse
 import json
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +35,23 @@ from MedAELib.training.federated.simulation import simulate
 from MedAELib.training.federated.site import Site
 from MedAELib.training.result import held_out_figures
 
+HEADS = ("brain_t1_ixi/*.nii.gz", 7)
 SITES = {
-    "heads": ("brain_t1_ixi/*.nii.gz", 7),
-    "hippocampi": ("hippocampus/images/*.nii.gz", 7),
-    "sclerosis": ("ms_longitudinal/*.nii.gz", 12),
+    "any": {"heads": HEADS, "necks": ("ct_openkbp/*.nii.gz", 7)},
+    "MR": {
+        "heads": HEADS,
+        "hippocampi": ("hippocampus/images/*.nii.gz", 7),
+        "sclerosis": ("ms_longitudinal/*.nii.gz", 12),
+    },
 }
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "federated.md"
 BEGIN, END = "<!-- benchmark -->", "<!-- end of benchmark -->"
 CPU = torch.device("cpu")
 
 
-def folders(place: Path) -> dict[str, Path]:
+def folders(modality: str, place: Path) -> dict[str, Path]:
     """A folder of links for each site: the first so many files, by name."""
     found = {}
-    for site, (pattern, count) in SITES.items():
+    for site, (pattern, count) in SITES[modality].items():
         found[site] = place / site
         found[site].mkdir(parents=True)
         for path in sorted(data_folder().glob(pattern))[:count]:
@@ -84,7 +89,7 @@ def measured(models: dict[str, Model], sites: dict[str, Site]) -> list[dict]:
 def run(federation: Federation) -> list[dict]:
     """Train alone and together; a row for each model."""
     with tempfile.TemporaryDirectory(prefix="medae-benchmark-", ignore_cleanup_errors=True) as place:
-        data, models, sites = folders(Path(place, "data")), {}, {}
+        data, models, sites = folders(federation.modality, Path(place, "data")), {}, {}
         outcome = simulate(federation, data, Path(place, "federation"), "cpu", tell)
         models["federated"] = model_of(outcome)
         for name, folder in data.items():
@@ -94,43 +99,57 @@ def run(federation: Federation) -> list[dict]:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows as Markdown; the last column is the mean over the sites that a model has not learned from."""
-    lines = ["| PSNR (dB) on held-out people of | " + " | ".join(SITES) + " | sites other than its own |"]
-    lines += ["|---" * (len(SITES) + 2) + "|"]
-    for row in rows:
-        others = [row[site] for site in SITES if row["model"] != f"{site} alone"]
-        last = f"{np.mean(others):.2f}" if row["model"] != "federated" else "-"
-        lines.append(f"| {row['model']} | " + " | ".join(f"{row[site]:.2f}" for site in SITES) + f" | {last} |")
-    together = rows[0]
+    """The rows as Markdown, then what the federated model gains on the sites that a model has not learned from."""
+    sites = [name for name in rows[0] if name != "model"]
+    lines = ["| PSNR (dB) on held-out people of | " + " | ".join(sites) + " |", "|---" * (len(sites) + 1) + "|"]
+    lines += [f"| {row['model']} | " + " | ".join(f"{row[site]:.2f}" for site in sites) + " |" for row in rows]
+    gains = []
     for row in rows[1:]:
-        others = [site for site in SITES if row["model"] != f"{site} alone"]
-        gain = np.mean([together[site] - row[site] for site in others])
-        lines.append(f"\nThe federated model against *{row['model']}* on the other sites' people: {gain:+.2f} dB.")
-    return "\n".join(lines)
+        others = [site for site in sites if row["model"] != f"{site} alone"]
+        gain = np.mean([rows[0][site] - row[site] for site in others])
+        gains.append(f"{gain:+.2f} dB against *{row['model']}*")
+    return "\n".join([*lines, "", f"The federated model on the other sites' people: {', '.join(gains)}."])
+
+
+def report(files: list[Path], document: Path | None) -> None:
+    """Print the tables, and put them into a document where asked."""
+    parts = []
+    for path in files:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        agreed = Federation(**kept["federation"])
+        parts.append(f"`--modality {agreed.modality}`, {agreed.dims}D, {agreed.rounds} rounds of {agreed.steps} steps:")
+        parts.append(table(kept["rows"]))
+    print("\n\n".join(parts))
+    if document:
+        head, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
+        middle = "\n\n".join([BEGIN, *parts, END])
+        document.write_text(f"{head}{middle}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 def main() -> None:
-    """Measure, print the table, and keep it where asked."""
+    """Train and measure, or report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--modality", choices=list(SITES), default="any")
     parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps-per-round", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=Path, help="also write the rows as JSON")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/federated.md")
+    parser.add_argument("--rows", type=Path, help="the file to write the rows to")
+    parser.add_argument("--report", type=Path, nargs="+", help="files of rows to make tables of")
+    parser.add_argument("--write", type=Path, help="the document to put the tables into")
     options = parser.parse_args()
+    if options.report:
+        report(options.report, options.write)
+        return
     federation = Federation(
-        "plain", options.dims, "MR", options.rounds, options.steps_per_round, len(SITES), seed=options.seed,
-        subject=r"(patient\d+)",
+        "plain", options.dims, options.modality, options.rounds, options.steps_per_round,
+        len(SITES[options.modality]), seed=options.seed, subject=r"(patient\d+)",
     )  # fmt: skip
     rows = run(federation)
-    if options.rows:
-        options.rows.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
-    if options.write:
-        text = DOCUMENT.read_text(encoding="utf-8")
-        head, _, rest = text.partition(BEGIN)
-        DOCUMENT.write_text(f"{head}{BEGIN}\n\n{table(rows)}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    if options.rows:
+        kept = {"federation": asdict(federation), "rows": rows}
+        options.rows.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def unlike() -> None:
     import qt
     from demo.session import Session
     from generated_heads import CENTRE, head, with_ball
+
     from SlicerHost import pictures
 
     scan, _ = with_ball(head()[0], CENTRE + [28.0, 12.0, 14.0], 8.0, 110.0)

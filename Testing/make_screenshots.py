@@ -51,28 +51,6 @@ def main() -> None:
         screenshots()
 
 
-def unlike() -> None:
-    """The anomaly map over a generated head with a brighter ball in its brain, in Slicer's three slice views."""
-    import qt
-    from demo.session import Session
-    from generated_heads import CENTRE, head, with_ball
-
-    from SlicerHost import pictures
-
-    scan, _ = with_ball(head()[0], CENTRE + [28.0, 12.0, 14.0], 8.0, 110.0)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "head.nrrd"
-        scan.save(file)
-        with Session(Path(folder) / "runs") as session:
-            node = session.load(file, "T1 head", (0, 450))
-            session.panel.parameters.task = "anomaly"
-            session.apply(node, model="brain-t1-anomaly")
-            session.widget.ui.regionsBrowser.anchorClicked.emit(qt.QUrl("#0"))
-            views = [pictures.render_slice(name, (420, 420), True) for name in ("Red", "Green", "Yellow")]
-            pictures.save_png(np.concatenate(views, axis=1), SCREENSHOTS / "unlike.png")
-            print(session.widget.ui.statusLabel.text)
-
-
 def screenshots() -> None:
     """The panel after a run, and its result in Slicer's slice views."""
     from demo import pictures
@@ -98,7 +76,6 @@ def screenshots() -> None:
             shown = {"before": node, "after": run.nodes["denoised"], "removed noise": run.nodes["removed"]}
             spot = phantom.lesions[1].centre
             pictures.before_after(session, list(shown.values()), list(shown), SCREENSHOTS / "before-after.png", spot)
-    unlike()
     for path in sorted(SCREENSHOTS.glob("*.png")):
         Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KB")

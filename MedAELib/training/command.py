@@ -107,9 +107,9 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     _check_task(options)
     dims = options.dims
     read_network_options(options)
+    _check_translation(options)
     if options.task == "anomaly":
         options.dims = dims  # the files tell
-    _check_translation(options)
     if options.steps is None and options.minutes is None:
         options.steps = 2000
     if options.steps is not None and not 1 <= options.steps <= 100_000_000:
@@ -158,7 +158,7 @@ def _check_task(options: argparse.Namespace) -> None:
         )
     if not options.task:
         return
-    for name in ("modalities", "condition", "table", "objective", "corrupt", "size", "translate"):
+    for name in ("modalities", "translate", "members", "condition", "table", "objective", "corrupt", "size"):
         if getattr(options, name):
             raise BadInput(f"--task anomaly does not take --{name}.", "Leave it out.")
     if options.learn_from != "clean":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ class Plan:
     device: torch.device
     best: str = "held_out_psnr"  # the figure of the validation that says which weights are best
     picture: Picture | None = None
-    sources: dict[str, list[Source]] = field(default_factory=dict)  # of training, validation and test
+    sources: Mapping[str, list[Source]] = field(default_factory=dict)  # of training, validation and test
 
 
 def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:

@@ -21,6 +21,7 @@ from .models_command import add_models
 from .terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell, write_report
 from .training.command import add_train
 from .training.federated.command import add_federate
+from .translation import command as translation
 from .volume import Volume
 
 
@@ -78,6 +79,7 @@ def _parser() -> _Parser:
     features.add_to(commands)
     explain_command.add_to(commands)
     add_codec(commands)
+    translation.add_to(commands)
     add_train(commands)
     add_federate(commands)
     add_models(commands)

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,36 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of scan that a translating model takes or makes: its name (such as T1), the window in which it is seen,
+    and the intensities that 0 and 1 stand for in what is made: those of the training scans, on average.
+
+    `standard` are the quantiles that a scan's tissue is brought to before the network sees it (none: it is not)."""
+
+    name: str
+    modality: str
+    window: Window
+    low: float
+    high: float
+    standard: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_modality(self.modality)
+        if len(self.standard) > 99 or any(not 0 <= a < b < 100 for a, b in pairwise(self.standard)):
+            raise BadModel(f"The standard intensities of {self.name} do not rise.")
+        if not 1 <= len(self.name) <= 64:
+            raise BadModel("A kind of scan must have a short name.")
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
+            raise BadModel(f"The intensities {self.low} .. {self.high} of {self.name} are not valid.")
+
+
+@dataclass(frozen=True)
 class Spec:
-    """What a model is, apart from its weights; the same JSON on disk and in the panel."""
+    """What a model is, apart from its weights; the same JSON on disk and in the panel.
+
+    `kinds` are the scans that a translating model knows: first what it takes, last what it makes; a network that fuses
+    several takes and makes each of them. Other models have none.
+    """
 
     network: str
     arguments: Mapping[str, Any]
@@ -65,12 +94,24 @@ class Spec:
     task: str
     modality: str
     window: Window
+    kinds: tuple[Kind, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
             raise BadModel(f"A model works on 2 or 3 dimensions, not {self.dims}.")
-        if self.modality not in ("CT", "MR", "any"):
-            raise BadModel(f"The modality {self.modality!r} is none of CT, MR, any.")
+        _check_modality(self.modality)
+        if len({kind.name for kind in self.kinds}) < len(self.kinds) or len(self.kinds) == 1:
+            raise BadModel("A translating model knows two or more kinds of scan, each by a name of its own.")
+
+
+def fuses(spec: Spec) -> bool:
+    """Whether a translating model takes several kinds of scan, of which any may be missing, and makes each of them."""
+    return "fusion" in (spec.network, spec.arguments.get("network"))
+
+
+def _check_modality(modality: str) -> None:
+    if modality not in ("CT", "MR", "any"):
+        raise BadModel(f"The modality {modality!r} is none of CT, MR, any.")
 
 
 @dataclass(frozen=True)
@@ -206,30 +247,55 @@ def identity(spec: Spec, weights: bytes) -> str:
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
-    """The specification as plain JSON values."""
-    return {**asdict(spec), "arguments": dict(spec.arguments)}
+    """The specification as plain JSON values; without kinds of scan where there are none."""
+    found = {
+        **asdict(spec),
+        "arguments": dict(spec.arguments),
+        "kinds": [{**asdict(kind), "standard": list(kind.standard)} for kind in spec.kinds],
+    }
+    return found if spec.kinds else {name: value for name, value in found.items() if name != "kinds"}
 
 
 def read_spec(own: Mapping[str, Any]) -> Spec:
     """The specification from the 'medae' section of the metadata. Raises BadModel."""
-    window, arguments, dims = own.get("window"), own.get("arguments"), own.get("dims")
-    if not isinstance(window, dict) or set(window) != {"kind", "low", "high"}:
-        raise BadModel("'window' must have exactly kind, low and high")
-    low, high = window["low"], window["high"]
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (low, high)):
-        raise BadModel("'window' limits must be numbers")
+    arguments, dims, kinds = own.get("arguments"), own.get("dims"), own.get("kinds", [])
     if not isinstance(arguments, dict) or _is_program(arguments):
         raise BadModel("'arguments' must be plain values")
     if not isinstance(dims, int) or isinstance(dims, bool):
         raise BadModel("'dims' must be 2 or 3")
+    if not isinstance(kinds, list) or len(kinds) > 8 or not all(isinstance(kind, dict) for kind in kinds):
+        raise BadModel("'kinds' must be a list of at most 8 tables")
     return Spec(
         network=_text(own, "network"),
         arguments=arguments,
         dims=dims,
         task=_text(own, "task"),
         modality=_text(own, "modality"),
-        window=Window(_text(window, "kind"), float(low), float(high)),
+        window=_window(own),
+        kinds=tuple(map(_kind, kinds)),
     )
+
+
+def _window(own: Mapping[str, Any]) -> Window:
+    window = own.get("window")
+    if not isinstance(window, dict) or set(window) != {"kind", "low", "high"}:
+        raise BadModel("'window' must have exactly kind, low and high")
+    return Window(_text(window, "kind"), _number(window, "low"), _number(window, "high"))
+
+
+def _kind(own: Mapping[str, Any]) -> Kind:
+    standard = own.get("standard", [])
+    if not isinstance(standard, list) or any(isinstance(v, bool) or not isinstance(v, int | float) for v in standard):
+        raise BadModel("'standard' must be a list of numbers")
+    low, high, rising = _number(own, "low"), _number(own, "high"), tuple(map(float, standard))
+    return Kind(_text(own, "name"), _text(own, "modality"), _window(own), low, high, rising)
+
+
+def _number(table: Mapping[str, Any], key: str) -> float:
+    value = table.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadModel("'window' limits must be numbers")
+    return float(value)
 
 
 def _is_program(value: Any) -> bool:

@@ -33,6 +33,10 @@ CASES = [
     ("adversarial", 2, {"channels": [4, 6], "strides": [2, 2], "judged": "image"}),
     ("fusion", 3, {"channels": [4, 6], "strides": [2, 2]}),
     ("fusion", 2, {"channels": [4, 6], "strides": [2, 2], "modalities": 3}),
+    ("translating", 3, {"channels": [4, 6], "strides": [2]}),
+    ("translating", 2, {"channels": [4, 6, 8, 8], "strides": [1, 2, 2]}),
+    ("ensemble", 3, {"network": "plain", "arguments": {"channels": [4, 6], "strides": [2, 2]}, "members": 2}),
+    ("ensemble", 2, {"network": "fusion", "arguments": {"channels": [4], "strides": [2], "modalities": 2}}),
     ("normative", 3, {"channels": 4, "levels": 1}),
     ("normative", 2, {"channels": 4, "levels": 2}),
 ]
@@ -101,7 +105,7 @@ def test_forward_is_decode_of_encode_and_repeats_itself(name, dims, arguments):
     network = _awake(name, dims, arguments)
     x = torch.randn(2, network.in_channels, *[4 * network.stride] * dims)
     code = network.encode(x)
-    cell = 2 if name in ("denoising", "normative") else network.stride
+    cell = {"denoising": 2, "normative": 2, "translating": arguments.get("strides", [1])[0]}.get(name, network.stride)
     assert code.shape[2:] == tuple(size // cell for size in x.shape[2:])
     decoded = network.decode(code)
     expected = {"denoising": x - decoded, "normative": x + decoded[:, :1]}.get(name, decoded)

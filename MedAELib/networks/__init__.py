@@ -12,12 +12,14 @@ from MedAELib.networks import (
     conditional,
     denoising,
     dense,
+    ensemble,
     fusion,
     normative,
     plain,
     quantised,
     recurrent,
     sparse,
+    translating,
     variational,
 )
 from MedAELib.networks.network import Given, Network
@@ -34,6 +36,8 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "adversarial": adversarial.build,
     "fusion": fusion.build,
     "normative": normative.build,
+    "translating": translating.build,
+    "ensemble": ensemble.build,
 }
 
 

@@ -15,6 +15,7 @@ from .run_compress import run_compress, run_decompress
 from .run_denoise import run_denoise
 from .run_explain import run_explain
 from .run_features import run_features
+from .run_translate import run_translate
 
 _OF_ONE_VOLUME: dict[str, Callable[..., TaskResult]] = {
     "denoise": run_denoise,
@@ -22,6 +23,7 @@ _OF_ONE_VOLUME: dict[str, Callable[..., TaskResult]] = {
     "compress": run_compress,
     "features": run_features,
     "explain": run_explain,
+    "translate": run_translate,
 }
 _OF_ONE_FILE: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "decompress": run_decompress,

@@ -37,6 +37,8 @@ class Story:
     figures: Sequence[Mapping[str, Any]]
     measured_on: str
     unfit: Sequence[str]
+    kinds: Sequence[str] = ()  # of a translation: first what it takes, last what it makes
+    members: int = 1
 
 
 def summary(story: Story) -> dict[str, Any]:
@@ -58,6 +60,14 @@ def limits(story: Story) -> list[str]:
         found.append("There were only two subjects: the figures are of the one that also decided when to stop.")
     if story.task == "denoise":
         found.append("The clean scans that it learned from hold noise of their own, which caps what was learned.")
+    elif story.task == "translate":
+        found += [
+            f"A translation is a guess, no measurement: what {story.kinds[0]} does not show is made up or missing, and "
+            "a lesion may be invented or lost.",
+            "Of MRI the unit of what is made is that of the training scans, not that of the scanner in use.",
+        ]
+        if "uncertainty_correlation" in summary(story):
+            found.append("The uncertainty shows where the members disagree; errors that all make are not seen in it.")
     else:
         found.append("A reconstruction is no measurement: what the code does not hold is missing or made up.")
     return found
@@ -65,7 +75,7 @@ def limits(story: Story) -> list[str]:
 
 def card(story: Story) -> str:
     """The card as Markdown; for research use."""
-    parts = [f"# {story.name}", "", f"{_title(story)} For research use; not a medical device.", "", "## Training", ""]
+    parts = [f"# {story.name}", "", f"{title(story)} For research use; not a medical device.", "", "## Training", ""]
     parts += [f"`{story.command}`", ""]
     parts += [
         f"{story.parameters} parameters; objective: {story.objective}; {story.steps} steps in {story.seconds:.0f} s on "
@@ -81,7 +91,10 @@ def card(story: Story) -> str:
         parts += ["Left out:", "", *(f"- {sentence}" for sentence in story.unfit), ""]
     parts += ["## Learning curve", "", *table(thinned(story.history)), "", "## Held-out figures", ""]
     if story.figures:
-        parts += [f"Of the {story.measured_on} subjects, in the middle 96 x 96 x 48 voxels at most.", ""]
+        most = "96 x 96 x 48 voxels at most"
+        if story.kinds:
+            most = "256 x 256 x 48 voxels at most, without air; the regression maps each intensity to a mean"
+        parts += [f"Of the {story.measured_on} subjects, in the middle {most}.", ""]
         parts += table(story.figures)
     else:
         parts += ["None: nothing was held out."]
@@ -90,7 +103,11 @@ def card(story: Story) -> str:
     return "\n".join(parts)
 
 
-def _title(story: Story) -> str:
+def title(story: Story) -> str:
+    """What the model is, as one sentence."""
+    if story.task == "translate":
+        many = f", {story.members} members" if story.members > 1 else ""
+        return f"Translates {story.kinds[0]} to {story.kinds[-1]} ({story.network}, {story.dims}D{many})."
     kind = {"CT": "CT", "MR": "MRI"}.get(story.modality, "CT or MRI")
     return f"A {story.network} autoencoder ({story.dims}D) for {kind}, task: {story.task}."
 

@@ -17,10 +17,12 @@ NETWORKS = (
     "fusion",
 )  # fmt: skip
 
+TRANSLATING = "translating"  # it learns pairs only
 EXAMPLES = """examples:
   train brains --network plain --dims 3 --steps 2000 --output brain-codes
   train chests --network denoising --minutes 60 --device cuda --output my-denoiser
   train ms --network fusion --modalities T1 T2 FLAIR --output ms-fusion
+  train ms --network translating --translate T1 T2 --dims 2 --output t1-to-t2
   train heads --network variational --set code='"vector"' --set latent=64 --output head-features
   train mine --start mr-denoise --minutes 30 --output mr-denoise-mine
   train normals --task anomaly --minutes 120 --output my-normals
@@ -38,7 +40,7 @@ def add_train(commands: Any) -> None:
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     train.add_argument("folder", metavar="FOLDER", type=Path, help="volumes, in sub-folders too")
-    add_network_options(train, NETWORKS)
+    add_network_options(train, (*NETWORKS, TRANSLATING))
     train.add_argument("--task", default="", choices=("anomaly",),
                        help="instead of --network: learn from normal scans what is unlike them")  # fmt: skip
     train.add_argument("--size", default="", choices=("small", "medium", "large"), help="width; default: medium")
@@ -50,6 +52,9 @@ def add_train(commands: Any) -> None:
     train.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     train.add_argument("--modality", default="", choices=("CT", "MR", "any"), help="default: what most volumes are")
     train.add_argument("--modalities", nargs="+", default=[], metavar="NAME", help="fusion: texts in the file names")
+    train.add_argument("--translate", nargs=2, default=[], metavar=("SOURCE", "TARGET"),
+                       help="learn to make the second kind of scan of the first: texts in the file names")  # fmt: skip
+    train.add_argument("--members", type=int, metavar="N", help="translate: networks of the ensemble; default: 3")
     train.add_argument("--condition", nargs="+", default=[], metavar="FIELD", help="conditional; default: spacing")
     train.add_argument("--table", type=Path, metavar="FILE.csv", help="conditional: numbers of each file")
     train.add_argument("--patience", type=int, default=10, metavar="N", help="validations without better; 0: never end")
@@ -102,6 +107,7 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     _check_task(options)
     dims = options.dims
     read_network_options(options)
+    _check_translation(options)
     if options.task == "anomaly":
         options.dims = dims  # the files tell
     if options.steps is None and options.minutes is None:
@@ -152,11 +158,30 @@ def _check_task(options: argparse.Namespace) -> None:
         )
     if not options.task:
         return
-    for name in ("modalities", "condition", "table", "objective", "corrupt", "size"):
+    for name in ("modalities", "translate", "members", "condition", "table", "objective", "corrupt", "size"):
         if getattr(options, name):
             raise BadInput(f"--task anomaly does not take --{name}.", "Leave it out.")
     if options.learn_from != "clean":
         raise BadInput("--task anomaly does not take --learn-from.", "Leave it out.")
+
+
+def _check_translation(options: argparse.Namespace) -> None:
+    """Put the modalities in order, from source to target. Raises BadInput for options that do not fit together."""
+    if not options.translate:
+        if options.members is not None or options.network == TRANSLATING:
+            raise BadInput("Members and the translating network learn pairs.", "Say --translate SOURCE TARGET.")
+        options.members = 1
+        return
+    options.members = 3 if options.members is None else options.members
+    source, target = options.translate
+    if source == target:
+        raise BadInput(f"{source} cannot be translated to itself.", "Name two texts in the file names.")
+    if not 1 <= options.members <= 8:
+        raise BadInput(f"An ensemble cannot have {options.members} members.", "Use 1 to 8.")
+    between = [name for name in options.modalities if name not in (source, target)]
+    options.modalities = [source, *between, target]
+    if between and options.network != "fusion":
+        raise BadInput("Only the fusion network takes further modalities.", "Choose --network fusion.")
 
 
 def _arguments(settings: Sequence[str]) -> dict[str, Any]:

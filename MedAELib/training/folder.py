@@ -127,26 +127,41 @@ def _subject(name: str, pattern: re.Pattern[str] | None) -> str:
     return name.rsplit("/", 1)[0] if "/" in name else name
 
 
+def _named(name: str, modalities: Sequence[str]) -> tuple[int, str] | None:
+    """The modality that a file's name tells, and where: the last one, the longest of several; None where it tells none.
+
+    A text counts where it begins a word, or anywhere as it is written: "T1" is in brain_t1.nii and brainT1.nii, but not
+    in patient12.nii.
+    """
+    found = [
+        (match.start(), text)
+        for text in modalities
+        for match in re.finditer(f"(?<![A-Za-z0-9])(?i:{re.escape(text)})|{re.escape(text)}", name)
+    ]
+    return max(found, key=lambda place: (place[0], len(place[1])), default=None)
+
+
 def _without(name: str, modalities: Sequence[str]) -> str:
     """A path without the text of its modality: the same for all files of a subject."""
-    for text in sorted(modalities, key=len, reverse=True):
-        if text.lower() in name.lower():
-            return re.sub(re.escape(text), "", name, count=1, flags=re.IGNORECASE)
-    return name
+    folder, slash, file = name.rpartition("/")
+    found = _named(file, modalities)
+    return folder + slash + (file[: found[0]] + file[found[0] + len(found[1]) :] if found else file)
 
 
 def _fused(paths: Sequence[Path], modalities: Sequence[str]) -> Volume:
     """The files of a subject as the channels of one volume, no numbers where there is no file."""
     volumes: dict[str, Volume] = {}
     for path in paths:
-        fitting = [text for text in sorted(modalities, key=len, reverse=True) if text.lower() in path.name.lower()]
-        if fitting:
-            volumes[fitting[0]] = Volume.load(path)
+        found = _named(path.name, modalities)
+        if found:
+            volumes[found[1]] = Volume.load(path)
     if not volumes:
         raise BadInput("its name has none of the modalities.")
     first = next(iter(volumes.values()))
     if any(volume.shape != first.shape for volume in volumes.values()):
         raise BadInput("its modalities have different sizes, so they are not registered.")
+    if any(not np.allclose(volume.affine, first.affine, atol=0.05) for volume in volumes.values()):
+        raise BadInput("its modalities lie in different places, so they are not on one grid.")
     array = np.full((len(modalities), *first.shape), np.nan, np.float32)
     for n, text in enumerate(modalities):
         if text in volumes:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from MedAELib.bundle import Spec, Window
+from MedAELib.bundle import Kind, Spec, Window
 from MedAELib.conditions import SPACING, condition, read_table
 from MedAELib.errors import BadInput
 from MedAELib.model import Model
 from MedAELib.networks import Network, build
+from MedAELib.networks.ensemble import MEMBERS
 from MedAELib.training.denoise import denoising_error
 from MedAELib.training.faults import CORRUPTIONS, damaged
 from MedAELib.training.folder import Case, Split
@@ -25,9 +26,10 @@ from MedAELib.training.held_out import validation
 from MedAELib.training.loop import Batch, Critic, Objective
 from MedAELib.training.noisy import denoising_batches, denoising_validation
 from MedAELib.training.objectives import TERMS, added_up, critic_error
-from MedAELib.training.recipes import RECIPES, Recipe, sized
+from MedAELib.training.recipes import RECIPES, TRANSLATING, Recipe, sized
 from MedAELib.training.sampling import Pairing, Shape, Source, batches, windowed
 from MedAELib.training.self_supervised import blind_spot, neighbours, repeats
+from MedAELib.training.translation import from_first_to_last, kinds_of, seen_as, translation_validation
 
 WINDOWS = {
     "CT": Window("fixed", -1000.0, 1000.0),
@@ -59,22 +61,29 @@ class Plan:
     device: torch.device
     best: str = "held_out_psnr"  # the figure of the validation that says which weights are best
     picture: Picture | None = None
+    sources: Mapping[str, list[Source]] = field(default_factory=dict)  # of training, validation and test
 
 
 def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:
     """The plan of a training. Raises BadInput for options that do not fit together, BadModel for odd arguments."""
     start = Model.load(options.start) if options.start else None
-    recipe, cases = RECIPES[options.network], [*parts.training, *parts.validation, *parts.test]
+    recipe = RECIPES.get(options.network, TRANSLATING)
+    cases = [*parts.training, *parts.validation, *parts.test]
     modality = options.modality or _modality(cases)
     if start is not None:
         modality = _modality_like(start, modality)
     denoiser = options.network == "denoising"
     check_options(options, cases, modality)
-    pairing, fused = _pairing(options), len(options.modalities) > 1 or options.learn_from == "repeats"
-    spec = make_spec(options, modality)
+    fusing = options.network == "fusion"
+    kinds: tuple[Kind, ...] = ()
+    if options.translate:
+        kinds = kinds_of(parts.training, options.modalities, WINDOWS, fusing)
+    pairing = from_first_to_last(kinds[0].modality == "MR") if kinds and not fusing else _pairing(options)
+    fused = len(options.modalities) > 1 or options.learn_from == "repeats"
+    spec = make_spec(options, modality, kinds)
     network = build(spec.network, spec.dims, spec.arguments)
     _check_start(start, spec)
-    sources = {name: _sources(getattr(parts, name), options, network, modality) for name in vars(parts)}
+    sources = {name: _sources(getattr(parts, name), options, network, modality, kinds) for name in vars(parts)}
     _learn_scale(network, sources["training"])
     if start is not None:
         network.load_state_dict(start.network.state_dict())
@@ -91,7 +100,7 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
             measure = denoising_validation(held, network.dims, network.stride, modality, device)
         return Plan(
             spec, network, recipe, {}, batch, lambda steps: denoising_error, measure, None, tested, None, False, device,
-            picture=denoised_slice(shown, network.dims, network.stride, modality, device),
+            picture=denoised_slice(shown, network.dims, network.stride, modality, device), sources=sources,
         )  # fmt: skip
     batch = batches(sources["training"], shape, options.seed, pairing)
     critic = _critic(network, terms, device)
@@ -100,15 +109,24 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
         return added_up(terms, max(1, int(recipe.warmup * steps)), critic.network if critic else None)
 
     if held:
-        measure = validation(held, network, fused, pairing, device)
+        translating = translation_validation(held, network, device) if kinds else None
+        measure = translating or validation(held, network, fused, pairing, device)
     return Plan(
         spec, network, recipe, terms, batch, objective, measure, critic, tested, pairing, fused, device,
-        picture=reconstructed_slice(shown, network, fused, pairing, device),
+        picture=reconstructed_slice(shown, network, fused, pairing, device), sources=sources,
     )  # fmt: skip
 
 
-def make_spec(options: argparse.Namespace, modality: str) -> Spec:
-    """What the model will be, which the options alone decide: its network, task and window."""
+def make_spec(options: argparse.Namespace, modality: str, kinds: tuple[Kind, ...] = ()) -> Spec:
+    """What the model will be, which the options alone decide: its network, task and window.
+
+    A translation also needs the kinds of scan, and is an ensemble where it has several members.
+    """
+    if kinds:
+        name, arguments = options.network, _arguments(options)
+        if options.members > 1:
+            name, arguments = "ensemble", {"network": name, "arguments": arguments, "members": options.members}
+        return Spec(name, arguments, options.dims, "translate", kinds[0].modality, kinds[0].window, kinds)
     denoiser = options.network == "denoising"
     alone = len(options.modalities) < 2  # the denoise task knows one modality at a time
     task = "denoise" if denoiser or (_pairing(options) and alone) else "reconstruct"
@@ -152,7 +170,11 @@ def check_options(options: argparse.Namespace, cases: Sequence[Case], modality: 
         raise BadInput("The volumes are not all CT or all MRI.", "Say --modality CT or MR, or sort them first.")
     if network == "denoising" and (options.terms or options.corrupt or options.learn_from != "clean"):
         raise BadInput("The denoising network has its own noise and objective.", "Choose the plain network for others.")
-    if options.modalities and network != "fusion":
+    if options.translate and network not in MEMBERS:
+        raise BadInput(f"The {network} network cannot translate.", f"Choose one of {', '.join(MEMBERS)}.")
+    if options.translate and (options.corrupt or options.learn_from != "clean"):
+        raise BadInput("A translation learns from pairs of clean scans.", "Leave --corrupt and --learn-from out.")
+    if options.modalities and network != "fusion" and not options.translate:
         raise BadInput("Only the fusion network takes --modalities.", "Choose --network fusion.")
     if (options.condition or options.table) and network != "conditional":
         raise BadInput("Only the conditional network takes a condition.", "Choose --network conditional.")
@@ -197,8 +219,12 @@ def _pairing(options: argparse.Namespace) -> Pairing | None:
     return pair
 
 
-def _sources(cases: Sequence[Case], options: argparse.Namespace, network: Network, modality: str) -> list[Source]:
+def _sources(
+    cases: Sequence[Case], options: argparse.Namespace, network: Network, modality: str, kinds: Sequence[Kind]
+) -> list[Source]:
     """The cases as the network will see them."""
+    if kinds:
+        return [seen_as(case, kinds) for case in cases]
     window = _SEEN_CLEAN[modality] if options.network == "denoising" else WINDOWS[modality]
     fields = getattr(network, "fields", None)
     table = read_table(options.table) if options.table else {}

@@ -77,15 +77,18 @@ RECIPES: dict[str, Recipe] = {
     ),
     "fusion": Recipe("several modalities of a subject in one code, some of which may be missing"),
 }
-
-
+TRANSLATING = Recipe(
+    "one kind of scan from another, such as T2 from T1, with an ensemble's uncertainty",
+    arguments={dims: {"channels": [12, 24, 32, 48, 48], "strides": [1, 2, 2, 2]} for dims in (2, 3)},
+    learning_rate=3e-3,
+)
 SIZES = {"small": 0.5, "medium": 1.0, "large": 2.0}
 _CODE_AT_END = 3  # entries of `channels`, the last of which is the length of the code
 
 
 def sized(network: str, dims: int, size: str) -> dict[str, Any]:
     """The arguments of a network in a size: its layers are half or twice as wide, its code is as long as ever."""
-    factor, arguments = SIZES[size], dict(RECIPES[network].arguments.get(dims, {}))
+    factor, arguments = SIZES[size], dict(RECIPES.get(network, TRANSLATING).arguments.get(dims, {}))
     for name in ("channels", "deep_channels", "hidden"):
         value = arguments.get(name)
         if isinstance(value, list):

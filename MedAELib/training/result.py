@@ -12,11 +12,12 @@ from torch import nn
 
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
-from MedAELib.training.card import Story, card, limits, summary
+from MedAELib.training.card import Story, card, limits, summary, title
 from MedAELib.training.folder import Case, Split
 from MedAELib.training.held_out import figures, paired_figures
 from MedAELib.training.noisy import denoising_figures
 from MedAELib.training.plan import Plan
+from MedAELib.training.translation import calibration, translation_figures
 
 Progress = Callable[[str, int, int], None]
 
@@ -34,10 +35,14 @@ def write_model(
     plan.network.load_state_dict(network.state_dict())
     model = Model(plan.spec, plan.network.eval())
     rows = held_out_figures(plan, model, progress)
+    known = None
+    if plan.spec.task == "translate":
+        learned, held = plan.sources["training"], plan.sources["validation"] or plan.tested
+        known = calibration(model, learned, held, Engine(str(plan.device), "float32"))
     story = Story(
         name=re.sub(r"[^A-Za-z0-9._-]", "-", options.name or options.output.name).lstrip("._-")[:64] or "model",
         command=_command(options),
-        network=plan.spec.network,
+        network=options.network,
         dims=plan.spec.dims,
         modality=plan.spec.modality,
         task=plan.spec.task,
@@ -53,17 +58,19 @@ def write_model(
         figures=rows,
         measured_on=("test" if parts.test else "validation") if rows else "",
         unfit=unfit,
+        kinds=[kind.name for kind in plan.spec.kinds],
+        members=options.members,
     )
     saved = Model(plan.spec, plan.network.cpu()).save(
         options.output,
         name=story.name,
-        description=f"A {story.network} autoencoder ({story.dims}D), trained on {len(parts.training)} volumes of one's "
-        "own (research use).",
+        description=f"{title(story)[:-1]}, trained on {len(parts.training)} volumes of one's own (research use).",
         card=card(story),
         licence=LICENCE,
         figures=summary(story),
         limits=limits(story),
         training_data=_data(parts.training),
+        calibration=known,
     )
     assert saved.bundle is not None
     means = "".join(f", {name} {value:g}" for name, value in summary(story).items() if isinstance(value, float))
@@ -76,6 +83,8 @@ def held_out_figures(plan: Plan, model: Model, progress: Progress) -> list[dict[
     engine = Engine(str(plan.device), "float32")
     if plan.spec.network == "denoising":
         return denoising_figures(model, plan.tested, engine, progress)
+    if plan.spec.task == "translate":
+        return translation_figures(model, plan.tested, plan.sources["training"], engine, progress)
     if plan.pairing:
         return paired_figures(plan.tested, model.network, plan.fused, plan.pairing, plan.device)
     return figures(model, plan.tested, engine, progress)
@@ -95,8 +104,10 @@ def _command(options: argparse.Namespace) -> str:
         if getattr(options, name):
             words.append(f"--{name} {getattr(options, name)}")
     for name in ("modalities", "condition", "corrupt"):
-        if getattr(options, name):
+        if getattr(options, name) and not (name == "modalities" and len(options.modalities) == len(options.translate)):
             words.append(f"--{name} {' '.join(getattr(options, name))}")
+    if options.translate:
+        words.append(f"--translate {' '.join(options.translate)} --members {options.members}")
     if options.learn_from != "clean":
         words.append(f"--learn-from {options.learn_from}")
     return "python -m MedAELib " + " ".join(words)

@@ -16,6 +16,7 @@ from MedAELib.quality import limits
 from MedAELib.training.corruptions import chance, uniform
 from MedAELib.training.folder import Case
 from MedAELib.training.loop import Batch
+from MedAELib.translation.domain import Curve
 
 _TRIES = 4
 _OCCUPIED = 0.1  # of a patch
@@ -29,6 +30,7 @@ class Source:
     case: Case
     limits: tuple[tuple[float, float], ...]
     second: tuple[float, ...] | None = None
+    curves: tuple[Curve | None, ...] = ()  # of the channels, where they are brought to a standard contrast
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def window_box(source: Source, box: tuple[slice, ...], channel: int | None = Non
         cut = (np.asarray(source.case.voxels[n][box], np.float32) - low) / (high - low)
         if len(chosen) == 1 or np.isfinite(cut).any():
             cut = np.nan_to_num(cut, nan=0.0, posinf=0.0, neginf=0.0)
+            curve = source.curves[n] if source.curves else None
+            cut = curve(cut) if curve else cut
         made.append(torch.from_numpy(np.ascontiguousarray(cut)))
     return torch.stack(made)
 

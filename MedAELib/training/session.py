@@ -27,14 +27,15 @@ from MedAELib.training.loop import Schedule, train
 from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
 from MedAELib.training.plan import Plan, make_plan
 from MedAELib.training.result import write_model
+from MedAELib.training.translation import complete
 from MedAELib.volume import Volume
 from MedAELib.worker.live import Live
 
 Progress = Callable[[str, int, int], None]
 
 _SETTINGS = (
-    "network", "dims", "seed", "precision", "modality", "subject", "modalities", "condition", "arguments", "terms",
-    "corrupt", "learn_from", "patience", "size", "start", "task",
+    "network", "dims", "seed", "precision", "modality", "subject", "modalities", "translate", "members", "condition",
+    "arguments", "terms", "corrupt", "learn_from", "patience", "size", "start", "task",
 )  # fmt: skip
 _VALIDATIONS = 25
 _CALIBRATION = 6  # steps
@@ -217,7 +218,9 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
     def read(write: bool) -> list[Case]:
         if data.volumes is not None:
             return cases_of(data.volumes, data.subjects, note)
-        return read_folder(options.folder, folder / "cache", options.modalities, options.subject, note, write)
+        found = read_folder(options.folder, folder / "cache", options.modalities, options.subject, note, write)
+        fused = options.network == "fusion"
+        return complete(found, options.modalities, fused, note) if options.translate else found
 
     progress("Reading the volumes", 0, 1)
     if rank_and_world()[0] == 0:

@@ -77,7 +77,8 @@ def row(name: str, parts: Split, modality: str, steps: int) -> dict:
     kind, dims = name.rsplit("-", 1)
     options = SimpleNamespace(
         network=kind.split("-")[0], dims=int(dims), seed=0, modality=modality, modalities=[], condition=[], table=None,
-        arguments=VARIANTS.get(kind, {}), terms={}, corrupt=[], learn_from="clean",
+        arguments=VARIANTS.get(kind, {}), terms={}, corrupt=[], learn_from="clean", start="", size="",
+        translate=[],
     )  # fmt: skip
     torch.manual_seed(0)
     plan = make_plan(options, parts, torch.device("cpu"))
@@ -128,7 +129,8 @@ def baseline(parts: Split, modality: str, dims: int) -> dict:
     """Means of cells of eight (3D) or four (2D) voxels, interpolated back: a code that needs no learning."""
     options = SimpleNamespace(
         network="plain", dims=dims, seed=0, modality=modality, modalities=[], condition=[], table=None, arguments={},
-        terms={}, corrupt=[], learn_from="clean",
+        terms={}, corrupt=[], learn_from="clean", start="", size="",
+        translate=[],
     )  # fmt: skip
     plan, found = make_plan(options, parts, torch.device("cpu")), []
     for source in plan.tested:

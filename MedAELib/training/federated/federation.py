@@ -44,7 +44,7 @@ class Federation:
     def options(self) -> argparse.Namespace:
         """The same as the options of a training alone."""
         alone: dict[str, Any] = dict.fromkeys(("start", "size"), "")
-        alone |= {"modalities": [], "condition": [], "table": None, "patience": 0}
+        alone |= {"modalities": [], "translate": [], "condition": [], "table": None, "patience": 0}
         own = {name: getattr(self, name) for name in _SHARED}
         return argparse.Namespace(**alone, **own, arguments=dict(self.arguments), terms=dict(self.terms))
 

@@ -1,0 +1,86 @@
+"""The translate task from plain values to plain values: the translated volume, its uncertainty, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..bundle import fuses
+from ..engine.run import Engine
+from ..errors import BadModel
+from ..modality import check_domain
+from ..model import Model
+from ..translation.domain import doubts, spread
+from ..volume import Volume
+from .common import RunParameters, TaskResult, check_finite, load_model, parameters_of, versions
+from .denoise import Allocate, Progress
+from .translate import Direction, direction, source_windows, translate
+
+
+@dataclass(frozen=True)
+class Parameters(RunParameters):
+    """What a user can set besides: `source` and `target`, kinds of scan that the model knows (empty: its first and
+    last), and `uncertainty`, whether to make the second volume."""
+
+    source: str = ""
+    target: str = ""
+    uncertainty: bool = False
+
+
+def run_translate(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
+    """Make another kind of scan of a volume; `parameters` are those of `Parameters`, by name.
+
+    Outputs: "translated", and "uncertainty" where it is wanted. A volume of several channels holds one of each kind
+    for a model that fuses them, else frames.
+    """
+    wanted, started = parameters_of(Parameters, parameters), time.monotonic()
+    check_finite(volume)
+    progress("Loading the model", 0, 1)
+    model = load_model(wanted.model, volume, "translate")
+    way = direction(model.spec, wanted.source, wanted.target)
+    engine = Engine(wanted.device, wanted.precision, wanted.tile)
+    outputs = translate(
+        volume, model, source=wanted.source, target=wanted.target, uncertainty=wanted.uncertainty, engine=engine,
+        progress=progress, allocate=allocate,
+    )  # fmt: skip
+    report = {
+        "task": "translate", **_told(volume, model, way), **engine.used, "versions": versions(),
+        "seconds": round(time.monotonic() - started, 3),
+    }  # fmt: skip
+    if engine.used["halvings"]:
+        report["warnings"].append("Memory ran short, so the tile was halved. The result is the same.")
+    return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
+
+
+def _told(volume: Volume, model: Model, way: Direction) -> dict[str, Any]:
+    """What a report says of input and model."""
+    if model.bundle is None:
+        raise BadModel("The model has no folder yet.", "Save it first.")
+    kinds = model.spec.kinds
+    windows = source_windows(volume, model, way)
+    return {
+        "input": volume.name,
+        "model": model.bundle.name,
+        "model_version": model.bundle.version,
+        "model_sha256": model.bundle.sha256,
+        "source": " + ".join(kinds[number].name for number in windows),
+        "target": kinds[way.target].name,
+        "units": "HU" if kinds[way.target].modality == "CT" else "",
+        "warnings": _warnings(volume, model, windows),
+    }
+
+
+def _warnings(volume: Volume, model: Model, windows: Mapping[int, tuple[float, float]]) -> list[str]:
+    """Why the model may not suit the scans, as plain sentences."""
+    several, told = fuses(model.spec) and volume.channels == len(model.spec.kinds), []
+    known = model.bundle.calibration.get("domain", {}) if model.bundle else {}
+    for number, window in windows.items():
+        kind = model.spec.kinds[number]
+        scan = volume.like(volume.array[number : number + 1], frames=False) if several else volume
+        told += check_domain(scan, model.spec)
+        if kind.name in known:
+            name = f"{volume.name or 'the volume'}{f' ({kind.name})' if several else ''}"
+            told += doubts(spread(scan.array[0], window), scan.spacing, known[kind.name], name, kind.name)
+    return list(dict.fromkeys(told))

@@ -1,0 +1,94 @@
+"""`python -m MedAELib translate`: what a scan would look like as another kind of scan."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput
+from ..terminal import Terminal, add_run_options, check_paths, run_parameters, tell, write_report
+from ..volume import Volume
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "translate",
+        help="make another kind of scan of a volume",
+        description="Write what a scan would look like as another kind, such as T2 for T1. A translation is a guess, "
+        "no measurement: a lesion may be invented or lost. For research use.",
+    )
+    parser.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
+    parser.add_argument("output", metavar="OUT", type=Path, help="the file to write: .nii.gz, .nii, .nrrd or .mha")
+    parser.add_argument("--model", default="", metavar="NAME|FOLDER", help="made by train --translate")
+    parser.add_argument("--from", dest="source", default="", metavar="KIND", help="what IN is, if the model knows more")
+    parser.add_argument("--to", dest="target", default="", metavar="KIND", help="what to make, if it knows more")
+    parser.add_argument(
+        "--with", dest="others", action="append", default=[], metavar="KIND=FILE",
+        help="a further scan of the same place, for a model that fuses several",
+    )  # fmt: skip
+    parser.add_argument("--uncertainty", type=Path, metavar="FILE", help="also write how sure the model is, in units")
+    add_run_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    others = _others(options.others)
+    check_paths([options.input, *others.values()], [options.output, options.uncertainty], [options.report])
+    volume = Volume.load(options.input, options.series)
+    if others:
+        volume = _together(volume, others, options)
+    from ..tasks.run import run_task
+
+    parameters = {
+        **run_parameters(options),
+        "source": options.source,
+        "target": options.target,
+        "uncertainty": options.uncertainty is not None,
+    }
+    result = run_task("translate", {"input": volume}, parameters, progress=Terminal())
+    report = result.report
+    tell(report)
+    result.outputs["translated"].save(options.output)
+    if options.uncertainty is not None:
+        result.outputs["uncertainty"].save(options.uncertainty)
+    write_report(report, options)
+    print(
+        f"{options.output}: {report['source']} -> {report['target']}, {report['model']}, {report['device']}, "
+        f"{report['seconds']:.1f} s"
+    )
+    return 0
+
+
+def _others(named: list[str]) -> dict[str, Path]:
+    """The further scans by their kind."""
+    found: dict[str, Path] = {}
+    for text in named:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path or name in found:
+            raise BadInput(f"'{text}' is not of the form KIND=FILE, or names a kind twice.", "As in: --with T2=t2.nii")
+        found[name] = Path(path)
+    return found
+
+
+def _together(volume: Volume, others: Mapping[str, Path], options: argparse.Namespace) -> Volume:
+    """All scans as one volume, a channel for each kind that the model knows; without numbers where there is none."""
+    import numpy as np
+
+    from ..bundle import find_bundle, fuses
+
+    if not options.model:
+        raise BadInput("Further scans need a model that fuses several.", "Name it with --model.")
+    spec = find_bundle(options.model).spec
+    names = [kind.name for kind in spec.kinds]
+    scans = {options.source or (names or [""])[0]: volume} | {name: Volume.load(path) for name, path in others.items()}
+    if len(scans) <= len(others) or not set(scans) <= set(names) or not fuses(spec):
+        raise BadInput("The model does not fuse these scans.", f"It knows {', '.join(names) or 'no kinds of scan'}.")
+    array = np.full((len(names), *volume.shape), np.nan, np.float32)
+    for name, scan in scans.items():
+        if scan.shape != volume.shape or not np.allclose(scan.affine, volume.affine, atol=0.01) or scan.channels != 1:
+            raise BadInput(f"{scan.name} and {volume.name} lie on different grids.", "Resample one of them first.")
+        array[names.index(name)] = scan.array[0]
+    return volume.like(array)

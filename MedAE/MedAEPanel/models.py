@@ -4,6 +4,7 @@ from pathlib import Path
 
 from MedAELib.errors import MedAEError
 
+from .analysing import ANY_MODEL
 from .locations import modelsFolder
 
 _MODALITIES = {"CT": "CT", "MR": "MRI", "any": "CT and MRI"}
@@ -18,7 +19,8 @@ class Models:
 
     def all(self, task):
         """All usable models for a task, bundled ones first."""
-        return [bundle for bundle in self.everything() if bundle.spec.task == task]
+        anyTask = task in ANY_MODEL
+        return [bundle for bundle in self.everything() if anyTask or bundle.spec.task == task]
 
     def everything(self):
         """All usable models for any task, bundled ones first."""
@@ -53,7 +55,7 @@ class Models:
         found = next((bundle for bundle in self.all(task) if name in (bundle.name, str(bundle.folder))), None)
         if found is None and name and Path(name).is_dir():
             found = self._read(Path(name))
-        return found if found is not None and found.spec.task == task else None
+        return found if found is not None and (found.spec.task == task or task in ANY_MODEL) else None
 
     def anywhere(self, name):
         """The model that a parameter names, whatever its task; None when it cannot be used."""
@@ -66,6 +68,8 @@ class Models:
 
         if name:
             return self.named(task, name)
+        if task in ANY_MODEL:
+            return None  # the run chooses
         bundled = [bundle for bundle in self.all(task) if parameter(bundle) == bundle.name]
         return fitting_model(volume, bundled) if volume is not None else None
 

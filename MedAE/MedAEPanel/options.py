@@ -1,6 +1,6 @@
 """What each task needs from the panel: its parameters, its outputs, and the widgets that belong to it."""
 
-from . import compressing, models, sequences
+from . import analysing, compressing, models, sequences
 
 NO_MODEL = "none"  # of the anomaly task: brightness alone
 _WIDGETS = {
@@ -22,6 +22,7 @@ def showFor(ui, task):
     for name, widgets in _WIDGETS.items():
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)
+    analysing.showFor(ui, task)
     for widget in (ui.modelComboLabel, ui.modelComboBox, ui.modelFolderButton, ui.cardCollapsibleButton):
         widget.setVisible(task != "compress")  # the codec has one model, and its files name it
     for widget in _NOT_FOR_TRAINING:
@@ -30,12 +31,13 @@ def showFor(ui, task):
 
 def needsModel(wanted):
     """Whether the task cannot run with the model that is chosen now missing."""
-    return wanted.task == "denoise" or (wanted.task == "anomaly" and wanted.model not in ("", NO_MODEL))
+    return wanted.task in ("denoise", "translate") or (wanted.task == "anomaly" and wanted.model not in ("", NO_MODEL))
 
 
 def refusal(wanted):
     """Why the task cannot work on what is chosen, in one sentence; empty when it can."""
-    return compressing.ONE_FRAME if wanted.task == "compress" and sequences.isSequence(wanted.inputVolume) else ""
+    one = wanted.task == "compress" or wanted.task in analysing.TASKS
+    return compressing.ONE_FRAME if one and sequences.isSequence(wanted.inputVolume) else ""
 
 
 def modelChoices(task, pairs):
@@ -48,6 +50,9 @@ def parametersOf(wanted, bundle):
     if wanted.task == "compress":
         return compressing.parametersOf(wanted)
     common = {"device": wanted.device, "precision": wanted.precision, "tile": wanted.tile}
+    if wanted.task in analysing.TASKS:
+        model = models.parameter(bundle) if bundle is not None else wanted.model
+        return analysing.parametersOf(wanted, {**common, "model": model})
     if wanted.task == "anomaly":
         # An automatic model is chosen in the run, which looks at the tissue and not at the kind of scan alone.
         model = models.parameter(bundle) if bundle is not None and wanted.model not in ("", NO_MODEL) else wanted.model
@@ -65,6 +70,8 @@ def outputsOf(wanted):
     """The wanted outputs: a node each, or None for a new one."""
     if wanted.task == "compress":
         return dict.fromkeys(("latent", "lost") if wanted.makeLost else ("latent",))
+    if wanted.task in analysing.TASKS:
+        return analysing.outputsOf(wanted)
     if wanted.task == "anomaly":
         names = ("anomaly", "regions", "typical", "residual") if wanted.makeTypical else ("anomaly", "regions")
         return dict.fromkeys(names)

@@ -6,8 +6,8 @@ from MedAELib import nodes
 from MedAELib.errors import MedAEError
 from MedAELib.tasks import TASKS
 
+from . import analysing, choices, faults, install, models, options, sequences, trust
 from . import card as modelCard
-from . import choices, faults, install, models, options, sequences, trust
 from .compare import Compare
 from .compressing import PROMISES, Compressing
 from .inputs import InputFacts
@@ -49,6 +49,7 @@ class Panel:
                 "device": ui.deviceComboBox,
                 "precision": ui.precisionComboBox,
                 "promise": ui.promiseComboBox,
+                "featuresPer": ui.featuresPerComboBox,
             }.items()
         }
         self._compareButtons = [(button, button.toolTip) for button in (ui.beforeButton, ui.sideBySideButton)]
@@ -56,6 +57,7 @@ class Panel:
         ui.wheelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.wheelFolderEdit.currentPath = self._settings().value(_WHEEL_FOLDER) or ""
         ui.wheelFolderEdit.connect("currentPathChanged(QString)", self._onWheelFolder)
+        ui.knownCasesEdit.connect("currentPathChanged(QString)", lambda path: self._onChosen("knownCases", path))
         ui.applyButton.connect("clicked(bool)", self.apply)
         ui.modelFolderButton.connect("clicked(bool)", self._onModelFolder)
         ui.beforeButton.connect("toggled(bool)", self._onBefore)
@@ -150,6 +152,9 @@ class Panel:
         self._combos["device"].offer(choices.devices(self.controller.devices), wanted.device)
         self._combos["precision"].offer(choices.PRECISIONS, wanted.precision)
         self._combos["promise"].offer(PROMISES, wanted.promise)
+        self._combos["featuresPer"].offer(analysing.ROWS, wanted.featuresPer)
+        if self.ui.knownCasesEdit.currentPath != wanted.knownCases:
+            self.ui.knownCasesEdit.currentPath = wanted.knownCases
         lacking = "" if wanted.inputVolume is None or not options.needsModel(wanted) else self._noModel()
         self.ui.modelLabel.text = models.summary(bundle) if bundle is not None else lacking
         self.ui.modelLabel.setVisible(bool(self.ui.modelLabel.text))
@@ -213,7 +218,8 @@ class Panel:
         results = nodes.results_of(source) if source is not None else {}
         results.update(self.controller.results if source is not None and self._madeFrom(source) else {})
         after, removed = results.get("denoised"), results.get("removed")
-        names = {"anomaly": ("typical", "residual"), "compress": ("decoded", "lost")}
+        names = {"anomaly": ("typical", "residual"), "compress": ("decoded", "lost"),
+                 "explain": ("typical", "residual_1_7mm"), "translate": ("translated", "uncertainty")}  # fmt: skip
         names = names.get(self.parameters.task, ("denoised", "removed"))
         after, removed = (results.get(name) for name in names)
         self.ui.probeOutputHeading.text = names[0].capitalize()

@@ -28,6 +28,9 @@ class MedAEParameterNode:
     trainGoal, trainNetwork, trainDims, trainSize - what is learned, by which network; see training.py
     trainStart - model to start from, as `model`; empty for from scratch
     trainMinutes, trainName - how long at most, and what the new model is called
+    makeUncertainty - of the translation, as a second volume
+    featuresPer, knownCases - "volume" or "slice", and the file of cases to find similar ones among
+    makeAttribution - whether the explanation tells which voxels made the score
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
@@ -65,6 +68,10 @@ class MedAEParameterNode:
     trainStart: str = ""
     trainMinutes: Annotated[float, WithinRange(0.1, 10000)] = 30.0
     trainName: str = "my-model"
+    makeUncertainty: bool = False
+    featuresPer: str = "volume"
+    knownCases: str = ""
+    makeAttribution: bool = False
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"
     tile: Annotated[int, WithinRange(0, 1024)] = 0

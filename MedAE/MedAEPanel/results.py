@@ -2,7 +2,7 @@
 
 import datetime
 
-from . import latents, overlay, sequences
+from . import analysing, latents, overlay, sequences
 from .target import PER_FRAME, TITLES
 
 _REPORTED = {
@@ -14,8 +14,8 @@ _REPORTED = {
     "max_error": "maxError", "units": "units", "modality": "modality",
 }  # fmt: skip
 
-_OPTIONAL = ("typical", "residual")  # there is none without a model
-_TABLES = ("trust", "found")  # rows in the report
+_OPTIONAL = ("typical", "residual", "attribution")  # where the model cannot tell, there is none
+_TABLES = ("trust", "found", "features", "similar")  # rows in the report
 
 
 class ResultImport:
@@ -90,7 +90,7 @@ class ResultImport:
                     results[name] = latents.make(data, place, self._names[name], told, original)
                     made.append(results[name])
                 for name in _TABLES:
-                    rows = self._result.report.get(name)
+                    rows = analysing.rows(self._result.report, name)
                     if rows:
                         table = nodes.write_table(f"{self._target.place.name} {TITLES[name]}", rows, original)
                         made.append(table)
@@ -109,13 +109,13 @@ class ResultImport:
         place, title = self._target.place, self._names[name]
         fillings = self._fillings[name]
         middle = fillings[len(fillings) // 2]
-        removed = middle.spread() if name in ("removed", "residual", "lost") else None
+        removed = middle.spread() if name in ("removed", "lost", "attribution") or "residual" in name else None
         if name in self._sequences:
             return self._sequences[name].commit(place, original, removed)
         beside, affine = sequences.shown(original) or original, self._result.outputs[name].affine
         if name == "regions":
             return overlay.segmentation(middle.image, affine, place, title, self._result.report["found"], beside)
-        top = middle.spread() if name == "noise" else None
+        top = middle.spread() if name in ("noise", "uncertainty") else None
         node = nodes.write(middle.image, affine, place, title, chosen, beside, removed, top)
         if name == "anomaly":
             overlay.showMap(node, self._result.report["threshold_z"])

@@ -1,6 +1,6 @@
 """The sections of single tasks, a .ui file each, put into the panel's frame above 'Advanced'."""
 
-SECTIONS = ("Anomaly", "Compress", "Train", "Models")
+SECTIONS = ("Anomaly", "Compress", "Analyse", "Train", "Models")
 
 
 def add(frame, resourcePath):

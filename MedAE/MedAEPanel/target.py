@@ -9,7 +9,11 @@ PER_FRAME = ("denoised", "removed")  # outputs that are sequences when the input
 TITLES = {
     "denoised": "denoised", "removed": "removed noise", "noise": "noise map", "trust": "trust figures",
     "anomaly": "unlike normal", "regions": "regions", "found": "table of regions", "typical": "nearest typical",
-    "residual": "minus typical", "latent": "compressed", "decoded": "decoded", "lost": "lost by compression",
+    "residual": "minus typical", "translated": "translated", "uncertainty": "uncertainty of the translation",
+    "attribution": "what made the score", "residual_1_7mm": "minus typical 1.7 mm",
+    "residual_4mm": "minus typical 4 mm", "baseline_residual_1_7mm": "minus median 1.7 mm",
+    "baseline_residual_4mm": "minus median 4 mm", "features": "features", "similar": "similar cases",
+    "latent": "compressed", "decoded": "decoded", "lost": "lost by compression",
 }  # fmt: skip
 PREVIEW_TITLES = {"denoised": "preview"}
 

@@ -34,6 +34,24 @@ TASKS: dict[str, TaskInfo] = {
         description="Makes a compressed volume that keeps a promise, and shows what was lost.",
         outputs=("latent", "lost"),
     ),
+    "translate": TaskInfo(
+        name="translate",
+        title="Translate",
+        description="Makes another kind of scan of it, such as T2 of T1, with a model trained on registered pairs.",
+        outputs=("translated", "uncertainty"),
+    ),
+    "features": TaskInfo(
+        name="features",
+        title="Features",
+        description="Describes a volume or its slices in numbers, as a table, and finds similar known cases.",
+        outputs=(),
+    ),
+    "explain": TaskInfo(
+        name="explain",
+        title="Explain",
+        description="Shows the nearest typical scan and what differs from it, beside a median filter's.",
+        outputs=("typical", "attribution"),
+    ),
     "train": TaskInfo(
         name="train",
         title="Train a model",

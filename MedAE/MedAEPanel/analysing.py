@@ -1,0 +1,73 @@
+"""The tasks that look at a scan through a model: translate, features, explain; their parameters, outputs and tables."""
+
+TASKS = ("translate", "features", "explain")
+ROWS = [("the volume", "volume"), ("each slice", "slice")]
+WIDGETS = {
+    "translate": ("uncertaintyCheckBox",),
+    "features": ("featuresPerLabel", "featuresPerComboBox", "knownCasesLabel", "knownCasesEdit"),
+    "explain": ("attributionCheckBox",),
+}
+# A model of any task has a code to read and a way back to explain.
+ANY_MODEL = ("features", "explain")
+_OUTPUTS = {
+    "features": (),
+    "explain": ("typical", "residual_1_7mm", "residual_4mm", "baseline_residual_1_7mm", "baseline_residual_4mm"),
+}
+
+
+def showFor(ui, task):
+    """Show what belongs to the task, in the section that the three share."""
+    ui.analyseCollapsibleButton.setVisible(task in TASKS)
+    for name, widgets in WIDGETS.items():
+        for widget in widgets:
+            getattr(ui, widget).setVisible(name == task)
+
+
+def parametersOf(wanted, common):
+    """The parameters of the run; `common` are the model, the device and what else all networks need."""
+    if wanted.task == "translate":
+        return {**common, "uncertainty": wanted.makeUncertainty}
+    if wanted.task == "features":
+        return {**common, "per": wanted.featuresPer, "index": wanted.knownCases}
+    parts = ["residual", "attribution"] if wanted.makeAttribution else ["residual"]
+    return {**common, "parts": parts, "point": crosshairIn(wanted.inputVolume)}
+
+
+def outputsOf(wanted):
+    """The wanted outputs, each a new node."""
+    if wanted.task == "translate":
+        return dict.fromkeys(("translated", "uncertainty") if wanted.makeUncertainty else ("translated",))
+    attribution = ("attribution",) if wanted.task == "explain" and wanted.makeAttribution else ()
+    return dict.fromkeys((*_OUTPUTS[wanted.task], *attribution))
+
+
+def crosshairIn(node):
+    """The crosshair as [R, A, S] in millimetres of the volume, or [] where it lies outside of it or is not known."""
+    import numpy as np
+    import slicer
+
+    from MedAELib import nodes
+
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is None or node is None or not node.IsA("vtkMRMLVolumeNode") or node.GetParentTransformNode():
+        return []
+    point = list(crosshair.GetCrosshairRAS())
+    voxel = (np.linalg.inv(nodes.affine_of(node)) @ [*point, 1])[:3]
+    inside = all(0 <= x <= size - 1 for x, size in zip(voxel, node.GetImageData().GetDimensions(), strict=True))
+    return [float(x) for x in point] if inside else []
+
+
+def rows(report, name):
+    """The rows of a table in a report; each feature is a column of its own."""
+    found = report.get(name) or []
+    if name not in ("features", "similar"):
+        return found
+    if report.get("task") != "features":
+        return []
+    if name == "similar":
+        return found
+    names = report["names"]
+    return [
+        {"item": str(row["item"]), "r": row["r"], "a": row["a"], "s": row["s"], **dict(zip(names, row["values"]))}
+        for row in found
+    ]

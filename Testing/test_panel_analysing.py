@@ -1,0 +1,86 @@
+"""Translate, features and explain in the panel: what is shown and asked for, and what stands in the scene then."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from panel_fixtures import OpenPanel
+from panel_tools import add_scan
+
+from MedAELib import nodes
+from MedAELib.volume import Volume
+
+
+@pytest.fixture
+def scan(panel: OpenPanel):
+    node = add_scan(name="head")
+    panel.choose(node)
+    return node
+
+
+@pytest.mark.parametrize("task", ["translate", "features", "explain"])
+def test_only_the_widgets_of_the_task_are_shown(panel: OpenPanel, scan, task: str) -> None:
+    from MedAEPanel import analysing
+
+    panel.parameters.task = task
+    ui = panel.widget.ui
+    shown = {name for names in analysing.WIDGETS.values() for name in names if not getattr(ui, name).isHidden()}
+    assert shown == set(analysing.WIDGETS[task])
+    assert not ui.analyseCollapsibleButton.isHidden()
+    panel.parameters.task = "denoise"
+    assert ui.analyseCollapsibleButton.isHidden()
+
+
+def test_a_translation_needs_a_model_and_the_others_choose_one_themselves(panel: OpenPanel, scan) -> None:
+    panel.parameters.task = "translate"
+    assert "no model" in panel.widget.panel.problem().lower()
+    for task in ("features", "explain"):
+        panel.parameters.task = task
+        assert panel.widget.panel.problem() == ""
+
+
+def test_the_crosshair_counts_only_within_the_volume(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    from MedAEPanel import analysing
+
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is None:
+        crosshair = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    inside = (nodes.affine_of(scan) @ [2, 3, 1, 1])[:3]
+    crosshair.SetCrosshairRAS(*map(float, inside))
+    np.testing.assert_allclose(analysing.crosshairIn(scan), inside, atol=1e-6)
+    crosshair.SetCrosshairRAS(1e4, 0.0, 0.0)
+    assert analysing.crosshairIn(scan) == []
+
+
+def test_each_feature_is_a_column_of_the_table() -> None:
+    from MedAEPanel import analysing
+
+    row = {"item": 0, "r": 1.0, "a": 2.0, "s": 3.0, "values": [4.0, 5.0]}
+    report = {"task": "features", "names": ["mean", "spread"], "features": [row]}
+    assert analysing.rows(report, "features") == [
+        {"item": "0", "r": 1.0, "a": 2.0, "s": 3.0, "mean": 4.0, "spread": 5.0}
+    ]
+    assert analysing.rows({}, "similar") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["features", "explain"])
+def test_the_real_worker_puts_tables_and_volumes_beside_the_scan(slicer_host, tmp_path, task: str) -> None:
+    from demo.session import Session
+
+    head = np.random.default_rng(0).normal(0, 20, (1, 40, 40, 20)).astype(np.int16)
+    Volume(head, np.diag([1.0, 1.0, 2.0, 1.0])).save(tmp_path / "head.nrrd")
+    with Session(tmp_path / "runs") as session:
+        scan = session.load(tmp_path / "head.nrrd", "head", (0, 400))
+        session.panel.parameters.task = task
+        session.apply(scan)
+        results = session.controller.results
+        assert session.controller.state == "done"
+        if task == "features":
+            rows = nodes.table_rows(results["features"])
+            assert len(rows) == 1 and len(rows[0]) > 10
+        else:
+            assert {"typical", "residual_4mm", "baseline_residual_4mm"} <= set(results)
+            np.testing.assert_allclose(nodes.affine_of(results["typical"]), nodes.affine_of(scan), atol=1e-6)

@@ -16,7 +16,7 @@ from ..networks import Network
 from .residuals import given
 
 _SLICES = 16  # of a 2D network, at once
-LARGEST = 2**21  # voxels: above, a part around the point is looked at, for the memory of the backward pass
+LARGEST = 3 * 2**20  # voxels: above, a part around the point is looked at, for the memory of the backward pass
 
 
 @dataclass(frozen=True, eq=False)

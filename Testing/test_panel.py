@@ -256,7 +256,7 @@ def test_cancel_answers_within_a_second_and_leaves_the_scene_as_it_was(
 
 def test_a_second_apply_is_refused_in_one_sentence(panel: OpenPanel) -> None:
     from MedAELib.errors import MedAEError
-    from MedAEPanel.controller import Request
+    from MedAEPanel.request import Request
 
     scan = add_scan()
     panel.choose(scan)

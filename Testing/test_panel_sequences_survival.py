@@ -119,7 +119,7 @@ def test_a_killed_worker_leaves_the_scene_as_it_was(panel: OpenPanel) -> None:
 
 def test_a_sequence_outlives_the_export_of_many_small_steps(panel: OpenPanel) -> None:
     """The frames are read where they are, one after another, in slabs."""
-    from MedAEPanel.controller import Request
+    from MedAEPanel.request import Request
 
     sequence = add_sequence(frames=6)
     panel.controller.apply(Request(sequence, "denoise", {}, {"denoised": None}))

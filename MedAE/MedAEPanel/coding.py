@@ -7,7 +7,7 @@ def compressRequest(inputNode, mode, value, lost):
     """The run that compresses a volume node. Raises BadInput for a sequence."""
     from MedAELib.errors import BadInput
 
-    from .controller import Request
+    from .request import Request
 
     if sequences.isSequence(inputNode):
         raise BadInput(compressing.ONE_FRAME)

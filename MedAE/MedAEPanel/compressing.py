@@ -3,7 +3,7 @@
 from MedAELib.errors import MedAEError
 
 from . import faults, install, latents
-from .controller import Request
+from .request import Request
 
 PROMISES = [
     ("Lossless (bit for bit)", "lossless"),

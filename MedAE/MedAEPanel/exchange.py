@@ -121,7 +121,7 @@ def _compressTo(node, path):
     import slicer
 
     from . import compressing, latents, shared
-    from .controller import Request
+    from .request import Request
 
     controller = shared.controller()
     window, level = compressing.shownWindow(node)

@@ -208,6 +208,35 @@ def test_apply_says_what_is_missing(training: OpenPanel, tmp_path: Path) -> None
     assert training.widget.panel.train.request().parameters["folder"] == str(tmp_path)
 
 
+def test_the_list_follows_the_scene(training: OpenPanel) -> None:
+    import slicer
+
+    listed = training.ui.trainVolumesList
+    new = add_scan(name="late")
+    training.spin(lambda: listed.count == 4)
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("scan 0"))
+    slicer.mrmlScene.RemoveNode(new)
+    training.spin(lambda: listed.count == 2)
+    assert "2 volumes of 2 subjects" in training.ui.trainDataLabel.text
+
+
+def test_a_model_that_could_not_be_kept_is_recovered(training: OpenPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from MedAELib import library
+    from MedAELib.errors import DiskFull
+
+    def full(*_: object) -> None:
+        raise DiskFull("The disk has no room for the model.")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(library, "import_model", full)
+        training.run()
+    assert training.controller.state == "failed" and "no room" in training.ui.statusLabel.text
+    assert own_models() == [] and "my-model" in training.ui.recoverLabel.text
+    training.ui.recoverButton.click()
+    training.spin(lambda: not training.controller.busy)
+    assert training.controller.state == "done" and own_models() == ["my-model"]
+
+
 def test_a_start_fixes_the_network_and_a_missing_one_is_named(training: OpenPanel) -> None:
     ui, wanted = training.ui, training.parameters
     wanted.trainStart = "mr_denoise"

@@ -66,6 +66,7 @@ class Panel:
     def close(self):
         """Let go of everything; a run goes on."""
         self.runView.close()
+        self.train.close()
         self._later.stop()
         self.leave()
         self.parameters = None
@@ -97,7 +98,12 @@ class Panel:
     def _onInputChanged(self, node, event):
         if self.facts.volume is None:
             self.update()
-        elif not self._later.active:
+        else:
+            self.updateSoon()
+
+    def updateSoon(self):
+        """Bring the widgets up to date once for many changes in a row."""
+        if not self._later.active:
             self._later.start()
 
     # ---- showing ----

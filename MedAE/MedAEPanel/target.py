@@ -148,7 +148,10 @@ class ModelImport:
         from MedAELib.library import import_model
         from MedAELib.worker.live import MODEL
 
-        import_model(self._run / MODEL, Path(self._target.folder), self._target.name)
+        from .locations import modelsFolder
+
+        folder = Path(self._target.folder) if self._target.folder else modelsFolder()
+        import_model(self._run / MODEL, folder, self._target.name)
         return {}
 
 

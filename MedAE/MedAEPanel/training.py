@@ -83,8 +83,14 @@ class TrainSection:
 
     def __init__(self, ui, panel):
         import ctk
+        import slicer
 
-        self._ui, self._panel, self._shown = ui, panel, None
+        self._ui, self._panel = ui, panel
+        scene = self._scene = slicer.mrmlScene
+        self._observations = [
+            scene.AddObserver(event, self._onScene)
+            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent)
+        ]
         self._combos = {
             name: choices.Choices(box, lambda value, name=name: self._onChosen(name, value))
             for name, box in {
@@ -100,6 +106,12 @@ class TrainSection:
         ui.trainShowButton.connect("clicked(bool)", self._onShow)
         self._items = []  # IDs of the volumes in the list
         self._busy = False
+
+    def close(self):
+        """Let go of the scene."""
+        for observation in self._observations:
+            self._scene.RemoveObserver(observation)
+        self._observations = []
 
     # ---- showing ----
 
@@ -225,6 +237,10 @@ class TrainSection:
     def _onChosen(self, name, value):
         if self._panel.parameters is not None and not self._busy:
             setattr(self._panel.parameters, name, value)
+
+    def _onScene(self, caller=None, event=None):
+        if self._panel.parameters is not None and self._panel.parameters.task == "train":
+            self._panel.updateSoon()
 
     def _onItem(self, item):
         import qt

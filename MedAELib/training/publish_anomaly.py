@@ -41,6 +41,7 @@ LIMITS = [
     "Small, low-contrast lesions (multiple sclerosis) are mostly missed: see the figures.",
     "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
     "Mirrored sides (left for right) are not noticed.",
+    "Dark places at the surface of the brain may be taken for fluid around it and left out of what is looked at.",
 ]
 
 

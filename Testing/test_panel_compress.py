@@ -173,6 +173,8 @@ def test_a_file_opens_by_its_name_and_decodes_while_slicer_goes_on(compressing: 
     decoded = compressing.controller.results["decoded"]
     assert decoded.GetName() == "CT chest decoded" and nodes.input_of(decoded) is opened
     assert decoded.GetDisplayNode().GetWindow() == 350
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {view.GetBackgroundVolumeID() for view in composites} == {decoded.GetID()}  # as all that is opened
     told = nodes.provenance(opened)
     assert told["maxError"] == "0.0" and float(told["ratio"]) > 1.2
 

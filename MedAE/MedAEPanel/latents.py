@@ -100,6 +100,14 @@ def originalOf(node):
     return (nodes.input_of(node) or node) if isLatent(node) else node
 
 
+def showOpened(volume):
+    """Show a volume that came from a file, as Slicer shows whatever is opened."""
+    import slicer
+
+    if slicer.app.layoutManager() is not None:
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+
+
 def figuresHtml(node):
     """What a compressed volume keeps and costs, as two columns of HTML."""
     told = _attributes(node)

@@ -100,6 +100,8 @@ class ResultImport:
             for node in made:
                 sequences.remove(node)
             raise
+        if latents.isLatent(original) and "decoded" in results:
+            latents.showOpened(results["decoded"])
         return results
 
     def _write(self, name, chosen, original):

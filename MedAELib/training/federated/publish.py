@@ -103,7 +103,7 @@ def _card(
         f"volume did; a site counts as many times as it has training volumes. Seed {federation.seed}. "
         f"{_privacy(federation)}",
         "",
-        f"`federate {'simulate' if sites else 'export'} {_command(federation)}`",
+        f"`federate {' '.join(['simulate --sites', *sites]) if sites else 'export'} {_command(federation)}`",
         "",
     ]  # fmt: skip
     for site, story in sites.items():
@@ -137,7 +137,7 @@ def _command(federation: Federation) -> str:
     """The options that make this federation again, wherever its volumes lie."""
     words = [f"--network {federation.network} --dims {federation.dims} --modality {federation.modality}"]
     words.append(f"--rounds {federation.rounds} --steps-per-round {federation.steps} --seed {federation.seed}")
-    words += [f"--set {name}={json.dumps(value)}" for name, value in federation.arguments.items()]
+    words += [f"--set {name}={json.dumps(value, separators=(',', ':'))}" for name, value in federation.arguments.items()]
     if federation.terms:
         words.append("--objective " + ",".join(f"{name}={weight:g}" for name, weight in federation.terms.items()))
     if federation.corrupt:

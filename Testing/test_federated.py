@@ -84,6 +84,13 @@ def test_a_round_begins_with_the_weights_that_came(folder, tmp_path):
     assert 0.05 < moved < 0.2
 
 
+def test_a_site_that_comes_late_goes_on_from_the_round_of_the_others(folder, tmp_path):
+    site = Site(federation(), folder, tmp_path / "site", CPU, print)
+    site.learn(2, start("plain", 3, TINY, 0).state_dict())
+    kept = torch.load(tmp_path / "site" / "training" / "last.pt", weights_only=True)
+    assert kept["step"] == 6 and kept["history"][-1]["rate"] == pytest.approx(site.schedule.rate(5))
+
+
 def test_a_site_sends_weights_figures_and_its_number_of_volumes_and_nothing_else(folder, tmp_path, monkeypatch):
     from MedAELib.training.federated import client
 

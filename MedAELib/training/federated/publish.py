@@ -137,7 +137,8 @@ def _command(federation: Federation) -> str:
     """The options that make this federation again, wherever its volumes lie."""
     words = [f"--network {federation.network} --dims {federation.dims} --modality {federation.modality}"]
     words.append(f"--rounds {federation.rounds} --steps-per-round {federation.steps} --seed {federation.seed}")
-    words += [f"--set {name}={json.dumps(value, separators=(',', ':'))}" for name, value in federation.arguments.items()]
+    for name, value in federation.arguments.items():
+        words.append(f"--set {name}={json.dumps(value, separators=(',', ':'))}")
     if federation.terms:
         words.append("--objective " + ",".join(f"{name}={weight:g}" for name, weight in federation.terms.items()))
     if federation.corrupt:

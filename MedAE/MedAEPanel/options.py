@@ -11,10 +11,12 @@ _WIDGETS = {
     "compress": ("compressCollapsibleButton",),
     "train": ("trainCollapsibleButton",),
 }  # fmt: skip
-_NOT_FOR_TRAINING = (  # it reads no single volume and makes its model
-    "inputsCollapsibleButton", "modelComboLabel", "modelComboBox", "modelFolderButton", "cardCollapsibleButton",
-    "compareCollapsibleButton", "precisionLabel", "precisionComboBox", "tileLabel", "tileSpinBox",
-)  # fmt: skip
+_MODEL = ("modelComboLabel", "modelComboBox", "modelFolderButton", "cardCollapsibleButton")
+_NETWORK = ("precisionLabel", "precisionComboBox", "tileLabel", "tileSpinBox")
+_HIDDEN = {
+    "train": ("inputsCollapsibleButton", "compareCollapsibleButton", *_MODEL, *_NETWORK),  # no volume; makes its model
+    "compress": (*_MODEL, *_NETWORK),  # the codec has one model, and its files name it
+}
 
 
 def showFor(ui, task):
@@ -23,10 +25,8 @@ def showFor(ui, task):
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)
     analysing.showFor(ui, task)
-    for widget in (ui.modelComboLabel, ui.modelComboBox, ui.modelFolderButton, ui.cardCollapsibleButton):
-        widget.setVisible(task != "compress")  # the codec has one model, and its files name it
-    for widget in _NOT_FOR_TRAINING:
-        getattr(ui, widget).setVisible(task != "train")
+    for widget in {name for names in _HIDDEN.values() for name in names}:
+        getattr(ui, widget).setVisible(widget not in _HIDDEN.get(task, ()))
 
 
 def needsModel(wanted):

@@ -130,15 +130,19 @@ def _compressTo(node, path):
     dialog = None
     if not slicer.app.testingEnabled():
         dialog = slicer.util.createProgressDialog(labelText="Compressing without loss", maximum=1000)
+
+    def show():
+        dialog.value = int(999 * controller.fraction)  # a modal dialog serves its Cancel button when it is changed
+        if dialog.wasCanceled:
+            controller.cancel()
+
+    if dialog is not None:
+        controller.listeners.append(show)
     try:
-        while controller.busy:
-            controller.tick()
-            slicer.app.processEvents()
-            if dialog is not None:
-                dialog.value = int(999 * controller.fraction)
-                if dialog.wasCanceled:
-                    controller.cancel()
+        controller.wait()
     finally:
+        if show in controller.listeners:
+            controller.listeners.remove(show)
         if dialog is not None:
             dialog.close()
     if controller.state == "failed":

@@ -34,6 +34,14 @@ def tick(panel: OpenPanel, row: int, on: bool) -> None:
     panel.ui.trainVolumesList.item(row).setCheckState(qt.Qt.Checked if on else qt.Qt.Unchecked)
 
 
+def test_every_volume_has_a_box_to_tick(panel: OpenPanel) -> None:
+    import qt
+
+    add_scan(name="scan")
+    panel.parameters.task = "train"
+    assert panel.ui.trainVolumesList.item(0).data(qt.Qt.CheckStateRole) is not None
+
+
 def begin(panel: OpenPanel, **behaviour: Any) -> None:
     """Press Apply and wait for the first points of the curve."""
     panel.behaviour = {**SLOW, **behaviour}

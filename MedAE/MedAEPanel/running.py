@@ -39,6 +39,8 @@ def statusText(controller):
         parts.append(f"; estimated noise {before:.3g} \N{RIGHTWARDS ARROW} {after:.3g} {units}".rstrip())
     if report.get("task") == "compress":
         parts.append(f"; {report['ratio']:.3g} times smaller, {report['bits_per_voxel']:.3g} bits per voxel")
+    if report.get("task") == "features":
+        parts.append(f"; {len(report['names'])} features in a table of {len(report['features'])} rows")
     if report.get("task") == "anomaly":
         parts.append(f"; regions above the threshold: {report['regions']}")
         # How usual the scan is as a whole, and the gate's doubts: whether the map can be believed.

@@ -152,6 +152,7 @@ class TrainSection:
             for _nodeID, name in names:
                 item = qt.QListWidgetItem(name)
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsSelectable)
+                item.setCheckState(qt.Qt.Unchecked)  # an item without any state shows no box to tick
                 view.addItem(item)
             self._items = names
         chosen = {node.GetID() for node in volumesOf(wanted.parameterNode)}

@@ -277,6 +277,16 @@ class SceneDriver:
             os.kill(self.client.pid, signal.SIGKILL)
             self.seen[f"killed while {self.controller.state}"] += 1
 
+    def do_kill_while_it_computes(self, chance: random.Random) -> None:
+        """kill -9 of a worker that computes, however fast the machine is."""
+        scans = self._named("CT", "MR", "PERF")
+        if self.controller.busy or self.trouble or not scans:
+            return
+        self._apply(chance.choice(scans), {"behaviour": "steps", "steps": 40, "seconds": 0.01}, {"denoised": None})
+        self._tick_until(lambda: self.controller.state == "running" or not self.controller.busy, 20)
+        self.do_kill(chance)
+        self._tick_until(lambda: not self.controller.busy, 20)
+
     def do_close_scene(self, chance: random.Random) -> None:
         """Close the scene and load another one, in which old IDs mean other nodes."""
         self.seen[f"closed while {self.controller.state}"] += 1

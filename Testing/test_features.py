@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from models import save_small_model, small_model
 from volumes import blob
 
@@ -50,7 +51,8 @@ def test_every_network_gives_as_many_features_whatever_the_size(name, dims, argu
     assert len(small.items) == 1 and small.names == large.names
     assert len(small.items[0].values) == len(large.items[0].values) == len(small.names) == len(set(small.names))
     assert np.isfinite(small.items[0].values).all()
-    assert small.items[0].values != large.items[0].values
+    if name != "quantised":  # one entry of a codebook that has learned nothing may take all
+        assert small.items[0].values != large.items[0].values
 
 
 @pytest.mark.parametrize(("name", "dims", "arguments"), [n for n in NETWORKS if n[0] in ("plain", "denoising")])
@@ -60,8 +62,6 @@ def test_the_code_does_not_depend_on_the_tile_and_is_the_networks_own(name, dims
     whole = latent_of(made.network, seen, Engine("cpu", "float32"))
     cut = latent_of(made.network, seen, Engine("cpu", "float32", 8))
     np.testing.assert_allclose(cut.cells, whole.cells, atol=1e-5)
-    import torch
-
     x = torch.from_numpy(seen.voxels)
     with torch.inference_mode():
         own = made.network.encode(x[None])[0] if dims == 3 else made.network.encode(x.permute(3, 0, 1, 2))

@@ -36,7 +36,9 @@ CASES = [
     ("translating", 3, {"channels": [4, 6], "strides": [2]}),
     ("translating", 2, {"channels": [4, 6, 8, 8], "strides": [1, 2, 2]}),
     ("ensemble", 3, {"network": "plain", "arguments": {"channels": [4, 6], "strides": [2, 2]}, "members": 2}),
-    ("ensemble", 2, {"network": "fusion", "arguments": {"channels": [4], "strides": [2], "modalities": 2}}),
+    ("ensemble", 2, {"network": "fusion", "members": 2, "arguments": {
+        "channels": [4], "strides": [2], "modalities": 2,
+    }}),
     ("normative", 3, {"channels": 4, "levels": 1}),
     ("normative", 2, {"channels": 4, "levels": 2}),
 ]

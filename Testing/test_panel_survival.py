@@ -222,6 +222,11 @@ def test_a_result_for_which_memory_is_short_can_be_recovered_later(
     assert panel.controller.state == "failed"
     assert "not enough memory" in panel.ui.statusLabel.text
     assert panel.ui.recoverFrame.isVisibleTo(panel.widget.parent)
+    with monkeypatch.context() as patch:  # memory is still short: nothing has happened, and it is offered again
+        patch.setattr(nodes, "Filling", short)
+        panel.ui.recoverButton.click()
+        assert not panel.controller.busy
+    assert panel.ui.recoverFrame.isVisibleTo(panel.widget.parent)
     panel.ui.recoverButton.click()
     panel.spin(lambda: not panel.controller.busy)
     assert panel.controller.state == "done"

@@ -143,9 +143,10 @@ class RunController:
             self._dropped.append(run)
         result = runs.read_result(run, verify=True)
         target = targetOf(result.job)
+        importing = target.importer(result, run)  # may fail; then nothing has happened
         self._reset("importing", target.place.name)
         self._run, self._target = run, target
-        self._beginImport(result)
+        self._beginImport(result, importing)
         self._start()
 
     def discard(self, run):
@@ -277,9 +278,9 @@ class RunController:
         else:
             self._beginImport(runs.read_result(self._run))
 
-    def _beginImport(self, result):
+    def _beginImport(self, result, importing=None):
         self._enter("importing", "Adding the result to the scene" if self._target.inScene else "Keeping the model")
-        self._import = self._target.importer(result, self._run)
+        self._import = importing or self._target.importer(result, self._run)
         self.report = dict(result.report)
 
     def _onFailed(self, event):

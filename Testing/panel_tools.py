@@ -87,6 +87,16 @@ def scan_voxels(size: tuple[int, int, int], dtype: str, seed: int) -> np.ndarray
     return values.astype(dtype)
 
 
+def add_shown_scan(name: str) -> Any:
+    """A noisy scan as a node, shown in every slice view."""
+    import slicer
+
+    scan = add_scan(name=name)
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        composite.SetBackgroundVolumeID(scan.GetID())
+    return scan
+
+
 def add_scan(
     name: str = "CT chest", size: tuple[int, int, int] = (24, 20, 12), dtype: str = "int16", seed: int = 3
 ) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from panel_fixtures import OpenPanel
-from panel_tools import add_scan
+from panel_tools import add_scan, add_shown_scan
 
 from MedAELib import nodes
 
@@ -15,12 +15,7 @@ from MedAELib import nodes
 @pytest.fixture
 def looking(panel: OpenPanel) -> OpenPanel:
     """A panel with a scan, shown in every view, and the anomaly task."""
-    import slicer
-
-    scan = add_scan(name="T1 head")
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        composite.SetBackgroundVolumeID(scan.GetID())
-    panel.choose(scan)
+    panel.choose(add_shown_scan("T1 head"))
     panel.parameters.task = "anomaly"
     panel.parameters.model = "none"
     return panel

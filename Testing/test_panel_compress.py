@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from panel_fixtures import OpenPanel
-from panel_tools import add_scan, add_sequence
+from panel_tools import add_sequence, add_shown_scan
 
 from MedAELib import nodes
 
@@ -16,12 +16,7 @@ from MedAELib import nodes
 @pytest.fixture
 def compressing(panel: OpenPanel) -> OpenPanel:
     """A panel with a scan, shown in every view, and the compress task."""
-    import slicer
-
-    scan = add_scan(name="CT chest")
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        composite.SetBackgroundVolumeID(scan.GetID())
-    panel.choose(scan)
+    panel.choose(add_shown_scan("CT chest"))
     panel.parameters.task = "compress"
     return panel
 

@@ -60,11 +60,7 @@ def crosshairIn(node):
 def rows(report, name):
     """The rows of a table in a report; each feature is a column of its own."""
     found = report.get(name) or []
-    if name not in ("features", "similar"):
-        return found
-    if report.get("task") != "features":
-        return []
-    if name == "similar":
+    if name != "features" or not found:
         return found
     names = report["names"]
     return [

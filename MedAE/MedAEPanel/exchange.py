@@ -12,19 +12,23 @@ FILTER = "Compressed volume (*.maez)"
 _MAGIC = b"\x8bMAEZ"
 
 
-class FileReader:
-    """Slicer calls it for each file that is opened."""
+class _Plugin:
+    """What the reader and the writer both tell Slicer of the kind of file."""
 
     def __init__(self, parent):
         self.parent = parent
 
     def description(self):
-        """What the user reads in Add Data."""
+        """What the user reads in Add Data and in Save."""
         return DESCRIPTION
 
     def fileType(self):
         """The name of the kind of file, for scripts."""
         return FILE_TYPE
+
+
+class FileReader(_Plugin):
+    """Slicer calls it for each file that is opened."""
 
     def extensions(self):
         """The name filters."""
@@ -66,19 +70,8 @@ class FileReader:
         return True
 
 
-class FileWriter:
+class FileWriter(_Plugin):
     """Slicer calls it for each node that is saved as .maez."""
-
-    def __init__(self, parent):
-        self.parent = parent
-
-    def description(self):
-        """What the user reads in Save."""
-        return DESCRIPTION
-
-    def fileType(self):
-        """The name of the kind of file, for scripts."""
-        return FILE_TYPE
 
     def extensions(self, node):
         """The name filters."""

@@ -12,7 +12,7 @@ from ..engine.run import Engine, Progress
 from ..engine.tiles import Box
 from ..errors import BadModel
 from ..model import Model
-from ..networks import Network
+from ..networks import Wrapped
 from ..networks.normative import NormativeAutoencoder
 from .grid import Floats
 from .masks import Mask
@@ -30,13 +30,10 @@ class Scores:
     typical: Floats | None = None
 
 
-class _Told(Network):
+class _Told(Wrapped):
     """The normative network as the engine runs it: typical scan, and log-odds as a further channel."""
 
-    def __init__(self, network: NormativeAutoencoder) -> None:
-        super().__init__()
-        self.network = network
-        self.dims, self.stride, self.halo = network.dims, network.stride, network.halo
+    network: NormativeAutoencoder
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.network.typical_and_odds(x)

@@ -22,7 +22,7 @@ from MedAELib.networks import (
     translating,
     variational,
 )
-from MedAELib.networks.network import Given, Network
+from MedAELib.networks.network import Given, Network, Wrapped
 
 NETWORKS: dict[str, Callable[..., Network]] = {
     "dense": dense.build,
@@ -56,4 +56,4 @@ def build(name: str, dims: int, arguments: Mapping[str, Any]) -> Network:
     return builder(dims=dims, **arguments)
 
 
-__all__ = ["NETWORKS", "Given", "Network", "build"]
+__all__ = ["NETWORKS", "Given", "Network", "Wrapped", "build"]

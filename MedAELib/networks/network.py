@@ -50,7 +50,24 @@ class Network(nn.Module):
         return self.decode(code).float(), {"code": code}
 
 
-class Given(Network):
+class Wrapped(Network):
+    """A network that the engine runs in the place of another one, with the other's geometry."""
+
+    network: Network
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.dims, self.stride, self.halo, self.tiles = network.dims, network.stride, network.halo, network.tiles
+        self.grid, self.offset, self.in_channels = network.grid, network.offset, network.in_channels
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The network's own."""
+        return self.network.strides
+
+
+class Given(Wrapped):
     """A network whose second input (a condition, or which modalities are there) is fixed: [b, c, ...] -> [b, c, ...].
 
     ``second`` [n] is the same for the whole volume, so tiles are as exact as before.
@@ -59,16 +76,8 @@ class Given(Network):
     second: Tensor
 
     def __init__(self, network: Network, second: Tensor) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self.register_buffer("second", second)
-        self.dims, self.stride, self.halo, self.tiles = network.dims, network.stride, network.halo, network.tiles
-        self.grid, self.offset, self.in_channels = network.grid, network.offset, network.in_channels
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """The network's own."""
-        return self.network.strides
 
     def forward(self, x: Tensor) -> Tensor:
         """What the network makes of x and its second input."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import BadModel
 from ..modality import guess_modality
-from ..networks import Network
+from ..networks import Network, Wrapped
 from ..networks.denoising import DenoisingAutoencoder, haar, local_mean
 from ..noise import noise_unit
 from ..quality import noise_level
@@ -40,7 +40,7 @@ class Calibration:
 CALIBRATIONS = {"MR": Calibration(0.309, -0.027, 0.038), "CT": Calibration(0.116, -0.010, 0.093)}
 
 
-class WithNoise(Network):
+class WithNoise(Wrapped):
     """A denoiser that gives the noise map as a second channel: [b, 1, ...] -> [b, 2, ...], in one pass.
 
     The map is measured on what the network removes, within 18 voxels, and calibrated. On generated scans its mean error
@@ -50,10 +50,9 @@ class WithNoise(Network):
     """
 
     def __init__(self, network: Network, modality: str) -> None:
-        super().__init__()
+        super().__init__(network)
         check_tells_noise(network, modality)
-        self.network, self.calibration = network, CALIBRATIONS[modality]
-        self.dims, self.stride = network.dims, network.stride
+        self.calibration = CALIBRATIONS[modality]
         self.halo = network.halo + math.ceil(2 * _REACH / network.stride) * network.stride
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput, BadModel
 from ..model import Model
-from ..networks import Network
+from ..networks import Network, Wrapped
 from ..networks.ensemble import Ensemble
 from ..quality import limits
 from ..translation.domain import spread, to_standard
@@ -35,7 +35,7 @@ class Direction:
     target: int
 
 
-class Translator(Network):
+class Translator(Wrapped):
     """A network as the engine runs it: which modalities are there is fixed, and deviations may follow the channels.
 
     x [b, m, ...] -> [b, m, ...], or with `deviations` [b, 2 m, ...]: the mean of the members of an ensemble and their
@@ -43,16 +43,9 @@ class Translator(Network):
     """
 
     def __init__(self, network: Network, present: Tensor | None, deviations: bool) -> None:
-        super().__init__()
-        self.network, self.deviations = network, deviations
+        super().__init__(network)
+        self.deviations = deviations
         self.register_buffer("present", present)
-        self.dims, self.stride, self.halo, self.tiles = network.dims, network.stride, network.halo, network.tiles
-        self.grid, self.offset, self.in_channels = network.grid, network.offset, network.in_channels
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """The network's own."""
-        return self.network.strides
 
     def forward(self, x: Tensor) -> Tensor:
         """What the network makes of x, and how much its members deviate."""

@@ -101,7 +101,7 @@ def rebuilt(network: Network, x: Tensor, code: Tensor, second: Tensor | None) ->
     else:
         decoded = network.decode(code)
     if isinstance(network, DenoisingAutoencoder):
-        return x - decoded
+        return network.denoised(x, decoded)
     if isinstance(network, NormativeAutoencoder):
         return x + decoded[:, :1]
     return from_grid(decoded, x.shape[2:]) if isinstance(network, WholeImage) else decoded.float()

@@ -13,17 +13,18 @@ from MedAELib.networks.network import Network
 
 _CELL = 2  # voxels along an edge
 _REACH = 2  # cells on each side, of local means
+_FLAT_REACH = 4  # cells on each side, of the mean that stands for flat tissue
 
 
 class DenoisingAutoencoder(Network):
-    """Residual denoising autoencoder: ``denoised = x - decode(encode(x))``.
+    """Residual denoising autoencoder with gates: takes the decoded noise away, then the detail that is none.
 
     ::
 
         x [b, 1, ...] -> Haar cells [b, 2^dims, ... / 2] -> seen twice -> conv -> blocks -> fine code
         fine code -> strided conv -> deep blocks -> deep code [b, deep_channels, ... / 4]                 (encode)
-        fine code + transposed conv(deep code) -> blocks -> conv -> inverse Haar                          (decode)
-        x - noise                                                                                         (forward)
+        fine code + transposed conv(deep code) -> blocks -> noise and gates [b, 2 * 2^dims, ... / 2]      (decode)
+        flat + gate * (Haar cells of x - noise - flat) -> inverse Haar                                    (denoised)
 
     The fine code keeps edges; the deep code, where a convolution reaches twice as far at an eighth of the cost,
     averages over flat tissue. Without `deep_channels` there is only the fine code.
@@ -32,8 +33,10 @@ class DenoisingAutoencoder(Network):
     all noise levels look alike and one network learns them all at once. A level that is looked for in the
     neighbourhood alone cannot tell fine anatomy from noise. Only differences from the local mean are coded, so bfloat16
     rounds the noise estimate and never the scan. The network predicts the noise and not the image, so that doing
-    nothing is easy and anatomy has no bottleneck to pass. There is no normalisation layer and no statistic over the
-    whole tile: tiles fit exactly.
+    nothing is easy and anatomy has no bottleneck to pass. Where nothing but noise is left, the opposite shall be easy:
+    a gate of 0 puts the mean of the surroundings (no detail) in the place of a Haar coefficient, a gate of 1 leaves it.
+    This is wavelet shrinkage (Donoho and Johnstone 1994) whose thresholds are learned. There is no normalisation layer
+    and no statistic over the whole tile: tiles fit exactly.
 
     In training the code is also asked how strong the noise really is around each voxel: a network that must know this
     codes noise and anatomy apart.
@@ -52,12 +55,14 @@ class DenoisingAutoencoder(Network):
         reach = _CELL * (_REACH + 2 * blocks + 2)
         if deep_channels:  # the deep cell that a voxel lies in may begin a fine cell earlier
             reach += self.stride * 2 * deep_blocks + _CELL
+        reach += _CELL * _FLAT_REACH
         self.halo = math.ceil(reach / self.stride) * self.stride
         self.first = Convolution(dims, 2 * cells + 3, channels, conv_only=True)
         self.encoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks // 2)))
         self.decoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks - blocks // 2)))
         self.deep = _deep(dims, channels, deep_channels, deep_blocks) if deep_channels else None
         self.last = Convolution(dims, channels, cells, conv_only=True)
+        self.gate = Convolution(dims, channels, cells, kernel_size=1, padding=0, conv_only=True)
         self.level = Convolution(dims, channels, 1, kernel_size=1, padding=0, conv_only=True)
         self._start_as_identity()
 
@@ -73,26 +78,40 @@ class DenoisingAutoencoder(Network):
         return features if self.deep is None else features + self.deep(features)
 
     def decode(self, code: Tensor) -> Tensor:
-        """The noise that a code describes: [b, channels, ... / 2] -> [b, 1, ...], float32."""
+        """The noise that a code describes, and where there is detail: [b, channels, ...] -> [b, 2 * 2^dims, ...].
+
+        First the Haar cells of the noise, then a gate 0..1 for each coefficient; float32, on the grid of the cells.
+        """
         features = self.decoder(code)
         with torch.autocast(features.device.type, enabled=False):
-            return inverse_haar(self.last(features.float()), self.dims)
+            features = features.float()
+            return torch.cat([self.last(features), (1 - self.gate(features)).clamp(0, 1)], 1)
+
+    def denoised(self, x: Tensor, decoded: Tensor) -> Tensor:
+        """A scan [b, 1, ...] without the noise that was decoded: [b, 1, ...], float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            cells = haar(x.float(), self.dims)
+            noise, gate = decoded.chunk(2, 1)
+            flat = local_mean(cells[:, :1] - noise[:, :1], _FLAT_REACH)
+            flat = torch.cat([flat, torch.zeros_like(cells[:, 1:])], 1)
+            taken = noise + (1 - gate) * (cells - noise - flat)
+            return x.float() - inverse_haar(taken, self.dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """The denoised scan: [b, 1, ...] -> [b, 1, ...], float32."""
-        return x.float() - self.decode(self.encode(x))
+        return self.denoised(x, self.decode(self.encode(x)))
 
     def denoised_and_level(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The denoised scan, and the logarithm of the deviation of its noise around each cell, [b, 1, ... / 2]."""
         code = self.encode(x)
         with torch.autocast(x.device.type, enabled=False):
             level = self.level(code.float())
-        return x.float() - self.decode(code), level
+        return self.denoised(x, self.decode(code)), level
 
     def _start_as_identity(self) -> None:
-        """Before training no noise is found: every block passes its input on and the last convolution gives zero."""
+        """Before training no noise is found: every block passes its input on, the last convolution gives zero."""
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 1 or name.startswith(("last", "level")):
+            if parameter.ndim == 1 or name.startswith(("last", "gate", "level")):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from MedAELib.training.patches import Source, body_around, windowed_ct, windowed
 from MedAELib.training.projection import scan_noise
 from MedAELib.volume import Volume
 
+_PLANNING = (100, 101, 103, 104, 105, 106, 108, 109, 10, 111, 112, 113, 114, 115, 116, 118)  # of OpenKBP
 # pattern: (smallest averaging factors along i, j, k that make its own noise low enough for a target; how often drawn)
 MR_TRAINING: dict[str, tuple[tuple[int, int, int], float]] = {
     "brain_t1_ixi/IXI012-*": ((1, 1, 1), 1.5),
@@ -38,6 +40,12 @@ MR_TRAINING: dict[str, tuple[tuple[int, int, int], float]] = {
     "hippocampus/images/hippocampus_02*": ((1, 1, 1), 0.1),
     "hippocampus/images/hippocampus_04*": ((1, 1, 1), 0.1),
 }
+# Scans of another modality widen what the MR denoiser sees: their anatomy, seen through random curves of intensity.
+MR_FROM_CT: dict[str, tuple[tuple[int, int, int], float]] = {
+    **{f"ct_openkbp/pt_{number}_ct*": ((1, 1, 1), 0.4) for number in _PLANNING},
+    "ct_lidc0314/LIDC-IDRI-0314_native_512*": ((2, 2, 2), 1.0),
+    "ct_lidc0314/LIDC-IDRI-0314_3mm*": ((1, 1, 1), 0.5),
+}
 MR_VALIDATION = "brain_t1_ixi/IXI033-*"
 # pattern: the averaging factors that make the reference's own noise low enough, by the same rule as for training
 MR_TEST: dict[str, tuple[int, int, int]] = {
@@ -49,10 +57,7 @@ MR_TEST: dict[str, tuple[int, int, int]] = {
     "totalseg_examples/example_mr_sm*": (1, 1, 1),
 }
 CT_TRAINING: dict[str, tuple[tuple[int, int, int], float]] = {
-    **{
-        f"ct_openkbp/pt_{number}_ct*": ((1, 1, 1), 1.0)
-        for number in (100, 101, 103, 104, 105, 106, 108, 109, 10, 111, 112, 113, 114, 115, 116, 118)
-    },
+    **{f"ct_openkbp/pt_{number}_ct*": ((1, 1, 1), 1.0) for number in _PLANNING},
     "ct_lidc0314/LIDC-IDRI-0314_native_512*": ((2, 2, 2), 4.0),
     "ct_lidc0314/LIDC-IDRI-0314_3mm*": ((1, 1, 1), 2.0),
 }
@@ -65,7 +70,7 @@ CT_TEST: dict[str, tuple[int, int, int]] = {
     "totalseg_examples/example_ct.nii*": (1, 1, 1),
     "ct_head/*": (1, 1, 1),
 }
-GENERATED = 40  # volumes of generated anatomy, beside the real ones
+GENERATED = {"MR": 100, "CT": 40}  # volumes of generated anatomy, beside the real ones
 GENERATED_SHARE = 0.25  # of the patches
 
 
@@ -87,9 +92,10 @@ def clean_volumes(data: Path, pattern: str, modality: str) -> Iterator[tuple[Vol
 
 
 def training_sources(data: Path, modality: str, seed: int, cache: Path) -> list[Source]:
-    """The training subjects and the generated anatomy of a modality; simulated CT noise is kept in the folder `cache`.
+    """The training subjects and the generated anatomy of a modality.
 
-    The folder belongs to one training: a name and its place in the list stand for the whole simulation.
+    What takes long to make (generated anatomy, simulated CT noise) is kept in the folder `cache`, which belongs to one
+    training: a name and its place in the list stand for the whole simulation.
     """
     sources: list[Source] = []
     for pattern, (least, weight) in (MR_TRAINING if modality == "MR" else CT_TRAINING).items():
@@ -97,13 +103,31 @@ def training_sources(data: Path, modality: str, seed: int, cache: Path) -> list[
             sources.append(
                 _source(volume.name, voxels, modality, volume.spacing[0], least, weight, len(sources), cache)
             )
-    weight = GENERATED_SHARE / (1 - GENERATED_SHARE) * sum(source.weight for source in sources) / GENERATED
-    for number in range(GENERATED):
-        voxels = generated_volume(modality, seed * 1000 + number)
-        spacing = 1.0 + 3.5 * number / GENERATED  # millimetres: from a head of 10 cm to a trunk of 43 cm
-        source = _source(f"generated {number}", voxels, modality, spacing, (1, 1, 1), weight, len(sources), cache)
+    if modality == "MR":
+        for pattern, (least, weight) in MR_FROM_CT.items():
+            for _, voxels in clean_volumes(data, pattern, "CT"):
+                sources.append(Source("CT", torch.from_numpy(voxels), least, weight=weight, is_ct=True))
+    return sources + _generated(modality, seed, sum(source.weight for source in sources), len(sources), cache)
+
+
+def _generated(modality: str, seed: int, real: float, before: int, cache: Path) -> list[Source]:
+    """Generated anatomy beside real scans of the weight `real`; `before` sources come before it in the list."""
+    sources, count = [], GENERATED[modality]
+    weight = GENERATED_SHARE / (1 - GENERATED_SHARE) * real / count
+    for number in range(count):
+        made = _kept(
+            cache / f"generated {seed} {number}.pt",
+            partial(_generated_voxels, modality, seed * 1000 + number),
+        )
+        spacing = 1.0 + 3.5 * number / count  # millimetres: from a head of 10 cm to a trunk of 43 cm
+        name, place = f"generated {number}", before + number
+        source = _source(name, made.numpy(), modality, spacing, (1, 1, 1), weight, place, cache)
         sources.append(replace(source, generated=True))
     return sources
+
+
+def _generated_voxels(modality: str, seed: int) -> Tensor:
+    return torch.from_numpy(generated_volume(modality, seed))
 
 
 def averaged_down(voxels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:

@@ -4,8 +4,8 @@
     --steps N         length of the cosine schedule (default 8000; about 0.25 s a step on two cores with AMX bfloat16)
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
-    --start FILE      begin with the averaged weights of another training's last.pt; a deep code that it lacks begins
-                      without effect
+    --start FILE      begin with the averaged weights of another training's last.pt, or with a published
+                      model.safetensors; gates, blocks and a deep code that it lacks begin without effect
     --threads N, --precision float32|bfloat16, --channels C, --blocks N, --deep-channels C, --deep-blocks N
 
 FOLDER receives last.pt (resumable), history.json (the learning curve on a validation subject) and model.safetensors
@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
 from MedAELib.atomic import whole_file
@@ -83,8 +83,11 @@ def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
 
 
 def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Module], dict[str, float]]:
-    """PSNR in dB (range 1 for MR, 2000 HU for CT) of the noisy and the denoised validation subject at two levels."""
-    cases = {}
+    """PSNR in dB (range 1 for MR, 2000 HU for CT) of the noisy and the denoised validation subject at two levels.
+
+    ``flat_kept`` is the deviation that is left of pure noise around a constant, as a share of the noise's.
+    """
+    cases, flat = {}, 30 + torch.randn((1, 1, 64, 64, 64), generator=Generator().manual_seed(2))
     for level in VALIDATION_LEVELS[modality]:
         generator = Generator().manual_seed(1)
         if modality == "MR":
@@ -104,6 +107,8 @@ def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Mod
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 row[f"psnr_{level:g}"] = psnr(network(noisy[None, None] / level)[0, 0] * level)
             row[f"noisy_{level:g}"] = psnr(noisy)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            row["flat_kept"] = float(network(flat)[..., 8:-8, 8:-8, 8:-8].std())
         return row
 
     return measure
@@ -170,7 +175,7 @@ def begin_with(network: nn.Module, path: Path) -> None:
 
     What the other one lacks begins without effect. Raises BadInput when they belong to another network.
     """
-    weights = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
+    weights = _averaged(path)
     own = network.state_dict()
     last = max((name.split(".")[1] for name in own if name.startswith("deep.")), default="0", key=int)
     theirs = max((name.split(".")[1] for name in weights if name.startswith("deep.")), default="0", key=int)
@@ -179,10 +184,17 @@ def begin_with(network: nn.Module, path: Path) -> None:
         raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
     network.load_state_dict(weights, strict=False)
     for name, parameter in network.named_parameters():
-        if name not in weights and (".unit1." in name or name.startswith((f"deep.{last}.", "level."))):
+        if name not in weights and (".unit1." in name or name.startswith((f"deep.{last}.", "gate.", "level."))):
             nn.init.zeros_(parameter)
         elif name not in weights and not name.startswith(("encoder.", "decoder.", "deep.")):
             raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
+
+
+def _averaged(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return {name: value.float() for name, value in load_file(path).items()}
+    averaged: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
+    return averaged
 
 
 if __name__ == "__main__":

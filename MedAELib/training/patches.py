@@ -16,6 +16,8 @@ SHAPES = ((48, 48, 48), (48, 48, 48), (64, 64, 64), (64, 64, 32), (96, 96, 16), 
 VOXELS = 48**3 * 2  # of one batch, about
 CONSTANT_SHARE = 0.08  # of the patches
 LESION_SHARE = 0.35  # of the patches
+BLENDED_SHARE = 0.2  # of the MR patches: the sum of two, as no scanner ever saw
+_CURVE = (-1.1, -0.3, -0.1, 0.1, 0.4, 1.5, 3.1)  # HU / 1000, between which a random curve to MR signal is straight
 THICKEST = {"MR": 4, "CT": 6}  # voxels that make one thick slice
 FINEST_SCANNED = 2.0  # zoom up to which the noise of the simulated scan is that of a real one
 
@@ -27,7 +29,7 @@ class Source:
     ``least`` are the smallest averaging factors along each axis at which its own noise is low enough to be a target.
     CT only: ``body`` says how much body lies around each voxel, 0..1; ``noise`` is that of a simulated scan of this
     volume with a sharp kernel. ``weight`` is how often the source is drawn. ``generated`` anatomy has no noise of
-    its own.
+    its own. ``is_ct`` says that a source of MR patches holds HU / 1000.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Source:
     noise: Tensor | None = None
     weight: float = 1.0
     generated: bool = False
+    is_ct: bool = False
 
 
 def windowed_mr(voxels: np.ndarray) -> np.ndarray:
@@ -68,8 +71,15 @@ def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -
     weights = torch.tensor([source.weight for source in sources])
     drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
     patches = [_draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]
+    generated = [sources[int(index)].generated for index in drawn]
+    for place, patch in enumerate(patches):
+        if modality == "MR" and chance(BLENDED_SHARE, generator):
+            other = sources[int(torch.multinomial(weights, 1, generator=generator))]
+            share = uniform(0.2, 0.8, generator)
+            patch[0] = share * patch[0] + (1 - share) * _draw_patch(other, shape, modality, generator)[0]
+            generated[place] &= other.generated
     parts = torch.stack([torch.stack(patch) for patch in patches])
-    return parts[:, :1], parts[:, 1:], [sources[int(index)].generated for index in drawn]
+    return parts[:, :1], parts[:, 1:], generated
 
 
 def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
@@ -87,6 +97,8 @@ def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: 
     thick = (2 if modality == "CT" else int(uniform(0, 3, generator))) if chance(0.25, generator) else None
     for _ in range(4):
         voxels, *maps = _magnified_cut(source, cut_shape, zooms, thick, THICKEST[modality], generator)
+        if source.is_ct:
+            voxels = _as_magnitude(voxels, generator)
         occupied = (voxels > (0.06 if modality == "MR" else -0.8)).float().mean()
         if occupied > 0.1 or chance(0.08, generator):
             break
@@ -187,10 +199,24 @@ def with_lesions(voxels: Tensor, modality: str, generator: Generator) -> Tensor:
     return voxels.clamp(min=0 if modality == "MR" else -1.024)
 
 
+def _as_magnitude(voxels: Tensor, generator: Generator) -> Tensor:
+    """CT voxels (HU / 1000) through a random curve to magnitudes 0..1; air, which has no signal, gives 0.
+
+    No step between two knots is steeper than 5 per 1000 HU, so that the scan's own noise stays weak.
+    """
+    knots = torch.rand(len(_CURVE), generator=generator)
+    knots[0] = 0
+    knots[1] *= 0.3  # lung
+    places = torch.tensor(_CURVE)
+    upper = torch.bucketize(voxels.contiguous(), places).clamp(1, len(_CURVE) - 1)
+    share = (voxels - places[upper - 1]) / (places[upper] - places[upper - 1])
+    return knots[upper - 1] + (knots[upper] - knots[upper - 1]) * share.clamp(0, 1)
+
+
 def _recontrasted(voxels: Tensor, generator: Generator) -> Tensor:
     """Another MRI contrast of the anatomy: gain, gamma or a random curve through 0, and a smooth coil sensitivity."""
     voxels = voxels.clamp(min=0)
-    if chance(0.15, generator):
+    if chance(0.3, generator):
         knots = torch.rand(5, generator=generator)
         knots[0] = 0
         place = (voxels.clamp(max=1) * 4).clamp(max=3.999)

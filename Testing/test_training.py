@@ -14,7 +14,7 @@ from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import magnitude_noise
 from MedAELib.training.denoise import begin_with, denoising_error, main
 from MedAELib.training.loop import Schedule, train
-from MedAELib.training.objectives import relative_error
+from MedAELib.training.objectives import lost_contrast, relative_error
 
 SMALL = {"channels": 8, "blocks": 1}
 
@@ -30,7 +30,8 @@ def _batches(anatomy):
         corner = torch.randint(0, 24, (3,), generator=generator).tolist()
         clean = anatomy[tuple(slice(start, start + 24) for start in corner)]
         noisy = magnitude_noise(clean, 0.1, generator)
-        return noisy[None, None] / 0.1, clean[None, None] / 0.1, torch.zeros((1, 1, 12, 12, 12))
+        noisy, clean = noisy[None, None] / 0.1, clean[None, None] / 0.1
+        return noisy, clean, torch.zeros((1, 1, 12, 12, 12)), torch.zeros_like(clean)
 
     return batch
 
@@ -45,7 +46,7 @@ def test_the_loss_falls_and_the_averaged_network_denoises(anatomy, tmp_path):
     network, history = train(_network(), _batches(anatomy), denoising_error, schedule, tmp_path)
     losses = [row["loss"] for row in history]
     assert losses[-1] < losses[0] - 0.08
-    noisy, clean, _ = _batches(anatomy)(1000)
+    noisy, clean, *_ = _batches(anatomy)(1000)
     with torch.no_grad():
         assert float((network(noisy) - clean).square().mean()) < 0.75 * float((noisy - clean).square().mean())
     assert json.loads((tmp_path / "history.json").read_text()) == history
@@ -81,8 +82,8 @@ def test_a_training_killed_between_checkpoints_repeats_the_lost_steps_exactly(an
 
 def test_a_diverging_training_stops_and_keeps_its_last_good_weights(anatomy, tmp_path):
     def poisoned(step):
-        noisy, clean, level = _batches(anatomy)(step)
-        return noisy * (float("nan") if step >= 4 else 1), clean, level
+        noisy, *others = _batches(anatomy)(step)
+        return noisy * (float("nan") if step >= 4 else 1), *others
 
     schedule = Schedule(steps=40, checkpoint_every=2)
     with pytest.raises(InternalFault, match="diverged"):
@@ -119,6 +120,19 @@ def test_every_noise_level_counts_the_same_in_the_objective():
     halved_quiet[1] /= 2
     losses = [float(relative_error(better, target, given)) for better in (given, halved_loud, halved_quiet)]
     assert losses[1] == pytest.approx(losses[2], rel=0.01) == pytest.approx(0.75 * losses[0], rel=0.01)
+
+
+def test_lesions_that_are_lost_cost_what_they_lose_however_few_voxels_they_fill():
+    lesions = torch.zeros(2, 1, 16, 16, 16)
+    lesions[0, 0, 2:8, 2:8, 2:8], lesions[1, 0, 4:8, 4:12, 4:12] = 3.0, -5.0
+    target = 20 + lesions
+    faded = target - 0.25 * lesions
+    whole, lost = (float(lost_contrast(output, target, lesions)) for output in (target, faded))
+    assert whole == 0
+    assert 0.2 < lost < 0.25
+    assert float(lost_contrast(target + 1, target, torch.zeros_like(lesions))) == 0
+    louder = target + 0.25 * lesions  # exaggerated contrast is as wrong
+    assert float(lost_contrast(louder, target, lesions)) == pytest.approx(lost, rel=1e-4)
 
 
 def test_a_missing_data_folder_is_one_sentence_and_exit_status_two(tmp_path, capsys):

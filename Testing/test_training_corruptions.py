@@ -128,15 +128,27 @@ def test_a_batch_depends_on_its_seed_alone_and_fits_small_sources(modality):
     if modality == "CT":
         sources = [replace(source, body=source.voxels, noise=source.voxels) for source in sources]
     for seed in range(6):
-        clean, maps, generated = draw_batch(sources, modality, _generator(seed))
-        again, _, _ = draw_batch(sources, modality, _generator(seed))
+        clean, lesions, maps, generated = draw_batch(sources, modality, _generator(seed))
+        again, *_ = draw_batch(sources, modality, _generator(seed))
         assert generated == [False] * len(clean)
         assert torch.equal(clean, again)
         assert torch.isfinite(clean).all()
+        assert lesions.shape == clean.shape
+        assert float((lesions != 0).float().mean()) < 0.2
         assert clean.shape[1] == 1 and 200_000 < clean.numel() < 700_000
         assert maps.shape == (clean.shape[0], 2 if modality == "CT" else 0, *clean.shape[2:])
     before = torch.from_numpy(generated_volume(modality, 1, 40))
     assert torch.equal(sources[0].voxels, before)
+
+
+def test_a_ct_lends_its_anatomy_to_mr_patches():
+    head = torch.from_numpy(generated_volume("CT", 1, 40))
+    clean, *_ = draw_batch([Source("CT", head, is_ct=True)], "MR", _generator(3))
+    assert clean.min() >= 0
+    assert float(clean.std()) > 0.05
+    assert float(clean.max()) < 2.5
+    again, *_ = draw_batch([Source("CT", head, is_ct=True)], "MR", _generator(4))
+    assert not torch.equal(clean, again)
 
 
 def test_a_simulated_scan_is_noisier_inside_a_body_and_its_noise_is_correlated_in_plane_alone():

@@ -34,23 +34,24 @@ from MedAELib.noise import LEAST
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
-from MedAELib.training.objectives import relative_error
+from MedAELib.training.objectives import lost_contrast, relative_error
 from MedAELib.training.patches import Source, draw_batch
 
 LEVEL_SHARE = 0.03  # of the objective, for an error of the noise level by a factor of e
+LESION_SHARE = 0.2  # of the objective, for all contrast of small lesions that is lost
 VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
 
 
 def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[int], Batch]:
-    """The batch of a step as a function of the step: (noisy, clean, level), each patch in units of its noise.
+    """The batch of a step as a function of the step: (noisy, clean, level, lesions), each patch in units of its noise.
 
-    Noisy and clean are [b, 1, i, j, k]; level is the logarithm of the noise's deviation in cells of two voxels,
-    [b, 1, i / 2, j / 2, k / 2], not a number where it is unknown.
+    Noisy, clean and lesions, what small lesions added to clean, are [b, 1, i, j, k]; level is the logarithm of the
+    noise's deviation in cells of two voxels, [b, 1, i / 2, j / 2, k / 2], not a number where it is unknown.
     """
 
     def batch(step: int) -> Batch:
         generator = Generator().manual_seed(seed * 1_000_003 + step)
-        clean, maps, generated = draw_batch(sources, modality, generator)
+        clean, lesions, maps, generated = draw_batch(sources, modality, generator)
         noisy, deviation, unit = torch.empty_like(clean), torch.empty_like(clean), torch.empty(len(clean), 1, 1, 1, 1)
         for index in range(len(clean)):
             if modality == "MR":
@@ -59,7 +60,7 @@ def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[in
                 body, scan = maps[index]
                 noisy[index, 0], deviation[index, 0], unit[index] = corrupt_ct(clean[index, 0], body, scan, generator)
         level = _level(deviation, clean, modality, torch.tensor(generated)) - unit.log()
-        return noisy / unit, clean / unit, level
+        return noisy / unit, clean / unit, level, lesions / unit
 
     return batch
 
@@ -74,12 +75,13 @@ def _level(deviation: Tensor, clean: Tensor, modality: str, generated: Tensor) -
 
 
 def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
-    """How far the denoised patches are from the clean ones, and the noise level that was told from the true one."""
-    noisy, clean, level = batch
+    """How far the denoised patches are from the clean ones; their lesions and the noise level count of their own."""
+    noisy, clean, level, lesions = batch
     denoised, told = network.denoised_and_level(noisy)  # type: ignore[operator]
     known = level.isfinite()
     miss = torch.where(known, told - level, 0).abs().sum() / known.sum().clamp(min=1)
-    return relative_error(denoised, clean, noisy) + LEVEL_SHARE * miss
+    lost = lost_contrast(denoised, clean, lesions)
+    return relative_error(denoised, clean, noisy) + LESION_SHARE * lost + LEVEL_SHARE * miss
 
 
 def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Module], dict[str, float]]:

@@ -19,6 +19,7 @@ from MedAELib.tasks.denoise import denoise
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.folder import Case
 from MedAELib.training.loop import Batch
+from MedAELib.training.patches import with_some_lesions
 from MedAELib.training.sampling import Shape, Source, draw, middle_voxels
 from MedAELib.volume import Volume
 
@@ -29,28 +30,29 @@ _MOST_CASES = 4
 
 
 def denoising_batches(sources: Sequence[Source], shape: Shape, modality: str, seed: int) -> Callable[[int], Batch]:
-    """The batch of a step as a function of the step: (noisy, clean, level), each patch in units of its noise.
+    """The batch of a step as a function of the step: (noisy, clean, level, lesions), each patch in units of its noise.
 
-    Noisy and clean are [b, 1, ...]; level [b, 1, ... / 2] is the logarithm of the noise's deviation in cells of two
-    voxels, not a number where it is unknown: real scans have noise of their own.
+    Noisy, clean and lesions, what small lesions added to clean, are [b, 1, ...]; level [b, 1, ... / 2] is the logarithm
+    of the noise's deviation in cells of two voxels, not a number where it is unknown: real scans have noise of their
+    own.
     """
 
     def batch(step: int) -> Batch:
         generator = Generator().manual_seed(seed * 1_000_003 + step)
         parts = [_sample(sources, shape, modality, generator) for _ in range(shape.batch)]
-        noisy, clean, level = (torch.stack(part) for part in zip(*parts, strict=True))
-        return noisy, clean, level
+        noisy, clean, level, lesions = (torch.stack(part) for part in zip(*parts, strict=True))
+        return noisy, clean, level, lesions
 
     return batch
 
 
 def _sample(
     sources: Sequence[Source], shape: Shape, modality: str, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     source = sources[int(torch.randint(len(sources), (), generator=generator))]
     clean = draw(source, shape, generator)[0]
     clean = clean.clamp(-1.024, 3.071) if modality == "CT" else clean.clamp(min=0)
-    clean = clean[..., None] if shape.dims == 2 else clean
+    clean, lesions = with_some_lesions(clean[..., None] if shape.dims == 2 else clean, modality, generator)
     if modality == "CT":
         body = torch.full_like(clean, 0.5)
         noisy, deviation, unit = corrupt_ct(clean, body, torch.zeros_like(clean), generator)
@@ -60,9 +62,10 @@ def _sample(
     if modality == "CT":
         known &= clean > -0.95  # scanners cut air off
     level = torch.where(known, deviation.clamp(min=LEAST), math.nan)
-    noisy, clean, level = ((part[..., 0] if shape.dims == 2 else part)[None] for part in (noisy, clean, level))
+    parts = (noisy, clean, level, lesions)
+    noisy, clean, level, lesions = ((part[..., 0] if shape.dims == 2 else part)[None] for part in parts)
     cells = functional.avg_pool2d(level, 2) if shape.dims == 2 else functional.avg_pool3d(level, 2)
-    return noisy / unit, clean / unit, cells.log() - math.log(unit)
+    return noisy / unit, clean / unit, cells.log() - math.log(unit), lesions / unit
 
 
 def with_noise(clean: Tensor, modality: str, seed: int) -> Tensor:

@@ -16,6 +16,7 @@ Term = Callable[[Tensor, Tensor, Extras], Tensor]  # what was made, what it shou
 
 _BINS, _LOWEST, _HIGHEST = 48, -0.25, 1.25  # of the window
 _COMMITMENT = 0.25
+_FEW_VOXELS = 20.0
 
 
 def relative_error(output: Tensor, target: Tensor, given: Tensor, floor: float = 0.3) -> Tensor:
@@ -28,6 +29,19 @@ def relative_error(output: Tensor, target: Tensor, given: Tensor, floor: float =
     """
     error, noise = ((image.float() - target.float()).square().flatten(1).mean(1) for image in (output, given))
     return ((error + 1e-8).sqrt() / (noise.sqrt() + floor)).mean()
+
+
+def lost_contrast(output: Tensor, target: Tensor, lesions: Tensor) -> Tensor:
+    """Mean over the batch of the share of their contrast that the lesions of a patch lose, or gain, on average.
+
+    ``lesions`` is what small lesions added to the target, in units of the noise, 0 elsewhere: lesions well above the
+    noise count alike, weaker ones less, and where all are so weak that chance rules, nearly nothing. A squared error
+    hardly sees lesions, as they fill so few voxels, and a denoiser that it alone has trained takes small faint ones for
+    noise. Shapes [b, c, ...]; returns a scalar.
+    """
+    error, lesions = (output.float() - target.float()).flatten(1), lesions.flatten(1)
+    weight = lesions / (lesions.square() + 1)
+    return ((error * weight).sum(1).abs() / ((lesions * weight).sum(1) + _FEW_VOXELS)).mean()
 
 
 def mse(made: Tensor, target: Tensor, extras: Extras) -> Tensor:

@@ -61,10 +61,13 @@ def body_around(voxels: np.ndarray) -> np.ndarray:
     return (around / max(float(around.max()), 1e-3)).astype(np.float32)
 
 
-def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -> tuple[Tensor, Tensor, list[bool]]:
-    """A batch of clean patches [b, 1, i, j, k] of one random shape; for CT with body and scan noise [b, 2, i, j, k].
+def draw_batch(
+    sources: Sequence[Source], modality: str, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor, list[bool]]:
+    """A batch of clean patches [b, 1, i, j, k] of one random shape, and what small lesions added to each (0 elsewhere).
 
-    For MR the second tensor is empty, [b, 0, i, j, k]. The list says which patches are generated anatomy.
+    The third tensor holds body and scan noise for CT, [b, 2, i, j, k], nothing for MR, [b, 0, i, j, k]. The list says
+    which patches are generated anatomy.
     """
     shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
     count = max(1, round(VOXELS / int(np.prod(shape))))
@@ -76,17 +79,18 @@ def draw_batch(sources: Sequence[Source], modality: str, generator: Generator) -
         if modality == "MR" and chance(BLENDED_SHARE, generator):
             other = sources[int(torch.multinomial(weights, 1, generator=generator))]
             share = uniform(0.2, 0.8, generator)
-            patch[0] = share * patch[0] + (1 - share) * _draw_patch(other, shape, modality, generator)[0]
+            for part, second in enumerate(_draw_patch(other, shape, modality, generator)):
+                patch[part] = share * patch[part] + (1 - share) * second
             generated[place] &= other.generated
     parts = torch.stack([torch.stack(patch) for patch in patches])
-    return parts[:, :1], parts[:, 1:], generated
+    return parts[:, :1], parts[:, 1:2], parts[:, 2:], generated
 
 
 def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
-    """One patch and its maps, turned and flipped as the modality allows, with a random contrast."""
+    """One patch, its lesions and its maps, turned and flipped as the modality allows, with a random contrast."""
     if chance(CONSTANT_SHARE, generator):
         maps = [torch.full(tuple(shape), 0.7), torch.zeros(tuple(shape))] if modality == "CT" else []
-        return [_constant(shape, modality, generator), *maps]
+        return [_constant(shape, modality, generator), torch.zeros(tuple(shape)), *maps]
     # An MRI slice may lie in any plane; a CT is reconstructed in axial planes (i, j), which its noise shows.
     order = torch.randperm(3, generator=generator).tolist() if modality == "MR" else _in_plane(generator)
     flips = [axis for axis in range(3) if chance(0.5, generator)]
@@ -105,9 +109,8 @@ def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: 
     voxels, *maps = (part.permute(order).flip(flips).contiguous() for part in (voxels, *maps))
     if chance(0.08, generator):
         voxels = _softened(voxels, uniform(0.3, 0.8, generator))
-    if chance(LESION_SHARE, generator):
-        voxels = with_lesions(voxels, modality, generator)
-    return [_recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator), *maps]
+    voxels = _recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator)
+    return [*with_some_lesions(voxels, modality, generator), *maps]
 
 
 def _zooms(modality: str, generator: Generator) -> list[float]:
@@ -179,7 +182,13 @@ def _softened(voxels: Tensor, width: float) -> Tensor:
     return torch.from_numpy(gaussian_filter(voxels.numpy(), width, truncate=3.0))
 
 
-def with_lesions(voxels: Tensor, modality: str, generator: Generator) -> Tensor:
+def with_some_lesions(voxels: Tensor, modality: str, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A patch [i, j, k], by chance with lesions, and what they added to it."""
+    made = _with_lesions(voxels, modality, generator) if chance(LESION_SHARE, generator) else voxels
+    return made, made - voxels
+
+
+def _with_lesions(voxels: Tensor, modality: str, generator: Generator) -> Tensor:
     """One to twelve small balls in the tissue of a patch [i, j, k], brighter or darker than what lies around them.
 
     Radii are 1 to 4 voxels, each axis its own; contrasts 1 to 30 % of the range of MR, or 10 to 300 HU.

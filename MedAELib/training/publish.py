@@ -36,6 +36,7 @@ TRAINING_DATA = {
         "Vestibular-Schwannoma-SEG 001: T1 with contrast, averaged in plane (CC BY 4.0, TCIA)",
         "Cardiac late enhancement, one subject, averaged in plane (MIT, Seg3D)",
         "Medical Segmentation Decathlon task 4: hippocampus crops 001-009, 020-026, 040-049 (CC BY-SA 4.0)",
+        "CT anatomy with random contrasts: OpenKBP, 16 planning scans (MIT); LIDC-IDRI 0314 (CC BY 3.0, TCIA)",
         "Generated anatomy without any noise",
     ],
     "CT": [
@@ -63,10 +64,12 @@ the whole volume; in training that unit was wrong by -26 to +65 %.""",
 }
 PATCHES = {
     "MR": """Patches are turned and flipped, averaged down by up to 3 voxels or to slices of up to 4, interpolated to
-finer grids, given other contrasts and coil sensitivities; small balls of other brightness are drawn into a third.""",
+finer grids, given other contrasts and coil sensitivities; CT anatomy is seen through random curves of intensity, and
+a fifth of the patches is the sum of two. Small balls of other brightness are drawn into a third; the contrast that they
+lose counts of its own.""",
     "CT": """Patches are turned and flipped in the plane, averaged down by up to 3 voxels or to slices of up to 6,
-interpolated to grids of up to 4 times the fineness, given other tissue values; small balls of other density are drawn
-into a third.""",
+interpolated to grids of up to 4 times the fineness, given other tissue values. Small balls of other density are drawn
+into a third; the contrast that they lose counts of its own.""",
 }
 LIMITS = {
     "MR": [

@@ -11,7 +11,7 @@ import numpy as np
 
 from MedAELib.features.latent import resampled
 from MedAELib.noise import otsu_threshold
-from MedAELib.training.cohort import CT_TRAINING, MR_TRAINING
+from MedAELib.training.cohort import CT_TRAINING, MR_FROM_CT, MR_TRAINING
 from MedAELib.volume import Volume
 
 MS_SCANS = [f"ms_longitudinal/patient{p}_study{n}_" for p in ("01", "12") for n in (1, 2)] + ["ms_patient26/"]
@@ -38,7 +38,7 @@ class Piece:
 
 def trained_on(name: str) -> tuple[str, ...]:
     """The bundled denoisers that have a file of the data folder among their training scans."""
-    cohorts = {"ct-denoise": CT_TRAINING, "mr-denoise": MR_TRAINING}
+    cohorts = {"ct-denoise": CT_TRAINING, "mr-denoise": MR_TRAINING | MR_FROM_CT}
     return tuple(m for m, patterns in cohorts.items() if any(fnmatch(name, pattern) for pattern in patterns))
 
 

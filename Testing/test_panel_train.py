@@ -289,6 +289,29 @@ def test_own_models_are_imported_renamed_exported_and_removed(
     assert ui.ownModelsList.item(0).text() == "pet"
 
 
+def test_the_worker_writes_the_network_of_a_model_as_onnx(
+    training: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import qt
+
+    ui, path = training.ui, tmp_path / "guest.onnx"
+    write_model(Path(os.environ["MEDAE_MODELS"]) / "guest", "MR")
+    training.widget.panel.update()
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *a: str(path.with_suffix("")))
+    assert not ui.exportOnnxButton.enabled
+    ui.ownModelsList.setCurrentRow(0)
+    ui.exportOnnxButton.click()
+    assert training.controller.busy and not ui.exportOnnxButton.enabled
+    training.spin(lambda: not training.controller.busy)
+    assert path.read_bytes() == b"a network" and ui.exportOnnxButton.enabled
+    assert ui.statusLabel.text == "The network of guest is written as ONNX (well formed)."
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *a: str(tmp_path / "nowhere" / "x.onnx"))
+    ui.exportOnnxButton.click()
+    training.spin(lambda: not training.controller.busy)
+    assert training.controller.state == "failed" and "cannot be written" in ui.statusLabel.text
+    assert sorted(found.name for found in tmp_path.rglob("*.onnx") if "runs" not in found.parts) == ["guest.onnx"]
+
+
 @pytest.mark.slow
 def test_a_real_training_makes_a_model_that_denoises(panel: OpenPanel) -> None:
     import slicer

@@ -10,8 +10,9 @@ from collections import deque
 from MedAELib.errors import BadInput
 
 from . import faults
+from .goals import targetOf
 from .source import Export, Source
-from .target import NodeReference, targetOf
+from .target import NodeReference
 
 BUSY = ("exporting", "starting", "running", "cancelling", "importing")
 TICK_MS = 50  # while the worker computes
@@ -279,7 +280,7 @@ class RunController:
             self._beginImport(runs.read_result(self._run))
 
     def _beginImport(self, result, importing=None):
-        self._enter("importing", "Adding the result to the scene" if self._target.inScene else "Keeping the model")
+        self._enter("importing", self._target.stage)
         self._import = importing or self._target.importer(result, self._run)
         self.report = dict(result.report)
 

@@ -273,12 +273,16 @@ class Panel:
         if self.problem():
             self.runView.say(self.problem())
             return
+        self.start(self._request)
+
+    def start(self, makeRequest, packages=()):
+        """Start the run that `makeRequest` gives; `packages` are the requirements of it alone, see `install.ensure`."""
         wanted = self.parameters
         try:
-            request = self._request()
-            if install.ensure(self.ui.wheelFolderEdit.currentPath):
+            request = makeRequest()
+            if install.ensure(self.ui.wheelFolderEdit.currentPath, further=packages):
                 self.controller.release()  # the next worker sees the new packages
-            self.controller.preview.apply(request, wanted.preview and wanted.task == "denoise")
+            self.controller.preview.apply(request, wanted.preview and request.task == "denoise")
             if request.task == "train":
                 self.controller.learning.begin(request.goal.name)
         except MedAEError as error:

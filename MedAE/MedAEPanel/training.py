@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from . import choices, models
+from .goals import ModelTarget
 from .locations import modelsFolder
 from .request import Request
-from .target import ModelTarget
 
 VOLUME_ROLE = "MedAE.trainVolume"  # of the node references of the parameter node
 SOURCES = [("Volumes of the scene", "scene"), ("A folder of files or DICOM", "folder")]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 """Folder in a run folder: the model that a training made."""
+ONNX = "network.onnx"
+"""File in a run folder: the network of a model for other programs."""
 PICTURE = Path("live") / "picture.npy"
 """In a run folder: the picture of a held-out slice [i, j], what was shown beside what became of it, in 0 to 1."""
 LARGEST_PICTURE = 1 << 22

@@ -65,6 +65,52 @@ def test_each_feature_is_a_column_of_the_table() -> None:
     assert analysing.rows({}, "similar") == []
 
 
+def similar(name: str, path: str = "", **more: str) -> dict[str, str]:
+    """A row of the table of similar cases, as text."""
+    row = {"case": "head", "item": "volume", "rank": "1", "similar_case": name, "similar_item": "volume"}
+    return {**row, "distance": "0.5", "r": "-20", "a": "15", "s": "105", "similar_file": path, **more}
+
+
+def test_the_features_are_added_to_the_known_cases_only_where_that_is_asked_for(panel: OpenPanel, scan) -> None:
+    panel.parameters.task = "features"
+    ui = panel.ui
+    assert not ui.rememberCheckBox.enabled
+    panel.parameters.rememberCase = True
+    request = panel.widget.panel._request()
+    assert request.parameters["index"] == "" and request.parameters["remember"] is False
+    ui.knownCasesEdit.currentPath = "/tmp/known.csv"
+    assert ui.rememberCheckBox.enabled and panel.widget.panel._request().parameters["remember"] is True
+
+
+def test_a_click_opens_a_similar_case_from_the_scene_or_from_its_file(panel: OpenPanel, scan, tmp_path) -> None:
+    import qt
+    import slicer
+
+    shown, ui = panel.widget.panel.similar, panel.ui
+    other = add_scan(name="other <1>")
+    slicer.util.saveNode(other, str(tmp_path / "kept.nrrd"))
+    path = str(tmp_path / "kept.nrrd")
+    shown.setRows([similar("other <1>"), similar("kept", path), similar("gone", str(tmp_path / "gone.nrrd"))])
+    page = ui.similarBrowser.toPlainText()
+    assert "other <1>" in page and "kept" in page and "0.5" in page
+    view = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+
+    ui.similarBrowser.anchorClicked.emit(qt.QUrl("#0"))
+    assert composite.GetBackgroundVolumeID() == other.GetID()
+    middle = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+    np.testing.assert_allclose(middle, [-20, 15, 105], atol=1)
+
+    ui.similarBrowser.anchorClicked.emit(qt.QUrl("#1"))
+    opened = slicer.util.getNode("kept")
+    assert composite.GetBackgroundVolumeID() == opened.GetID()
+    ui.similarBrowser.anchorClicked.emit(qt.QUrl("#2"))
+    assert "gone is not in the scene" in ui.statusLabel.text
+    assert composite.GetBackgroundVolumeID() == opened.GetID()
+    shown.setRows([similar("a", item="0"), similar("b", item="1")])
+    assert "here" in ui.similarBrowser.toPlainText()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["features", "explain"])
 def test_the_real_worker_puts_tables_and_volumes_beside_the_scan(slicer_host, tmp_path, task: str) -> None:

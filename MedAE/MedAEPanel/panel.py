@@ -16,6 +16,7 @@ from .overlay import Overlay
 from .probe import Probe
 from .request import Request
 from .running import RunView
+from .similar import Similar
 from .target import NO_FRAMES, PER_FRAME
 from .training import TrainSection
 
@@ -33,6 +34,7 @@ class Panel:
         self.ui, self.controller, self.parameters = ui, controller, None
         self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
         self.overlay, self.compressing = Overlay(ui), Compressing(self)
+        self.similar = Similar(ui, lambda text: self.runView.say(text))
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
         self._wasDone = self._updating = False
         self._watched = None  # (input node, observer tag)
@@ -153,6 +155,7 @@ class Panel:
         self._combos["precision"].offer(choices.PRECISIONS, wanted.precision)
         self._combos["promise"].offer(PROMISES, wanted.promise)
         self._combos["featuresPer"].offer(analysing.ROWS, wanted.featuresPer)
+        self.ui.rememberCheckBox.enabled = bool(wanted.knownCases)
         if self.ui.knownCasesEdit.currentPath != wanted.knownCases:
             self.ui.knownCasesEdit.currentPath = wanted.knownCases
         lacking = "" if wanted.inputVolume is None or not options.needsModel(wanted) else self._noModel()
@@ -227,6 +230,8 @@ class Panel:
         self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
         self.probe.compare(*map(sequences.shown, (source, after)))
         self._updateTrust(results.get("trust"))
+        known = results.get("similar")
+        self.similar.setRows(nodes.table_rows(known) if known is not None else [])
         hidden = sequences.whyNotShown(source) or sequences.whyNotShown(after)
         for button, toolTip in self._compareButtons:
             button.enabled, button.toolTip = self.compare.possible, hidden or toolTip

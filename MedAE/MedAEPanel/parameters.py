@@ -30,6 +30,7 @@ class MedAEParameterNode:
     trainMinutes, trainName - how long at most, and what the new model is called
     makeUncertainty - of the translation, as a second volume
     featuresPer, knownCases - "volume" or "slice", and the file of cases to find similar ones among
+    rememberCase - whether the features are added to that file
     makeAttribution - whether the explanation tells which voxels made the score
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
@@ -71,6 +72,7 @@ class MedAEParameterNode:
     makeUncertainty: bool = False
     featuresPer: str = "volume"
     knownCases: str = ""
+    rememberCase: bool = False
     makeAttribution: bool = False
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"

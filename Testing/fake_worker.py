@@ -75,6 +75,8 @@ def run_task(
     volume = inputs["input"]
     if task == "anomaly":
         return anomaly(volume, parameters, allocate)
+    if task == "explain":
+        return traversals(volume, parameters, allocate)
     if task == "compress":
         made, told, file = fake_codec.compress(volume, parameters, allocate)
         return Result(made, told, {"latent": file})
@@ -129,6 +131,28 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
         "case": "As a whole (score 3.00) it is less usual than 4 of 5 normal scans.",
     }  # fmt: skip
     return Result(outputs, report)
+
+
+def traversals(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
+    """Two traversals of the explain task's form around its point, each frame full of its own amount."""
+    amounts, outputs = [-1.0, 0.0, 1.0], {}
+    for number in (1, 2):
+        array = allocate(f"traversal_{number}", (3, 6, 6, 4), "float32")
+        array[...] = np_column(amounts) * number
+        outputs[f"traversal_{number}"] = type(volume)(array, volume.affine, {"frames": True, "frame_spacing": 1.0})
+    rows = [{"direction": n, "share_of_variance": 0.5 / n, "largest_change": 7.0 * n} for n in (1, 2)]
+    report = {
+        "task": "explain", "warnings": [], "seconds": 0.1, "point": parameters["point"], "asked": dict(parameters),
+        "traversal": {"deviations": amounts, "directions": rows, "channel": parameters["channel"]},
+    }  # fmt: skip
+    return Result(outputs, report)
+
+
+def np_column(values: list[float]) -> Any:
+    """Numbers along the first of four axes."""
+    import numpy as np
+
+    return np.array(values, np.float32)[:, None, None, None]
 
 
 def train(inputs: dict[str, Any], parameters: dict[str, Any], progress: Any, live: Any) -> Result:

@@ -111,6 +111,61 @@ def test_a_click_opens_a_similar_case_from_the_scene_or_from_its_file(panel: Ope
     assert "here" in ui.similarBrowser.toPlainText()
 
 
+def traverse(panel: OpenPanel, scan, voxel=(2, 3, 1)) -> None:
+    """Put the crosshair into a voxel of the scan and press the button."""
+    import slicer
+
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair = crosshair or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(*map(float, (nodes.affine_of(scan) @ [*voxel, 1])[:3]))
+    panel.parameters.task = "explain"
+    panel.ui.traverseButton.click()
+    panel.spin(lambda: not panel.controller.busy)
+
+
+def test_a_slider_moves_the_code_at_the_crosshair_over_the_scan(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    ui, composite = panel.ui, slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    composite.SetBackgroundVolumeID(scan.GetID())
+    panel.parameters.channel = 4
+    traverse(panel, scan)
+    assert panel.controller.state == "done", ui.statusLabel.text
+    asked = panel.controller.report["asked"]
+    assert asked["parts"] == ["traversal"] and asked["channel"] == 4
+    np.testing.assert_allclose(asked["point"], (nodes.affine_of(scan) @ [2, 3, 1, 1])[:3], atol=1e-5)
+    titles = [ui.directionComboBox.itemText(number) for number in range(ui.directionComboBox.count)]
+    assert titles == ["Channel 4 (50 % of the variance)", "Channel 4 (25 % of the variance)"]
+    assert "at most 7, 14" in ui.traversalLabel.text
+
+    def shown() -> float:
+        node = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
+        return float(slicer.util.arrayFromVolume(node).max())
+
+    assert composite.GetBackgroundVolumeID() == scan.GetID() and composite.GetForegroundOpacity() == 1
+    assert shown() == 0
+    ui.traversalSlider.value = 1
+    assert shown() == 1
+    ui.directionComboBox.setCurrentIndex(1)
+    assert shown() == 2
+    ui.traversalSlider.value = -0.8
+    assert shown() == -2
+
+
+def test_another_traversal_takes_the_place_of_the_one_before(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    traverse(panel, scan)
+    counts = {kind: slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in (
+        "Sequence", "SequenceBrowser", "ScalarVolume", "VolumeDisplay",
+    )}  # fmt: skip
+    assert counts["Sequence"] == 2
+    traverse(panel, scan, (5, 5, 5))
+    assert counts == {kind: slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in counts}
+    traverse(panel, scan, (900, 0, 0))
+    assert "Put the crosshair into the scan" in panel.ui.statusLabel.text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["features", "explain"])
 def test_the_real_worker_puts_tables_and_volumes_beside_the_scan(slicer_host, tmp_path, task: str) -> None:

@@ -8,7 +8,9 @@ WIDGETS = {
         "featuresPerLabel", "featuresPerComboBox", "knownCasesLabel", "knownCasesEdit", "rememberCheckBox",
         "similarBrowser",
     ),
-    "explain": ("attributionCheckBox",),
+    "explain": (
+        "attributionCheckBox", "traversalFrame",
+    ),
 }
 # A model of any task has a code to read and a way back to explain.
 ANY_MODEL = ("features", "explain")

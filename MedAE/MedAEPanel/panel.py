@@ -19,6 +19,7 @@ from .running import RunView
 from .similar import Similar
 from .target import NO_FRAMES, PER_FRAME
 from .training import TrainSection
+from .traversal import Traversal
 
 _WHEEL_FOLDER = "MedAE/WheelFolder"  # in Slicer's settings: it belongs to the computer, not to the scene
 _WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
@@ -35,6 +36,7 @@ class Panel:
         self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
         self.overlay, self.compressing = Overlay(ui), Compressing(self)
         self.similar = Similar(ui, lambda text: self.runView.say(text))
+        self.traversal = Traversal(ui, self)
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
         self._wasDone = self._updating = False
         self._watched = None  # (input node, observer tag)
@@ -66,6 +68,11 @@ class Panel:
         ui.sideBySideButton.connect("toggled(bool)", self._onSideBySide)
         self.train, self.manager = TrainSection(ui, self), ModelManager(ui, self)
         self.runView = RunView(ui, controller, self.update)
+
+    @property
+    def bundle(self):
+        """The model that the task would use, or None."""
+        return self._bundle
 
     def close(self):
         """Let go of everything; a run goes on."""
@@ -238,12 +245,13 @@ class Panel:
         done = self.controller.state == "done" and not self.controller.preview.pending
         if done and not self._wasDone and self.compare.possible:
             # What was found lies over the scan itself; the typical scan is one click away.
-            before = self.parameters.task == "anomaly" or "latent" in self.controller.results
-            self.ui.beforeButton.checked = before
-            self.compare.show(before, part=self._part(after))
+            before = self.parameters.task == "anomaly" or {"latent", "traversal_1"} & set(self.controller.results)
+            self.ui.beforeButton.checked = bool(before)
+            self.compare.show(bool(before), part=self._part(after))
             self.ui.trustCollapsibleButton.collapsed = results.get("trust") is None
         elif self.compare.possible and not self.controller.busy:
             self.compare.blend(self._part(after))
+        self.traversal.setNodes(source, results)
         self._wasDone = done
 
     def _updateOverlay(self, source, results):

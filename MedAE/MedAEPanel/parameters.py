@@ -32,6 +32,7 @@ class MedAEParameterNode:
     featuresPer, knownCases - "volume" or "slice", and the file of cases to find similar ones among
     rememberCase - whether the features are added to that file
     makeAttribution - whether the explanation tells which voxels made the score
+    channel - of the code, which is moved at the crosshair; 0 for the largest directions
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
@@ -74,6 +75,7 @@ class MedAEParameterNode:
     knownCases: str = ""
     rememberCase: bool = False
     makeAttribution: bool = False
+    channel: Annotated[int, WithinRange(0, 4096)] = 0
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"
     tile: Annotated[int, WithinRange(0, 1024)] = 0

@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import builtins
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -158,14 +159,24 @@ def np_column(values: list[float]) -> Any:
 def train(inputs: dict[str, Any], parameters: dict[str, Any], progress: Any, live: Any) -> Result:
     """A training of "steps": 12 points, "seconds": 0.01 apart, and a model without real weights.
 
-    "behaviour": "hang" hangs after three points, "kill", "crash" end the process then.
+    "behaviour": "hang" hangs after three points, "kill", "crash" end the process then. "checkpoints": True leaves what
+    a training that goes on in the same run begins with.
     """
     import numpy as np
     from panel_tools import write_model
 
-    steps = int(parameters.get("steps") or 12)
-    for step in range(1, steps + 1):
+    steps, work = int(parameters.get("steps") or 12), live.run / "work"
+    done = json.loads((work / "history.json").read_text()) if work.is_dir() else []
+    for row in done:
+        live.measured(row["step"], steps, row["loss"], 20 + row["step"])
+    for step in range(len(done) + 1, steps + 1):
         progress("Training", step, steps)
+        if parameters.get("checkpoints"):
+            work.mkdir(exist_ok=True)
+            (work / "last.pt").write_bytes(b"weights")
+            (work / "plan.json").write_text(json.dumps({"steps": steps}))
+            done.append({"step": step, "loss": 1 / step})
+            (work / "history.json").write_text(json.dumps(done))
         live.picture(np.full((8, 4), step / steps, np.float32))
         live.measured(step, steps, 1 / step, 20 + step if parameters.get("measured", True) else None)
         if step == 3 and parameters.get("behaviour") in ("hang", "kill", "crash"):

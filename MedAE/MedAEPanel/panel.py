@@ -290,14 +290,21 @@ class Panel:
 
     def start(self, makeRequest, packages=()):
         """Start the run that `makeRequest` gives; `packages` are the requirements of it alone, see `install.ensure`."""
-        wanted = self.parameters
-        try:
+
+        def act():
             request = makeRequest()
-            if install.ensure(self.ui.wheelFolderEdit.currentPath, further=packages):
-                self.controller.release()  # the next worker sees the new packages
-            self.controller.preview.apply(request, wanted.preview and request.task == "denoise")
+            self.controller.preview.apply(request, self.parameters.preview and request.task == "denoise")
             if request.task == "train":
                 self.controller.learning.begin(request.goal.name)
+
+        self.attempt(act, packages)
+
+    def attempt(self, act, packages=()):
+        """Do what needs the worker, with all its packages; what is wrong is said in the panel."""
+        try:
+            if install.ensure(self.ui.wheelFolderEdit.currentPath, further=packages):
+                self.controller.release()  # the next worker sees the new packages
+            act()
         except MedAEError as error:
             self.runView.say(faults.sentences(error))
         except Exception as error:

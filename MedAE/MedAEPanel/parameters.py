@@ -27,6 +27,7 @@ class MedAEParameterNode:
     trainSource, trainFolder - "scene" or "folder", and the folder; volumes of the scene are node references
     trainGoal, trainNetwork, trainDims, trainSize - what is learned, by which network; see training.py
     trainStart - model to start from, as `model`; empty for from scratch
+    trainKinds, trainObjective - texts in the names that tell kinds of scan, and what is made small; empty: the usual
     trainMinutes, trainName - how long at most, and what the new model is called
     makeUncertainty - of the translation, as a second volume
     featuresPer, knownCases - "volume" or "slice", and the file of cases to find similar ones among
@@ -68,6 +69,8 @@ class MedAEParameterNode:
     trainDims: Annotated[int, Choice([2, 3])] = 3
     trainSize: Annotated[str, Choice(["small", "medium", "large"])] = "medium"
     trainStart: str = ""
+    trainKinds: str = ""
+    trainObjective: str = ""
     trainMinutes: Annotated[float, WithinRange(0.1, 10000)] = 30.0
     trainName: str = "my-model"
     makeUncertainty: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
-from ..terminal import Terminal, add_run_options, check_paths, run_parameters, tell
+from ..terminal import Terminal, add_paths, add_run_options, check_paths, run_parameters, tell
 from ..volume import Volume
 
 _PARTS = ("residual", "attribution", "traversal")
@@ -24,8 +24,7 @@ def add_to(commands: Any) -> None:
         description="Write the nearest typical scan, signed residuals per scale beside those of a median filter, the "
         "voxels that made the score, and what the code's largest directions mean. For research use.",
     )
-    parser.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
-    parser.add_argument("output", metavar="OUTFOLDER", type=Path, help="a folder for the volumes and the report")
+    add_paths(parser, "a folder for the volumes and the report", "OUTFOLDER")
     parser.add_argument(
         "--model", default="", metavar="NAME|FOLDER", help="default: the anomaly model for MRI, the denoiser for CT"
     )

@@ -18,7 +18,16 @@ from .errors import Cancelled
 from .explain import command as explain_command
 from .features import command as features
 from .models_command import add_models
-from .terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell, write_report
+from .terminal import (
+    Terminal,
+    add_paths,
+    add_run_options,
+    check_paths,
+    run_parameters,
+    table_text,
+    tell,
+    write_report,
+)
 from .training.command import add_train
 from .training.federated.command import add_federate
 from .translation import command as translation
@@ -56,8 +65,7 @@ def _parser() -> _Parser:
     denoise = commands.add_parser(
         "denoise", help="remove noise from a volume", description="Remove noise from a volume."
     )
-    denoise.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
-    denoise.add_argument("output", metavar="OUT", type=Path, help="the file to write: .nii.gz, .nii, .nrrd or .mha")
+    add_paths(denoise)
     denoise.add_argument(
         "--model", default="", metavar="NAME|FOLDER", help="default: the bundled model that fits the input"
     )

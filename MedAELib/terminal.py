@@ -44,6 +44,13 @@ def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: S
         check_writable(output)
 
 
+def add_paths(parser: argparse.ArgumentParser, output: str = "the file to write", name: str = "OUT") -> None:
+    """A command's IN, one scan, and its OUT: an image file, which `output` describes, or something else by its `name`."""
+    endings = ": .nii.gz, .nii, .nrrd or .mha" if name == "OUT" else ""
+    parser.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
+    parser.add_argument("output", metavar=name, type=Path, help=output + endings)
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that sends a volume through a network."""
     parser.add_argument("--series", help="UID or description of the DICOM series; default: the largest")

@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import builtins
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -68,10 +69,15 @@ def run_task(
     behaviour = parameters.get("behaviour", "quick")
     if task == "train":
         return train(inputs, parameters, progress, live)
+    if task == "onnx":
+        (live.run / "network.onnx").write_bytes(b"a network")
+        return Result({}, {"task": "onnx", "model": Path(parameters["model"]).name, "checked": "well formed"})
     misbehave(behaviour, parameters, progress, allocate)
     volume = inputs["input"]
     if task == "anomaly":
         return anomaly(volume, parameters, allocate)
+    if task == "explain":
+        return traversals(volume, parameters, allocate)
     if task == "compress":
         made, told, file = fake_codec.compress(volume, parameters, allocate)
         return Result(made, told, {"latent": file})
@@ -128,17 +134,49 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
     return Result(outputs, report)
 
 
+def traversals(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
+    """Two traversals of the explain task's form around its point, each frame full of its own amount."""
+    amounts, outputs = [-1.0, 0.0, 1.0], {}
+    for number in (1, 2):
+        array = allocate(f"traversal_{number}", (3, 6, 6, 4), "float32")
+        array[...] = np_column(amounts) * number
+        outputs[f"traversal_{number}"] = type(volume)(array, volume.affine, {"frames": True, "frame_spacing": 1.0})
+    rows = [{"direction": n, "share_of_variance": 0.5 / n, "largest_change": 7.0 * n} for n in (1, 2)]
+    report = {
+        "task": "explain", "warnings": [], "seconds": 0.1, "point": parameters["point"], "asked": dict(parameters),
+        "traversal": {"deviations": amounts, "directions": rows, "channel": parameters["channel"]},
+    }  # fmt: skip
+    return Result(outputs, report)
+
+
+def np_column(values: list[float]) -> Any:
+    """Numbers along the first of four axes."""
+    import numpy as np
+
+    return np.array(values, np.float32)[:, None, None, None]
+
+
 def train(inputs: dict[str, Any], parameters: dict[str, Any], progress: Any, live: Any) -> Result:
     """A training of "steps": 12 points, "seconds": 0.01 apart, and a model without real weights.
 
-    "behaviour": "hang" hangs after three points, "kill", "crash" end the process then.
+    "behaviour": "hang" hangs after three points, "kill", "crash" end the process then. "checkpoints": True leaves what
+    a training that goes on in the same run begins with.
     """
     import numpy as np
     from panel_tools import write_model
 
-    steps = int(parameters.get("steps") or 12)
-    for step in range(1, steps + 1):
+    steps, work = int(parameters.get("steps") or 12), live.run / "work"
+    done = json.loads((work / "history.json").read_text()) if work.is_dir() else []
+    for row in done:
+        live.measured(row["step"], steps, row["loss"], 20 + row["step"])
+    for step in range(len(done) + 1, steps + 1):
         progress("Training", step, steps)
+        if parameters.get("checkpoints"):
+            work.mkdir(exist_ok=True)
+            (work / "last.pt").write_bytes(b"weights")
+            (work / "plan.json").write_text(json.dumps({"steps": steps}))
+            done.append({"step": step, "loss": 1 / step})
+            (work / "history.json").write_text(json.dumps(done))
         live.picture(np.full((8, 4), step / steps, np.float32))
         live.measured(step, steps, 1 / step, 20 + step if parameters.get("measured", True) else None)
         if step == 3 and parameters.get("behaviour") in ("hang", "kill", "crash"):

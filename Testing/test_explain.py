@@ -106,23 +106,43 @@ def test_a_traversal_begins_and_ends_on_both_sides_of_the_reconstruction_and_nea
     made = trained_like(model(*NETWORKS[0]))
     point = (volume.affine @ [36, 32, 8, 1])[:3]
     found = explain(volume, made, parts=["traversal"], point=list(point), directions=1, engine=CPU)
+    assert set(found.outputs) == {"traversal_1"} and "case_score" not in found.report
+    whole = explain(volume, made, parts=["traversal"], engine=CPU).outputs["typical"].array[0]
     frames = found.outputs["traversal_1"]
-    assert frames.channels == 5 and frames.shape == (48, 48, 16)
+    assert frames.channels == 9 and frames.shape == (48, 48, 16)
     corner = np.rint((np.linalg.inv(volume.affine) @ frames.affine @ [0, 0, 0, 1])[:3]).astype(int)
     box = tuple(slice(c, c + n) for c, n in zip(corner, frames.shape))
-    np.testing.assert_allclose(frames.array[2], found.outputs["typical"].array[0][box], atol=0.05)
-    change = np.abs(frames.array[4] - frames.array[0])
+    np.testing.assert_allclose(frames.array[4], whole[box], atol=0.05)
+    change = np.abs(frames.array[8] - frames.array[0])
     here = tuple(np.array([36, 32, 8]) - corner)
     assert change[here] > 0 and change[:4, :4, :4].max() < 0.05 * change.max()
 
 
+@pytest.mark.parametrize(("name", "dims", "arguments"), [NETWORKS[0], *(n for n in NETWORKS if "latent" in n[2])])
+def test_one_channel_of_the_code_is_moved_alone(name, dims, arguments):
+    volume, made = scan(), trained_like(model(name, dims, arguments))
+    point, shares = (volume.affine @ [9, 8, 6, 1])[:3].tolist(), []
+    for channel in range(1, 99):
+        try:
+            found = explain(volume, made, parts=["traversal"], point=point, channel=channel, engine=CPU)
+        except BadInput as error:
+            assert f"has {channel - 1} channels" in str(error)
+            break
+        assert set(found.outputs) == {"traversal_1"} and found.report["traversal"]["channel"] == channel
+        shares.append(found.report["traversal"]["directions"][0]["share_of_variance"])
+    assert len(shares) > 1 and sum(shares) == pytest.approx(1, abs=0.01)
+
+
 def test_what_does_not_apply_is_refused_and_what_is_wrong_is_told():
     volume, made = scan(), small_model("plain", modality="MR")
+    place = (volume.affine @ [9, 8, 6, 1])[:3].tolist()
     for said, options in [
         ("outside", {"point": [900.0, 0.0, 0.0]}),
         ("three numbers", {"point": [1.0]}),
         ("directions", {"directions": 0}),
         ("steps", {"steps": 1}),
+        ("no channel 99", {"channel": 99, "parts": ["traversal"], "point": place}),
+        ("no channel -1", {"channel": -1}),
         ("not known", {"parts": ["occlusion"]}),
     ]:
         with pytest.raises(BadInput, match=said):
@@ -158,7 +178,7 @@ def test_the_command_writes_volumes_and_a_report_and_cancel_leaves_nothing(tmp_p
     assert files == {f"{n}.nii.gz" for n in ("typical", "baseline", "attribution", "traversal_1", *RESIDUALS)} | {
         "report.md", "report.json",
     }  # fmt: skip
-    assert Volume.load(folder / "traversal_1.nii.gz").channels == 5
+    assert Volume.load(folder / "traversal_1.nii.gz").channels == 9
 
     stages = []
 

@@ -12,7 +12,7 @@ from MedAELib.bundle import Spec, Window
 from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, Cancelled
 from MedAELib.features.latent import latent_of, seen_by
-from MedAELib.features.neighbours import DISTANCES, KNOWN, Table, nearest
+from MedAELib.features.neighbours import DISTANCES, KNOWN, Table, nearest, read_table
 from MedAELib.model import Model
 from MedAELib.tasks.features import DEFAULT_MODEL, features
 from MedAELib.tasks.run import run_task
@@ -164,6 +164,29 @@ def test_the_task_gives_plain_values_a_placed_latent_and_can_be_cancelled(tmp_pa
         run_task("features", {"input": volume}, parameters, progress=cancel)
     with pytest.raises(BadInput, match="exactly one volume"):
         run_task("denoise", {"input": volume, "segments": volume}, {}, progress=lambda *_: None)
+
+
+def test_a_run_adds_its_rows_to_the_known_cases_and_finds_the_case_there_before(tmp_path):
+    save_small_model(tmp_path / "small", modality="MR")
+    known = tmp_path / "known.csv"
+    wanted = {"model": str(tmp_path / "small"), "device": "cpu", "index": str(known), "remember": True}
+
+    def run(seed: int, **more: object) -> list[dict]:
+        return run_task("features", {"input": scan(seed=seed)}, {**wanted, **more}, progress=lambda *_: None).report[
+            "similar"
+        ]
+
+    assert run(0, file="/scans/zero.nrrd") == []
+    found = run(1)
+    assert [(row["similar_case"], row["similar_file"]) for row in found] == [("scan0", "/scans/zero.nrrd")]
+    assert [row["similar_case"] for row in run(0)] == ["scan1"] and len(read_table(known).known) == 2
+    run(2, remember=False)
+    assert len(read_table(known).known) == 2
+    for bad in ("known.txt", "nowhere/known.csv", ""):
+        with pytest.raises(BadInput, match=r"file to keep|cannot be written"):
+            run(0, index=str(tmp_path / bad) if bad else "")
+    with pytest.raises(BadInput, match="no table of features"):
+        run(0, index=str(tmp_path / "none.csv"), remember=False)
 
 
 @pytest.mark.data

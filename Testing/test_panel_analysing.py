@@ -65,6 +65,107 @@ def test_each_feature_is_a_column_of_the_table() -> None:
     assert analysing.rows({}, "similar") == []
 
 
+def similar(name: str, path: str = "", **more: str) -> dict[str, str]:
+    """A row of the table of similar cases, as text."""
+    row = {"case": "head", "item": "volume", "rank": "1", "similar_case": name, "similar_item": "volume"}
+    return {**row, "distance": "0.5", "r": "-20", "a": "15", "s": "105", "similar_file": path, **more}
+
+
+def test_the_features_are_added_to_the_known_cases_only_where_that_is_asked_for(panel: OpenPanel, scan) -> None:
+    panel.parameters.task = "features"
+    ui = panel.ui
+    assert not ui.rememberCheckBox.enabled
+    panel.parameters.rememberCase = True
+    request = panel.widget.panel._request()
+    assert request.parameters["index"] == "" and request.parameters["remember"] is False
+    ui.knownCasesEdit.currentPath = "/tmp/known.csv"
+    assert ui.rememberCheckBox.enabled and panel.widget.panel._request().parameters["remember"] is True
+
+
+def test_a_click_opens_a_similar_case_from_the_scene_or_from_its_file(panel: OpenPanel, scan, tmp_path) -> None:
+    import qt
+    import slicer
+
+    shown, ui = panel.widget.panel.similar, panel.ui
+    other = add_scan(name="other <1>")
+    slicer.util.saveNode(other, str(tmp_path / "kept.nrrd"))
+    path = str(tmp_path / "kept.nrrd")
+    shown.setRows([similar("other <1>"), similar("kept", path), similar("gone", str(tmp_path / "gone.nrrd"))])
+    page = ui.similarBrowser.toPlainText()
+    assert "other <1>" in page and "kept" in page and "0.5" in page
+    view = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+
+    ui.similarBrowser.anchorClicked.emit(qt.QUrl("#0"))
+    assert composite.GetBackgroundVolumeID() == other.GetID()
+    middle = [view.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+    np.testing.assert_allclose(middle, [-20, 15, 105], atol=1)
+
+    ui.similarBrowser.anchorClicked.emit(qt.QUrl("#1"))
+    opened = slicer.util.getNode("kept")
+    assert composite.GetBackgroundVolumeID() == opened.GetID()
+    ui.similarBrowser.anchorClicked.emit(qt.QUrl("#2"))
+    assert "gone is not in the scene" in ui.statusLabel.text
+    assert composite.GetBackgroundVolumeID() == opened.GetID()
+    shown.setRows([similar("a", item="0"), similar("b", item="1")])
+    assert "here" in ui.similarBrowser.toPlainText()
+
+
+def traverse(panel: OpenPanel, scan, voxel=(2, 3, 1)) -> None:
+    """Put the crosshair into a voxel of the scan and press the button."""
+    import slicer
+
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair = crosshair or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(*map(float, (nodes.affine_of(scan) @ [*voxel, 1])[:3]))
+    panel.parameters.task = "explain"
+    panel.ui.traverseButton.click()
+    panel.spin(lambda: not panel.controller.busy)
+
+
+def test_a_slider_moves_the_code_at_the_crosshair_over_the_scan(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    ui, composite = panel.ui, slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    composite.SetBackgroundVolumeID(scan.GetID())
+    panel.parameters.channel = 4
+    traverse(panel, scan)
+    assert panel.controller.state == "done", ui.statusLabel.text
+    asked = panel.controller.report["asked"]
+    assert asked["parts"] == ["traversal"] and asked["channel"] == 4
+    np.testing.assert_allclose(asked["point"], (nodes.affine_of(scan) @ [2, 3, 1, 1])[:3], atol=1e-5)
+    titles = [ui.directionComboBox.itemText(number) for number in range(ui.directionComboBox.count)]
+    assert titles == ["Channel 4 (50 % of the variance)", "Channel 4 (25 % of the variance)"]
+    assert "at most 7, 14" in ui.traversalLabel.text
+
+    def shown() -> float:
+        node = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
+        return float(slicer.util.arrayFromVolume(node).max())
+
+    assert composite.GetBackgroundVolumeID() == scan.GetID() and composite.GetForegroundOpacity() == 1
+    assert shown() == 0
+    ui.traversalSlider.value = 1
+    assert shown() == 1
+    ui.directionComboBox.setCurrentIndex(1)
+    assert shown() == 2
+    ui.traversalSlider.value = -0.8
+    assert shown() == -2
+
+
+def test_another_traversal_takes_the_place_of_the_one_before(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    traverse(panel, scan)
+    counts = {kind: slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in (
+        "Sequence", "SequenceBrowser", "ScalarVolume", "VolumeDisplay",
+    )}  # fmt: skip
+    assert counts["Sequence"] == 2
+    traverse(panel, scan, (5, 5, 5))
+    assert counts == {kind: slicer.mrmlScene.GetNumberOfNodesByClass(f"vtkMRML{kind}Node") for kind in counts}
+    traverse(panel, scan, (900, 0, 0))
+    assert "Put the crosshair into the scan" in panel.ui.statusLabel.text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["features", "explain"])
 def test_the_real_worker_puts_tables_and_volumes_beside_the_scan(slicer_host, tmp_path, task: str) -> None:

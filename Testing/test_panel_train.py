@@ -147,6 +147,54 @@ def test_a_killed_worker_ends_the_training_with_a_sentence_and_leaves_the_curve(
     assert own_models() == ["my-model"]
 
 
+def test_an_interrupted_training_goes_on_from_its_checkpoint(training: OpenPanel) -> None:
+    ui = training.ui
+    assert ui.trainResumeFrame.isHidden()
+    begin(training, checkpoints=True, steps=60)
+    os.kill(training.controller._client.pid, signal.SIGKILL)
+    training.spin(lambda: not training.controller.busy)
+    assert training.controller.state == "failed" and not ui.trainResumeFrame.isHidden()
+    assert "my-model, after" in ui.trainResumeLabel.text and "of 60 steps" in ui.trainResumeLabel.text
+    ui.trainResumeButton.click()
+    assert training.controller.busy and ui.trainResumeFrame.isHidden()
+    training.spin(lambda: not training.controller.busy)
+    assert training.controller.state == "done" and own_models() == ["my-model"]
+    assert [row[0] for row in training.controller.learning.rows] == list(range(1, 61))
+    assert ui.trainResumeFrame.isHidden()
+    assert not [path for path in training.controller._runs.iterdir() if path.is_dir()]
+
+
+def test_an_interrupted_training_can_be_given_up_and_a_cancelled_one_is_gone(training: OpenPanel) -> None:
+    begin(training, checkpoints=True, behaviour="kill")
+    training.spin(lambda: not training.controller.busy)
+    training.ui.trainDropButton.click()
+    assert training.ui.trainResumeFrame.isHidden()
+    begin(training, checkpoints=True)
+    training.ui.cancelButton.click()
+    training.spin(lambda: not training.controller.busy)
+    assert training.ui.trainResumeFrame.isHidden()
+    assert not [path for path in training.controller._runs.iterdir() if path.is_dir()]
+
+
+def test_kinds_of_scan_and_objectives_are_asked_for_where_they_apply(training: OpenPanel) -> None:
+    ui, wanted, section = training.ui, training.parameters, training.widget.panel.train
+    assert ui.trainKindsEdit.isHidden() and not ui.trainObjectiveComboBox.enabled
+    assert "objective" not in section.request().parameters
+    wanted.trainGoal, wanted.trainNetwork, wanted.trainObjective = "reconstruct", "fusion", "l1=1"
+    ui.trainKindsEdit.text = "T1, T2 T1"
+    assert not ui.trainKindsEdit.isHidden() and ui.trainObjectiveComboBox.currentText == "Absolute error"
+    parameters = section.request().parameters
+    assert parameters["network"] == "fusion" and parameters["modalities"] == ["T1", "T2"]
+    assert parameters["objective"] == "l1=1"
+    wanted.trainGoal, wanted.trainNetwork = "translate", "translating"
+    parameters = section.request().parameters
+    assert parameters["translate"] == ["T1", "T2"] and parameters["modalities"] == []
+    ui.trainKindsEdit.text = "T1 T2 FLAIR"
+    assert "Only the fusion network" in ui.applyButton.toolTip
+    ui.trainKindsEdit.text = "T1"
+    assert "Say which kinds of scan" in ui.applyButton.toolTip
+
+
 def test_a_closed_scene_deleted_nodes_and_a_reload_do_not_end_a_training(training: OpenPanel) -> None:
     import slicer
 
@@ -287,6 +335,29 @@ def test_own_models_are_imported_renamed_exported_and_removed(
     ui.ownModelsList.item(0).setText("a/b")
     assert own_models() == ["pet"] and "is no name" in ui.statusLabel.text
     assert ui.ownModelsList.item(0).text() == "pet"
+
+
+def test_the_worker_writes_the_network_of_a_model_as_onnx(
+    training: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import qt
+
+    ui, path = training.ui, tmp_path / "guest.onnx"
+    write_model(Path(os.environ["MEDAE_MODELS"]) / "guest", "MR")
+    training.widget.panel.update()
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *a: str(path.with_suffix("")))
+    assert not ui.exportOnnxButton.enabled
+    ui.ownModelsList.setCurrentRow(0)
+    ui.exportOnnxButton.click()
+    assert training.controller.busy and not ui.exportOnnxButton.enabled
+    training.spin(lambda: not training.controller.busy)
+    assert path.read_bytes() == b"a network" and ui.exportOnnxButton.enabled
+    assert ui.statusLabel.text == "The network of guest is written as ONNX (well formed)."
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *a: str(tmp_path / "nowhere" / "x.onnx"))
+    ui.exportOnnxButton.click()
+    training.spin(lambda: not training.controller.busy)
+    assert training.controller.state == "failed" and "cannot be written" in ui.statusLabel.text
+    assert sorted(found.name for found in tmp_path.rglob("*.onnx") if "runs" not in found.parts) == ["guest.onnx"]
 
 
 @pytest.mark.slow

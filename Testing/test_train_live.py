@@ -13,9 +13,11 @@ from MedAELib.bundle import read_bundle
 from MedAELib.errors import BadInput, BadModel, Cancelled
 from MedAELib.model import Model
 from MedAELib.tasks.run import run_task
+from MedAELib.training.folder import cases_of
 from MedAELib.training.recipes import RECIPES, SIZES, sized
 from MedAELib.volume import Volume
-from MedAELib.worker.live import LARGEST_PICTURE, PICTURE, Live, read_picture
+from MedAELib.worker import runs
+from MedAELib.worker.live import LARGEST_PICTURE, PICTURE, Live, reached, read_picture
 from MedAELib.worker.protocol import Measured
 
 
@@ -81,6 +83,58 @@ def test_a_cancel_leaves_no_model(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         watched.train(progress=cancel)
     assert not watched.live.model.exists()
+
+
+def test_a_training_that_was_interrupted_goes_on_in_its_run_to_the_same_weights(tmp_path: Path) -> None:
+    def fail(stage: str, done: int, total: int) -> None:
+        if stage == "Training" and done == 4:
+            raise OSError(5, "Input/output error")
+
+    whole, broken = Watched(tmp_path / "whole"), Watched(tmp_path / "broken")
+    whole.train()
+    with pytest.raises(OSError, match="Input/output"):
+        broken.train(progress=fail)
+    assert runs.is_resumable(broken.folder) and reached(broken.folder) == (3, 6)
+    broken.events.clear()
+    broken.train()
+    assert [event.step for event in broken.events] == [1, 2, 3, 4, 5, 6]  # those of before are told again
+    assert read_bundle(broken.live.model).sha256 == read_bundle(whole.live.model).sha256
+    assert not runs.is_resumable(broken.folder) and reached(broken.folder) == (0, 0)
+
+
+def test_volumes_of_a_subject_are_fused_by_their_names(tmp_path: Path) -> None:
+    names = {f"volume_{n}": f"{kind} {visit}" for n, (visit, kind) in enumerate(
+        (visit, kind) for visit in "abc" for kind in ("T1", "T2"))}  # fmt: skip
+    fused = Watched(tmp_path / "fused")
+    report = fused.train(volumes=6, network="fusion", modalities=["T1", "T2"], names=names)
+    spec = read_bundle(fused.live.model).spec
+    assert spec.network == "fusion" and spec.arguments["modalities"] == 2 and report["figures"]["measured_on"] == "test"
+    made = Watched(tmp_path / "made")
+    made.train(volumes=6, network="translating", dims=2, translate=["T1", "T2"], names=names)
+    assert [kind.name for kind in read_bundle(made.live.model).spec.kinds] == ["T1", "T2"]
+
+
+def test_a_subject_with_one_volume_of_each_kind_is_one_case_whatever_the_names() -> None:
+    kinds, volumes = ("T1", "FLAIR"), {}
+    for name in ("axial T1", "sag FLAIR", "T1 before", "T1 after", "FLAIR after", "T1", "FLAIR"):
+        volumes[name] = scan(len(volumes))
+    subjects = {"axial T1": "P1", "sag FLAIR": "P1", "T1 before": "P2", "T1 after": "P2", "FLAIR after": "P2"}
+    cases = {case.name: case for case in cases_of(volumes, subjects, lambda note: None, kinds)}
+    assert set(cases) == {"P1", "P2 before", "P2 after", "T1 and FLAIR"}
+    assert {name: int(np.isfinite(case.voxels).any((1, 2, 3)).sum()) for name, case in cases.items()} == {
+        "P1": 2, "P2 before": 1, "P2 after": 2, "T1 and FLAIR": 2,
+    }  # fmt: skip
+    assert [cases[name].subject for name in ("P2 before", "P2 after")] == ["P2", "P2"]
+    told: list[str] = []
+    volumes["sag FLAIR"] = scan(1).slab(2, 0, 5)
+    cases_of(volumes, subjects, told.append, kinds)
+    assert "P1 is left out: its modalities have different sizes" in told[0]
+
+
+def test_an_objective_takes_the_place_of_the_squared_error_only(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "run")
+    watched.train(network="sparse", objective="l1=1,gradient=0.5")
+    assert "1 l1 + 0.5 gradient + 0.001 sparsity" in read_bundle(watched.live.model).card
 
 
 def test_without_a_held_out_subject_there_is_a_slice_but_no_figure(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +337,20 @@ def test_only_what_dead_slicers_left_unfinished_is_swept(tmp_path: Path) -> None
     assert dead_finished.exists()
     assert ours.exists()
     assert stranger.exists()
+
+
+@pytest.mark.parametrize(("days", "swept"), [(1, 0), (40, 1)])
+def test_a_training_that_can_go_on_is_left_for_a_month(tmp_path: Path, days: int, swept: int) -> None:
+    dead = Path(another_slicer(tmp_path, "print(prepared_run(folder))"))
+    (dead / "work").mkdir()
+    (dead / "work" / "plan.json").write_text("{}")
+    assert not runs.is_resumable(dead) and runs.interrupted_runs(tmp_path) == []
+    (dead / "work" / "last.pt").write_bytes(b"weights")
+    then = time.time() - days * 24 * 3600
+    os.utime(dead / "work" / "last.pt", (then, then))
+    assert runs.interrupted_runs(tmp_path) == [dead]
+    assert runs.sweep(tmp_path) == swept and dead.exists() is not bool(swept)
+    assert swept or runs.claim(dead)
 
 
 @pytest.mark.parametrize(("days", "swept"), [(1, 0), (8, 1)])

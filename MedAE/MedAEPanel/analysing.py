@@ -4,8 +4,13 @@ TASKS = ("translate", "features", "explain")
 ROWS = [("the volume", "volume"), ("each slice", "slice")]
 WIDGETS = {
     "translate": ("uncertaintyCheckBox",),
-    "features": ("featuresPerLabel", "featuresPerComboBox", "knownCasesLabel", "knownCasesEdit"),
-    "explain": ("attributionCheckBox",),
+    "features": (
+        "featuresPerLabel", "featuresPerComboBox", "knownCasesLabel", "knownCasesEdit", "rememberCheckBox",
+        "similarBrowser",
+    ),
+    "explain": (
+        "attributionCheckBox", "traversalFrame",
+    ),
 }
 # A model of any task has a code to read and a way back to explain.
 ANY_MODEL = ("features", "explain")
@@ -28,7 +33,9 @@ def parametersOf(wanted, common):
     if wanted.task == "translate":
         return {**common, "uncertainty": wanted.makeUncertainty}
     if wanted.task == "features":
-        return {**common, "per": wanted.featuresPer, "index": wanted.knownCases}
+        remember = wanted.rememberCase and bool(wanted.knownCases)
+        return {**common, "per": wanted.featuresPer, "index": wanted.knownCases, "remember": remember,
+                "file": fileOf(wanted.inputVolume)}  # fmt: skip
     parts = ["residual", "attribution"] if wanted.makeAttribution else ["residual"]
     return {**common, "parts": parts, "point": crosshairIn(wanted.inputVolume)}
 
@@ -39,6 +46,12 @@ def outputsOf(wanted):
         return dict.fromkeys(("translated", "uncertainty") if wanted.makeUncertainty else ("translated",))
     attribution = ("attribution",) if wanted.task == "explain" and wanted.makeAttribution else ()
     return dict.fromkeys((*_OUTPUTS[wanted.task], *attribution))
+
+
+def fileOf(node):
+    """The file that a volume was loaded from or saved to; empty where there is none."""
+    storage = node.GetStorageNode()
+    return (storage.GetFileName() or "") if storage is not None else ""
 
 
 def crosshairIn(node):

@@ -1,8 +1,7 @@
 """The Compress section of the panel: the promise, the compressed volume that is chosen with its figures, Decode."""
 
-from MedAELib.errors import MedAEError
 
-from . import faults, install, latents
+from . import latents
 from .request import Request
 
 PROMISES = [
@@ -88,13 +87,5 @@ class Compressing:
     def decode(self, checked=False):
         """Decode the chosen compressed volume; what is wrong is said in the panel."""
         latent = self._panel.parameters.latent
-        if latent is None:
-            return
-        try:
-            if install.ensure(self._panel.ui.wheelFolderEdit.currentPath):
-                self._panel.controller.release()
-            self._panel.controller.apply(decodeRequest(latent))
-        except MedAEError as error:
-            self._panel.runView.say(faults.sentences(error))
-        except Exception as error:
-            self._panel.runView.say(faults.sentences(faults.plain(error)))
+        if latent is not None:
+            self._panel.start(lambda: decodeRequest(latent))

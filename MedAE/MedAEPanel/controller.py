@@ -10,8 +10,9 @@ from collections import deque
 from MedAELib.errors import BadInput
 
 from . import faults
+from .goals import targetOf
 from .source import Export, Source
-from .target import NodeReference, targetOf
+from .target import NodeReference
 
 BUSY = ("exporting", "starting", "running", "cancelling", "importing")
 TICK_MS = 50  # while the worker computes
@@ -149,8 +150,26 @@ class RunController:
         self._beginImport(result, importing)
         self._start()
 
+    def interrupted(self):
+        """Trainings that can go on from their last checkpoint: they failed here, or their Slicer crashed."""
+        from MedAELib.worker import runs
+
+        return [] if self.busy else runs.interrupted_runs(self._runs)
+
+    def resume(self, run):
+        """Go on with an interrupted training. Raises MedAEError when it is gone."""
+        from MedAELib.worker import runs
+
+        self._refuseWhenBusy()
+        if not runs.is_resumable(run) or not runs.claim(run):
+            raise BadInput("This training is gone, or another Slicer has taken it.")
+        target = targetOf(runs.read_job(run))
+        self._reset("starting", target.place.name)
+        self._run, self._target, self.stage = run, target, "Going on from the last checkpoint"
+        self._start()
+
     def discard(self, run):
-        """Delete a finished result that nobody wants."""
+        """Delete a finished result, or an interrupted training, that nobody wants."""
         from MedAELib.worker import runs
 
         if runs.claim(run):
@@ -279,7 +298,7 @@ class RunController:
             self._beginImport(runs.read_result(self._run))
 
     def _beginImport(self, result, importing=None):
-        self._enter("importing", "Adding the result to the scene" if self._target.inScene else "Keeping the model")
+        self._enter("importing", self._target.stage)
         self._import = importing or self._target.importer(result, self._run)
         self.report = dict(result.report)
 
@@ -325,7 +344,8 @@ class RunController:
         self._run = self._writer = self._import = None  # lets go of the result's files
         self.state, self.stage, self.remaining = state, "", None
         self.fraction = 1.0 if state == "done" else 0.0
-        if run is not None and not (run in self._dropped and state == "cancelled"):
+        resumable = state == "failed" and run is not None and runs.is_resumable(run)
+        if run is not None and not resumable and not (run in self._dropped and state == "cancelled"):
             self._dropped = [other for other in self._dropped if other != run]
             runs.discard(run)
         self._notify()

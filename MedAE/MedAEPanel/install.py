@@ -43,14 +43,15 @@ def _satisfied(line):
         return False
 
 
-def ensure(wheelFolder="", confirm=None):
+def ensure(wheelFolder="", confirm=None, further=()):
     """See to it that every required package is there, asking the user before anything is installed.
 
+    `further` are requirements of what is asked for now, besides those that MedAE always has.
     Returns whether something was installed. Raises MissingPackage when the user declines or the installation fails.
     """
     import slicer
 
-    lacking = missing(requirements())
+    lacking = missing([*requirements(), *further])
     if not lacking:
         return False
     names = ", ".join(_NAME.match(line).group() for line in lacking)

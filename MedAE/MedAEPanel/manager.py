@@ -1,11 +1,15 @@
-"""The section of the user's own models: a list with their sizes, import, export, another name, removal."""
+"""The section of the user's own models: a list with their sizes, import, export (ONNX too), another name, removal."""
 
 from pathlib import Path
 
 from MedAELib.errors import MedAEError
 
 from . import faults
+from .goals import FileTarget
 from .locations import chooseModelsFolder, modelsFolder
+from .request import Request
+
+ONNX_PACKAGES = ("onnx", "onnxscript")  # which nothing else of MedAE needs
 
 
 class ModelManager:
@@ -24,6 +28,7 @@ class ModelManager:
         ui.importFolderButton.connect("clicked(bool)", self._onImportFolder)
         ui.importFileButton.connect("clicked(bool)", self._onImportFile)
         ui.exportModelButton.connect("clicked(bool)", self._onExport)
+        ui.exportOnnxButton.connect("clicked(bool)", self._onExportOnnx)
         ui.removeModelButton.connect("clicked(bool)", lambda checked=False: self._ask(True))
         ui.removeNoButton.connect("clicked(bool)", lambda checked=False: self._ask(False))
         ui.removeYesButton.connect("clicked(bool)", self._onRemove)
@@ -38,6 +43,7 @@ class ModelManager:
         self._bundles = [bundle for bundle in self._panel.models.everything() if is_own(bundle, folder)]
         shown = (str(folder), [(bundle.name, bundle.sha256) for bundle in self._bundles])
         if shown == self._shown:
+            self._enable()
             return
         self._shown, self._busy = shown, True
         try:
@@ -69,9 +75,14 @@ class ModelManager:
         row = self._ui.ownModelsList.currentRow
         return self._bundles[row] if 0 <= row < len(self._bundles) else None
 
+    def _enable(self):
+        """Only what can be done now: the worker, which writes ONNX files, does one thing at a time."""
+        ui, chosen = self._ui, self.chosen is not None
+        ui.exportModelButton.enabled = ui.removeModelButton.enabled = chosen
+        ui.exportOnnxButton.enabled = chosen and not self._panel.controller.busy
+
     def _onRow(self, row=-1):
-        for button in (self._ui.exportModelButton, self._ui.removeModelButton):
-            button.enabled = self.chosen is not None
+        self._enable()
         if not self._busy:
             self._ask(False)
 
@@ -127,6 +138,21 @@ class ModelManager:
         if target:
             path = Path(target) if target.lower().endswith(".zip") else Path(f"{target}.zip")
             self._do(lambda: export_model(bundle, path), lambda made: f"{bundle.name} is exported to {made}.")
+
+    def _onExportOnnx(self, checked=False):
+        """Let the worker write the network; torch is needed, and never comes into Slicer."""
+        import qt
+
+        bundle = self.chosen
+        if bundle is None:
+            return
+        name = f"{bundle.name}.onnx"
+        target = _path(qt.QFileDialog.getSaveFileName(self._ui.exportOnnxButton, "Export", name, "ONNX (*.onnx)"))
+        if target:
+            path = target if target.lower().endswith(".onnx") else f"{target}.onnx"
+            wish = {"model": str(bundle.folder)}
+            goal = FileTarget(bundle.name, path)
+            self._panel.start(lambda: Request(None, "onnx", wish, inputs={}, goal=goal), ONNX_PACKAGES)
 
     def _onRenamed(self, item):
         from MedAELib.library import rename_model

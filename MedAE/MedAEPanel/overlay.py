@@ -170,19 +170,18 @@ class Overlay:
 
     def _onLink(self, url):
         """Let all slices show the middle of the region whose row was clicked."""
-        import slicer
-
         row = self._rows[int(url.fragment() if callable(url.fragment) else url.fragment)]
-        place = self._worldOf([float(row[name]) for name in ("right_mm", "front_mm", "head_mm")])
-        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *place, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+        jumpTo(self._map, [float(row[name]) for name in ("right_mm", "front_mm", "head_mm")])
 
-    def _worldOf(self, place):
-        """RAS of the scan to RAS of the views: they differ when the scan has a parent transform."""
-        import vtk
 
-        parent = self._map.GetParentTransformNode()
-        if parent is None:
-            return place
+def jumpTo(node, place):
+    """Let all slice views show a place of a volume, RAS in millimetres, which a parent transform may have moved."""
+    import slicer
+    import vtk
+
+    parent = node.GetParentTransformNode()
+    if parent is not None:
         general = vtk.vtkGeneralTransform()
         parent.GetTransformToWorld(general)
-        return general.TransformPoint(place)
+        place = general.TransformPoint(place)
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *place, slicer.vtkMRMLSliceNode.CenteredJumpSlice)

@@ -16,8 +16,10 @@ from .overlay import Overlay
 from .probe import Probe
 from .request import Request
 from .running import RunView
+from .similar import Similar
 from .target import NO_FRAMES, PER_FRAME
 from .training import TrainSection
+from .traversal import Traversal
 
 _WHEEL_FOLDER = "MedAE/WheelFolder"  # in Slicer's settings: it belongs to the computer, not to the scene
 _WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
@@ -33,6 +35,8 @@ class Panel:
         self.ui, self.controller, self.parameters = ui, controller, None
         self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
         self.overlay, self.compressing = Overlay(ui), Compressing(self)
+        self.similar = Similar(ui, lambda text: self.runView.say(text))
+        self.traversal = Traversal(ui, self)
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
         self._wasDone = self._updating = False
         self._watched = None  # (input node, observer tag)
@@ -64,6 +68,11 @@ class Panel:
         ui.sideBySideButton.connect("toggled(bool)", self._onSideBySide)
         self.train, self.manager = TrainSection(ui, self), ModelManager(ui, self)
         self.runView = RunView(ui, controller, self.update)
+
+    @property
+    def bundle(self):
+        """The model that the task would use, or None."""
+        return self._bundle
 
     def close(self):
         """Let go of everything; a run goes on."""
@@ -153,6 +162,7 @@ class Panel:
         self._combos["precision"].offer(choices.PRECISIONS, wanted.precision)
         self._combos["promise"].offer(PROMISES, wanted.promise)
         self._combos["featuresPer"].offer(analysing.ROWS, wanted.featuresPer)
+        self.ui.rememberCheckBox.enabled = bool(wanted.knownCases)
         if self.ui.knownCasesEdit.currentPath != wanted.knownCases:
             self.ui.knownCasesEdit.currentPath = wanted.knownCases
         lacking = "" if wanted.inputVolume is None or not options.needsModel(wanted) else self._noModel()
@@ -227,18 +237,21 @@ class Panel:
         self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
         self.probe.compare(*map(sequences.shown, (source, after)))
         self._updateTrust(results.get("trust"))
+        known = results.get("similar")
+        self.similar.setRows(nodes.table_rows(known) if known is not None else [])
         hidden = sequences.whyNotShown(source) or sequences.whyNotShown(after)
         for button, toolTip in self._compareButtons:
             button.enabled, button.toolTip = self.compare.possible, hidden or toolTip
         done = self.controller.state == "done" and not self.controller.preview.pending
         if done and not self._wasDone and self.compare.possible:
             # What was found lies over the scan itself; the typical scan is one click away.
-            before = self.parameters.task == "anomaly" or "latent" in self.controller.results
-            self.ui.beforeButton.checked = before
-            self.compare.show(before, part=self._part(after))
+            before = self.parameters.task == "anomaly" or {"latent", "traversal_1"} & set(self.controller.results)
+            self.ui.beforeButton.checked = bool(before)
+            self.compare.show(bool(before), part=self._part(after))
             self.ui.trustCollapsibleButton.collapsed = results.get("trust") is None
         elif self.compare.possible and not self.controller.busy:
             self.compare.blend(self._part(after))
+        self.traversal.setNodes(source, results)
         self._wasDone = done
 
     def _updateOverlay(self, source, results):
@@ -273,14 +286,25 @@ class Panel:
         if self.problem():
             self.runView.say(self.problem())
             return
-        wanted = self.parameters
-        try:
-            request = self._request()
-            if install.ensure(self.ui.wheelFolderEdit.currentPath):
-                self.controller.release()  # the next worker sees the new packages
-            self.controller.preview.apply(request, wanted.preview and wanted.task == "denoise")
+        self.start(self._request)
+
+    def start(self, makeRequest, packages=()):
+        """Start the run that `makeRequest` gives; `packages` are the requirements of it alone, see `install.ensure`."""
+
+        def act():
+            request = makeRequest()
+            self.controller.preview.apply(request, self.parameters.preview and request.task == "denoise")
             if request.task == "train":
                 self.controller.learning.begin(request.goal.name)
+
+        self.attempt(act, packages)
+
+    def attempt(self, act, packages=()):
+        """Do what needs the worker, with all its packages; what is wrong is said in the panel."""
+        try:
+            if install.ensure(self.ui.wheelFolderEdit.currentPath, further=packages):
+                self.controller.release()  # the next worker sees the new packages
+            act()
         except MedAEError as error:
             self.runView.say(faults.sentences(error))
         except Exception as error:

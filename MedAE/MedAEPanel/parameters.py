@@ -27,10 +27,13 @@ class MedAEParameterNode:
     trainSource, trainFolder - "scene" or "folder", and the folder; volumes of the scene are node references
     trainGoal, trainNetwork, trainDims, trainSize - what is learned, by which network; see training.py
     trainStart - model to start from, as `model`; empty for from scratch
+    trainKinds, trainObjective - texts in the names that tell kinds of scan, and what is made small; empty: the usual
     trainMinutes, trainName - how long at most, and what the new model is called
     makeUncertainty - of the translation, as a second volume
     featuresPer, knownCases - "volume" or "slice", and the file of cases to find similar ones among
+    rememberCase - whether the features are added to that file
     makeAttribution - whether the explanation tells which voxels made the score
+    channel - of the code, which is moved at the crosshair; 0 for the largest directions
     strength - how much of the noise is removed, 0..1
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
@@ -66,12 +69,16 @@ class MedAEParameterNode:
     trainDims: Annotated[int, Choice([2, 3])] = 3
     trainSize: Annotated[str, Choice(["small", "medium", "large"])] = "medium"
     trainStart: str = ""
+    trainKinds: str = ""
+    trainObjective: str = ""
     trainMinutes: Annotated[float, WithinRange(0.1, 10000)] = 30.0
     trainName: str = "my-model"
     makeUncertainty: bool = False
     featuresPer: str = "volume"
     knownCases: str = ""
+    rememberCase: bool = False
     makeAttribution: bool = False
+    channel: Annotated[int, WithinRange(0, 4096)] = 0
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"
     tile: Annotated[int, WithinRange(0, 1024)] = 0

@@ -11,7 +11,7 @@ class Request:
     of a sequence are always new.
 
     `slab` (axis, start, stop) restricts it to some slices of a volume. A task that reads several volumes, or none, has
-    them by name in `inputs`; one whose result is no node has a `goal` (see `target.ModelTarget`).
+    them by name in `inputs`; one whose result is no node has a `goal` (see `goals.ModelTarget`).
     """
 
     inputNode: object

@@ -2,7 +2,7 @@
 
 import datetime
 
-from . import analysing, latents, overlay, sequences
+from . import analysing, latents, overlay, sequences, traversal
 from .target import PER_FRAME, TITLES
 
 _REPORTED = {
@@ -12,9 +12,10 @@ _REPORTED = {
     "above_threshold": "aboveThreshold", "map": "map", "shown": "shownMap", "case": "wholeScan", "mode": "mode",
     "bytes": "bytes", "ratio": "ratio", "bits_per_voxel": "bitsPerVoxel", "psnr": "psnr", "ssim": "ssim",
     "max_error": "maxError", "units": "units", "modality": "modality",
+    "point": "point", "traversal": "traversal",
 }  # fmt: skip
 
-_OPTIONAL = ("typical", "residual", "attribution")  # where the model cannot tell, there is none
+_OPTIONAL = ("typical", "residual", "attribution", *traversal.NAMES)  # where the model cannot tell, there is none
 _TABLES = ("trust", "found", "features", "similar")  # rows in the report
 
 
@@ -46,7 +47,9 @@ class ResultImport:
         from MedAELib.errors import InternalFault
 
         volume, index = self._result.outputs[name], self._target.index
-        if index is None or name not in PER_FRAME:
+        if name in traversal.NAMES:
+            index = traversal.indexOf(self._result.report)
+        elif index is None or name not in PER_FRAME:
             return [volume]
         if volume.channels != len(index["values"]):
             raise InternalFault(f"The result has {volume.channels} frames instead of {len(index['values'])}.")
@@ -100,6 +103,8 @@ class ResultImport:
             for node in made:
                 sequences.remove(node)
             raise
+        if any(name in traversal.NAMES for name in results):
+            traversal.removeEarlier(original, list(results.values()))
         if latents.isLatent(original) and "decoded" in results:
             latents.showOpened(results["decoded"])
         return results
@@ -113,7 +118,10 @@ class ResultImport:
         middle = fillings[len(fillings) // 2]
         removed = middle.spread() if name in ("removed", "lost", "attribution") or "residual" in name else None
         if name in self._sequences:
-            return self._sequences[name].commit(place, original, removed)
+            sequence = self._sequences[name].commit(place, original, removed)
+            if name in traversal.NAMES:
+                traversal.finish(sequence, place, original)
+            return sequence
         beside, affine = sequences.shown(original) or original, self._result.outputs[name].affine
         if name == "regions":
             return overlay.segmentation(middle.image, affine, place, title, self._result.report["found"], beside)

@@ -29,6 +29,8 @@ def statusText(controller):
     report = controller.report
     if report.get("task") == "train":
         return _trained(report)
+    if report.get("task") == "onnx":
+        return f"The network of {report['model']} is written as ONNX ({report['checked']})."
     parts = ["Done"]
     if report.get("seconds"):
         parts.append(f" in {report['seconds']:.3g} s")

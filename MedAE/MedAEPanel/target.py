@@ -13,6 +13,7 @@ TITLES = {
     "attribution": "what made the score", "residual_1_7mm": "minus typical 1.7 mm",
     "residual_4mm": "minus typical 4 mm", "baseline_residual_1_7mm": "minus median 1.7 mm",
     "baseline_residual_4mm": "minus median 4 mm", "features": "features", "similar": "similar cases",
+    "traversal_1": "code moved 1", "traversal_2": "code moved 2", "traversal_3": "code moved 3",
     "latent": "compressed", "decoded": "decoded", "lost": "lost by compression",
 }  # fmt: skip
 PREVIEW_TITLES = {"denoised": "preview"}
@@ -49,6 +50,7 @@ class Target:
     outputs: dict = field(default_factory=dict)
     index: dict | None = None
     inScene = True  # the result is nodes, which a closed scene cannot receive
+    stage = "Adding the result to the scene"
 
     @staticmethod
     def of(inputNode, outputNodes, titles=TITLES):
@@ -104,61 +106,3 @@ class Target:
         """The node that the user chose for an output while it is in the scene, else None: a new one is to be made."""
         reference = self.outputs.get(name)
         return reference.node() if reference is not None else None
-
-
-@dataclass
-class ModelTarget:
-    """Where a training leads: a model of that name in the folder of the user's models, whatever scene is open then."""
-
-    name: str
-    folder: str
-    inScene = False
-
-    @property
-    def place(self):
-        """What the run is called."""
-        from MedAELib import nodes
-
-        return nodes.Place(name=self.name)
-
-    def toJson(self):
-        """What a later Slicer needs to keep the model."""
-        return {"place": {"name": self.name}, "folder": self.folder}
-
-    @staticmethod
-    def fromJson(origin):
-        """The target of a training of an earlier Slicer."""
-        return ModelTarget(str((origin.get("place") or {}).get("name") or "model"), str(origin.get("folder") or ""))
-
-    def importer(self, result, run):
-        """What keeps the model of a finished training."""
-        return ModelImport(self, run)
-
-
-class ModelImport:
-    """Takes the model out of the run folder to the user's models; see `results.ResultImport`."""
-
-    def __init__(self, target, run):
-        self._target, self._run, self.fraction = target, run, 0.0
-
-    def step(self, maxBytes):
-        """There is nothing to do beforehand."""
-        return True
-
-    def commit(self):
-        """Keep the model. Raises BadModel and DiskFull; then it can be recovered from the run."""
-        from pathlib import Path
-
-        from MedAELib.library import import_model
-        from MedAELib.worker.live import MODEL
-
-        from .locations import modelsFolder
-
-        folder = Path(self._target.folder) if self._target.folder else modelsFolder()
-        import_model(self._run / MODEL, folder, self._target.name)
-        return {}
-
-
-def targetOf(job):
-    """The target of a job of an earlier scene or Slicer."""
-    return ModelTarget.fromJson(job.origin) if job.task == "train" else Target.fromJson(job.origin)

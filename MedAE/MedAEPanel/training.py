@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from . import choices, models
+from .goals import ModelTarget
 from .locations import modelsFolder
 from .request import Request
-from .target import ModelTarget
 
 VOLUME_ROLE = "MedAE.trainVolume"  # of the node references of the parameter node
 SOURCES = [("Volumes of the scene", "scene"), ("A folder of files or DICOM", "folder")]
@@ -13,18 +13,31 @@ GOALS = [
     ("Remove noise, from good scans", "denoise"),
     ("Remove noise, from noisy scans alone", "noise"),
     ("Rebuild scans from short codes", "reconstruct"),
+    ("Make one kind of scan of another", "translate"),
 ]
 NETWORKS = {
     "plain": "Plain", "denoising": "Denoising", "sparse": "Sparse", "variational": "Variational",
     "quantised": "Vector-quantised", "conditional": "Conditional on spacing", "recurrent": "Recurrent over slices",
-    "adversarial": "Adversarial", "dense": "Fully connected",
+    "adversarial": "Adversarial", "dense": "Fully connected", "fusion": "Fusion of kinds of scan",
+    "translating": "Translating",
 }  # fmt: skip
 _OF_GOAL = {
     "denoise": ["denoising"],
     "noise": ["plain", "sparse", "variational"],
-    "reconstruct": ["plain", "sparse", "variational", "quantised", "conditional", "recurrent", "adversarial", "dense"],
-}
+    "reconstruct": [
+        "plain", "sparse", "variational", "quantised", "conditional", "recurrent", "adversarial", "dense", "fusion",
+    ],
+    "translate": ["translating", "fusion", "plain"],
+}  # fmt: skip
 DIMS = [("3D", 3), ("2D", 2)]
+OBJECTIVES = [
+    ("As usual for the network", ""),
+    ("Squared error and structure (SSIM)", "mse=1,ssim=0.1"),
+    ("Absolute error", "l1=1"),
+    ("Absolute error, smooth at 0 (Charbonnier)", "charbonnier=1"),
+    ("Absolute error and edges", "l1=1,gradient=0.5"),
+    ("Cross-entropy of intensities", "cross_entropy=0.01"),
+]
 SIZES = [("Small", "small"), ("Medium", "medium"), ("Large", "large")]
 
 
@@ -36,6 +49,11 @@ def networksFor(goal):
 def dimsFor(network):
     """(label, value) pairs of what a network can see."""
     return DIMS[1:] if network == "dense" else DIMS
+
+
+def kindsOf(text):
+    """The texts that tell kinds of scan, as the user writes them: with spaces, commas or both between them."""
+    return list(dict.fromkeys(text.replace(",", " ").split()))
 
 
 def volumesOf(parameterNode):
@@ -97,6 +115,7 @@ class TrainSection:
                 "trainSource": ui.trainSourceComboBox, "trainGoal": ui.trainGoalComboBox,
                 "trainNetwork": ui.trainNetworkComboBox, "trainDims": ui.trainDimsComboBox,
                 "trainSize": ui.trainSizeComboBox, "trainStart": ui.trainStartComboBox,
+                "trainObjective": ui.trainObjectiveComboBox,
             }.items()
         }  # fmt: skip
         ui.trainFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
@@ -104,6 +123,9 @@ class TrainSection:
         ui.trainVolumesList.connect("itemChanged(QListWidgetItem*)", self._onItem)
         ui.trainStopButton.connect("clicked(bool)", self._onStop)
         ui.trainShowButton.connect("clicked(bool)", self._onShow)
+        ui.trainResumeButton.connect("clicked(bool)", self._onResume)
+        ui.trainDropButton.connect("clicked(bool)", self._onDrop)
+        self._interrupted = None  # the run that can go on
         self._items = []  # IDs of the volumes in the list
         self._busy = False
 
@@ -125,6 +147,7 @@ class TrainSection:
             self._updateData(wanted)
             self._updateChoices(wanted)
             self._updateCurve()
+            self._updateInterrupted()
         finally:
             self._busy = False
 
@@ -169,7 +192,7 @@ class TrainSection:
         if network not in [value for _label, value in offered]:
             network = offered[0][1]
         if start is not None:  # the network is the model's
-            goal = "denoise" if start.spec.network == "denoising" else goal if goal != "denoise" else "reconstruct"
+            goal = "denoise" if start.spec.network == "denoising" else "noise" if goal == "noise" else "reconstruct"
             network, dims = start.spec.network, start.spec.dims
             offered = [(NETWORKS.get(network, network), network)]
         if dims not in [value for _label, value in dimsFor(network)]:
@@ -179,12 +202,21 @@ class TrainSection:
         self._combos["trainDims"].offer(dimsFor(network), dims)
         self._combos["trainSize"].offer(SIZES, wanted.trainSize)
         free = start is None
+        kinds, objective = goal == "translate" or network == "fusion", network != "denoising"
+        for widget in (self._ui.trainKindsLabel, self._ui.trainKindsEdit):
+            widget.setVisible(kinds)
+        self._combos["trainObjective"].offer(OBJECTIVES if objective else OBJECTIVES[:1],
+                                             wanted.trainObjective if objective else "")  # fmt: skip
+        self._ui.trainObjectiveComboBox.enabled = objective
         self._ui.trainGoalComboBox.enabled = free or start.spec.network != "denoising"
         for box in (self._ui.trainNetworkComboBox, self._ui.trainDimsComboBox, self._ui.trainSizeComboBox):
             box.enabled = free
 
     def _starts(self):
-        known = [bundle for bundle in self._panel.models.everything() if bundle.spec.network in NETWORKS]
+        known = [
+            bundle for bundle in self._panel.models.everything()
+            if bundle.spec.network in NETWORKS and bundle.spec.task != "translate"
+        ]  # fmt: skip
         return [(models.label(bundle), models.parameter(bundle)) for bundle in known]
 
     def _updateCurve(self):
@@ -196,6 +228,20 @@ class TrainSection:
         ui.trainShowButton.checked = learning.shown
         ui.trainCurveLabel.text = curveText(learning)
         ui.trainCurveLabel.setVisible(bool(ui.trainCurveLabel.text))
+
+    def _updateInterrupted(self):
+        """Offer the oldest training that was interrupted, on one line."""
+        from MedAELib.worker.live import reached
+        from MedAELib.worker.runs import read_job
+
+        found = self._panel.controller.interrupted()
+        if (found[0] if found else None) != self._interrupted:
+            self._interrupted = found[0] if found else None
+            if found:
+                name = (read_job(found[0]).origin.get("place") or {}).get("name", "model")
+                step, steps = reached(found[0])
+                self._ui.trainResumeLabel.text = f"Interrupted: {name}, after {step} of {steps} steps."
+        self._ui.trainResumeFrame.setVisible(bool(found))
 
     # ---- what is asked for ----
 
@@ -211,6 +257,11 @@ class TrainSection:
             return "Tick the volumes to learn from; three or more, so that some can be held out to measure on."
         if wanted.trainStart and self._panel.models.anywhere(wanted.trainStart) is None:
             return f"The model {wanted.trainStart} cannot be used on this computer; choose another one to start from."
+        kinds, goal = kindsOf(wanted.trainKinds), self._combos["trainGoal"].value
+        if goal == "translate" and len(kinds) < 2:
+            return "Say which kinds of scan, from source to target, such as T1 T2: texts in the volumes' names."
+        if goal == "translate" and len(kinds) > 2 and self._combos["trainNetwork"].value != "fusion":
+            return "Only the fusion network learns from more than two kinds of scan; name two, or choose it."
         if not is_name(wanted.trainName):
             return "Give the model a name of letters, digits, '-', '_' and '.', at most 64."
         return ""
@@ -225,6 +276,13 @@ class TrainSection:
             "minutes": float(wanted.trainMinutes), "device": wanted.device, "start": wanted.trainStart,
             "learn_from": "blind-spot" if goal == "noise" else "clean",
         }  # fmt: skip
+        kinds = kindsOf(wanted.trainKinds)
+        if goal == "translate":
+            parameters |= {"translate": [kinds[0], kinds[-1]], "modalities": kinds[1:-1]}
+        elif self._combos["trainNetwork"].value == "fusion":
+            parameters["modalities"] = kinds
+        if self._ui.trainObjectiveComboBox.enabled:
+            parameters["objective"] = wanted.trainObjective
         if not wanted.trainStart:
             parameters["network"] = self._combos["trainNetwork"].value
             parameters |= {"dims": int(self._combos["trainDims"].value), "size": wanted.trainSize}
@@ -258,6 +316,21 @@ class TrainSection:
     def _onStop(self, checked=False):
         self._panel.controller.learning.stopping = True
         self._panel.controller.finish()
+        self._panel.update()
+
+    def _onResume(self, checked=False):
+        run, controller = self._interrupted, self._panel.controller
+
+        def act():
+            controller.resume(run)
+            controller.learning.begin(controller.subject)
+
+        if run is not None:
+            self._panel.attempt(act)
+
+    def _onDrop(self, checked=False):
+        if self._interrupted is not None:
+            self._panel.controller.discard(self._interrupted)
         self._panel.update()
 
     def _onShow(self, checked=False):

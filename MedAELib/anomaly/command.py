@@ -10,7 +10,16 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
-from ..terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell, write_report
+from ..terminal import (
+    Terminal,
+    add_paths,
+    add_run_options,
+    check_paths,
+    run_parameters,
+    table_text,
+    tell,
+    write_report,
+)
 from ..volume import Volume
 
 _FILES = ("anomaly", "regions", "typical", "residual")  # the outputs that have an option of their own
@@ -23,8 +32,7 @@ def add_to(commands: Any) -> None:
         help="show where a brain is unlike the training data",
         description="Write a map of where a brain MRI is unlike normal ones, in z: 0 is normal. For research use.",
     )
-    parser.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
-    parser.add_argument("output", metavar="OUT", type=Path, help="the map to write: .nii.gz, .nii, .nrrd or .mha")
+    add_paths(parser, "the map to write")
     parser.add_argument(
         "--model", default="", metavar="NAME|FOLDER|none",
         help="default: the bundled model if the scan fits it, else none; none: the map of plain brightness",

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
-from ..terminal import Terminal, add_run_options, check_paths, run_parameters, tell
+from ..terminal import Terminal, add_paths, add_run_options, check_paths, run_parameters, tell
 from ..volume import Volume
 
 _PARTS = ("residual", "attribution", "traversal")
@@ -24,8 +24,7 @@ def add_to(commands: Any) -> None:
         description="Write the nearest typical scan, signed residuals per scale beside those of a median filter, the "
         "voxels that made the score, and what the code's largest directions mean. For research use.",
     )
-    parser.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
-    parser.add_argument("output", metavar="OUTFOLDER", type=Path, help="a folder for the volumes and the report")
+    add_paths(parser, "a folder for the volumes and the report", "OUTFOLDER")
     parser.add_argument(
         "--model", default="", metavar="NAME|FOLDER", help="default: the anomaly model for MRI, the denoiser for CT"
     )
@@ -35,6 +34,7 @@ def add_to(commands: Any) -> None:
         help="in millimetres, for traversal and attribution; default: where the scan differs most",
     )  # fmt: skip
     parser.add_argument("--directions", type=int, default=3, metavar="N", help="of the traversal (3)")
+    parser.add_argument("--channel", type=int, default=0, metavar="N", help="move this channel of the code instead")
     parser.add_argument("--steps", type=int, default=16, metavar="N", help="of the attribution's path (16)")
     add_run_options(parser)
     parser.set_defaults(run=_run)
@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
 
     parameters = {
         **run_parameters(options), "parts": options.parts, "point": options.point, "directions": options.directions,
-        "steps": options.steps,
+        "channel": options.channel, "steps": options.steps,
     }  # fmt: skip
     result = run_task("explain", {"input": volume}, parameters, progress=Terminal())
     report = result.report
@@ -63,10 +63,10 @@ def _run(options: argparse.Namespace) -> int:
         print(f"no {part}: {reason}")
     write_text(folder / "report.md", _text(report, list(files)))
     write_text(options.report or folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
-    print(
-        f"{folder}: {len(files)} volumes, difference from typical {report['case_score']:g} (median filter "
-        f"{report['baseline_score']:g}), {report['model']}, {report['seconds']:.1f} s"
-    )
+    scores = ""
+    if "case_score" in report:
+        scores = f" difference from typical {report['case_score']:g} (median filter {report['baseline_score']:g}),"
+    print(f"{folder}: {len(files)} volumes,{scores} {report['model']}, {report['seconds']:.1f} s")
     return 0
 
 
@@ -79,16 +79,19 @@ def _text(report: Mapping[str, Any], names: list[str]) -> str:
         "For research use.", "",
         f"- Model: {report['model']} {report['model_version']}, SHA-256 `{report['model_sha256']}`, trained on: "
         + "; ".join(report["trained_on"]) + ".",
-        f"- Mean squared difference from the typical scan, in the network's window: {report['case_score']:g}; from a "
-        f"median filter of 7 voxels, which learns nothing: {report['baseline_score']:g}.",
         f"- Point looked at (R A S, mm): {' '.join(f'{x:g}' for x in report['point'])}.",
         *(f"- Note: {warning}" for warning in report["warnings"]),
         *(f"- No {part}: {reason}" for part, reason in report["left_out"].items()),
-        "", "## Strongest differences", "",
-        f"| scale (mm) | difference{unit} | R | A | S |", "|---|---|---|---|---|",
-        *(f"| {row['scale_mm']:g} | {row['difference']:+g} | {row['r']} | {row['a']} | {row['s']} |"
-          for row in report["strongest"]),
     ]  # fmt: skip
+    if "strongest" in report:
+        lines += [
+            f"- Mean squared difference from the typical scan, in the network's window: {report['case_score']:g}; from "
+            f"a median filter of 7 voxels, which learns nothing: {report['baseline_score']:g}.",
+            "", "## Strongest differences", "",
+            f"| scale (mm) | difference{unit} | R | A | S |", "|---|---|---|---|---|",
+            *(f"| {row['scale_mm']:g} | {row['difference']:+g} | {row['r']} | {row['a']} | {row['s']} |"
+              for row in report["strongest"]),
+        ]  # fmt: skip
     if "attribution" in report:
         found = report["attribution"]
         where = "the whole scan" if found["whole"] else f"the {found['voxels']} voxels around the point, seen alone"
@@ -97,7 +100,10 @@ def _text(report: Mapping[str, Any], names: list[str]) -> str:
                   f"{found['score_of_typical']:g} on the way to the typical scan; the mean of the attribution is that "
                   f"difference but for {100 * found['completeness_gap']:.2g} %."]  # fmt: skip
     if "traversal" in report:
-        lines += ["", "## Traversal", "", f"Frames: {report['traversal']['deviations']} deviations.", "",
+        lines += ["", "## Traversal", "",
+                  *([f"Channel {report['traversal']['channel']} of the code alone."] if report["traversal"]["channel"]
+                    else []),
+                  f"Frames: {report['traversal']['deviations']} deviations.", "",
                   f"| direction | share of variance | largest change per step{unit} |", "|---|---|---|"]  # fmt: skip
         lines += [f"| {row['direction']} | {row['share_of_variance']:.3f} | {row['largest_change']:g} |"
                   for row in report["traversal"]["directions"]]  # fmt: skip

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..engine.run import Engine
 from ..engine.tiles import Box
+from ..errors import BadInput
 from ..features.latent import Affine, Floats, Latent, Seen, encode, latent_of
 from ..networks import Network
 from ..networks.conditional import ConditionalAutoencoder
@@ -21,7 +22,7 @@ from ..networks.normative import NormativeAutoencoder
 from ..networks.whole import WholeImage, from_grid
 from .residuals import part_of
 
-STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # deviations
+STEPS = tuple(number / 2 for number in range(-4, 5))  # deviations
 EDGE = 48  # voxels of what is shown
 _MARGIN = 16  # voxels around it, so that the border of what is decoded does not show
 _REACH = 2.0  # cells: the Gaussian within which a spatial code is moved
@@ -44,13 +45,15 @@ class Traversal:
 
 def traverse(
     network: Network, seen: Seen, point: tuple[float, float, float], count: int, engine: Engine,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None], channel: int = 0,
 ) -> list[Traversal]:  # fmt: skip
     """The scan around a point (RAS millimetres) with its code moved by -2 to 2 deviations along its `count` largest
-    directions: the principal components of the cells of this scan, or of its slices.
+    directions: the principal components of the cells of this scan, or of its slices. With a `channel` (1, 2, ...) that
+    channel of the code alone is moved, by its deviation over the cells.
 
     A code of one vector for the whole volume knows no other: it is moved along those of its axes, by the deviation 1 of
-    its prior, that change the result most. A spatial code is moved near the point only.
+    its prior, that change the result most. A spatial code is moved near the point only. Raises BadInput for a channel
+    that the code does not have.
     """
     voxel = np.rint((np.linalg.inv(seen.affine) @ [*point, 1])[:3]).astype(int)
     box = around(voxel, seen.voxels.shape[1:], network)
@@ -59,7 +62,9 @@ def traverse(
     x = _shown(part, network, engine)
     with torch.inference_mode():
         code = encode(network, x, seen.second).float()
-    moves, shares = _moves(network, latent, x, code, count, voxel - [side.start for side in box])
+    if channel > code.shape[1]:
+        raise BadInput(f"The code has {code.shape[1]} channels, so there is no channel {channel}.", "Choose another.")
+    moves, shares = _moves(network, latent, x, code, count, voxel - [side.start for side in box], channel)
     inner = around(voxel, seen.voxels.shape[1:], network, margin=0)
     cut = tuple(slice(i.start - b.start, i.stop - b.start) for i, b in zip(inner, box, strict=True))
     found = []
@@ -108,15 +113,18 @@ def rebuilt(network: Network, x: Tensor, code: Tensor, second: Tensor | None) ->
 
 
 def _moves(
-    network: Network, latent: Latent, x: Tensor, code: Tensor, count: int, at: npt.NDArray[Any]
+    network: Network, latent: Latent, x: Tensor, code: Tensor, count: int, at: npt.NDArray[Any], channel: int
 ) -> tuple[list[Tensor], list[float]]:
     """A deviation along each direction, as what is added to the code, and the directions' shares of the variance."""
     if not latent.spatial and latent.cells.shape[3] == 1:
-        return _axes(network, x, code, count)
+        return _axes(network, x, code, count, channel)
     cells = latent.cells.reshape(len(latent.cells), -1)
     cells = cells[:, :: max(1, cells.shape[1] // _MOST_CELLS)].astype(np.float64)
-    variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(cells)))
-    order = np.argsort(variances)[::-1][: min(count, len(variances))]
+    if channel:
+        variances, vectors, order = cells.var(1), np.eye(len(cells)), [channel - 1]
+    else:
+        variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(cells)))
+        order = np.argsort(variances)[::-1][: min(count, len(variances))].tolist()
     bump = torch.ones(())
     if latent.spatial:
         axes = [torch.arange(size) - place / step for size, place, step in zip(code.shape[2:], at, latent.cell)]
@@ -129,12 +137,12 @@ def _moves(
     return moves, [float(variances[n] / max(variances.sum(), 1e-30)) for n in order]
 
 
-def _axes(network: Network, x: Tensor, code: Tensor, count: int) -> tuple[list[Tensor], list[float]]:
-    """The axes of a vector whose unit steps change the result most, with their shares of all axes' changes."""
+def _axes(network: Network, x: Tensor, code: Tensor, count: int, channel: int) -> tuple[list[Tensor], list[float]]:
+    """The axes of a vector whose unit steps change the result most, or one axis, with their shares of all changes."""
     units = torch.eye(code.shape[1], device=code.device)[:, None]
     still = rebuilt(network, x, code, None)
     powers = np.array([float((rebuilt(network, x, code + unit, None) - still).square().sum()) for unit in units])
-    order = np.argsort(powers)[::-1][:count]
+    order = [channel - 1] if channel else np.argsort(powers)[::-1][:count].tolist()
     return [units[n] for n in order], [float(powers[n] / max(powers.sum(), 1e-30)) for n in order]
 
 

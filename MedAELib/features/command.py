@@ -56,10 +56,9 @@ def _run(options: argparse.Namespace) -> int:
         inputs = {"input": Volume.load(path, options.series)}
         if options.segments is not None:
             inputs["segments"] = Volume.load(options.segments)
-        result = run_task("features", inputs, parameters, progress=Terminal())
+        asked = {**parameters, "file": str(path.resolve())}
+        result = run_task("features", inputs, asked, progress=Terminal())
         tell(result.report)
-        for row in result.report["features"]:
-            row["file"] = str(path.resolve())
         if options.latent is not None:
             result.outputs["latent"].save(options.latent / f"{inputs['input'].name}-latent.nrrd")
         reports.append(result.report)

@@ -15,6 +15,7 @@ from ..atomic import whole_file, write_text
 from ..errors import BadInput
 
 KNOWN = ("case", "item", "r", "a", "s", "cells", "file", "model", "settings")  # the columns before the features
+TABLES = (".csv", ".npz")
 DISTANCES = ("standardised", "cosine")
 
 

@@ -17,6 +17,7 @@ from ..explain.residuals import SCALES, at_scales, case_score, is_normative, med
 from ..explain.traversal import STEPS, around, traverse
 from ..features.latent import Floats, Seen, seen_by
 from ..model import Model
+from ..networks import Network
 from ..networks.quantised import QuantisedAutoencoder
 from ..volume import Volume
 from .denoise import Progress
@@ -41,19 +42,21 @@ def explain(
     parts: Sequence[str] = PARTS,
     point: Sequence[float] = (),
     directions: int = 3,
+    channel: int = 0,
     steps: int = 16,
     engine: Engine | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> ExplainResult:
     """What a network makes of the first frame of a volume, and why.
 
-    Always: "typical" and its signed "residual_..." at three scales in mm, and beside them those of a median filter,
-    "baseline" and "baseline_residual_...". `parts` adds "attribution" (integrated gradients of the case score, with
-    `steps` points on the path) and "traversal" (along so many `directions`, around a `point` in RAS millimetres; empty:
-    where the scan differs most). A part that does not apply to the network is left out, and "left_out" says why; if
-    nothing else was wanted, that is a BadInput. `progress` may raise Cancelled.
+    "typical" and its signed "residual_..." at three scales in mm, and beside them those of a median filter, "baseline"
+    and "baseline_residual_...". `parts` adds "attribution" (integrated gradients of the case score, with `steps` points
+    on the path) and "traversal" (along so many `directions`, or of one `channel` 1, 2, ..., around a `point` in RAS
+    millimetres; empty: where the scan differs most). The traversal at a point alone needs nothing else, and then there
+    is nothing else. A part that does not apply to the network is left out, and "left_out" says why; if nothing else was
+    wanted, that is a BadInput. `progress` may raise Cancelled.
     """
-    wanted = _checked(parts, point, directions, steps)
+    wanted = _checked(parts, point, directions, steps, channel)
     network, engine = model.network, engine or Engine("auto", "float32")
     if network.in_channels > 1:
         raise BadInput("A network that fuses modalities cannot be explained yet.", "Choose a model of one modality.")
@@ -62,8 +65,26 @@ def explain(
         raise BadInput(next(iter(left_out.values())), "Choose another part, or another model.")
     progress("Preparing the scan", 0, 1)
     seen = seen_by(model, volume)
-    typical = nearest_typical(network, seen, engine, partial(progress, "Finding the nearest typical scan"))
     made = ExplainResult(report={"left_out": left_out, "warnings": _notes(volume)})
+    place = tuple(map(float, point))
+    typical = None
+    if not place or wanted != ["traversal"]:
+        typical, different = _compare(made, network, volume, seen, engine, progress)
+        place = place or different
+    _check_inside(volume, seen, place)
+    made.report["point"] = [round(x, 2) for x in place]
+    if "attribution" in wanted and "attribution" not in left_out and typical is not None:
+        _attribute(made, model, volume, seen, typical, place, steps, engine, progress)
+    if "traversal" in wanted and "traversal" not in left_out:
+        _traverse(made, model, volume, seen, place, directions, channel, engine, progress)
+    return made
+
+
+def _compare(
+    made: ExplainResult, network: Network, volume: Volume, seen: Seen, engine: Engine, progress: Progress
+) -> tuple[Floats, tuple[float, ...]]:
+    """Put typical scan, baseline and residuals into the result; the typical scan, and where the scan differs most."""
+    typical = nearest_typical(network, seen, engine, partial(progress, "Finding the nearest typical scan"))
     show = partial(_placed, seen, volume)
     made.outputs["typical"] = show(typical, "nearest typical", seen.low)
     residuals = at_scales(seen, typical, SCALES, partial(progress, "Smoothing"))
@@ -76,17 +97,13 @@ def explain(
             made.outputs[f"{prefix}_{scale:g}mm".replace(".", "_")] = show(voxels, f"{title} {scale:g} mm")
     made.outputs["baseline"] = show(plain, "median filtered", seen.low)
     made.report |= {"case_score": _round(case_score(seen, typical)), "baseline_score": _round(case_score(seen, plain))}
-    place = tuple(map(float, point)) or _most_different(seen, residuals[SCALES[-1]])
-    _check_inside(volume, seen, place)
-    made.report |= {"point": [round(x, 2) for x in place], "strongest": _strongest(residuals, seen)}
-    if "attribution" in wanted and "attribution" not in left_out:
-        _attribute(made, model, volume, seen, typical, place, steps, engine, progress)
-    if "traversal" in wanted and "traversal" not in left_out:
-        _traverse(made, model, volume, seen, place, directions, engine, progress)
-    return made
+    made.report["strongest"] = _strongest(residuals, seen)
+    return typical, _most_different(seen, residuals[SCALES[-1]])
 
 
-def _checked(parts: Sequence[str], point: Sequence[float], directions: int, steps: int) -> list[str]:
+def _checked(
+    parts: Sequence[str], point: Sequence[float], directions: int, steps: int, channel: int
+) -> list[str]:
     """The parts that were asked for, in their order. Raises BadInput."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
@@ -95,6 +112,8 @@ def _checked(parts: Sequence[str], point: Sequence[float], directions: int, step
         raise BadInput("A point has three numbers, R A S in millimetres.")
     if not 1 <= directions <= 16:
         raise BadInput(f"{directions} directions are not possible.", "Choose 1 to 16.")
+    if channel < 0:
+        raise BadInput(f"There is no channel {channel} of a code.", "Choose 1 or more, or 0 for the directions.")
     if not 2 <= steps <= 256:
         raise BadInput(f"A path of {steps} steps is not possible.", "Choose 2 to 256.")
     return [part for part in PARTS if part in parts]
@@ -190,11 +209,11 @@ def _attribute(
 
 def _traverse(
     made: ExplainResult, model: Model, volume: Volume, seen: Seen, point: Sequence[float], directions: int,
-    engine: Engine, progress: Progress,
+    channel: int, engine: Engine, progress: Progress,
 ) -> None:  # fmt: skip
     r, a, s = point
     told, rows = partial(progress, "Moving the code"), []
-    for number, found in enumerate(traverse(model.network, seen, (r, a, s), directions, engine, told), 1):
+    for number, found in enumerate(traverse(model.network, seen, (r, a, s), directions, engine, told, channel), 1):
         frames = found.frames * np.float32(seen.scale) + np.float32(seen.low)
         meta = {"name": f"{volume.name} traversal {number}".strip(), "frames": True, "frame_spacing": 1.0}
         made.outputs[f"traversal_{number}"] = Volume(frames, found.affine, meta)
@@ -202,7 +221,8 @@ def _traverse(
             "direction": number, "share_of_variance": _round(found.share),
             "largest_change": _round(found.change * seen.scale),
         })  # fmt: skip
-    made.report["traversal"] = {"deviations": list(STEPS), "directions": rows, "near_the_point_only": _local(model)}
+    made.report["traversal"] = {"deviations": list(STEPS), "directions": rows, "channel": channel,
+                                "near_the_point_only": _local(model)}  # fmt: skip
 
 
 def _local(model: Model) -> bool:

@@ -44,13 +44,17 @@ def run_task(
     """Run a task on its inputs; `parameters` are those of the task, by name.
 
     `progress(stage, done, total)` may raise Cancelled; `allocate` gives the room for each output. A training takes any
-    number of volumes, tells `live` how it goes and leaves its model there.
+    number of volumes, tells `live` how it goes and leaves its model there; "onnx" takes none and leaves its file there.
     Raises BadInput, BadModel, DriverFault, OutOfMemory.
     """
     if task == "train" and live is not None:
         from .run_train import run_train  # which brings what no other task needs
 
         return run_train(_volumes(inputs), parameters, progress, live)
+    if task == "onnx" and live is not None and not inputs:
+        from .run_onnx import run_onnx
+
+        return run_onnx(parameters, progress, live)
     if task not in _OF_ONE_VOLUME and task not in _OF_ONE_FILE:
         known = ", ".join((*_OF_ONE_VOLUME, *_OF_ONE_FILE))
         raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {known}.")

@@ -21,11 +21,13 @@ from .explain import PARTS, explain
 @dataclass(frozen=True)
 class Parameters(RunParameters):
     """What a user can set besides: `parts` of PARTS; `point` R A S in millimetres (empty: where the scan differs most);
-    `directions` of the traversal, `steps` of the attribution's path."""
+    `directions` of the traversal, or one `channel` of the code (1, 2, ...; 0: none); `steps` of the attribution's
+    path."""
 
     parts: list[str] = field(default_factory=lambda: list(PARTS))
     point: list[float] = field(default_factory=list)
     directions: int = 3
+    channel: int = 0
     steps: int = 16
 
 
@@ -45,8 +47,8 @@ def run_explain(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     # Small differences are what is shown, so nothing is rounded to a shorter type unless asked.
     engine = Engine(wanted.device, "float32" if wanted.precision == "auto" else wanted.precision, wanted.tile)
     made = explain(
-        volume, model, parts=wanted.parts, point=wanted.point, directions=wanted.directions, steps=wanted.steps,
-        engine=engine, progress=progress,
+        volume, model, parts=wanted.parts, point=wanted.point, directions=wanted.directions,
+        channel=wanted.channel, steps=wanted.steps, engine=engine, progress=progress,
     )  # fmt: skip
     doubts = [w for w in check_domain(volume, model.spec) if "processed on its own" not in w]
     report = {

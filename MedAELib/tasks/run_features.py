@@ -12,7 +12,7 @@ import numpy as np
 
 from ..engine.run import Engine
 from ..errors import BadInput
-from ..features.neighbours import KNOWN, Table, check_comparable, nearest, read_table
+from ..features.neighbours import KNOWN, TABLES, Table, check_comparable, nearest, read_table, write_table
 from ..modality import check_domain
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_finite, load_named, parameters_of, versions
@@ -24,13 +24,16 @@ from .features import DEFAULT_MODEL, features
 class Parameters(RunParameters):
     """What a user can set besides: `per` "volume", "slice" or "segment" (which needs the input "segments"), `spacing`
     in millimetres (0: the scan's own), `air` whether what is no body counts, too; `latent` whether the spatial code is
-    an output. `index` is a file of known cases, of which the `similar` nearest are told, by `distance`."""
+    an output. `index` is a file of known cases, of which the `similar` nearest are told, by `distance`; `remember` adds
+    the rows to it, or begins it. `file` is where the scan comes from, for the rows."""
 
     per: str = "volume"
     spacing: float = 0.0
     air: bool = False
     latent: bool = False
     index: str = ""
+    remember: bool = False
+    file: str = ""
     similar: int = 5
     distance: str = "standardised"
 
@@ -48,7 +51,7 @@ def run_features(
     if not 0 <= wanted.similar <= 1000:
         raise BadInput(f"{wanted.similar} similar cases cannot be told.", "Choose 0 to 1000.")
     check_finite(volume)
-    index = read_table(Path(wanted.index)) if wanted.index else None
+    index = _known(wanted)
     progress("Loading the model", 0, 1)
     model = load_named(wanted.model or DEFAULT_MODEL)
     assert model.bundle is not None  # it was loaded from a folder
@@ -62,7 +65,7 @@ def run_features(
     doubts = [w for w in check_domain(volume, model.spec) if "processed on its own" not in w] if wanted.model else []
     settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
     settings += ", with air" if wanted.air else ""
-    common = {"case": volume.name, "file": "", "model": model.bundle.sha256, "settings": settings}
+    common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": settings}
     rows = [
         {**dict(zip("ras", item.centre)), **common, "item": item.item, "cells": item.cells, "values": list(item.values)}
         for item in made.items
@@ -78,10 +81,23 @@ def run_features(
         room = allocate("latent", placed.array.shape, placed.array.dtype)
         room[...] = placed.array
         outputs["latent"] = placed.like(room, provenance=dict(report))
-    similar = _similar(index, Table.of(rows, made.names), wanted) if index is not None else []
+    table = Table.of(rows, made.names)
+    similar = _similar(index, table, wanted) if index is not None else []
+    if wanted.remember:
+        write_table(Path(wanted.index), index.joined(table, Path(wanted.index)) if index is not None else table)
     report |= {"features": rows, "names": made.names, "similar": similar}
     report["seconds"] = round(time.monotonic() - started, 3)
     return TaskResult(outputs, report)
+
+
+def _known(wanted: Parameters) -> Table | None:
+    """The cases that are known; None where there is no file of them yet. Raises BadInput."""
+    path = Path(wanted.index)
+    if wanted.remember and path.suffix not in TABLES:
+        raise BadInput(f"{wanted.index or 'Nothing'} is no file to keep features in.", "Name a .csv or .npz file.")
+    if wanted.remember and not path.parent.is_dir():
+        raise BadInput(f"{path} cannot be written: its folder does not exist.", "Make the folder first.")
+    return read_table(path) if wanted.index and (path.exists() or not wanted.remember) else None
 
 
 def _similar(index: Table, made: Table, wanted: Parameters) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,20 +83,41 @@ def holds_volumes(folder: Path) -> bool:
     return bool(volume_files(folder))
 
 
-def cases_of(volumes: Mapping[str, Volume], subjects: Mapping[str, str], note: Note) -> list[Case]:
+def cases_of(
+    volumes: Mapping[str, Volume], subjects: Mapping[str, str], note: Note, modalities: Sequence[str] = ()
+) -> list[Case]:
     """Volumes by name as cases, their voxels where they are; `subjects` tells whom a volume shows, else nobody else.
 
-    What holds nothing to learn from is noted and left out. Raises BadInput when nothing is left.
+    With `modalities`, texts in the names, the volumes of a subject become one case, all on one grid; those of several
+    visits are told apart by the rest of their names. What holds nothing to learn from is noted and left out. Raises
+    BadInput when nothing is left.
     """
     cases = []
-    for name, volume in volumes.items():
+    groups = _grouped(volumes, subjects, modalities) if modalities else {name: [name] for name in volumes}
+    for name, members in groups.items():
         try:
-            cases.append(_case(volume, name, subjects.get(name) or name, None, False))
+            volume = _fuse({member: volumes[member] for member in members}, modalities) if modalities else volumes[name]
+            cases.append(_case(volume, name, subjects.get(members[0]) or name, None, False))
         except BadInput as error:
             note(f"{name} is left out: {error}")
     if not cases:
         raise BadInput("None of the chosen volumes can be used.", "Choose others.")
     return cases
+
+
+def _grouped(names: Iterable[str], subjects: Mapping[str, str], modalities: Sequence[str]) -> dict[str, list[str]]:
+    """The names of each case by what they have in common: a subject's, or where it has several of a kind, a visit's."""
+    people: dict[str, list[str]] = {}
+    for name in names:
+        people.setdefault(subjects.get(name) or _without(name, modalities), []).append(name)
+    groups: dict[str, list[str]] = {}
+    for person, members in people.items():
+        kinds = [found[1] for found in (_named(member, modalities) for member in members) if found]
+        for member in members:
+            visit = _without(member, modalities).strip(" _-.")
+            several = len(set(kinds)) < len(kinds)
+            groups.setdefault(f"{person} {visit}".strip() if several else person or visit, []).append(member)
+    return {name or " and ".join(members): members for name, members in groups.items()}
 
 
 def volume_files(folder: Path) -> list[Path]:
@@ -150,11 +171,13 @@ def _without(name: str, modalities: Sequence[str]) -> str:
 
 def _fused(paths: Sequence[Path], modalities: Sequence[str]) -> Volume:
     """The files of a subject as the channels of one volume, no numbers where there is no file."""
-    volumes: dict[str, Volume] = {}
-    for path in paths:
-        found = _named(path.name, modalities)
-        if found:
-            volumes[found[1]] = Volume.load(path)
+    return _fuse({path.name: Volume.load(path) for path in paths if _named(path.name, modalities)}, modalities)
+
+
+def _fuse(named: Mapping[str, Volume], modalities: Sequence[str]) -> Volume:
+    """Volumes by name as the channels of one, in the order of the modalities. Raises BadInput."""
+    told = {name: _named(name, modalities) for name in named}
+    volumes = {found[1]: named[name] for name, found in told.items() if found}
     if not volumes:
         raise BadInput("its name has none of the modalities.")
     first = next(iter(volumes.values()))

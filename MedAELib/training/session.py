@@ -88,6 +88,12 @@ class _Curve:
     first: int | None = None  # the step that this run began with, when it has made one
     live: Live | None = None
 
+    def repeat(self, folder: Path) -> None:
+        """Tell whoever looks on what a training that is resumed has come to before."""
+        if self.live is not None:
+            for row in json.loads((folder / "history.json").read_text(encoding="utf-8")):
+                self.live.measured(row["step"], self.schedule.steps, row["loss"], row.get("held_out_psnr"))
+
     def __call__(self, row: Mapping[str, Any]) -> None:
         step, total = row["step"], self.schedule.steps
         left = (time.monotonic() - self.started) * (total - step) / max(step - (self.first or 0), 1)
@@ -154,6 +160,8 @@ def _trained(
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "plan.json", json.dumps({**settings, "steps": steps}, indent=1))
     curve, interrupt = _Curve(schedule, live=live), Interrupt(live=live)
+    if options.resume:
+        curve.repeat(folder)
     before = plan.validate(copy.deepcopy(plan.network).eval()) if options.start and plan.validate else {}
     if options.minutes is not None:
         interrupt.deadline = started + options.minutes * 60
@@ -217,8 +225,9 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
 
     def read(write: bool) -> list[Case]:
         if data.volumes is not None:
-            return cases_of(data.volumes, data.subjects, note)
-        found = read_folder(options.folder, folder / "cache", options.modalities, options.subject, note, write)
+            found = cases_of(data.volumes, data.subjects, note, options.modalities)
+        else:
+            found = read_folder(options.folder, folder / "cache", options.modalities, options.subject, note, write)
         fused = options.network == "fusion"
         return complete(found, options.modalities, fused, note) if options.translate else found
 

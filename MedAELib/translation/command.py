@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput
-from ..terminal import Terminal, add_run_options, check_paths, run_parameters, tell, write_report
+from ..terminal import Terminal, add_paths, add_run_options, check_paths, run_parameters, tell, write_report
 from ..volume import Volume
 
 
@@ -20,8 +20,7 @@ def add_to(commands: Any) -> None:
         description="Write what a scan would look like as another kind, such as T2 for T1. A translation is a guess, "
         "no measurement: a lesion may be invented or lost. For research use.",
     )
-    parser.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
-    parser.add_argument("output", metavar="OUT", type=Path, help="the file to write: .nii.gz, .nii, .nrrd or .mha")
+    add_paths(parser)
     parser.add_argument("--model", default="", metavar="NAME|FOLDER", help="made by train --translate")
     parser.add_argument("--from", dest="source", default="", metavar="KIND", help="what IN is, if the model knows more")
     parser.add_argument("--to", dest="target", default="", metavar="KIND", help="what to make, if it knows more")

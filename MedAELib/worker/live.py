@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 """Folder in a run folder: the model that a training made."""
+ONNX = "network.onnx"
+"""File in a run folder: the network of a model for other programs."""
 PICTURE = Path("live") / "picture.npy"
 """In a run folder: the picture of a held-out slice [i, j], what was shown beside what became of it, in 0 to 1."""
 LARGEST_PICTURE = 1 << 22
@@ -73,6 +76,17 @@ class Live:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def reached(run: Path) -> tuple[int, int]:
+    """How many steps an interrupted training has made, and of how many; zeros where that cannot be read."""
+    try:
+        history, plan = (
+            json.loads((run / "work" / name).read_text(encoding="utf-8")) for name in ("history.json", "plan.json")
+        )
+        return (int(history[-1]["step"]) if history else 0), int(plan["steps"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return 0, 0
 
 
 def read_picture(run: Path) -> np.ndarray[Any, np.dtype[Any]] | None:

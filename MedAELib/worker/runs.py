@@ -5,7 +5,7 @@
     inputs/NAME.npy .json  voxels [c, i, j, k], frame by frame; affine, meta, size; the .json comes last
     inputs/, outputs/NAME.bin  an input or output that is a file, see payload.py
     outputs/NAME.npy       voxels of the result
-    live/, model/          of a training: the last picture of a held-out slice; the model that it made
+    live/, work/, model/   of a training: the last picture of a held-out slice; its checkpoint; the model that it made
     result.json            affine, meta, size, checksum of each output, report; comes last and makes the result complete
 
 No torch; numpy only inside functions.
@@ -38,7 +38,9 @@ __all__ = [
     "claim",
     "create_run",
     "discard",
+    "interrupted_runs",
     "is_finished",
+    "is_resumable",
     "read_inputs",
     "read_job",
     "read_result",
@@ -50,6 +52,9 @@ FORMAT = 1
 _RUN = re.compile(r"\d{8}-\d{6}-[a-z][a-z0-9_]{0,63}-[0-9a-f]{8}")
 _TASK = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SECONDS_TO_CREATE = 3600
+_SECONDS_TO_RESUME = 30 * 24 * 3600
+WORK = "work"
+"""Folder in the run folder of a training: what it needs meanwhile, and to go on."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,17 @@ def unclaimed_runs(runs: Path) -> list[Path]:
     return [run for run in _all(runs) if is_finished(run) and ownership.state(run) == "dead"]
 
 
+def is_resumable(run: Path) -> bool:
+    """Whether a training was interrupted in this run and can go on from its last checkpoint."""
+    work = run / WORK
+    return not is_finished(run) and (work / "last.pt").is_file() and (work / "plan.json").is_file()
+
+
+def interrupted_runs(runs: Path) -> list[Path]:
+    """Trainings, oldest first, that can go on: ours (one that is running is among them), and those of dead Slicers."""
+    return [run for run in _all(runs) if is_resumable(run) and ownership.state(run) != "living"]
+
+
 def claim(run: Path) -> bool:
     """Take over a dead Slicer's run; False when it is gone or another Slicer has it; True when it is ours."""
     try:
@@ -169,9 +185,14 @@ def discard(run: Path) -> None:
 
 
 def sweep(runs: Path) -> int:
-    """Delete what dead Slicers left unfinished in `runs`; the number of folders. Living ones keep theirs."""
+    """Delete what dead Slicers left unfinished in `runs`; the number of folders. Living ones keep theirs.
+
+    A training that can go on is left for a month.
+    """
     count = 0
     for run in _all(runs):
+        if is_resumable(run) and time.time() - (run / WORK / "last.pt").lstat().st_mtime < _SECONDS_TO_RESUME:
+            continue
         if not is_finished(run) and ownership.state(run) == "dead":
             discard(run)
             count += 1

@@ -13,22 +13,25 @@ import torch
 from MedAELib.training.loop import Batch, Schedule, train
 from MedAELib.training.plan import Plan
 
-_STEPS = 8
-_ROUNDS = 1
+_BLOCK = 4  # steps: the loop does some things after every fourth
+_FIRST = 20  # steps that the loop makes before it has settled
+_BLOCKS = 3
+_ROUNDS = 3
 
 
 def seconds_per_step(plan: Plan) -> tuple[float, float, float]:
     """The least CPU seconds of a step, in turns: bare, and through the loop; and those of making its batch.
 
-    Bare and loop use the same prepared tensors, and a critic takes its turn in both. The least of many steps, in CPU
-    seconds, is what other programs on the machine disturb least. Batches are made in another thread meanwhile.
+    Bare and loop use the same prepared tensors, and a critic takes its turn in both. A step is the mean of four; the
+    least of many such means, in CPU seconds, is what other programs on the machine disturb least. Batches are made in
+    another thread meanwhile.
     """
     prepared = [plan.batch(step) for step in range(2)]
     found: dict[str, list[float]] = {"bare": [], "loop": [], "loading": []}
     for _ in range(_ROUNDS):
         found["bare"] += _bare(plan, prepared)
         found["loop"] += _through_loop(plan, lambda step: prepared[step % 2])
-        for step in range(3):
+        for step in range(2):
             begin = time.process_time()
             plan.batch(step)
             found["loading"].append(time.process_time() - begin)
@@ -36,13 +39,12 @@ def seconds_per_step(plan: Plan) -> tuple[float, float, float]:
 
 
 def _bare(plan: Plan, prepared: list[Batch]) -> list[float]:
-    objective = plan.objective(_STEPS)
+    objective = plan.objective(_BLOCK)
     optimizer = torch.optim.AdamW(plan.network.parameters(), weight_decay=0.0)
     judge = plan.critic.network if plan.critic else None
     other = torch.optim.AdamW(judge.parameters()) if judge else None
-    seconds = []
-    for step in range(_STEPS):
-        begin = time.process_time()
+    moments = [time.process_time()]
+    for step in range(_BLOCK * (1 + _BLOCKS)):
         optimizer.zero_grad()
         objective(plan.network, prepared[step % 2]).backward()
         optimizer.step()
@@ -50,8 +52,8 @@ def _bare(plan: Plan, prepared: list[Batch]) -> list[float]:
             other.zero_grad()
             plan.critic.error(judge, plan.network, prepared[step % 2]).backward()
             other.step()
-        seconds.append(time.process_time() - begin)
-    return seconds[2:]
+        moments.append(time.process_time())
+    return _means(moments[_BLOCK:])
 
 
 def _through_loop(plan: Plan, batch: Callable[[int], Batch]) -> list[float]:
@@ -61,10 +63,16 @@ def _through_loop(plan: Plan, batch: Callable[[int], Batch]) -> list[float]:
         moments.append(time.process_time())
         return False
 
-    schedule = Schedule(_STEPS, validate_every=10**9, checkpoint_every=10**9)
+    steps = _FIRST + _BLOCK * _BLOCKS + 1
+    schedule = Schedule(steps, validate_every=10**9, checkpoint_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
         train(
-            plan.network, batch, plan.objective(_STEPS), schedule, Path(folder), critic=plan.critic, stop=note,
+            plan.network, batch, plan.objective(steps), schedule, Path(folder), critic=plan.critic, stop=note,
             report=lambda row: None,
         )  # fmt: skip
-    return [after - before for before, after in pairwise(moments[1:])]
+    return _means(moments[_FIRST - 1 : -1])
+
+
+def _means(moments: list[float]) -> list[float]:
+    """The seconds of a step in each block of steps, from the moments between the steps."""
+    return [(after - before) / _BLOCK for before, after in pairwise(moments[::_BLOCK])]

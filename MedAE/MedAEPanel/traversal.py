@@ -1,0 +1,155 @@
+"""What the code means around the crosshair: frames that a slider moves through, over the scan in all slice views."""
+
+import json
+
+from . import sequences
+from .request import Request
+
+MOST = 3  # directions
+NAMES = tuple(f"traversal_{number}" for number in range(1, MOST + 1))
+NOWHERE = "Put the crosshair into the scan first: hold Shift and move the mouse over a slice."
+NOTHING = "Nothing yet: put the crosshair where you want to look (Shift and mouse), then press the button."
+
+
+def indexOf(report):
+    """What tells the frames apart, as `sequences.indexOf` says it."""
+    values = [f"{amount:g}" for amount in report["traversal"]["deviations"]]
+    return {"name": "moved by", "unit": "deviations", "type": "numeric", "tolerance": 0.01, "values": values}
+
+
+def finish(sequence, place, original):
+    """Let a new sequence of frames be looked at: a browser of its own, and its volume, at the code as it is."""
+    import slicer
+
+    from MedAELib import nodes
+
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{sequence.GetName()} browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    browser.SetPlaybackActive(False)
+    browser.SetSelectedItemNumber(sequence.GetNumberOfDataNodes() // 2)
+    volume = browser.GetProxyNode(sequence)
+    nodes.show_like(volume, place, sequence.GetNthDataNode(0).GetImageData())
+    parent = slicer.mrmlScene.GetNodeByID(place.transform_id or "")
+    volume.SetAndObserveTransformNodeID(parent.GetID() if parent is not None else None)
+    nodes.stand_beside(volume, original)
+
+
+def removeEarlier(original, new):
+    """Take the traversals of the same scan before this one out of the scene, with their browsers."""
+    import slicer
+
+    from MedAELib import nodes
+
+    for node in slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
+        mine = nodes.input_of(node) is original and nodes.provenance(node).get("output") in NAMES
+        if mine and original is not None and node not in new:
+            browser = sequences.browserOf(node)
+            sequences.remove(node)
+            if browser is not None:
+                slicer.mrmlScene.RemoveNode(browser)
+
+
+class Traversal:
+    """The widgets of the section; `panel` has the parameter node and starts the runs."""
+
+    def __init__(self, ui, panel):
+        self._ui, self._panel, self._source, self._found, self._busy = ui, panel, None, [], False
+        ui.traverseButton.connect("clicked(bool)", self._onTraverse)
+        ui.directionComboBox.connect("currentIndexChanged(int)", self._onDirection)
+        ui.traversalSlider.connect("valueChanged(double)", self._onSlider)
+
+    def setNodes(self, source, results):
+        """The chosen scan, and its results by output name."""
+        found = [results[name] for name in NAMES if name in results and sequences.shown(results[name]) is not None]
+        new = [node for node in found if node not in self._found]
+        self._source, self._found = source, found
+        ui, self._busy = self._ui, True
+        try:
+            titles = _titles(found)
+            if titles != [ui.directionComboBox.itemText(number) for number in range(ui.directionComboBox.count)]:
+                ui.directionComboBox.clear()
+                ui.directionComboBox.addItems(titles)
+        finally:
+            self._busy = False
+        for widget in (ui.directionComboBox, ui.traversalSlider):
+            widget.enabled = bool(found)
+        ui.traverseButton.enabled = source is not None and not self._panel.controller.busy
+        ui.traversalLabel.text = _told(found) or NOTHING
+        mine = self._panel.controller.results.values()
+        if new and any(node in mine for node in new):
+            self._onDirection()
+
+    def request(self):
+        """The run that moves the code at the crosshair. Raises BadInput where that is not in the scan."""
+        from MedAELib.errors import BadInput
+
+        from . import analysing, options
+
+        wanted = self._panel.parameters
+        point = analysing.crosshairIn(wanted.inputVolume)
+        if not point:
+            raise BadInput(NOWHERE)
+        asked = options.parametersOf(wanted, self._panel.bundle)
+        asked |= {"parts": ["traversal"], "point": point, "directions": MOST, "channel": int(wanted.channel)}
+        return Request(wanted.inputVolume, "explain", asked, dict.fromkeys(NAMES))
+
+    def _onTraverse(self, checked=False):
+        problem = self._panel.problem()
+        if problem:
+            self._panel.runView.say(problem)
+        else:
+            self._panel.start(self.request)
+
+    @property
+    def _chosen(self):
+        number = self._ui.directionComboBox.currentIndex
+        return self._found[number] if 0 <= number < len(self._found) else None
+
+    def _onDirection(self, index=0):
+        """Lay the frames of the direction over the scan, at the code as the slider has it."""
+        if self._busy or self._chosen is None:
+            return
+        import slicer
+
+        self._onSlider(self._ui.traversalSlider.value)
+        shown, own = sequences.shown(self._chosen), [sequences.shown(node) for node in self._found]
+        above = [None, "", *(node.GetID() for node in own if node is not None)]
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            mine = self._source is not None and composite.GetBackgroundVolumeID() == self._source.GetID()
+            if mine and composite.GetForegroundVolumeID() in above:
+                composite.SetForegroundVolumeID(shown.GetID())
+                composite.SetForegroundOpacity(1.0)
+
+    def _onSlider(self, value):
+        """Show the frame whose code is moved by about so much."""
+        sequence = self._chosen
+        browser = sequences.browserOf(sequence) if sequence is not None else None
+        if browser is None:
+            return
+        amounts = [float(amount) for amount in sequences.indexOf(sequence)["values"]]
+        browser.SetSelectedItemNumber(min(range(len(amounts)), key=lambda number: abs(amounts[number] - value)))
+
+
+def _report(node):
+    from MedAELib import nodes
+
+    return json.loads(nodes.provenance(node).get("traversal", "{}"))
+
+
+def _titles(found):
+    """A name for each sequence: which direction or channel it is, and how much of the variance lies along it."""
+    titles = []
+    for number, node in enumerate(found):
+        told = _report(node)
+        rows = told.get("directions") or []
+        name = f"Channel {told['channel']}" if told.get("channel") else f"Direction {number + 1}"
+        share = f" ({100 * rows[number]['share_of_variance']:.0f} % of the variance)" if number < len(rows) else ""
+        titles.append(name + share)
+    return titles
+
+
+def _told(found):
+    """How much moving the code changes, in one line."""
+    rows = (_report(found[0]).get("directions") if found else None) or []
+    most = ", ".join(f"{row['largest_change']:g}" for row in rows)
+    return f"Half a deviation changes a voxel by at most {most}." if rows else ""

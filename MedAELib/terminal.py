@@ -45,7 +45,7 @@ def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: S
 
 
 def add_paths(parser: argparse.ArgumentParser, output: str = "the file to write", name: str = "OUT") -> None:
-    """A command's IN, one scan, and its OUT: an image file, which `output` describes, or something else by its `name`."""
+    """A command's IN, one scan, and its OUT, which `output` describes: an image file, or what its `name` says."""
     endings = ": .nii.gz, .nii, .nrrd or .mha" if name == "OUT" else ""
     parser.add_argument("input", metavar="IN", type=Path, help="an image file, or a folder of DICOM files")
     parser.add_argument("output", metavar=name, type=Path, help=output + endings)

@@ -1,24 +1,25 @@
 """Translation of T1 to T2 and to FLAIR on people who were not learned from, against two simple ways.
 
-    python Testing/benchmarks/translate.py --fold T2 patient01 --output FOLDER [--steps 1500] [--network translating]
+    python Testing/benchmarks/translate.py --output FOLDER [--steps 800] [--fold T2 patient01] [--write docs/...]
     python Testing/benchmarks/translate.py --report --output FOLDER [--write docs/translate.md]
 
 The first form trains on two of the three people of `translate_cases.py` for a fixed number of steps (nothing is chosen
 by the third), translates each visit of the third and keeps model and figures in FOLDER; a model that is there is
-measured only. The second form writes the tables. PSNR and SSIM are of the target's window (0 to its 99.9th percentile),
-inside the brain, as made and scaled by the one factor that fits best (the same favour to every way: units of MRI are
-arbitrary). Histogram matching gives the scan the histogram of the training targets; the regressions (polynomials of
-degree 1 to 7, means in 16 to 256 bins of intensity) are fitted on the training people, and the best setting, on the
-scan's own or the standard contrast, for each visit and figure is taken, which only an oracle could. Data: MEDAE_DATA,
-else ../shared/data.
+measured only, and a training that was interrupted goes on. All folds are trained unless some are named; at the end, and
+by the second form without training, the tables are written. PSNR and SSIM are of the target's window (0 to its 99.9th
+percentile), inside the brain, as made and scaled by the one factor that fits best (the same favour to every way: units
+of MRI are arbitrary). Histogram matching gives the scan the histogram of the training targets; the regressions
+(polynomials of degree 1 to 7, means in 16 to 256 bins of intensity) are fitted on the training people, and the best
+setting, on the scan's own or the standard contrast, for each visit and figure is taken, which only an oracle could.
+Data: MEDAE_DATA, else ../shared/data.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,17 +75,25 @@ def parts_of(target: str, held_out: str, folder: Path) -> Split:
     return Split(people[False], [], people[True])
 
 
-def trained(options: SimpleNamespace, parts: Split, steps: int) -> tuple[Model, Plan]:
-    """A model of two people, without a look at the third."""
+def trained(options: SimpleNamespace, parts: Split, steps: int, room: Path) -> tuple[Model, Plan, float]:
+    """A model of two people, without a look at the third, and the processor's seconds; it can be interrupted."""
+    begin, timed = time.process_time(), room / "seconds.json"
+    before = json.loads(timed.read_text()) if timed.is_file() else 0.0
     torch.manual_seed(options.seed)
     plan = make_plan(options, parts, torch.device("cpu"))
     schedule = Schedule(
-        steps, plan.recipe.learning_rate, warmup=steps // 10, averaging=1 - 20 / steps, validate_every=steps // 5,
-        checkpoint_every=steps,
+        steps, plan.recipe.learning_rate, warmup=steps // 10, averaging=1 - 20 / steps, validate_every=steps // 20,
+        checkpoint_every=steps // 20,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as room:
-        made, _ = train(plan.network, plan.batch, plan.objective(steps), schedule, Path(room))
-    return Model(plan.spec, made.eval()), plan
+
+    def report(row: dict) -> None:
+        print(f"step {row['step']} of {steps}: loss {row['loss']:.4f}", flush=True)
+        room.mkdir(parents=True, exist_ok=True)
+        timed.write_text(json.dumps(before + time.process_time() - begin))
+
+    resume = (room / "last.pt").is_file()
+    made, _ = train(plan.network, plan.batch, plan.objective(steps), schedule, room, resume=resume, report=report)
+    return Model(plan.spec, made.eval()), plan, before + time.process_time() - begin
 
 
 def simple_ways(learned: list[Source]) -> dict[str, Callable[[Source, Floats], Floats]]:
@@ -117,15 +126,16 @@ def fold(target: str, held_out: str, options: argparse.Namespace, folder: Path) 
     path = options.output / f"{target}-{held_out}-{options.network}"
     parts, arguments = parts_of(target, held_out, folder), options_of(target, options.network)
     if not path.is_dir():
-        begin = time.process_time()
-        model, plan = trained(arguments, parts, options.steps)
-        figures = {"seconds": round(time.process_time() - begin), "steps": options.steps}
+        room = path.with_name(f"{path.name}-{options.steps}.training")
+        model, plan, seconds = trained(arguments, parts, options.steps, room)
+        figures = {"seconds": round(seconds), "steps": options.steps}
         learned = plan.sources["training"]
         known = calibration(model, learned, learned, Engine("cpu", "float32"))
         model.save(
             path, name=f"t1-to-{target.lower()}", description="Fold.", card="# Fold\n", licence=LICENCE,
             figures=figures, limits=[], training_data=[], calibration=known,
         )  # fmt: skip
+        shutil.rmtree(room)
     model = Model.load(path)
     learned, tested = ([seen_as(case, model.spec.kinds) for case in part] for part in (parts.training, parts.test))
     ways = simple_ways(learned)
@@ -212,7 +222,7 @@ def main() -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--fold", nargs=2, action="append", default=[], metavar=("TARGET", "PERSON"))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--network", default="translating")
     parser.add_argument("--output", type=Path, default=Path("translate-benchmark"))
     parser.add_argument("--report", action="store_true")

@@ -9,11 +9,15 @@ import numpy as np
 from ..errors import BadInput
 from ..volume import Volume
 from .grid import Floats, Grid, grid_around, onto_grid, plane_grid
-from .masks import Mask, brain_mask, deep_median
+from .masks import Mask, body_mask, brain_mask, deep_median
 
-SPACING = 2.0  # mm
+SPACING = 2.0  # mm, of brains
+BODY_SPACING = 4.0  # mm, of bodies where no model says otherwise
 MEDIAN = 0.5  # what the median of the tissue becomes
 _PLANE = (1.0, 99.0)  # percentiles of an image that become 0 and twice MEDIAN
+_WATER = 500.0  # HU: as much above -250 HU becomes twice MEDIAN, so that water lies at MEDIAN
+_AIR = -1024.0  # HU
+BODY_RANGE = (1e-3, 1.5)  # windowed: air in the body is a little above 0, which means outside; bone ends at 500 HU
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +25,7 @@ class Prepared:
     """A scan on the grid `[i, j, k]`: windowed voxels (0 outside the mask), the mask, and how to come back.
 
     An intensity is `voxels * scale + offset`. `brain` says whether the mask is that of a brain, or of all that is not
-    air. `dims` is 3, or 2 for images that are looked at one by one along k.
+    air. `dims` is 3, or 2 for images that are looked at one by one along k. `hounsfield`: brightness is absolute.
     """
 
     voxels: Floats
@@ -31,6 +35,7 @@ class Prepared:
     brain: bool
     offset: float = 0.0
     dims: int = 3
+    hounsfield: bool = False
 
 
 def prepare(volume: Volume) -> Prepared:
@@ -45,6 +50,22 @@ def prepare(volume: Volume) -> Prepared:
         )
     scale = middle / MEDIAN
     return Prepared(np.where(mask, voxels / np.float32(scale), 0).astype(np.float32), mask, grid, scale, brain)
+
+
+def prepare_body(volume: Volume, spacing: float = BODY_SPACING) -> Prepared:
+    """The first channel of a CT in Hounsfield units as normative models see it: the body, on cells of `spacing` mm.
+
+    0 HU becomes MEDIAN, 250 HU twice MEDIAN; below -250 HU and above 500 HU all is the same.
+    Raises BadInput where there is nothing to look at.
+    """
+    grid = grid_around(volume, spacing)
+    above = np.asarray(volume.array[0], np.float32) - np.float32(_AIR)  # what is not finite, or outside, becomes air
+    voxels = _found(onto_grid(above, volume.affine, grid), volume) + np.float32(_AIR)
+    mask, low = body_mask(voxels, spacing), -MEDIAN * _WATER
+    windowed = np.clip((voxels - low) / _WATER, *BODY_RANGE)
+    return Prepared(
+        np.where(mask, windowed, 0).astype(np.float32), mask, grid, _WATER, False, low, hounsfield=True
+    )
 
 
 def prepare_images(volume: Volume, spacing: float) -> Prepared:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import BadInput
+from ..modality import guess_modality
 from ..volume import Volume
+from .calibration import pixel_of
 from .grid import Floats, Grid, grid_around, onto_grid, plane_grid
 from .masks import Mask, body_mask, brain_mask, deep_median
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 SPACING = 2.0  # mm, of brains
 BODY_SPACING = 4.0  # mm, of bodies where no model says otherwise
@@ -63,9 +69,7 @@ def prepare_body(volume: Volume, spacing: float = BODY_SPACING) -> Prepared:
     voxels = _found(onto_grid(above, volume.affine, grid), volume) + np.float32(_AIR)
     mask, low = body_mask(voxels, spacing), -MEDIAN * _WATER
     windowed = np.clip((voxels - low) / _WATER, *BODY_RANGE)
-    return Prepared(
-        np.where(mask, windowed, 0).astype(np.float32), mask, grid, _WATER, False, low, hounsfield=True
-    )
+    return Prepared(np.where(mask, windowed, 0).astype(np.float32), mask, grid, _WATER, False, low, hounsfield=True)
 
 
 def prepare_images(volume: Volume, spacing: float) -> Prepared:
@@ -82,6 +86,34 @@ def prepare_images(volume: Volume, spacing: float) -> Prepared:
     scale = (high - low) / (2 * MEDIAN)
     windowed = ((voxels - np.float32(low)) / np.float32(scale)).astype(np.float32)
     return Prepared(windowed, np.ones(grid.shape, bool), grid, scale, False, low, 2)
+
+
+def prepared_for(volume: Volume, model: Model | None) -> Prepared:
+    """The scan as the model sees it: the slices of images one by one, the body in a CT, the brain in anything else.
+
+    Raises BadInput, also for what is no CT where the model needs one, and BadModel for a model that does not tell the
+    size of its cells.
+    """
+    if model is None:
+        return prepare_body(volume) if guess_modality(volume) == "CT" else prepare(volume)
+    known = model.bundle.calibration if model.bundle else {}
+    if model.spec.dims == 2:
+        return prepare_images(volume, pixel_of(known))
+    if model.spec.modality != "CT":
+        return prepare(volume)
+    if guess_modality(volume) != "CT":
+        raise BadInput(f"{volume.name or 'The volume'} is no CT in Hounsfield units.", "Choose another model.")
+    return prepare_body(volume, pixel_of(known))
+
+
+def prepared_again(scan: Prepared, voxels: Floats) -> Prepared:
+    """The scan with other windowed voxels `[i, j, k]`, as it would come back from a file: its mask is found anew."""
+    if scan.dims == 2:
+        return replace(scan, voxels=voxels)
+    outside = np.float32(_AIR if scan.hounsfield else 0)
+    values = np.where(scan.mask, voxels * np.float32(scan.scale) + np.float32(scan.offset), outside)
+    volume = Volume(values[None].astype(np.float32), scan.grid.affine, {"name": "scan"})
+    return prepare_body(volume, float(scan.grid.affine[0, 0])) if scan.hounsfield else prepare(volume)
 
 
 def _found(voxels: Floats, volume: Volume) -> Floats:

@@ -43,6 +43,11 @@ class Prepared:
     dims: int = 3
     hounsfield: bool = False
 
+    def intensities(self, voxels: Floats) -> Floats:
+        """Windowed voxels `[i, j, k]` in the scan's own unit; outside the mask air in a CT, else what 0 stands for."""
+        found = voxels * np.float32(self.scale) + np.float32(self.offset)
+        return np.where(self.mask, found, np.float32(_AIR)) if self.hounsfield else found
+
 
 def prepare(volume: Volume) -> Prepared:
     """The first channel of a volume as normative models see it. Raises BadInput where there is nothing to look at."""
@@ -110,9 +115,8 @@ def prepared_again(scan: Prepared, voxels: Floats) -> Prepared:
     """The scan with other windowed voxels `[i, j, k]`, as it would come back from a file: its mask is found anew."""
     if scan.dims == 2:
         return replace(scan, voxels=voxels)
-    outside = np.float32(_AIR if scan.hounsfield else 0)
-    values = np.where(scan.mask, voxels * np.float32(scan.scale) + np.float32(scan.offset), outside)
-    volume = Volume(values[None].astype(np.float32), scan.grid.affine, {"name": "scan"})
+    values = scan.intensities(np.where(scan.mask, voxels, 0).astype(np.float32))
+    volume = Volume(values[None], scan.grid.affine, {"name": "scan"})
     return prepare_body(volume, float(scan.grid.affine[0, 0])) if scan.hounsfield else prepare(volume)
 
 

@@ -94,10 +94,9 @@ def anomaly(
         others={name: _placed(z, prepared, volume, f"{name} map") for name, z in maps.items() if name != first},
     )
     if scores.typical is not None:
-        scale = np.float32(prepared.scale)
-        back = scores.typical * scale + np.float32(prepared.offset)
-        result.typical = _placed(back, prepared, volume, "nearest typical")
-        result.residual = _placed((prepared.voxels - scores.typical) * scale, prepared, volume, "residual")
+        result.typical = _placed(prepared.intensities(scores.typical), prepared, volume, "nearest typical")
+        residual = (prepared.voxels - scores.typical) * np.float32(prepared.scale)
+        result.residual = _placed(residual, prepared, volume, "residual")
     result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
     return result
 

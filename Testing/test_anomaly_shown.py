@@ -155,7 +155,7 @@ def test_the_way_that_finds_most_is_chosen_and_told(model, scan):
     prepared = prepare(scan)
     shown, rows = choose_shown(model, [prepared], each=1)
     assert shown == rows[0]["shown"] and rows == sorted(rows, key=lambda row: -row["mean"])
-    assert len(rows) == 12 and all(0 <= row[kind] <= 1 for row in rows for kind in KINDS)
+    assert len(rows) == 16 and all(0 <= row[kind] <= 1 for row in rows for kind in KINDS)
     assert f"{rows[0]['mean']:.3f}" in in_words(rows)
     one, other = (drawn_case(prepared, "bright", [1, 2])[1] for _ in range(2))
     np.testing.assert_array_equal(one, other)

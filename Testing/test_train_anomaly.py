@@ -68,6 +68,28 @@ def test_the_seed_repeats_the_weights(zeros, tmp_path):
     assert one.sha256 == other.sha256 and one.calibration == other.calibration
 
 
+def test_a_training_that_was_interrupted_is_resumed_and_ends_as_an_unbroken_one(zeros, tmp_path, monkeypatch):
+    options = [*TINY, "--steps", 6, "--seed", 5]
+    assert run("train", zeros, *options, "--output", tmp_path / "whole") == 0
+    original = anomaly_model.batches
+
+    def breaking(*given):
+        def batch(step):
+            if step == 4:
+                raise KeyboardInterrupt
+            return original(*given)(step)
+
+        return batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(anomaly_model, "batches", breaking)
+        assert run("train", zeros, *options, "--output", tmp_path / "broken") == 130
+    assert not (tmp_path / "broken").exists() and (tmp_path / "broken.training" / "last.pt").is_file()
+    assert run("train", zeros, *options, "--output", tmp_path / "broken", "--resume") == 0
+    whole, broken = (Model.load(tmp_path / name).bundle for name in ("whole", "broken"))
+    assert whole.sha256 == broken.sha256 and whole.calibration == broken.calibration
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

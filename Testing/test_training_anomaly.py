@@ -15,7 +15,8 @@ from MedAELib.anomaly.shown import Shown
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
 from MedAELib.training.anomalies import KINDS, draw_anomaly
-from MedAELib.training.anomaly import batches, main, objective, subjects
+from MedAELib.training.anomaly import batches, main, objective
+from MedAELib.training.anomaly_cohorts import volumes
 from MedAELib.training.loop import Schedule, train
 
 SMALL = {"channels": 8, "levels": 1, "blocks": 1}
@@ -102,14 +103,14 @@ def test_calibration_and_gate_of_a_network_hold_what_the_maps_need(source):
 
     model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
     known = learn_normals(model, [source], Shown(), seen=[source])
-    assert set(known["maps"]) == {"unlike", "residual", "bright", "contrast"} and len(known["cases"]) == 1
+    assert set(known["maps"]) == {"unlike", "residual", "bright", "contrast", "average"} and len(known["cases"]) == 1
     assert all(np.isfinite(values).all() for values in known["maps"].values())
     assert sum(known["gate"]["histogram"]) == pytest.approx(1, abs=0.01)
 
 
 def test_a_missing_data_folder_is_one_sentence(tmp_path, capsys):
     with pytest.raises(BadInput, match="holds no"):
-        subjects(tmp_path, ["nothing*"])
+        volumes(tmp_path, ["nothing*"])
     assert main(["--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "holds no" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -62,6 +62,7 @@ def calibrated_again(
     """
     from ..engine.run import Engine
     from ..model import Model
+    from .average import average_of
     from .calibration import calibrations
     from .gate import gate_of
     from .normals import FEW, learn_normals
@@ -77,7 +78,7 @@ def calibrated_again(
     if len(scans) < FEW:
         note(f"Only {len(scans)} scans: rates of false alarms are uncertain; {FEW} to 50 are better.")
     found = learn_normals(
-        model, scans, shown_of(known), engine=Engine(device, "float32"),
+        model, scans, shown_of(known), engine=Engine(device, "float32"), average=average_of(known),
         progress=lambda done, total: progress("Calibrating", done, total),
     )  # fmt: skip
     return _written(model.bundle, output, {**known, **found}, len(scans), FEW)
@@ -85,9 +86,9 @@ def calibrated_again(
 
 def _normals(folder: Path, model: Model, brains: bool, progress: Progress, note: Note) -> list[Prepared]:
     """The prepared scans below the folder. Raises BadInput when there is none that can be used."""
-    from ..tasks.anomaly import prepared_for
     from ..training.folder import volume_files
     from ..volume import Volume
+    from .prepare import prepared_for
 
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", "Name a folder of normal scans.")

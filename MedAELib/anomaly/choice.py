@@ -14,12 +14,12 @@ def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[B
 
     Raises BadModel when a model does not say what its training scans look like.
     """
-    if not prepared.brain:
+    if not (prepared.brain or prepared.hounsfield):
         return None, f"No brain was found in {name}."
     ranked = sorted(
         (distance_from(prepared, gate_of(bundle.calibration)), n)
         for n, bundle in enumerate(bundles)
-        if bundle.spec.dims == 3
+        if bundle.spec.dims == 3 and (bundle.spec.modality == "CT") == prepared.hounsfield
     )
     if not ranked or ranked[0][0] > ALLOWED:
         return None, f"No bundled model was trained on scans like {name}."

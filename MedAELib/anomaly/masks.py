@@ -1,4 +1,4 @@
-"""Where the head and the brain are: light masks from intensities and shape alone, for T1, T2 and FLAIR heads."""
+"""Where the head, the brain or the body is: light masks from intensities and shape alone, for MRI heads and for CT."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ _BRIDGES = (4.0, 6.0, 8.0, 10.0, 12.0)  # mm: what connects brain and scalp is t
 _MARGIN = 2.0  # mm of cerebrospinal fluid around
 _FOLD = 8.0  # mm: sulci narrower than twice this belong to the brain
 _PLAUSIBLE = (500.0, 1900.0)  # ml of a whole brain
+_BARE = 0.75  # of the head: where the brain is as much of it, its skull was taken off before
+_BODY = -300.0  # HU: lighter is air or lung
+_TABLE = 6.0  # mm: the shells of a table are thinner than twice this
 
 
 def head_mask(voxels: Floats) -> Mask:
@@ -29,7 +32,7 @@ def head_mask(voxels: Floats) -> Mask:
     soft = gaussian_filter(voxels, 1.0)
     inside = _largest(soft > 0.5 * otsu_threshold(soft[::2, ::2, ::2]))
     for axis in range(3):  # slice by slice: sinuses are open to the air somewhere
-        inside = np.moveaxis(np.stack([binary_fill_holes(piece) for piece in np.moveaxis(inside, axis, 0)]), 0, axis)
+        inside = _filled(inside, axis)
     return inside if inside.any() else np.ones(voxels.shape, bool)
 
 
@@ -47,6 +50,7 @@ def brain_mask(voxels: Floats, spacing: float) -> tuple[Mask, bool]:
 
     Tissue of the brightness of what lies deep in the head is freed of bridges to the scalp by an erosion, the largest
     piece is taken, grown back and closed; thicker bridges are tried until what is left has the size of a brain.
+    Where there is little besides, the skull is gone already, and the brain is all that is not air.
     """
     head = head_mask(voxels)
     middle = deep_median(voxels, head, spacing)
@@ -59,8 +63,28 @@ def brain_mask(voxels: Floats, spacing: float) -> tuple[Mask, bool]:
         brain = (tissue & (around <= bridge + spacing)) | (around <= _MARGIN)
         brain = binary_fill_holes(_closed(brain, _FOLD, spacing)) & head
         if _PLAUSIBLE[0] <= float(brain.sum()) * spacing**3 / 1000 <= _PLAUSIBLE[1]:
-            return np.asarray(brain), True
+            # Of a brain without its skull everything is looked at: what is dark at its surface is no fluid around it.
+            bare = brain.sum() > _BARE * head.sum()
+            return np.asarray(binary_fill_holes(_closed(head, _FOLD / 2, spacing)) if bare else brain), True
     return head, False
+
+
+def body_mask(hounsfield: Floats, spacing: float) -> Mask:
+    """The body in a CT `[i, j, k]`, in one piece, lungs and airways included; everything, where there is only air.
+
+    What is thin (tables, tubes, clothes) is taken away by an erosion, of which the largest piece is grown back.
+    """
+    tissue = gaussian_filter(hounsfield, 0.6) > _BODY
+    core = _largest(distance_transform_edt(np.pad(tissue, 1))[1:-1, 1:-1, 1:-1] * spacing > _TABLE)
+    if not core.any():
+        return np.ones(hounsfield.shape, bool)
+    body = tissue & (distance_transform_edt(~core) * spacing <= _TABLE + spacing)
+    return _filled(body, 2)  # airways are open to the air somewhere, but not in every slice
+
+
+def _filled(mask: Mask, axis: int) -> Mask:
+    """Without holes in the slices across an axis."""
+    return np.moveaxis(np.stack([binary_fill_holes(piece) for piece in np.moveaxis(mask, axis, 0)]), 0, axis)
 
 
 def _closed(mask: Mask, radius: float, spacing: float) -> Mask:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from ..engine.run import Engine
 from ..model import Model
+from .average import AVERAGE, Average
 from .calibration import Calibration
 from .case_score import case_score
 from .gate import measures, population
 from .grid import Floats
+from .masks import Mask
 from .prepare import Prepared
 from .scores import Scores, model_scores
 from .shown import COMBINED, Shown
@@ -26,9 +28,19 @@ def silent(done: int, total: int) -> None:
     """Nobody watches."""
 
 
-def scores_of(prepared: Prepared, model: Model, engine: Engine, shown: Shown, progress: Progress = silent) -> Scores:
-    """The scores of a scan as the shown map needs them."""
-    return model_scores(prepared, model, engine, progress, mirrored=shown.mirrored, smoothing=shown.smoothing)
+def scores_of(
+    prepared: Prepared, model: Model, engine: Engine, shown: Shown, progress: Progress = silent,
+    average: Average | None = None,
+) -> Scores:  # fmt: skip
+    """The scores of a scan as the shown map needs them, with that of the average of normal scans if there is one."""
+    found = model_scores(prepared, model, engine, progress, mirrored=shown.mirrored, smoothing=shown.smoothing)
+    return with_average(found, prepared, average)
+
+
+def with_average(scores: Scores, prepared: Prepared, average: Average | None) -> Scores:
+    """The scores, and how far the scan is from the average of normal scans if there is one."""
+    more = {} if average is None else {AVERAGE: average.score(prepared)}
+    return Scores({**scores.maps, **more}, scores.typical)
 
 
 def calibrate_maps(normals: Sequence[tuple[Scores, Prepared]], shown: Shown) -> dict[str, Calibration]:
@@ -67,22 +79,27 @@ def learn_normals(
     shown: Shown,
     *,
     seen: Sequence[Prepared] = (),
+    average: Average | None = None,
     engine: Engine | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """The `calibration` of a model folder from prepared normal scans.
 
     Maps, case scores and the largest odds rest on the `held_out` scans; those that were `seen` in the training count
-    for what is usual in contrast and anatomy, too. `progress(done, total)` counts scans and may raise Cancelled.
+    for what is usual in contrast and anatomy, too, and for the average scan, which is the given one where none was
+    seen; images have none. `progress(done, total)` counts scans and may raise Cancelled.
     """
     engine, scans = engine or Engine("cpu"), [*held_out, *seen]
     measured, kept = [], []
+    if seen and held_out[0].dims == 3:
+        average = Average.of(seen)
     for number, scan in enumerate(scans):
         progress(number, len(scans))
-        scores = scores_of(scan, model, engine, shown, lambda done, total, n=number: progress(n, len(scans)))  # type: ignore[misc]
+        progress_of = partial(_told, progress, number, len(scans))
+        scores = scores_of(scan, model, engine, shown, progress_of, average)
         measured.append(measures(scan, scores))
         if number < len(held_out):
-            kept.append((_within(scores, scan), _tissue(scan)))
+            kept.append(listed(scores, scan))
     progress(len(scans), len(scans))
     known = calibrate_maps(kept, shown)
     cases = [case_score(z_maps(scores, known, shown, scan)[shown.name], scan.mask) for scores, scan in kept]
@@ -91,15 +108,17 @@ def learn_normals(
         "shown": shown.to_json(),
         "cases": cases,
         "gate": population(measured),
+        **({} if average is None else {AVERAGE: average.to_json()}),
     }
 
 
-def _within(scores: Scores, scan: Prepared) -> Scores:
-    """The scores of the tissue alone, as a list of voxels: fifty scans must be held at once."""
-    return Scores({name: score[scan.mask] for name, score in scores.maps.items()})
+def _told(progress: Progress, number: int, count: int, done: int, total: int) -> None:
+    """Tells the scan, whatever is done of it: so that the progress can cancel within one."""
+    progress(number, count)
 
 
-def _tissue(scan: Prepared) -> Prepared:
-    """The scan as a list of the voxels of its tissue, all of which are within the mask."""
-    voxels = scan.voxels[scan.mask]
-    return Prepared(voxels, np.ones(voxels.shape, bool), scan.grid, scan.scale, scan.brain, scan.offset, scan.dims)
+def listed(scores: Scores, scan: Prepared, places: Mask | None = None) -> tuple[Scores, Prepared]:
+    """Scores and scan as lists of the voxels of the tissue, or of these places: fifty scans must be held at once."""
+    places = scan.mask if places is None else places
+    tissue = replace(scan, voxels=scan.voxels[places], mask=scan.mask[places])
+    return Scores({name: score[places] for name, score in scores.maps.items()}), tissue

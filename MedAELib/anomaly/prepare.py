@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import BadInput
+from ..modality import guess_modality
 from ..volume import Volume
+from .calibration import pixel_of
 from .grid import Floats, Grid, grid_around, onto_grid, plane_grid
-from .masks import Mask, brain_mask, deep_median
+from .masks import Mask, body_mask, brain_mask, deep_median
 
-SPACING = 2.0  # mm
+if TYPE_CHECKING:
+    from ..model import Model
+
+SPACING = 2.0  # mm, of brains
+BODY_SPACING = 4.0  # mm, of bodies where no model says otherwise
 MEDIAN = 0.5  # what the median of the tissue becomes
 _PLANE = (1.0, 99.0)  # percentiles of an image that become 0 and twice MEDIAN
+_WATER = 500.0  # HU: as much above -250 HU becomes twice MEDIAN, so that water lies at MEDIAN
+_AIR = -1024.0  # HU
+BODY_RANGE = (1e-3, 1.5)  # windowed: air in the body is a little above 0, which means outside; bone ends at 500 HU
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +31,7 @@ class Prepared:
     """A scan on the grid `[i, j, k]`: windowed voxels (0 outside the mask), the mask, and how to come back.
 
     An intensity is `voxels * scale + offset`. `brain` says whether the mask is that of a brain, or of all that is not
-    air. `dims` is 3, or 2 for images that are looked at one by one along k.
+    air. `dims` is 3, or 2 for images that are looked at one by one along k. `hounsfield`: brightness is absolute.
     """
 
     voxels: Floats
@@ -31,6 +41,12 @@ class Prepared:
     brain: bool
     offset: float = 0.0
     dims: int = 3
+    hounsfield: bool = False
+
+    def intensities(self, voxels: Floats) -> Floats:
+        """Windowed voxels `[i, j, k]` in the scan's own unit; outside the mask air in a CT, else what 0 stands for."""
+        found = voxels * np.float32(self.scale) + np.float32(self.offset)
+        return np.where(self.mask, found, np.float32(_AIR)) if self.hounsfield else found
 
 
 def prepare(volume: Volume) -> Prepared:
@@ -47,6 +63,20 @@ def prepare(volume: Volume) -> Prepared:
     return Prepared(np.where(mask, voxels / np.float32(scale), 0).astype(np.float32), mask, grid, scale, brain)
 
 
+def prepare_body(volume: Volume, spacing: float = BODY_SPACING) -> Prepared:
+    """The first channel of a CT in Hounsfield units as normative models see it: the body, on cells of `spacing` mm.
+
+    0 HU becomes MEDIAN, 250 HU twice MEDIAN; below -250 HU and above 500 HU all is the same.
+    Raises BadInput where there is nothing to look at.
+    """
+    grid = grid_around(volume, spacing)
+    above = np.asarray(volume.array[0], np.float32) - np.float32(_AIR)  # what is not finite, or outside, becomes air
+    voxels = _found(onto_grid(above, volume.affine, grid), volume) + np.float32(_AIR)
+    mask, low = body_mask(voxels, spacing), -MEDIAN * _WATER
+    windowed = np.clip((voxels - low) / _WATER, *BODY_RANGE)
+    return Prepared(np.where(mask, windowed, 0).astype(np.float32), mask, grid, _WATER, False, low, hounsfield=True)
+
+
 def prepare_images(volume: Volume, spacing: float) -> Prepared:
     """The first channel as normative models of single images see it: whole slices along k, on pixels of `spacing` mm.
 
@@ -61,6 +91,33 @@ def prepare_images(volume: Volume, spacing: float) -> Prepared:
     scale = (high - low) / (2 * MEDIAN)
     windowed = ((voxels - np.float32(low)) / np.float32(scale)).astype(np.float32)
     return Prepared(windowed, np.ones(grid.shape, bool), grid, scale, False, low, 2)
+
+
+def prepared_for(volume: Volume, model: Model | None) -> Prepared:
+    """The scan as the model sees it: the slices of images one by one, the body in a CT, the brain in anything else.
+
+    Raises BadInput, also for what is no CT where the model needs one, and BadModel for a model that does not tell the
+    size of its cells.
+    """
+    if model is None:
+        return prepare_body(volume) if guess_modality(volume) == "CT" else prepare(volume)
+    known = model.bundle.calibration if model.bundle else {}
+    if model.spec.dims == 2:
+        return prepare_images(volume, pixel_of(known))
+    if model.spec.modality != "CT":
+        return prepare(volume)
+    if guess_modality(volume) != "CT":
+        raise BadInput(f"{volume.name or 'The volume'} is no CT in Hounsfield units.", "Choose another model.")
+    return prepare_body(volume, pixel_of(known))
+
+
+def prepared_again(scan: Prepared, voxels: Floats) -> Prepared:
+    """The scan with other windowed voxels `[i, j, k]`, as it would come back from a file: its mask is found anew."""
+    if scan.dims == 2:
+        return replace(scan, voxels=voxels)
+    values = scan.intensities(np.where(scan.mask, voxels, 0).astype(np.float32))
+    volume = Volume(values[None], scan.grid.affine, {"name": "scan"})
+    return prepare_body(volume, float(scan.grid.affine[0, 0])) if scan.hounsfield else prepare(volume)
 
 
 def _found(voxels: Floats, volume: Volume) -> Floats:

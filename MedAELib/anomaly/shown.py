@@ -19,7 +19,7 @@ _WIDEST = 8.0  # cells of the grid
 
 @dataclass(frozen=True)
 class Shown:
-    """How the first map is made: the z of `parts`, added up or the larger of them, of answers smoothed so.
+    """How the first map is made: the z of `parts`, added up or the largest of them, of answers smoothed so.
 
     `smoothing` is the Gaussian over the network's answers in cells of the grid (0: none), `mirrored` whether the
     network is asked about the mirror image, too.
@@ -44,8 +44,8 @@ class Shown:
         """What it is, for a card or a note."""
         if len(self.parts) == 1:
             return f"the map {self.parts[0]}"
-        joined = " and ".join(self.parts)
-        return f"the sum of the z of {joined}" if self.rule == "sum" else f"the larger z of {joined}"
+        joined = f"{', '.join(self.parts[:-1])} and {self.parts[-1]}"
+        return f"the sum of the z of {joined}" if self.rule == "sum" else f"the largest z of {joined}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a model folder."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..anomaly.grid import grid_around, onto_grid
-from ..anomaly.prepare import prepare
+from ..anomaly.prepare import prepared_for
 from ..conditions import condition
 from ..engine.run import Engine
 from ..engine.tiles import Box
@@ -63,14 +63,14 @@ class Latent:
 
 
 def seen_by(model: Model, volume: Volume) -> Seen:
-    """The volume as the model's network takes it; a normative one sees the brain on its own 2 mm grid.
+    """The volume as the model's network takes it; a normative one sees brain or body on a grid of its own.
 
     Raises BadInput when the volume holds nothing finite or its channels are not the network's.
     """
     network, spec = model.network, model.spec
     if isinstance(network, NormativeAutoencoder):
-        prepared = prepare(volume)
-        return Seen(prepared.voxels[None], prepared.grid.affine, prepared.scale, 0.0, prepared.mask)
+        prepared = prepared_for(volume, model)
+        return Seen(prepared.voxels[None], prepared.grid.affine, prepared.scale, prepared.offset, prepared.mask)
     channels = network.in_channels
     if channels > 1 and volume.channels != channels:
         raise BadInput(f"The network fuses {channels} modalities, but the volume has {volume.channels}.")

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..anomaly.calibration import calibrations, own_z, pixel_of, z_of
+from ..anomaly.average import average_of
+from ..anomaly.calibration import calibrations, own_z, z_of
 from ..anomaly.case_score import case_score, case_scores_of, percentile, sentence
 from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
 from ..anomaly.normals import scores_of, z_maps
-from ..anomaly.prepare import Prepared, prepare, prepare_images
+from ..anomaly.prepare import Prepared, prepared_for
 from ..anomaly.regions import Region, find_regions
 from ..anomaly.scores import Scores, baseline_scores
 from ..anomaly.shown import shown_of
@@ -55,7 +56,7 @@ def anomaly(
     progress: Progress = lambda stage, done, total: None,
     prepared: Prepared | None = None,
 ) -> AnomalyResult:
-    """Find where the first channel of an MRI head is unlike normal ones.
+    """Find where the first channel of a scan is unlike normal ones.
 
     `rate` is the share of normal tissue that may lie above the threshold (false alarms). Without a model the plain
     intensity, which is strong on FLAIR, is the map; then the rate is only nominal, as the report says. `prepared` is
@@ -75,7 +76,8 @@ def anomaly(
     else:
         known = model.bundle.calibration if model.bundle else {}
         shown = shown_of(known)
-        scores = scores_of(prepared, model, engine, shown, partial(progress, "Comparing with normal scans"))
+        told = partial(progress, "Comparing with normal scans")
+        scores = scores_of(prepared, model, engine, shown, told, average_of(known))
         maps = z_maps(scores, calibrations(known), shown, prepared)
     first = next(iter(maps))
     progress("Finding regions", 0, 1)
@@ -92,22 +94,11 @@ def anomaly(
         others={name: _placed(z, prepared, volume, f"{name} map") for name, z in maps.items() if name != first},
     )
     if scores.typical is not None:
-        scale = np.float32(prepared.scale)
-        back = scores.typical * scale + np.float32(prepared.offset)
-        result.typical = _placed(back, prepared, volume, "nearest typical")
-        result.residual = _placed((prepared.voxels - scores.typical) * scale, prepared, volume, "residual")
+        result.typical = _placed(prepared.intensities(scores.typical), prepared, volume, "nearest typical")
+        residual = (prepared.voxels - scores.typical) * np.float32(prepared.scale)
+        result.residual = _placed(residual, prepared, volume, "residual")
     result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
     return result
-
-
-def prepared_for(volume: Volume, model: Model | None) -> Prepared:
-    """The scan as the model sees it: its slices one by one for a model of images, else on the grid of a volume.
-
-    Raises BadInput, and BadModel for a model of images that does not tell their pixels.
-    """
-    if model is None or model.spec.dims == 3:
-        return prepare(volume)
-    return prepare_images(volume, pixel_of(model.bundle.calibration if model.bundle else {}))
 
 
 def _placed(voxels: Floats, prepared: Prepared, volume: Volume, title: str) -> Volume:
@@ -150,4 +141,6 @@ def _report(
 def _looked_at(prepared: Prepared) -> str:
     if prepared.dims == 2:
         return "the image"
+    if prepared.hounsfield:
+        return "body"
     return "brain" if prepared.brain else "all that is not air"

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..anomaly.choice import fitting
-from ..anomaly.prepare import Prepared, prepare
+from ..anomaly.prepare import Prepared, prepared_for
 from ..bundle import bundled_models
 from ..engine.run import Engine
 from ..model import Model
 from ..volume import Volume
-from .anomaly import LEAST_ML, anomaly, prepared_for
+from .anomaly import LEAST_ML, anomaly
 from .common import RunParameters, TaskResult, check_finite, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
 
@@ -73,7 +73,7 @@ def _model(named: str, volume: Volume) -> tuple[Model | None, Prepared, list[str
     if named and named != NO_MODEL:
         model = load_named(named)
         return model, prepared_for(volume, model), []
-    prepared = prepare(volume)
+    prepared = prepared_for(volume, None)
     if named:
         return None, prepared, []
     bundle, reason = fitting(prepared, volume.name or "the volume", bundled_models("anomaly"))

@@ -1,10 +1,12 @@
-"""Train a normative model of T1 brains: `python -m MedAELib.training.anomaly --output FOLDER`.
+"""Train a bundled normative model: `python -m MedAELib.training.anomaly --output FOLDER`.
 
+    --model NAME      brain-t1-anomaly (default) or head-neck-ct-anomaly: who is learned from
+    --start MODEL     begin with the weights of this model
     --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data)
     --steps N         length of the cosine schedule (default 4000; about half a second a step on one core)
     --seed S, --resume, --threads N, --precision float32|bfloat16
 
-Pieces of healthy brains are turned, scaled and recontrasted; anomalies are drawn into them; the network learns to undo
+Pieces of normal scans are turned, scaled and recontrasted; anomalies are drawn into them; the network learns to undo
 these and to say where they were. FOLDER receives last.pt (resumable) and history.json.
 """
 
@@ -21,20 +23,15 @@ import torch
 from scipy.ndimage import affine_transform, gaussian_filter, zoom
 from torch import Tensor, nn
 
-from MedAELib.anomaly.prepare import MEDIAN, Prepared, prepare
+from MedAELib.anomaly.prepare import BODY_RANGE, MEDIAN, Prepared
 from MedAELib.errors import BadInput, MedAEError
+from MedAELib.model import Model
 from MedAELib.networks import build
 from MedAELib.training.anomalies import KINDS, Floats, Mask, Random, draw_anomaly
+from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.training.cohort import data_folder
 from MedAELib.training.loop import Batch, Schedule, train
-from MedAELib.volume import Volume
 
-TRAINING = (
-    "brain_t1_ixi/IXI012-*", "brain_t1_ixi/IXI013-*", "brain_t1_ixi/IXI014-*", "brain_t1_ixi/IXI015-*",
-    "brain_t1_ixi/IXI039-*", "brain_t1_datalad/datalad_T1w_1mm*",
-)  # fmt: skip
-CALIBRATION = ("brain_t1_ixi/IXI033-*",)
-TEST = ("brain_t1_ixi/IXI034-*",)
 ARGUMENTS = {"channels": 32, "levels": 2, "blocks": 1}
 EDGE = 48  # voxels along a patch
 BATCHES = {2: 16, 3: 2}  # patches by dimensions
@@ -43,17 +40,6 @@ _VISIBLE = 0.02  # by how much a pixel of an image must change
 _RARE = 8.0  # how much more a changed voxel counts than a normal one: there are few of them
 # How often each kind is drawn: what is hard to tell from normal tissue more often.
 _SHARES = {"bright": 0.12, "dark": 0.24, "texture": 0.12, "blur": 0.18, "copy": 0.16, "bulge": 0.18}
-
-
-def subjects(data: Path, patterns: Sequence[str]) -> list[Prepared]:
-    """The prepared scans that fit the patterns. Raises BadInput when there is none for one of them."""
-    found = []
-    for pattern in patterns:
-        paths = sorted(data.glob(pattern))
-        if not paths:
-            raise BadInput(f"{data} holds no {pattern}.", "Name the data folder with --data or MEDAE_DATA.")
-        found += [prepare(Volume.load(path)) for path in paths]
-    return found
 
 
 def batches(sources: Sequence[Prepared], seed: int) -> Callable[[int], Batch]:
@@ -95,14 +81,30 @@ def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
     inside = gaussian_filter(mask, random.uniform(0.3, 1.0)) > random.uniform(0.3, 0.7)
     if random.random() < 0.3:
         voxels = gaussian_filter(voxels, random.uniform(0.2, 0.7))
-    voxels = MEDIAN * (np.maximum(voxels, 0) / MEDIAN) ** random.uniform(0.75, 1.35)
-    voxels = voxels * np.exp(_coarse(shape, 4, 0.1 * random.random(), random)) * random.uniform(0.9, 1.1)
-    sigma = random.uniform(0, 0.04) * (random.random() < 0.7)
-    noise = random.normal(0, 1, (2, *shape)) * sigma
-    voxels = np.hypot(voxels + noise[0], noise[1])
+    voxels = _as_on_another_ct(voxels, random) if source.hounsfield else _as_on_another_mr(voxels, random)
     if flat:
         voxels = np.maximum(voxels, _DARKEST)
     return np.where(inside, voxels, 0).astype(np.float32), inside & (voxels > 0)
+
+
+def _as_on_another_mr(voxels: Floats, random: Random) -> np.ndarray:
+    """Another contrast, uneven brightness, and noise as magnitudes have it."""
+    voxels = MEDIAN * (np.maximum(voxels, 0) / MEDIAN) ** random.uniform(0.75, 1.35)
+    voxels = voxels * np.exp(_coarse(voxels.shape, 4, 0.1 * random.random(), random)) * random.uniform(0.9, 1.1)
+    noise = random.normal(0, 1, (2, *voxels.shape)) * _noise(random)
+    return np.hypot(voxels + noise[0], noise[1])
+
+
+def _as_on_another_ct(voxels: Floats, random: Random) -> np.ndarray:
+    """Other kilovolts and more or less contrast agent, a few HU of cupping, and noise."""
+    voxels = MEDIAN + (voxels - MEDIAN) * random.uniform(0.9, 1.1)
+    voxels = voxels + _coarse(voxels.shape, 4, 0.02 * random.random(), random)
+    return np.clip(voxels + random.normal(0, 1, voxels.shape) * _noise(random), *BODY_RANGE)
+
+
+def _noise(random: Random) -> float:
+    """The deviation of the noise of a patch; three in ten have none of their own."""
+    return float(random.uniform(0, 0.04) * (random.random() < 0.7))
 
 
 def _coarse(shape: tuple[int, ...], cells: int, deviation: float, random: Random) -> np.ndarray:
@@ -190,9 +192,22 @@ def validation(sources: Sequence[Prepared], count: int = 24) -> Callable[[nn.Mod
     return measure
 
 
+def _network(start: str) -> nn.Module:
+    """A new network, or one with the weights of the model. Raises BadModel, BadInput for one of another kind."""
+    network = build("normative", 3, ARGUMENTS)
+    if start:
+        try:
+            network.load_state_dict(Model.load(start).network.float().state_dict())
+        except RuntimeError:
+            raise BadInput(f"The model {start} has another network.", "Start from a 3D normative model.") from None
+    return network
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m MedAELib.training.anomaly", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--model", choices=COHORTS, default=next(iter(COHORTS)))
+    parser.add_argument("--start", default="", metavar="MODEL")
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
@@ -204,13 +219,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         torch.set_num_threads(chosen.threads)
         torch.manual_seed(chosen.seed)
-        data = chosen.data or data_folder()
-        network = build("normative", 3, ARGUMENTS).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        measure = validation(subjects(data, CALIBRATION))
+        data, cohort = chosen.data or data_folder(), COHORTS[chosen.model]
+        network = _network(chosen.start).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        measure = validation(cohort.scans(data, cohort.calibration))
         schedule = Schedule(
             steps=chosen.steps, averaging=0.997, precision=chosen.precision, validate_every=250, checkpoint_every=250
         )
-        sources = subjects(data, TRAINING)
+        sources = cohort.scans(data, cohort.training)
         train(network, batches(sources, chosen.seed), objective, schedule, chosen.output, resume=chosen.resume,
               validate=measure)  # fmt: skip
     except MedAEError as error:

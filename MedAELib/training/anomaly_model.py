@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from MedAELib.anomaly.average import average_of
 from MedAELib.anomaly.calibration import calibrations, z_of
 from MedAELib.anomaly.figures import average_precision
+from MedAELib.anomaly.grid import Floats
 from MedAELib.anomaly.normals import FEW, learn_normals, scores_of, z_maps
-from MedAELib.anomaly.prepare import Prepared, prepare, prepare_images
+from MedAELib.anomaly.prepare import SPACING, Prepared, prepare, prepare_body, prepare_images
 from MedAELib.anomaly.shown import Shown
 from MedAELib.bundle import Spec, Window
 from MedAELib.engine.run import Engine
@@ -44,7 +46,8 @@ The weights in this folder were made from the volumes named in docs/README.md; t
 
 @dataclass
 class AnomalyPlan(Plan):
-    """The plan of a normative model, with the prepared scans of each part; `pixel` is the edge in mm of images."""
+    """The plan of a normative model, with the prepared scans of each part; `pixel` is the edge in mm of what it works
+    on, 0 for brains."""
 
     scans: dict[str, list[Prepared]] | None = None
     pixel: float = 0.0
@@ -65,11 +68,11 @@ def make_anomaly_plan(options: argparse.Namespace, parts: Split, device: torch.d
     cases = [*parts.training, *parts.validation, *parts.test]
     flat = all(case.voxels.shape[-1] == 1 for case in cases)
     dims = options.dims or (2 if flat else 3)
-    pixel = float(np.median([np.linalg.norm(case.affine[:3, :2], axis=0).mean() for case in cases]))
-    scans = {name: [_prepared(case, dims, pixel) for case in getattr(parts, name)] for name in vars(parts)}
     arguments = {**ARGUMENTS, **options.arguments}
     modalities = {case.modality for case in cases}
     modality = options.modality or (modalities.pop() if len(modalities) == 1 else "any")
+    pixel = _pixel(cases, dims, modality)
+    scans = {name: [_prepared(case, dims, pixel) for case in getattr(parts, name)] for name in vars(parts)}
     spec = Spec("normative", arguments, dims, "anomaly", modality if modality in ("CT", "MR") else "any",
                 Window("fixed", 0.0, 1.0))  # fmt: skip
     measure = validation(scans["validation"])
@@ -84,10 +87,23 @@ def make_anomaly_plan(options: argparse.Namespace, parts: Split, device: torch.d
     )  # fmt: skip
 
 
+def _pixel(cases: Sequence[Case], dims: int, modality: str) -> float:
+    """The edge in mm of what the model works on: the usual pixel of images, the usual voxel of CT (of 2 mm at least, as
+    for brains); 0 where that is fixed."""
+    if dims == 2:
+        return float(np.median([np.linalg.norm(case.affine[:3, :2], axis=0).mean() for case in cases]))
+    if modality != "CT":
+        return 0.0
+    edges = [float(abs(np.linalg.det(case.affine[:3, :3]))) ** (1 / 3) for case in cases]
+    return max(SPACING, round(float(np.median(edges)), 1))
+
+
 def _prepared(case: Case, dims: int, pixel: float) -> Prepared:
     """The case as the network sees it. Raises BadInput that names the file."""
     try:
-        return prepare(case.volume()) if dims == 3 else prepare_images(case.volume(), pixel)
+        if dims == 2:
+            return prepare_images(case.volume(), pixel)
+        return prepare_body(case.volume(), pixel) if pixel else prepare(case.volume())
     except MedAEError as error:
         raise BadInput(f"{case.name} cannot be learned from: {error}", "Take it out of the folder.") from error
 
@@ -102,17 +118,17 @@ def write_anomaly_model(
     model = Model(plan.spec, plan.network.eval())
     model.network.half().float()  # what will be stored
     engine, held_out = Engine(str(plan.device), "float32"), plan.part("validation")[:_MOST]
+    seen = plan.part("training")[:_MOST]
 
     def told(stage: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(stage, done, total)
 
     shown, ways = choose_shown(
-        model, held_out, each=_TRIED, mirrored=plan.spec.dims == 3, engine=engine, progress=told("Choosing the map")
-    )
-    known = learn_normals(
-        model, held_out, shown, seen=plan.part("training")[:_MOST], engine=engine, progress=told("Calibrating")
-    )
-    if plan.spec.dims == 2:
+        model, held_out, seen=seen, each=_TRIED, mirrored=plan.spec.dims == 3, engine=engine,
+        progress=told("Choosing the map"),
+    )  # fmt: skip
+    known = learn_normals(model, held_out, shown, seen=seen, engine=engine, progress=told("Calibrating"))
+    if plan.pixel:
         known["pixel"] = float(f"{plan.pixel:.6g}")
     tested = plan.part("test")[:_MOST]
     figures = measured(model, tested, known, shown, engine, told("Measuring")) if tested else {}
@@ -136,18 +152,23 @@ def measured(
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Average precision of every map by kind of drawn anomaly, and the share of normal tissue above the threshold."""
-    spread, total = calibrations(known), _EACH * len(KINDS) + len(scans)
+    spread, total, average = calibrations(known), _EACH * len(KINDS) + len(scans), average_of(known)
+
+    def maps(scan: Prepared) -> dict[str, Floats]:
+        return z_maps(scores_of(scan, model, engine, shown, average=average), spread, shown, scan)
+
     found: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
     for number in range(_EACH * len(KINDS)):
         progress(number, total)
         kind = KINDS[number % len(KINDS)]
         scan, where = drawn_case(scans[number % len(scans)], kind, [4242, number])
-        for name, z in z_maps(scores_of(scan, model, engine, shown), spread, shown, scan).items():
-            found[kind].setdefault(name, []).append(average_precision(z[scan.mask], where[scan.mask]))
+        inside = scan.mask | where
+        for name, z in maps(scan).items():
+            found[kind].setdefault(name, []).append(average_precision(z[inside], where[inside]))
     above: dict[str, list[float]] = {}
     for number, scan in enumerate(scans):
         progress(_EACH * len(KINDS) + number, total)
-        for name, z in z_maps(scores_of(scan, model, engine, shown), spread, shown, scan).items():
+        for name, z in maps(scan).items():
             above.setdefault(name, []).append(float((z[scan.mask] > z_of(0.01)).mean()))
     progress(total, total)
     table = {kind: {name: round(float(np.mean(v)), 3) for name, v in maps.items()} for kind, maps in found.items()}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from MedAELib.anomaly.average import AVERAGE, Average
+from MedAELib.anomaly.calibration import Calibration
 from MedAELib.anomaly.figures import average_precision
 from MedAELib.anomaly.grid import Floats
 from MedAELib.anomaly.masks import Mask
-from MedAELib.anomaly.normals import Progress, calibrate_maps, silent, z_maps
-from MedAELib.anomaly.prepare import Prepared
-from MedAELib.anomaly.scores import answers, scores_from
+from MedAELib.anomaly.normals import Progress, calibrate_maps, listed, silent, with_average, z_maps
+from MedAELib.anomaly.prepare import Prepared, prepared_again
+from MedAELib.anomaly.scores import Scores, answers, scores_from
 from MedAELib.anomaly.shown import Shown
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
@@ -21,22 +22,27 @@ from MedAELib.training.anomalies import KINDS, draw_anomaly
 
 STRENGTH = {"bright": 2 / 3, "dark": 2 / 3, "texture": 1.0, "blur": 1.0, "copy": 1.0, "bulge": 1.0}
 RADII = (3.0, 6.0)  # voxels of the grid
-_SMOOTHINGS = (0.0, 1.0, 1.5)
+_SMOOTHINGS = (0.0, 1.0, 1.5, 2.0)
 _SCORES = ("unlike", "residual")
 _PARTS = ((_SCORES[:1], "sum"), (_SCORES[1:], "sum"), (_SCORES, "sum"), (_SCORES, "max"))
+_WITH_AVERAGE = (((*_SCORES, AVERAGE), "sum"), ((*_SCORES, AVERAGE), "max"))
 
 
 def drawn_case(scan: Prepared, kind: str, seed: Sequence[int]) -> tuple[Prepared, Mask]:
-    """The scan with one anomaly of a usual size and strength, as the seed says, and where it is."""
+    """The scan with one anomaly of a usual size and strength, as the seed says, and where it is.
+
+    It is prepared anew, as a file that holds it would be: what its mask leaves out is lost to the map.
+    """
     random = np.random.default_rng(seed)
     changed, where = draw_anomaly(scan.voxels, scan.mask, kind, float(random.uniform(*RADII)), STRENGTH[kind], random)
-    return replace(scan, voxels=changed), where
+    return prepared_again(scan, changed), where
 
 
 def choose_shown(
     model: Model,
     scans: Sequence[Prepared],
     *,
+    seen: Sequence[Prepared] = (),
     each: int = 4,
     mirrored: bool = True,
     engine: Engine | None = None,
@@ -44,26 +50,37 @@ def choose_shown(
 ) -> tuple[Shown, list[dict[str, Any]]]:
     """The best way to make the first map, and what every way reached, the best first.
 
-    So many anomalies of each kind are drawn into the scans, which must not have been trained on; a row holds "shown"
-    and the mean average precision by kind and over all ("mean"). `progress(done, total)` may raise Cancelled.
+    So many anomalies of each kind are drawn into the scans, which must not have been trained on; those that were `seen`
+    in the training make the average scan. A row holds "shown" and the mean average precision by kind and over all
+    ("mean"). `progress(done, total)` may raise Cancelled.
     """
     engine = engine or Engine("cpu")
-    ways = [Shown(parts, rule, width, mirrored) for parts, rule in _PARTS for width in _SMOOTHINGS]
+    average = Average.of(seen) if seen and scans[0].dims == 3 else None
+    tried = (*_PARTS, *(_WITH_AVERAGE if average else ()))
+    ways = [Shown(parts, rule, width, mirrored) for parts, rule in tried for width in _SMOOTHINGS]
     normal = [(scan, answers(scan, model, engine, silent, mirrored)) for scan in scans]
-    known = {}
+    known: dict[Shown, dict[str, Calibration]] = {}
+    kept: dict[float, list[tuple[Scores, Prepared]]] = {}
+
+    def scored(scan: Prepared, told: tuple[Floats, Floats], width: float) -> Scores:
+        return with_average(scores_from(scan, *told, width), scan, average)
+
     for way in ways:
-        kept = [(scores_from(scan, *told, way.smoothing), scan) for scan, told in normal]
-        known[way] = calibrate_maps(kept, way)
+        if way.smoothing not in kept:
+            kept[way.smoothing] = [listed(scored(scan, told, way.smoothing), scan) for scan, told in normal]
+        known[way] = calibrate_maps(kept[way.smoothing], way)
     found: dict[Shown, dict[str, list[float]]] = {way: {kind: [] for kind in KINDS} for way in ways}
     for number in range(each * len(KINDS)):
         progress(number, each * len(KINDS))
         kind = KINDS[number % len(KINDS)]
         scan, where = drawn_case(scans[number // len(KINDS) % len(scans)], kind, [999, number])
         told = answers(scan, model, engine, silent, mirrored)
-        scores = {width: scores_from(scan, *told, width) for width in _SMOOTHINGS}
+        inside = scan.mask | where
+        lists = {width: listed(scored(scan, told, width), scan, inside) for width in _SMOOTHINGS}
         for way in ways:
-            z: Floats = z_maps(scores[way.smoothing], known[way], way, scan)[way.name]
-            found[way][kind].append(average_precision(z[scan.mask], where[scan.mask]))
+            scores, tissue = lists[way.smoothing]
+            z = z_maps(scores, known[way], way, tissue)[way.name]
+            found[way][kind].append(average_precision(z, where[inside]))
     rows: list[dict[str, Any]] = [{"shown": way, **_means(by_kind)} for way, by_kind in found.items()]
     rows.sort(key=lambda row: -float(row["mean"]))
     return rows[0]["shown"], rows
@@ -78,9 +95,7 @@ def _means(by_kind: dict[str, list[float]]) -> dict[str, float]:
 def in_words(rows: Sequence[dict[str, Any]]) -> str:
     """Which way won, and by how much over each score alone, for a card."""
     best = rows[0]
-    alone = {
-        part: max(float(row["mean"]) for row in rows if row["shown"].parts == (part,)) for part in _SCORES
-    }
+    alone = {part: max(float(row["mean"]) for row in rows if row["shown"].parts == (part,)) for part in _SCORES}
     others = ", ".join(f"{value:.3f} of {name} alone" for name, value in alone.items())
     way: Shown = best["shown"]
     smooth = f"smoothed by {way.smoothing:g} cells, " if way.smoothing else ""

@@ -1,8 +1,10 @@
 """Put a trained normative model into its folder, calibrated: `python -m MedAELib.training.publish_anomaly ...`.
 
---training FOLDER  of MedAELib.training.anomaly (last.pt)
+--model NAME       brain-t1-anomaly (default) or head-neck-ct-anomaly
+--training FOLDER  of MedAELib.training.anomaly (last.pt), or
+--weights MODEL    a model whose weights are calibrated anew
 --output FOLDER    the model folder, such as Resources/Models/brain-t1-anomaly; replaced as a whole
---figures FILE     anomaly.json of Testing/benchmarks/anomaly.py (optional)
+--figures FILE     anomaly.json of Testing/benchmarks/anomaly.py; alone it puts them into the card of OUTPUT
 --data FOLDER      as for the training: the held-out normal scans calibrate the maps
 """
 
@@ -22,54 +24,70 @@ from MedAELib.anomaly.normals import learn_normals
 from MedAELib.bundle import Spec, Window
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
-from MedAELib.training.anomaly import ARGUMENTS, CALIBRATION, TRAINING, subjects
+from MedAELib.training.anomaly import ARGUMENTS
+from MedAELib.training.anomaly_cards import ABOUT
+from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.training.choose_map import choose_shown, in_words
 from MedAELib.training.cohort import data_folder
 
-NAME = "brain-t1-anomaly"
-LICENCE = ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/")
-TRAINING_DATA = [
-    "IXI 012, 013, 014, 015, 039: T1-weighted heads, healthy adults, 2 mm (CC BY-SA 3.0, brain-development.org)",
-    "studyforrest: one healthy adult, T1-weighted, defaced, 1 mm (PDDL)",
-]
-LIMITS = [
-    "Trained on six healthy adults from two scanners: much that is normal (age, sex, variants) was never seen. A map "
-    "shows what is unlike these six, which is not the same as disease.",
-    "Calibrated on one further subject, on whom the map was chosen, too: rates of false alarms below 0.1 % are "
-    "extrapolated, and how usual a scan is as a whole is known beside one normal scan only.",
-    "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
-    "Small, low-contrast lesions (multiple sclerosis) are mostly missed: see the figures.",
-    "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
-    "Mirrored sides (left for right) are not noticed.",
-    "Dark places at the surface of the brain may be taken for fluid around it and left out of what is looked at.",
-]
+_MAKING, _FIGURES, _LIMITS = "## Training\n", "## Held-out figures\n", "\n## Limits"  # the parts of a card
 
-
-def published(training: Path, output: Path, data: Path, found: dict[str, Any] | None) -> Model:
-    """Write the averaged weights in float16, with calibration and gate, as a model folder. Raises MedAEError."""
-    kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
-    model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
-    model.network.load_state_dict(kept["averaged"])
+def published(name: str, kept: Model, making: str, output: Path, data: Path, found: dict[str, Any] | None) -> Model:
+    """Write a model of this name with the weights of another, in float16, calibrated, as a model folder; `making` says
+    how the weights were made. Raises MedAEError."""
+    about, cohort = ABOUT[name], COHORTS[name]
+    model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", cohort.modality, Window("fixed", 0.0, 1.0)))
+    model.network.load_state_dict(kept.network.state_dict())
     model.network.half().float()  # calibrate what will be stored
     figures = _summary(found) if found else {}
-    tuning = subjects(data, CALIBRATION)
-    shown, ways = choose_shown(model, tuning)
-    print(in_words(ways), flush=True)
-    known = learn_normals(model, tuning, shown, seen=subjects(data, TRAINING))
+    tuning, seen = cohort.scans(data, cohort.calibration), cohort.scans(data, cohort.training)
+    shown, ways = choose_shown(model, tuning, seen=seen)
+    for row in ways:
+        figures_of_it = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "shown")
+        print(f"{row['shown'].in_words()}, smoothed by {row['shown'].smoothing:g}: {figures_of_it}", flush=True)
+    known = learn_normals(model, tuning, shown, seen=seen)
+    if cohort.modality == "CT":
+        known["pixel"] = cohort.spacing
     model.network.half()
-    name, address = LICENCE
+    licence, address = about.licence
     return model.save(
         output,
-        name=NAME,
-        description="Shows where a T1-weighted brain is unlike healthy ones (research use).",
-        card=_card(kept["step"], figures, in_words(ways)),
-        licence=f"{name}\n\nThe weights in this folder are licensed under {name}, {address}\n"
+        name=name,
+        description=about.description,
+        card=_card(name, making, figures, in_words(ways)),
+        licence=f"{licence}\n\nThe weights in this folder are licensed under {licence}, {address}\n"
         "The scans they were trained on are named in docs/README.md with their own licences.\n",
         figures=figures,
         calibration=known,
-        limits=LIMITS,
-        training_data=TRAINING_DATA,
+        limits=list(about.limits),
+        training_data=list(about.training_data),
     )
+
+
+def told(name: str, folder: Path, figures: dict[str, Any]) -> Model:
+    """The model in the folder once more, with figures in its card: nothing else of it changes. Raises MedAEError."""
+    model, summary = Model.load(folder), _summary(figures)
+    assert model.bundle is not None
+    before, after = model.bundle.card.split(_FIGURES)[0], model.bundle.card.split(_LIMITS)[1]
+    card = f"{before}{_FIGURES}{_table(summary)}{_LIMITS}{after}"
+    model.network.half()
+    return model.save(
+        folder, name=name, description=ABOUT[name].description, card=card,
+        licence=(folder / "LICENSE").read_text(), figures=summary, calibration=dict(model.bundle.calibration),
+        limits=list(model.bundle.limits), training_data=list(model.bundle.training_data),
+    )  # fmt: skip
+
+
+def _weights(name: str, training: Path | None, weights: str) -> tuple[Model, str]:
+    """The averaged weights of a training, or those of a model, and how they were made."""
+    if training is None:
+        model = Model.load(weights)
+        own = model.bundle is not None and model.bundle.name == name
+        return model, model.bundle.card.split(_MAKING)[1].split("\n\n- ")[0] if own else ABOUT[name].making
+    kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
+    model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", COHORTS[name].modality, Window("fixed", 0.0, 1.0)))
+    model.network.load_state_dict(kept["averaged"])
+    return model, ABOUT[name].making.replace("STEPS", str(kept["step"]))
 
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:
@@ -83,33 +101,27 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
-def _card(steps: int, figures: dict[str, Any], choice: str) -> str:
-    data, limits = ("\n".join(f"- {line}" for line in lines) for lines in (TRAINING_DATA, LIMITS))
-    return f"""# {NAME}
+def _card(name: str, making: str, figures: dict[str, Any], choice: str) -> str:
+    about = ABOUT[name]
+    data, limits = ("\n".join(f"- {line}" for line in lines) for lines in (about.training_data, about.limits))
+    return f"""# {name}
 
-A normative autoencoder for T1-weighted brains (3D, 2 mm). For research use; not a medical device.
+{about.summary} For research use; not a medical device.
 
-## Training
-`python -m MedAELib.training.anomaly --steps {steps}`, on a CPU. Pieces of brains were turned, scaled and recontrasted;
-bright, dark, textured, blurred, copied and bulging places were drawn into them; the network learned to undo these and
-to say where they were. In the first 10 500 steps all kinds were drawn alike, and three patches in eight had coarse
-noise; then what is hard (dark, blurred, copied, bulging) was drawn more often, and coarse noise into one in eight. The
-schedule of the learning rate was begun anew several times.
+{_MAKING}{making}
 
 {data}
 
-Calibrated on IXI 033, tested on IXI 034 and on one case of multiple sclerosis. No subject is in two parts.
+{about.parts} No subject is in two parts.
 
 ## The map
-{choice} (On IXI 033.)
+{choice} ({about.tuning}.)
 
-## Held-out figures
-{_table(figures)}
-## Limits
+{_FIGURES}{_table(figures)}{_LIMITS}
 {limits}
 
 ## Licence
-The weights: {" ".join(LICENCE)} (the sources above keep their own).
+The weights: {" ".join(about.licence)} (the sources above keep their own).
 """
 
 
@@ -122,8 +134,8 @@ def _table(figures: dict[str, Any]) -> str:
         lines.append(f"| {kind} | " + " | ".join(f"{row[n]:.3f}" if n in row else "" for n in names) + " |")
     return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn
 anomalies of 6 to 12 mm radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `{names[0]}` is the map
-that is shown, `unlike` the model's log-odds, `residual` scan minus typical scan; `bright` and `contrast` are baselines
-without any training.
+that is shown, `unlike` the model's log-odds, `residual` scan minus typical scan; `average` how far
+the scan is from the mean of the training scans; `bright` and `contrast` are baselines without any training.
 
 {chr(10).join(lines)}
 """
@@ -133,14 +145,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     summary = __doc__.split("\n", 1)[0]
     parser = argparse.ArgumentParser(prog="python -m MedAELib.training.publish_anomaly", description=summary)
-    parser.add_argument("--training", type=Path, required=True)
+    parser.add_argument("--model", choices=COHORTS, default=next(iter(COHORTS)))
+    parser.add_argument("--training", type=Path, default=None)
+    parser.add_argument("--weights", default="")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--figures", type=Path, default=None)
     parser.add_argument("--data", type=Path, default=None)
     chosen = parser.parse_args(arguments)
-    found = json.loads(chosen.figures.read_text()) if chosen.figures else None
+    name, found = chosen.model, json.loads(chosen.figures.read_text()) if chosen.figures else None
     try:
-        model = published(chosen.training, chosen.output, chosen.data or data_folder(), found)
+        if chosen.training or chosen.weights:
+            kept, making = _weights(name, chosen.training, chosen.weights)
+            model = published(name, kept, making, chosen.output, chosen.data or data_folder(), found)
+        elif found:
+            model = told(name, chosen.output, found)
+        else:
+            parser.error("name --training, --weights or --figures")
     except MedAEError as error:
         print(f"{error} {error.next_step}", file=sys.stderr)
         return 2

@@ -1,12 +1,13 @@
-"""Anomaly figures: the model's map beside plain baselines, on drawn anomalies in held-out brains and on a real case.
+"""Anomaly figures: the model's map beside plain baselines, on drawn anomalies in held-out scans and on a real case.
 
     python Testing/benchmarks/anomaly.py [--model brain-t1-anomaly] [--data FOLDER] [--each N] [--output FOLDER]
 
-Drawn anomalies: ellipsoids of 6 to 12 mm radius in a held-out healthy brain at 2 mm (median 0.5): bright and dark by
-0.2, texture of deviation 0.4, blur, tissue copied from elsewhere, and a bulge of 0.6. Real: the lesions of multiple
-sclerosis that three raters agree on, on T1 (with the model) and on FLAIR (without one). Average precision, best Dice
-and Dice at the calibrated threshold within the tissue that is looked at, for every map; false alarms on the healthy
-brain itself; what the input gate says of wrong scans. Writes anomaly.json and anomaly.md.
+Drawn anomalies: ellipsoids with radii of 3 to 6 cells of the model's grid in held-out normal scans: bright and dark by
+0.2 (the tissue's median is 0.5, of CT 0.2 is 100 HU), texture of deviation 0.4, blur, tissue copied from elsewhere, and
+a bulge of 0.6. Real, for brains: the lesions of multiple sclerosis that three raters agree on, on T1 (with the model)
+and on FLAIR (without one). Average precision, best Dice and Dice at the calibrated threshold within the tissue that is
+looked at, for every map; the share of lesions found by size; false alarms on the normal scans themselves; what the
+input gate says of wrong scans; seconds. Writes anomaly.json and anomaly.md.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,29 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from MedAELib.anomaly.calibration import z_of
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
-from MedAELib.anomaly.prepare import Prepared, prepare
+from MedAELib.anomaly.prepare import Prepared
 from MedAELib.anomaly.shown import shown_of
 from MedAELib.model import Model
 from MedAELib.tasks.anomaly import AnomalyResult, anomaly
 from MedAELib.training.anomalies import KINDS
-from MedAELib.training.anomaly import TEST
+from MedAELib.training.anomaly_cohorts import COHORTS, volumes
 from MedAELib.training.choose_map import drawn_case
 from MedAELib.training.cohort import data_folder
 from MedAELib.volume import Volume
+
+RATES = (0.05, 0.01, 0.002)
+HIT = 0.1  # of a lesion above the threshold: it was found
+SIZES = (1.0, 4.0, 16.0)  # ml: where the sizes of lesions part
+# Right and wrong scans of the gate by modality, besides the test scans, and these turned over or noisy.
+GATE = {
+    "MR": (
+        ("brain_t1_datalad/datalad_T1w_2mm.nii.gz", "ms_patient26/T1.nii.gz"),
+        ("ms_patient26/T2.nii.gz", "ms_patient26/FLAIR.nii.gz", "mr_misc/spine_t1w.nii.gz"),
+    ),
+    "CT": ((), ("totalseg_examples/example_ct.nii.gz", "ct_lidc0314/LIDC-IDRI-0314_3mm.nii.gz")),
+}
 
 
 def mine(model: Model) -> str:
@@ -44,11 +59,14 @@ def maps(found: AnomalyResult, first: str) -> dict[str, np.ndarray]:
     return {first: found.map.array[0], **{name: other.array[0] for name, other in found.others.items()}}
 
 
-def figures(found: AnomalyResult, first: str, truth: np.ndarray) -> dict[str, dict[str, float]]:
-    """The figures of each map within the tissue that was looked at."""
+def figures(
+    found: AnomalyResult, first: str, truth: np.ndarray, mask: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
+    """The figures of each map within the tissue that was looked at, and the truth, wherever it is."""
     result = {}
+    looked_at = found.map.array[0] != 0 if mask is None else mask
     for name, z in maps(found, first).items():
-        inside = (found.map.array[0] != 0) | truth
+        inside = looked_at | truth
         scores, true = z[inside], truth[inside]
         result[name] = {
             "ap": average_precision(scores, true),
@@ -58,9 +76,9 @@ def figures(found: AnomalyResult, first: str, truth: np.ndarray) -> dict[str, di
     return result
 
 
-def on_grid(prepared: Prepared, voxels: np.ndarray) -> Volume:
-    """Voxels of a prepared scan as a volume of its own."""
-    return Volume((voxels * 1000)[None].astype(np.float32), prepared.grid.affine, {"name": "scan", "modality": "MR"})
+def on_grid(prepared: Prepared) -> Volume:
+    """A prepared scan as a volume of its own, on its grid."""
+    return Volume(prepared.voxels[None], prepared.grid.affine, {"name": "scan"})
 
 
 def drawn(model: Model, scans: list[Prepared], each: int) -> list[dict[str, Any]]:
@@ -70,24 +88,24 @@ def drawn(model: Model, scans: list[Prepared], each: int) -> list[dict[str, Any]
         for number in range(each):
             source = scans[number % len(scans)]
             changed, truth = drawn_case(source, kind, [4242, KINDS.index(kind), number])
-            found = anomaly(on_grid(source, changed.voxels), model)
-            share = float(truth.sum() / source.mask.sum())
-            rows.append({"kind": kind, "share": share, "maps": figures(found, mine(model), truth)})
+            found = anomaly(on_grid(changed), model, prepared=changed)
+            first, share = mine(model), float(truth.sum() / source.mask.sum())
+            hit = {name: bool((z > found.threshold)[truth].mean() > HIT) for name, z in maps(found, first).items()}
+            millilitres = float(truth.sum() * source.grid.cell_ml)
+            row = {"kind": kind, "share": share, "ml": millilitres, "hit": hit}
+            rows.append({**row, "maps": figures(found, first, truth, changed.mask)})
         print(f"{kind:8s} AP {np.mean([row['maps'][mine(model)]['ap'] for row in rows[-each:]]):.3f}", flush=True)
     return rows
 
 
-def false_alarms(model: Model, volumes: list[Volume]) -> list[dict[str, Any]]:
-    """The share of healthy tissue above thresholds, and the seconds a whole scan takes."""
+def false_alarms(model: Model, scans: list[Volume]) -> list[dict[str, Any]]:
+    """The share of normal tissue above thresholds, and the seconds a whole scan takes, all steps."""
     rows = []
-    for volume in volumes:
-        row: dict[str, Any] = {"scan": volume.name}
-        for rate in (0.05, 0.01, 0.002):
-            begin = time.perf_counter()
-            found = anomaly(volume, model, rate=rate)
-            row[f"{rate:g}"] = found.report["above_threshold"]
-            row["seconds"] = round(time.perf_counter() - begin, 1)
-        rows.append(row)
+    for volume in scans:
+        begin = time.perf_counter()
+        z = anomaly(volume, model).map.array[0]
+        row: dict[str, Any] = {"scan": volume.name, "seconds": round(time.perf_counter() - begin, 1)}
+        rows.append(row | {f"{rate:g}": float((z[z != 0] > z_of(rate)).mean()) for rate in RATES})
     return rows
 
 
@@ -102,24 +120,27 @@ def real(model: Model, data: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def gate(model: Model, data: Path, normals: list[Volume]) -> list[dict[str, Any]]:
-    """Whether right scans pass and wrong ones are told: other sequences, turned over, mirrored front to back, noise."""
+    """Whether right scans pass and wrong ones are told: other kinds of scan, turned over, or very noisy."""
+    right, wrong = GATE[model.spec.modality]
     cases: list[tuple[str, bool, Volume]] = [(volume.name, True, volume) for volume in normals]
-    for name in ("brain_t1_datalad/datalad_T1w_2mm.nii.gz", "ms_patient26/T1.nii.gz"):
-        cases.append((name, True, Volume.load(data / name)))
-    for name in ("ms_patient26/T2.nii.gz", "ms_patient26/FLAIR.nii.gz", "mr_misc/spine_t1w.nii.gz"):
-        cases.append((name, False, Volume.load(data / name)))
+    cases += [(name, name in right, Volume.load(data / name)) for name in (*right, *wrong)]
     for volume in normals:
-        affine = volume.affine
         for title, axis in (("upside down", 2), ("front to back", 1)):
-            turned = np.array(affine)
+            turned = np.array(volume.affine)
             turned[axis] *= -1
             cases.append((f"{volume.name} {title}", False, Volume(volume.array, turned, volume.meta)))
-        noise = np.random.default_rng(0).normal(0, 0.3 * float(np.percentile(volume.array, 99)), volume.array.shape)
-        cases.append((f"{volume.name} noisy", False, volume.like(np.abs(volume.array + noise).astype(np.float32))))
+        cases.append((f"{volume.name} noisy", False, noisy(volume, model.spec.modality)))
     return [
-        {"scan": name, "right": right, "warnings": anomaly(volume, model).report["warnings"]}
-        for name, right, volume in cases
+        {"scan": name, "right": is_right, "warnings": anomaly(volume, model).report["warnings"]}
+        for name, is_right, volume in cases
     ]
+
+
+def noisy(volume: Volume, modality: str) -> Volume:
+    """With noise of 0.3 of what is bright, as magnitudes have it, or in CT of 300 HU."""
+    deviation = 300.0 if modality == "CT" else 0.3 * float(np.percentile(volume.array, 99))
+    found = volume.array + np.random.default_rng(0).normal(0, deviation, volume.array.shape)
+    return volume.like((found if modality == "CT" else np.abs(found)).astype(np.float32))
 
 
 def report(result: dict[str, Any]) -> str:
@@ -135,7 +156,9 @@ def report(result: dict[str, Any]) -> str:
     lines += [f"| mean | | {' | '.join(cells)} |", "", "| real lesions | map | figures |", "|---|---|---|"]
     for scan, found in result["real"].items():
         lines += [f"| {scan} | {name} | {_cell([values])} |" for name, values in found.items()]
-    lines += ["", "| healthy scan | above 5 % | above 1 % | above 0.2 % | s |", "|---|---|---|---|---|"]
+    lines += ["", "| size of the drawn | n | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    lines += recall(result["drawn"], names)
+    lines += ["", "| normal scan | above 5 % | above 1 % | above 0.2 % | s |", "|---|---|---|---|---|"]
     for row in result["false_alarms"]:
         lines.append(
             f"| {row['scan']} | {row['0.05']:.2%} | {row['0.01']:.2%} | {row['0.002']:.2%} | {row['seconds']} |"
@@ -146,6 +169,17 @@ def report(result: dict[str, Any]) -> str:
             f"| {row['scan']} | {'yes' if row['right'] else 'no'} | {'; '.join(row['warnings']) or 'passes'} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def recall(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
+    """Of drawn anomalies of each size, the share of which a tenth lies above the threshold for 1 %, by map."""
+    lines = []
+    for low, high in pairwise((0.0, *SIZES, np.inf)):
+        fit = [row["hit"] for row in rows if low <= row["ml"] < high]
+        if fit:
+            shares = (f"{np.mean([hit[name] for hit in fit]):.0%}" for name in names)
+            lines.append(f"| {low:g} to {high:g} ml | {len(fit)} | {' | '.join(shares)} |")
+    return lines
 
 
 def _cell(values: list[dict[str, float]]) -> str:
@@ -162,13 +196,14 @@ def main() -> int:
     chosen = parser.parse_args()
     data, model = chosen.data or data_folder(), Model.load(chosen.model)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    volumes = [Volume.load(path) for pattern in TEST for path in sorted(data.glob(pattern))]
+    cohort = next(cohort for cohort in COHORTS.values() if cohort.modality == model.spec.modality)
+    scans = volumes(data, cohort.test)
     result = {
         "model": model.bundle.sha256 if model.bundle else "",
-        "drawn": drawn(model, [prepare(volume) for volume in volumes], chosen.each),
-        "real": real(model, data),
-        "false_alarms": false_alarms(model, volumes),
-        "gate": gate(model, data, volumes),
+        "drawn": drawn(model, [cohort.prepare(volume) for volume in scans], chosen.each),
+        "real": real(model, data) if cohort.modality == "MR" else {},
+        "false_alarms": false_alarms(model, scans),
+        "gate": gate(model, data, scans),
     }
     (chosen.output / "anomaly.json").write_text(json.dumps(result, indent=1))
     (chosen.output / "anomaly.md").write_text(report(result))

@@ -1,0 +1,79 @@
+"""What the cards of the bundled normative models say besides figures: data, making, limits and licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class About:
+    """What a model shows, how it was made, from what, and what to know before using it; each limit is a sentence."""
+
+    description: str
+    summary: str
+    making: str
+    parts: str
+    tuning: str
+    training_data: tuple[str, ...]
+    limits: tuple[str, ...]
+    licence: tuple[str, str]
+
+
+_SHARE_ALIKE = ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/")
+
+ABOUT = {
+    "brain-t1-anomaly": About(
+        description="Shows where a T1-weighted brain is unlike healthy ones (research use).",
+        summary="A normative autoencoder for T1-weighted brains (3D, 2 mm).",
+        making="""`python -m MedAELib.training.anomaly --steps 14750`, on a CPU.
+Pieces of brains were turned, scaled and recontrasted; bright, dark, textured, blurred, copied and bulging places were
+drawn into them; the network learned to undo these and to say where they were. In the first 10 500 steps all kinds were
+drawn alike, and three patches in eight had coarse noise; then what is hard (dark, blurred, copied, bulging) was drawn
+more often, and coarse noise into one in eight. The schedule of the learning rate was begun anew several times.""",
+        parts="Calibrated on IXI 033, tested on IXI 034 and on one case of multiple sclerosis.",
+        tuning="IXI 033",
+        training_data=(
+            "IXI 012, 013, 014, 015, 039: T1-weighted heads, healthy adults, 2 mm (CC BY-SA 3.0, "
+            "brain-development.org)",
+            "studyforrest: one healthy adult, T1-weighted, defaced, 1 mm (PDDL)",
+        ),
+        limits=(
+            "Trained on six healthy adults from two scanners: much that is normal (age, sex, variants) was never seen. "
+            "A map shows what is unlike these six, which is not the same as disease.",
+            "Calibrated on one further subject, on whom the map was chosen, too: rates of false alarms below 0.1 % are "
+            "extrapolated, and how usual a scan is as a whole is known beside one normal scan only.",
+            "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
+            "Small, low-contrast lesions (multiple sclerosis) are mostly missed: see the figures.",
+            "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
+            "Mirrored sides (left for right) are not noticed.",
+            "In a head with its skull, dark places at the surface of the brain may be taken for fluid around it and "
+            "left out of what is looked at.",
+        ),
+        licence=_SHARE_ALIKE,
+    ),
+    "head-neck-ct-anomaly": About(
+        description="Shows where a CT of head and neck is unlike other planning CTs (research use).",
+        summary="A normative autoencoder for CT of head and neck (3D, 4 mm).",
+        making="""`python -m MedAELib.training.anomaly --model head-neck-ct-anomaly --start brain-t1-anomaly
+--steps STEPS`, on one core of a CPU: a short training that began with the weights of the model for brains. Pieces of
+bodies were turned, scaled and made noisier; bright, dark, textured, blurred, copied and bulging places were drawn into
+them.""",
+        parts="Calibrated on patients 115, 116, 118, 119 and 120, tested on 11, 121, 122 and 123.",
+        tuning="The calibration patients",
+        training_data=(
+            "OpenKBP, patients 10, 100, 101, 103 to 106, 108, 109, 111 to 114: planning CT of head and neck, about "
+            "4 x 4 x 2.5 mm (MIT)",
+            "by way of the weights that it began with: what brain-t1-anomaly was trained on",
+        ),
+        limits=(
+            "Trained on planning CTs of thirteen patients with cancer of head or neck: their tumours, surgery, masks "
+            "and dental metal count as normal. It knows no healthy anatomy.",
+            "Calibrated on five further patients, on whom the map was chosen, too.",
+            "Cells of 4 mm: nothing smaller than about 8 mm is seen, and no fine texture.",
+            "From -250 to 500 HU only: what happens within bone, lung or air is not seen.",
+            "Bodies that were cut out, as for planning: table, mask and clothes were not seen in training.",
+            "Other parts of the body are told by the notes only when their tissues differ much from head and neck.",
+        ),
+        licence=_SHARE_ALIKE,
+    ),
+}

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from ..bundle import CARD, LICENCE, models_folder
 from ..errors import BadModel
+from .context import Doubles, Floats
+from .front_network import FrontModel
 from .network import ContextModel
 
 METADATA = "configs/codec.json"  # not metadata.json: that would make it a network of `bundle.py`
@@ -36,12 +38,23 @@ class CodecModel:
 
 def pack_model(model: ContextModel) -> dict[str, npt.NDArray[np.generic]]:
     """All numbers of a model in the smallest integer types that hold them."""
+    return _packed(model.weights, model.tails, model.predictions)
+
+
+def _packed(
+    weights: Mapping[str, Floats], tails: npt.NDArray[np.int64], predictions: Doubles
+) -> dict[str, npt.NDArray[np.generic]]:
     packed: dict[str, npt.NDArray[np.generic]] = {}
-    for name, value in model.weights.items():
+    for name, value in weights.items():
         packed[name] = value.astype(np.int32 if name.startswith("b") else np.int16)
         if not np.array_equal(packed[name], value):
             raise ValueError(f"the layer {name} does not fit its integer type")
-    return packed | {"tails": model.tails.astype(np.int32), "predictions": model.predictions.astype(np.int16)}
+    return packed | {"tails": tails.astype(np.int32), "predictions": predictions.astype(np.int16)}
+
+
+def pack_front(model: FrontModel) -> dict[str, npt.NDArray[np.generic]]:
+    """All numbers of a model of wave fronts in the smallest integer types that hold them."""
+    return _packed(model.weights, model.tails, model.predictions)
 
 
 def unpack_model(packed: Mapping[str, npt.NDArray[np.generic]]) -> ContextModel:

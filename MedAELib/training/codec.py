@@ -15,12 +15,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.numpy
 import torch
 from torch import Tensor, nn
 
 from MedAELib.atomic import write_text
-from MedAELib.codec.context import CORRECTION_FACTOR, INPUTS, OCTAVE, UNIT_LOG, Doubles
+from MedAELib.codec.context import CORRECTION_FACTOR, INPUTS, OCTAVE, UNIT_LOG, Doubles, Floats
 from MedAELib.codec.lattice import CASES
 from MedAELib.codec.model_file import METADATA, WEIGHTS, pack_model
 from MedAELib.codec.network import RATIO_CLASSES, ContextModel
@@ -49,17 +50,17 @@ class CodecNetwork(nn.Module):
     gain: Tensor
     start: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, cases: int = len(CASES), inputs: int = INPUTS, hidden: tuple[int, int] = HIDDEN) -> None:
         super().__init__()
-        first, second = HIDDEN
+        first, second = hidden
         for name, inside, outside, spread in (
-            ("1", INPUTS, first, 1.0),
+            ("1", inputs, first, 1.0),
             ("2", first, second, 1.0),
             ("3", second, 3, 0.5),
         ):
-            values = torch.randn(len(CASES), inside, outside) * spread / inside**0.5
+            values = torch.randn(cases, inside, outside) * spread / inside**0.5
             setattr(self, f"w{name}", nn.Parameter(values))
-            setattr(self, f"b{name}", nn.Parameter(torch.zeros(len(CASES), 1, outside)))
+            setattr(self, f"b{name}", nn.Parameter(torch.zeros(cases, 1, outside)))
         self.shapes = nn.Parameter(
             torch.tensor([[-2.0, 3, 1, -3, -5], [0, 3, 2, 0, -3], [1, 2, 2, 1, 0], [2, 2, 1, 1, 1]])
         )
@@ -102,8 +103,8 @@ def code_length(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     return -torch.log2((mass * weights).sum(-1) * (1 - 1e-3) + floor).mean()
 
 
-def export(network: CodecNetwork, predictions: Doubles) -> ContextModel:
-    """The trained network in its stored form."""
+def exported(network: CodecNetwork) -> tuple[dict[str, Floats], npt.NDArray[np.int64]]:
+    """The layers and the tails of the trained network in their stored form."""
     with torch.no_grad():
         layers = {name: value.numpy() for name, value in network.integers().items()}
         mixture = torch.softmax(network.shapes.double(), 1)
@@ -114,7 +115,12 @@ def export(network: CodecNetwork, predictions: Doubles) -> ContextModel:
     weights |= {f"b{n}": np.ascontiguousarray(layers[f"b{n}"][:, 0]) for n in "123"}
     whole = np.rint(tails.numpy() * 2**30).astype(np.int64)
     whole[:, 0] = 1 << 29
-    return ContextModel(weights, whole, predictions)
+    return weights, whole
+
+
+def export(network: CodecNetwork, predictions: Doubles) -> ContextModel:
+    """The trained network in its stored form."""
+    return ContextModel(*exported(network), predictions)
 
 
 @dataclass

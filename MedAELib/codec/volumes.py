@@ -17,10 +17,12 @@ from .. import __version__
 from ..errors import BadInput
 from ..quality import psnr
 from ..volume import Volume
-from .container import CODER, lay_out, write_container
+from .container import CODER, FRONT, lay_out, write_container
 from .context import LARGEST
 from .lossy import largest_step, lossy_unit, lossy_whole
-from .model_file import CodecModel, load_codec_model
+from .front import Front
+from .front_coder import encode_front
+from .model_file import CodecModel, load_codec_model, load_front_model
 from .predictive import Grid, encode_chunk
 from .reader import decode_chunk, decompress
 from .values import TYPES, Mapped, from_whole, to_whole
@@ -29,6 +31,7 @@ _CHUNK_VOXELS = 4_000_000
 _THINNEST = 16  # slices of a chunk, unless they are huge
 _LARGEST_CHUNK = 32_000_000
 _LARGEST_TEXT = 1 << 16
+_FRONT_STEP = 21  # coarser steps than this keep the lattice, which predicts from both sides
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
@@ -78,7 +81,7 @@ def compress(
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
     Every promise of `Mode` is kept, or BadInput says that it cannot be. `progress(stage, done, total)` may raise.
-    `with_model` puts the context model (72 kB) into the file, which then decodes where the model is missing.
+    `with_model` puts the models that it needs (72 and 50 kB) into the file, which then decodes where the model is missing.
     """
     return compress_and_decode(volume, mode, progress, with_model)[0]
 
@@ -167,9 +170,13 @@ def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: Co
     low, high = (int(value) for value in np.percentile(mapped.whole[::2, ::2, ::2], [1, 99]))
     i, j, k = voxels.shape
     grid = Grid((i, j, k), spacing, low, high, int(mapped.whole.max()), step, plan.eased)
-    parts, decoded = encode_chunk(mapped.whole, grid, model.context)
+    front = not plan.eased and step <= _FRONT_STEP and Front.of(grid.shape, grid.spacing).parallel
+    parts, decoded = encode_chunk(mapped.whole, grid, model.context, preview=front)
+    if front:
+        last, decoded = encode_front(mapped.whole, grid, load_front_model().front)
+        parts.append(last)
     entry = {"how": mapped.how, "low": low, "high": high, "largest": grid.largest, "step": step}
-    entry |= {"eased": True} if plan.eased else {}
+    entry |= ({"eased": True} if plan.eased else {}) | ({"order": FRONT} if front else {})
     if step > 1 or plan.eased:
         voxels = from_whole(decoded, mapped.how, mapped.extra, voxels.dtype)
     deflated = zlib.compress(voxels.astype(voxels.dtype.newbyteorder("<")).tobytes(), 6)
@@ -216,8 +223,10 @@ def _assemble(
 ) -> bytes:  # fmt: skip
     """The file: model if wanted, small tables, then the coarse parts of all chunks, finer and finer; low bits last."""
     depth = max(len(chunk.parts) for chunk in chunks)
-    pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: the model), part (-1: what belongs to its values), bytes
-    pieces += [(-1, 0, model.weights)] if plan.with_model else []
+    pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: a model), part (-1: what belongs to its values), bytes
+    front = load_front_model() if any(chunk.entry.get("order") == FRONT for chunk in chunks) else None
+    if plan.with_model:
+        pieces += [(-1, 0, model.weights)] + ([(-1, 1, front.weights)] if front else [])
     small = [chunk.entry["how"]["kind"] != "split" for chunk in chunks]
     pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if small[number]]
     for part in range(depth):
@@ -229,12 +238,13 @@ def _assemble(
         parts = [blocks[number, part].to_json() for part in range(len(chunk.parts))]
         place = {"channel": channel, "start": start, "stop": stop}
         entries.append({**place, **chunk.entry, "extra": blocks[number, -1].to_json(), "parts": parts})
-    inside = {"inside": blocks[-1, 0].to_json()} if plan.with_model else {}
+    inside = [{"inside": blocks[-1, place].to_json()} if (-1, place) in blocks else {} for place in (0, 1)]
     header = {
         "coder": CODER,
         "mode": plan.mode.to_json(),
         "writer": f"MedAE {__version__}",
-        "model": {"name": model.name, "sha256": model.sha256, **inside},
+        "model": {"name": model.name, "sha256": model.sha256, **inside[0]},
+        **({FRONT: {"name": front.name, "sha256": front.sha256, **inside[1]}} if front else {}),
         "volume": _description(volume),
         "spacing_um": list(spacing),
         "chunks": entries,

@@ -115,7 +115,6 @@ class Field:
 
     def fill(self, values: Floats) -> None:
         """Enter all voxels [z, y, x] at once."""
-        z, y, x = self._front.shape
         room = self.room[_BEFORE:]
         room[:, REACH:-1, REACH:-REACH] = values
         room[:, -1, REACH:-REACH] = values[:, -1]
@@ -147,7 +146,7 @@ class Field:
     def _enter_sides(self, within: Indices, row: Indices, slab: Indices, places: Indices, values: Floats) -> None:
         """The margins left and right of rows."""
         z, y, x = self._front.shape
-        _, rows, along = self.room.shape
+        along = self.room.shape[2]
         ends = np.flatnonzero(within == x - 1)
         for place, value, r, s in zip(places[ends], values[ends], row[ends], slab[ends], strict=True):
             self.line[place + 1 : place + 1 + REACH] = value

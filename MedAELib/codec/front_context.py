@@ -1,4 +1,4 @@
-"""What the voxels before it say of a voxel of a wave front, in integers: predictions, the size of recent errors, inputs.
+"""What the voxels before it say of a voxel of a wave front, in integers: predictions, sizes of errors, inputs.
 
 As in `context.py`, all numbers are integers below 2^24 in float32 or 2^53 in float64: exact in any order of summation.
 """
@@ -107,7 +107,7 @@ def predict_all(seen: Seen, weights: FrontWeights) -> Predicted:
     count = len(unit)
     start, final, place = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.int64)
     inside = int(seen.first.sum())
-    for group in ((1,) if inside == 0 else (0,) if inside == count else (0, 1)):
+    for group in (1,) if inside == 0 else (0,) if inside == count else (0, 1):
         chosen = slice(None) if inside in (0, count) else np.flatnonzero(seen.first != bool(group))
         both = np.concatenate([weights.first[group][None], weights.final[group]])
         found = predict_front(seen.reference[chosen], seen.differences[:, chosen], both)

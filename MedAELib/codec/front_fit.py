@@ -8,11 +8,12 @@ import numpy as np
 
 from .context import FRACTION, UNITS, WEIGHT_BITS, Doubles, Floats
 from .front import OFFSETS, Indices
-from .front_context import FrontWeights, Known, predict_all, predict_front, unit_of
+from .front_context import ERROR_WEIGHTS, FrontWeights, Known, predict_front, unit_of
 
 _MOST_SAMPLES = 120_000
 _VOXELS_PER_CLASS = 40_000
-_MOST_CLASSES = 8
+_MOST_CLASSES = 12
+_TOWARDS_LARGE = 0.7  # below 1, there are more classes for large errors, which cost most
 _RIDGE = 0.001  # of the mean squared deviation, towards what is known already
 _ROUNDS = 3  # of weighing large deviations less, as an absolute error does
 _BLOCK = 32768
@@ -73,12 +74,13 @@ def _fitted_classes(
     if classes < 2:
         return np.zeros(UNITS, np.int64), first[None]
     seen = known.seen(chosen, known.values.places(chosen))
-    unit = unit_of(weighted_errors(seen.errors))
+    unit = unit_of(ERROR_WEIGHTS @ np.abs(seen.errors))
     some = unit[unit > _NO_ERROR] if (unit > _NO_ERROR).any() else unit
-    edges = np.unique(np.append(np.quantile(some, np.arange(1, classes) / classes).astype(np.int64), _NO_ERROR + 1))
+    shares = (np.arange(1, classes) / classes) ** _TOWARDS_LARGE
+    edges = np.unique(np.append(np.quantile(some, shares).astype(np.int64), _NO_ERROR + 1))
     place = np.searchsorted(edges, np.arange(UNITS), side="right")
     target = values.reshape(-1)[chosen] - seen.reference
-    spread = np.exp2(unit / 4) / (10 * FRACTION) + 0.3
+    spread = (np.exp2(unit / 4) / (10 * FRACTION) + 0.3).astype(np.float32)
     weights = []
     for number in range(len(edges) + 1):
         mine = np.flatnonzero(place[unit] == number)
@@ -106,13 +108,3 @@ def _solved(differences: Floats, target: Floats, spread: Floats, start: Doubles,
         error = np.abs(target - weights @ x) / spread
         weigh = 1 / (spread * np.sqrt(error + 0.3))
     return np.clip(np.rint(weights * 2**WEIGHT_BITS), -LARGEST_WEIGHT, LARGEST_WEIGHT)
-
-
-def weighted_errors(errors: Floats) -> Floats:
-    """The weighted sum of the sizes of ten errors."""
-    from .front_context import ERROR_WEIGHTS
-
-    return ERROR_WEIGHTS @ np.abs(errors)
-
-
-__all__ = ["blocks", "fit_front", "predict_all"]

@@ -1,4 +1,4 @@
-"""The integer network of wave fronts: from what lies before a voxel to the distribution of its residual; data, not code."""
+"""The integer network of wave fronts: from what lies before a voxel to the distribution of its residual."""
 
 from __future__ import annotations
 

@@ -130,9 +130,7 @@ def read_front_model(weights: bytes, name: str, file: str) -> FrontCodec:
     return FrontCodec(name, hashlib.sha256(weights).hexdigest(), _read(weights, file, unpack_front), weights)
 
 
-def _read(
-    weights: bytes, file: str, unpack: Callable[[Mapping[str, npt.NDArray[np.generic]]], Numbers]
-) -> Numbers:
+def _read(weights: bytes, file: str, unpack: Callable[[Mapping[str, npt.NDArray[np.generic]]], Numbers]) -> Numbers:
     import safetensors
     import safetensors.numpy
 

@@ -110,9 +110,7 @@ def base_steps(stages: Sequence[Stage]) -> tuple[slice, slice, slice]:
     return i, j, k
 
 
-def encode_chunk(
-    voxels: Voxels, grid: Grid, model: ContextModel, preview: bool = False
-) -> tuple[list[bytes], Voxels]:
+def encode_chunk(voxels: Voxels, grid: Grid, model: ContextModel, preview: bool = False) -> tuple[list[bytes], Voxels]:
     """The parts of a chunk (or of its `preview` alone), coarse to fine, and the voxels as they will be decoded.
 
     `voxels` [i, j, k] are within 0..grid.largest < 2^16; no decoded voxel differs by more than (grid.step - 1) // 2.

@@ -19,8 +19,10 @@ from .container import FRONT, Block, Container, block_of, open_container
 from .context import LARGEST
 from .front import Front
 from .front_coder import decode_front
-from .model_file import CodecModel, FrontCodec, find_codec_model, find_front_model
+from .front_network import FrontModel
+from .model_file import CodecModel, find_codec_model, find_front_model
 from .predictive import PREVIEW_HALVINGS, ChunkDecoder, Grid, parts_of
+from .tuning import apply_tuning
 from .values import TYPES, from_whole
 
 _BYTES_PER_VOXEL = 40  # of memory, roughly, while a chunk is decoded
@@ -109,7 +111,7 @@ class Models:
     """What the chunks of a file were coded with; only files of version 2 need the second."""
 
     lattice: CodecModel
-    front: FrontCodec | None
+    front: FrontModel | None
 
 
 def _models(container: Container) -> Models:
@@ -119,13 +121,17 @@ def _models(container: Container) -> Models:
     if FRONT not in container.header:
         return Models(lattice, None)
     wanted = container.header[FRONT]
-    inside = _inside(container, FRONT)
-    return Models(lattice, find_front_model(wanted["name"], wanted["sha256"], container.name, inside))
+    inside, tuning = _inside(container, FRONT), _inside(container, FRONT, "tuning")
+    front = find_front_model(wanted["name"], wanted["sha256"], container.name, inside).front
+    try:
+        return Models(lattice, front if tuning is None else apply_tuning(front, tuning()))
+    except BadInput as error:
+        raise _damaged(container, error) from None
 
 
-def _inside(container: Container, which: str) -> Callable[[], bytes] | None:
-    """What reads a model out of a file that carries it; None for one that does not. Raises BadInput."""
-    place = container.header[which].get("inside")
+def _inside(container: Container, which: str, what: str = "inside") -> Callable[[], bytes] | None:
+    """What reads a model, or its tuning, out of a file that carries it; None if it does not. Raises BadInput."""
+    place = container.header[which].get(what)
     if place is None:
         return None
     try:
@@ -146,11 +152,15 @@ def decode_chunk(container: Container, entry: _Entry, models: Models, coarser: i
             return from_whole(whole, {**entry.how, "coarse": True}, b"", dtype)
         return from_whole(whole, entry.how, container.read(entry.extra), dtype)
     except BadInput as error:
-        if str(error).startswith(container.name):
-            raise
-        raise BadInput(f"{container.name} is damaged: {error}.".replace("..", ".")) from None
+        raise _damaged(container, error) from None
     except (IndexError, ValueError, zlib.error):
         raise BadInput(f"{container.name} is damaged: a part of it cannot be decoded.") from None
+
+
+def _damaged(container: Container, error: BadInput) -> BadInput:
+    """The same fault in a sentence that names the file."""
+    told = str(error).startswith(container.name)
+    return error if told else BadInput(f"{container.name} is damaged: {error}.".replace("..", "."))
 
 
 def _whole_numbers(container: Container, entry: _Entry, models: Models, coarser: int) -> npt.NDArray[np.int64]:
@@ -158,7 +168,7 @@ def _whole_numbers(container: Container, entry: _Entry, models: Models, coarser:
     if entry.front and coarser < entry.preview:
         if models.front is None:
             raise BadInput("it names no model for one of its chunks")
-        whole = decode_front(container.read(entry.parts[1]), entry.grid, models.front.front)
+        whole = decode_front(container.read(entry.parts[1]), entry.grid, models.front)
         i, j, k = (slice(None, None, step) for step in _chunk_steps(entry, coarser))
         return whole[i, j, k]
     decoder = ChunkDecoder(entry.grid, models.lattice.context, entry.front)

@@ -1,4 +1,4 @@
-"""Train the codec's model of wave fronts: `python -m MedAELib.training.codec_front --output FOLDER`; minutes, resumable.
+"""Train the codec's model of wave fronts: `python -m MedAELib.training.codec_front --output FOLDER`; resumable.
 
 As in `codec.py`, the network is trained with the rounding of its integer form, and the loss is a code length in bits.
 """
@@ -6,25 +6,25 @@ As in `codec.py`, the network is trained with the rounding of its integer form, 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import hashlib
+import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import safetensors.numpy
 import torch
 from torch import Tensor, nn
 
-from MedAELib.codec.context import FRACTION, Doubles, Floats
+from MedAELib.atomic import write_text
+from MedAELib.codec.context import Doubles, Floats
+from MedAELib.codec.differentiable import CodecNetwork, code_length, exported
 from MedAELib.codec.front import OFFSETS, Front
 from MedAELib.codec.front_coder import front_setting
-from MedAELib.codec.front_context import FRONT_INPUTS, Known, front_inputs, predict_all
-from MedAELib.codec.front_fit import enter_errors, fit_front
+from MedAELib.codec.front_context import FRONT_INPUTS
 from MedAELib.codec.front_network import SPACINGS, FrontModel, spacing_class
-from MedAELib.codec.model_file import pack_front
+from MedAELib.codec.model_file import FRONT, FRONT_WEIGHTS, METADATA, pack_front
 from MedAELib.codec.predictive import Grid
-from MedAELib.training.codec import CodecNetwork, code_length, exported, publish
+from MedAELib.codec.tuning import Columns, sampled
 from MedAELib.training.codec_samples import codec_volumes
 from MedAELib.training.cohort import data_folder
 from MedAELib.training.loop import Schedule, train
@@ -37,8 +37,6 @@ _STEPS = (3, 5, 9)  # of the quantisation; a quarter of the samples of a larger 
 _NO_ERROR = 4  # the unit where no voxel around had an error: there is little to learn
 _SHARES = {"LIDC-IDRI-0314_native": 4.0}  # the only scan at a scanner's own resolution
 
-Columns = list[npt.NDArray[Any]]
-
 
 def untrained_defaults() -> Doubles:
     """Default first predictions [3, 2, 40] before any volume was seen: the voxel before."""
@@ -47,38 +45,11 @@ def untrained_defaults() -> Doubles:
     return made
 
 
-def samples(
-    values: Floats, spacing: tuple[float, float, float], step: int, count: int, generator: np.random.Generator
-) -> tuple[Columns, tuple[int, tuple[Doubles, Doubles]]]:
-    """Inputs, unit, residual in eighths and step of some voxels of a volume, and its fitted first predictions.
-
-    Quantisation is imitated by uniform noise around the true values, which the decoder would not know.
-    """
+def _grid(values: Floats, spacing: tuple[float, float, float], step: int) -> Grid:
+    """What a chunk of these whole numbers would be coded with."""
     low, high = (int(value) for value in np.percentile(values, [1, 99]))
-    i, j, k = (int(1000 * along) for along in spacing)
-    a, b, c = values.shape
-    grid = Grid((a, b, c), (i, j, k), low, high, int(values.max()), step)
-    front = Front.of(grid.shape, grid.spacing)
-    setting = front_setting(grid, front)
-    truth = np.ascontiguousarray(values.transpose(front.axes))
-    known = Known(front, low)
-    known.values.fill(truth)
-    defaults = untrained_defaults()[0]
-    weights = fit_front(known, truth, (defaults[0], defaults[1]))
-    if step > 1:
-        noise = generator.integers(-(step // 2), step // 2 + 1, truth.shape)
-        decoded = np.clip(truth + noise, 0, setting.largest).astype(np.float32)
-        known.values.fill(decoded)
-        enter_errors(known, weights)
-    chosen = np.sort(generator.choice(truth.size, min(count, truth.size), replace=False))
-    parts = []
-    for voxels in np.array_split(chosen, max(len(chosen) // 30_000, 1)):
-        seen = known.seen(voxels, known.values.places(voxels))
-        predicted = predict_all(seen, weights)
-        made = front_inputs(seen, predicted, setting).T.astype(np.int8)
-        parts.append((made, predicted.unit.astype(np.uint8), FRACTION * truth.reshape(-1)[voxels] - predicted.final))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return [*columns, np.full(len(chosen), step, np.float32)], (spacing_class(setting.ratio), weights.first)
+    (a, b, c), (i, j, k) = values.shape, (int(1000 * along) for along in spacing)
+    return Grid((a, b, c), (i, j, k), low, high, int(values.max()), step)
 
 
 def gather(data: Path, validation: bool, seed: int) -> tuple[list[Tensor], Doubles]:
@@ -86,6 +57,7 @@ def gather(data: Path, validation: bool, seed: int) -> tuple[list[Tensor], Doubl
     generator = np.random.default_rng(seed)
     columns: list[Columns] = []
     fitted: dict[int, list[tuple[Doubles, Doubles]]] = {}
+    start = untrained_defaults()[0, 0], untrained_defaults()[0, 1]
     for name, values, spacing in codec_volumes(data, validation):
         thick = max(16, _MOST_VOXELS // values[..., 0].size)
         middle = max(values.shape[2] - thick, 0) // 2
@@ -94,10 +66,12 @@ def gather(data: Path, validation: bool, seed: int) -> tuple[list[Tensor], Doubl
         share = max((share for start, share in _SHARES.items() if name.startswith(start)), default=1.0)
         steps = (1, int(generator.choice(_STEPS))) if values.size > 300_000 else (1,)
         for step in steps:
-            made, first = samples(values, spacing, step, count if step == 1 else count // 3, generator)
+            grid = _grid(values, spacing, step)
+            made, first = sampled(values, grid, start, count if step == 1 else count // 3, generator)
             columns.append([*made, share * np.where(made[1] > _NO_ERROR, 1.0, 0.3)])
             if step == 1:
-                fitted.setdefault(first[0], []).append(first[1])
+                ratio = front_setting(grid, Front.of(grid.shape, grid.spacing)).ratio
+                fitted.setdefault(spacing_class(ratio), []).append(first)
         print(name, values.shape, flush=True)
     joined = [np.concatenate(column) for column in zip(*columns, strict=True)]
     chance = np.cumsum(joined.pop())
@@ -162,6 +136,14 @@ def main() -> None:
     (options.output / "model.safetensors").write_bytes(weights)
     if options.publish:
         publish(weights, options.publish)
+
+
+def publish(weights: bytes, folder: Path) -> None:
+    """Put weights into the model folder of the codec, and their hash into its description."""
+    told = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    told[FRONT] = {"name": f"{folder.name}-{FRONT}", "sha256": hashlib.sha256(weights).hexdigest()}
+    (folder / FRONT_WEIGHTS).write_bytes(weights)
+    write_text(folder / METADATA, json.dumps(told, indent=2) + "\n")
 
 
 if __name__ == "__main__":

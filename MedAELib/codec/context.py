@@ -20,7 +20,7 @@ WEIGHT_BITS = 12  # of the linear prediction: 2^12 is a weight of 1
 OCTAVE = 24  # steps of a logarithmic scale within a factor of 2
 CLIP = 127  # of the network's inputs
 _NEAREST = 10  # neighbours whose spread is the unit
-_UNITS = 96  # a quarter of an octave each
+UNITS = 96  # a quarter of an octave each
 AUXILIARY = 9
 INPUTS = NEIGHBOURS + AUXILIARY
 
@@ -33,7 +33,7 @@ def _unit_tables() -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
 
     The unit is the sum of ten deviations, known to a quarter of an octave. Every factor has few bits: exact.
     """
-    octave, quarter = np.divmod(np.arange(_UNITS), 4)
+    octave, quarter = np.divmod(np.arange(UNITS), 4)
     inwards = np.array([28, 23, 20, 17])[quarter] * 2.0 ** (3 - octave)
     outwards = (9 + 2 * quarter) * 2.0 ** (octave - 11)
     return inwards.astype(np.float32), outwards.astype(np.float32), OCTAVE * octave + np.array([0, 8, 14, 19])[quarter]
@@ -87,7 +87,7 @@ def inputs(
     np.multiply(differences, np.float32(FRACTION), out=deviations)
     deviations -= predicted - reference * np.float32(FRACTION)
     spread = np.abs(deviations[:_NEAREST]).sum(axis=0) + np.float32(2)
-    unit = np.clip((spread.view(np.int32) >> 21) - (127 << 2), 0, _UNITS - 1)
+    unit = np.clip((spread.view(np.int32) >> 21) - (127 << 2), 0, UNITS - 1)
     deviations *= UNIT_FACTOR[unit]
     np.rint(deviations, out=deviations)
     np.clip(deviations, -CLIP, CLIP, out=deviations)

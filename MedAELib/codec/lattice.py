@@ -50,7 +50,7 @@ def plan(shape: tuple[int, int, int], axes: Sequence[int], spacing: tuple[int, i
             break
         extent = [spacing[d] * steps[d] for d in range(3)]
         first, second = sorted((d for d in range(3) if d != axis), key=lambda d: (extent[d], d))
-        ratios = tuple(_half_octaves(extent[d], extent[axis]) for d in (first, second))
+        ratios = tuple(half_octaves(extent[d], extent[axis]) for d in (first, second))
         i, j, k = current
         stages.append(Stage((i, j, k), axis, (first, second), (steps[0], steps[1], steps[2]), (ratios[0], ratios[1])))
         current[axis] = -(-current[axis] // 2)
@@ -69,7 +69,7 @@ def halvings(shape: tuple[int, int, int], spacing: tuple[int, int, int]) -> list
     return axes
 
 
-def _half_octaves(over: int, under: int) -> int:
+def half_octaves(over: int, under: int) -> int:
     """2 * log2(over / under), rounded down, within -4..8; integers alone, so that every reader finds the same."""
     for level in range(8, -4, -1):
         if over**2 >= under**2 * 2**level if level >= 0 else over**2 * 2**-level >= under**2:

@@ -8,19 +8,25 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..bundle import CARD, LICENCE, models_folder
 from ..errors import BadModel
+from .context import Doubles, Floats
+from .front_network import FrontModel
 from .network import ContextModel
 
 METADATA = "configs/codec.json"  # not metadata.json: that would make it a network of `bundle.py`
 WEIGHTS = "models/model.safetensors"
 BUNDLED = "ct-mr-codec"
+FRONT = "front"  # of the description: the second model of the folder
+FRONT_WEIGHTS = "models/front.safetensors"
 _LARGEST = 4 << 20
+Numbers = TypeVar("Numbers")
+Kind = TypeVar("Kind", "CodecModel", "FrontCodec")
 _LAYERS = ("w1", "w2", "w3", "b1", "b2", "b3")
 
 
@@ -34,55 +40,106 @@ class CodecModel:
     weights: bytes  # its safetensors file
 
 
+@dataclass(frozen=True, eq=False)
+class FrontCodec:
+    """A model of wave fronts with its name and the SHA-256 of its numbers."""
+
+    name: str
+    sha256: str
+    front: FrontModel
+    weights: bytes
+
+
 def pack_model(model: ContextModel) -> dict[str, npt.NDArray[np.generic]]:
     """All numbers of a model in the smallest integer types that hold them."""
+    return _packed(model.weights, model.tails, model.predictions)
+
+
+def _packed(
+    weights: Mapping[str, Floats], tails: npt.NDArray[np.int64], predictions: Doubles
+) -> dict[str, npt.NDArray[np.generic]]:
     packed: dict[str, npt.NDArray[np.generic]] = {}
-    for name, value in model.weights.items():
+    for name, value in weights.items():
         packed[name] = value.astype(np.int32 if name.startswith("b") else np.int16)
         if not np.array_equal(packed[name], value):
             raise ValueError(f"the layer {name} does not fit its integer type")
-    return packed | {"tails": model.tails.astype(np.int32), "predictions": model.predictions.astype(np.int16)}
+    return packed | {"tails": tails.astype(np.int32), "predictions": predictions.astype(np.int16)}
+
+
+def pack_front(model: FrontModel) -> dict[str, npt.NDArray[np.generic]]:
+    """All numbers of a model of wave fronts in the smallest integer types that hold them."""
+    return _packed(model.weights, model.tails, model.predictions)
 
 
 def unpack_model(packed: Mapping[str, npt.NDArray[np.generic]]) -> ContextModel:
     """The model that `pack_model` packed. Raises BadModel when it is none."""
+    return ContextModel(*_unpacked(packed))
+
+
+def unpack_front(packed: Mapping[str, npt.NDArray[np.generic]]) -> FrontModel:
+    """The model that `pack_front` packed. Raises BadModel when it is none."""
+    return FrontModel(*_unpacked(packed))
+
+
+def _unpacked(
+    packed: Mapping[str, npt.NDArray[np.generic]],
+) -> tuple[dict[str, Floats], npt.NDArray[np.int64], Doubles]:
     if set(packed) != {*_LAYERS, "tails", "predictions"} or any(value.dtype.kind != "i" for value in packed.values()):
         raise BadModel("The codec's model does not hold the integers of one.")
     weights = {name: packed[name].astype(np.float32) for name in _LAYERS}
-    return ContextModel(weights, packed["tails"].astype(np.int64), packed["predictions"].astype(np.float64))
+    return weights, packed["tails"].astype(np.int64), packed["predictions"].astype(np.float64)
 
 
 @functools.lru_cache(maxsize=4)
 def load_codec_model(folder: Path | None = None) -> CodecModel:
     """The bundled model, or the one in a folder. Raises BadModel when a file is missing or differs from its SHA-256."""
-    folder = folder or models_folder() / BUNDLED
-    for name in (METADATA, WEIGHTS, CARD, LICENCE):
+    return read_codec_model(*_stored(folder or models_folder() / BUNDLED, WEIGHTS, None))
+
+
+@functools.lru_cache(maxsize=4)
+def load_front_model(folder: Path | None = None) -> FrontCodec:
+    """The bundled model of wave fronts, or the one in a folder. Raises as `load_codec_model`."""
+    return read_front_model(*_stored(folder or models_folder() / BUNDLED, FRONT_WEIGHTS, FRONT))
+
+
+def _stored(folder: Path, file: str, part: str | None) -> tuple[bytes, str, str]:
+    """The weights in a file of a model's folder, checked, with their name and path; `part` of the description."""
+    for name in (METADATA, file, CARD, LICENCE):
         path = folder / name
         if not path.is_file() or path.stat().st_size > _LARGEST:
             raise BadModel(f"{path} is missing or too large, so the codec cannot be used.")
     try:
         metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        name, sha256 = str(metadata["name"]), str(metadata["sha256"])
+        told = metadata if part is None else metadata[part]
+        name, sha256 = str(told["name"]), str(told["sha256"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadModel(f"{folder / METADATA} is not the description of a codec.") from None
-    weights = (folder / WEIGHTS).read_bytes()
+    weights = (folder / file).read_bytes()
     if hashlib.sha256(weights).hexdigest() != sha256:
         raise BadModel(f"The weights in {folder} differ from their SHA-256, so they are not used.")
-    return read_codec_model(weights, name, str(folder / WEIGHTS))
+    return weights, name, str(folder / file)
 
 
 def read_codec_model(weights: bytes, name: str, file: str) -> CodecModel:
     """The model in the bytes of a safetensors file, read as data and checked. Raises BadModel when it is none."""
+    return CodecModel(name, hashlib.sha256(weights).hexdigest(), _read(weights, file, unpack_model), weights)
+
+
+def read_front_model(weights: bytes, name: str, file: str) -> FrontCodec:
+    """The model of wave fronts in the bytes of a safetensors file. Raises as `read_codec_model`."""
+    return FrontCodec(name, hashlib.sha256(weights).hexdigest(), _read(weights, file, unpack_front), weights)
+
+
+def _read(weights: bytes, file: str, unpack: Callable[[Mapping[str, npt.NDArray[np.generic]]], Numbers]) -> Numbers:
     import safetensors
     import safetensors.numpy
 
     try:
         if len(weights) > _LARGEST:
             raise ValueError("too large")
-        context = unpack_model(safetensors.numpy.load(weights))
+        return unpack(safetensors.numpy.load(weights))
     except (safetensors.SafetensorError, ValueError, KeyError, IndexError, TypeError):
         raise BadModel(f"{file} is damaged: it is not a complete safetensors file of a codec.") from None
-    return CodecModel(name, hashlib.sha256(weights).hexdigest(), context, weights)
 
 
 def find_codec_model(name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None) -> CodecModel:
@@ -90,9 +147,21 @@ def find_codec_model(name: str, sha256: str, file: str, inside: Callable[[], byt
 
     Raises BadModel, naming it and its hash, when it is neither installed nor inside, or differs from its SHA-256.
     """
-    found: CodecModel | None = None
+    return _found(name, sha256, file, inside, load_codec_model, read_codec_model)
+
+
+def find_front_model(name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None) -> FrontCodec:
+    """The model of wave fronts that a file was coded with. Raises as `find_codec_model`."""
+    return _found(name, sha256, file, inside, load_front_model, read_front_model)
+
+
+def _found(
+    name: str, sha256: str, file: str, inside: Callable[[], bytes] | None,
+    load: Callable[[], Kind], read: Callable[[bytes, str, str], Kind],
+) -> Kind:  # fmt: skip
+    found: Kind | None = None
     try:
-        found = load_codec_model()
+        found = load()
     except BadModel:
         if inside is None:
             raise
@@ -107,4 +176,4 @@ def find_codec_model(name: str, sha256: str, file: str, inside: Callable[[], byt
     weights = inside()
     if hashlib.sha256(weights).hexdigest() != sha256:
         raise BadModel(f"The model inside {file} differs from its SHA-256, so it is not used.")
-    return read_codec_model(weights, name, f"The model inside {file}")
+    return read(weights, name, f"The model inside {file}")

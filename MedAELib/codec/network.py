@@ -53,21 +53,8 @@ class ContextModel:
     predictions: Doubles
 
     def __post_init__(self) -> None:
-        hidden, second = self.weights["b1"].shape[-1], self.weights["b2"].shape[-1]
-        wanted: dict[str, tuple[int, ...]] = {"w1": (hidden, INPUTS), "w2": (second, hidden), "w3": (_OUTPUTS, second)}
-        wanted |= {"b1": (hidden,), "b2": (second,), "b3": (_OUTPUTS,)}
-        for name, shape in wanted.items():
-            value = self.weights[name]
-            if value.shape != (len(CASES), *shape) or not np.array_equal(value, np.rint(value)):
-                raise BadModel(f"The codec's layer {name} is not of integers of the right shape.")
-        for layer, largest in (("1", CLIP), ("2", 255), ("3", 255)):
-            sums = np.abs(self.weights[f"w{layer}"]).astype(np.float64).sum(axis=-1) * largest
-            if (sums + np.abs(self.weights[f"b{layer}"]) >= _EXACT).any():
-                raise BadModel(f"The codec's layer {layer} has weights so large that its sums would not be exact.")
-        tails = self.tails
-        falling = tails.shape == (SHAPES, POINTS) and (np.diff(tails) <= 0).all()
-        if not falling or (tails[:, 0] != 1 << 29).any() or (tails < 0).any():
-            raise BadModel("The codec's table of distributions is not one.")
+        check_layers(self.weights, (len(CASES),), INPUTS, CLIP)
+        check_tails(self.tails)
         if self.predictions.shape != (len(CASES), RATIO_CLASSES**2, NEIGHBOURS):
             raise BadModel("The codec's default predictions have the wrong shape.")
 
@@ -86,7 +73,9 @@ class ContextModel:
         """Where each voxel of a block is expected, from its neighbours and the pass's linear prediction."""
         predicted = predict(reference, differences, weights)
         made, unit = inputs(reference, differences, predicted, setting)
-        correction, log_scale, shape = self._evaluate(made, CASES.index((setting.stage.flat, parity)))
+        place = CASES.index((setting.stage.flat, parity))
+        layers = {name: value[place] for name, value in self.weights.items()}
+        correction, log_scale, shape = evaluate(layers, made)
         moved = predicted.astype(np.int64) + np.rint(correction * CORRECTION_FACTOR[unit]).astype(np.int64)
         moved = np.clip(moved, 0, FRACTION * setting.largest) + FRACTION // 2
         centre = moved // FRACTION
@@ -94,23 +83,46 @@ class ContextModel:
         scale = UNIT_LOG[unit] + log_scale.astype(np.int64) - (6 * OCTAVE + setting.step_log)
         return Distribution(centre, scale, shape.astype(np.int64), fraction)
 
-    def _evaluate(self, made: Floats, place: int) -> tuple[Floats, Floats, Floats]:
-        """The network's three outputs [n]: the correction in 32nds of the unit, 24ths of an octave, 0..3."""
-        current = made
-        for layer in ("1", "2"):
-            current = self.weights[f"w{layer}"][place] @ current
-            current += self.weights[f"b{layer}"][place][:, None]
-            current *= np.float32(2**-ACTIVATION_BITS)
-            np.rint(current, out=current)
-            np.clip(current, 0, 255, out=current)
-        outputs = self.weights["w3"][place] @ current + self.weights["b3"][place][:, None]
-        outputs = np.rint(outputs * np.float32(2**-ACTIVATION_BITS))
-        limit = STEP * SCALES + OCTAVE * LARGEST_SHIFT - SMALLEST
-        return (
-            np.clip(outputs[0], -511, 511),
-            np.clip(outputs[1], -limit, limit),
-            np.clip(np.rint(outputs[2] / 32), 0, SHAPES - 1),
-        )
+
+def evaluate(layers: dict[str, Floats], made: Floats) -> tuple[Floats, Floats, Floats]:
+    """The three outputs [n] of a network: the correction in 32nds of the unit, 24ths of an octave, 0..3."""
+    current = made
+    for layer in ("1", "2"):
+        current = layers[f"w{layer}"] @ current
+        current += layers[f"b{layer}"][:, None]
+        current *= np.float32(2**-ACTIVATION_BITS)
+        np.rint(current, out=current)
+        np.clip(current, 0, 255, out=current)
+    outputs = layers["w3"] @ current + layers["b3"][:, None]
+    outputs = np.rint(outputs * np.float32(2**-ACTIVATION_BITS))
+    limit = STEP * SCALES + OCTAVE * LARGEST_SHIFT - SMALLEST
+    return (
+        np.clip(outputs[0], -511, 511),
+        np.clip(outputs[1], -limit, limit),
+        np.clip(np.rint(outputs[2] / 32), 0, SHAPES - 1),
+    )
+
+
+def check_layers(weights: dict[str, Floats], cases: tuple[int, ...], inputs: int, largest: int) -> None:
+    """Raise BadModel unless all layers [*cases, ...] are of integers of fitting shapes whose sums are always exact."""
+    hidden, second = weights["b1"].shape[-1], weights["b2"].shape[-1]
+    wanted: dict[str, tuple[int, ...]] = {"w1": (hidden, inputs), "w2": (second, hidden), "w3": (_OUTPUTS, second)}
+    wanted |= {"b1": (hidden,), "b2": (second,), "b3": (_OUTPUTS,)}
+    for name, shape in wanted.items():
+        value = weights[name]
+        if value.shape != (*cases, *shape) or not np.array_equal(value, np.rint(value)):
+            raise BadModel(f"The codec's layer {name} is not of integers of the right shape.")
+    for layer, most in (("1", largest), ("2", 255), ("3", 255)):
+        sums = np.abs(weights[f"w{layer}"]).astype(np.float64).sum(axis=-1) * most
+        if (sums + np.abs(weights[f"b{layer}"]) >= _EXACT).any():
+            raise BadModel(f"The codec's layer {layer} has weights so large that its sums would not be exact.")
+
+
+def check_tails(tails: npt.NDArray[np.int64]) -> None:
+    """Raise BadModel unless these are the tails of distributions."""
+    falling = tails.shape == (SHAPES, POINTS) and (np.diff(tails) <= 0).all()
+    if not falling or (tails[:, 0] != 1 << 29).any() or (tails < 0).any():
+        raise BadModel("The codec's table of distributions is not one.")
 
 
 def ratio_class(ratios: tuple[int, int]) -> int:

@@ -26,6 +26,7 @@ _HEAD = struct.Struct("<HII")  # lanes, bytes of side information, bytes of the 
 _WORTH_BITS = 800  # what a pass's own weights must save at least
 _OWN_PARTS = 5  # so many of the last stages have a part each; all before them share one
 
+PREVIEW_HALVINGS = 9  # between the preview and the whole chunk
 _EASED = (8, 7, 6, 5, 4, 4, 3, 3, 3, 2)  # eighths of the step, by how many stages follow
 
 Voxels = npt.NDArray[np.int64]
@@ -85,6 +86,11 @@ class _Part:
         return _HEAD.pack(lanes, len(side), len(coded)) + side + coded + plain
 
 
+def preview_stages(stages: Sequence[Stage]) -> range:
+    """The stages of the preview that precedes a chunk of another order: all but the last nine."""
+    return range(max(len(stages) - PREVIEW_HALVINGS, 0))
+
+
 def parts_of(stages: Sequence[Stage]) -> list[range]:
     """Which stages each part of a chunk holds; the first part holds the base lattice too."""
     first = max(len(stages) - _OWN_PARTS, 0)
@@ -104,15 +110,15 @@ def base_steps(stages: Sequence[Stage]) -> tuple[slice, slice, slice]:
     return i, j, k
 
 
-def encode_chunk(voxels: Voxels, grid: Grid, model: ContextModel) -> tuple[list[bytes], Voxels]:
-    """The parts of a chunk, coarse to fine, and the voxels as they will be decoded.
+def encode_chunk(voxels: Voxels, grid: Grid, model: ContextModel, preview: bool = False) -> tuple[list[bytes], Voxels]:
+    """The parts of a chunk (or of its `preview` alone), coarse to fine, and the voxels as they will be decoded.
 
     `voxels` [i, j, k] are within 0..grid.largest < 2^16; no decoded voxel differs by more than (grid.step - 1) // 2.
     """
     stages, parts = grid.stages(), []
     truth = voxels.astype(np.float32)
     current = truth[base_steps(stages)]
-    for number, places in enumerate(parts_of(stages)):
+    for number, places in enumerate([preview_stages(stages)] if preview else parts_of(stages)):
         part = _Part()
         if number == 0:
             base = current.reshape(-1).astype(np.int64)
@@ -167,8 +173,8 @@ def _expected(
 class ChunkDecoder:
     """Decodes a chunk part by part; after each part, `voxels` holds a finer lattice. Raises BadInput for damage."""
 
-    def __init__(self, grid: Grid, model: ContextModel) -> None:
-        self.grid, self.model = grid, model
+    def __init__(self, grid: Grid, model: ContextModel, preview: bool = False) -> None:
+        self.grid, self.model, self._preview = grid, model, preview
         self.stages = grid.stages()
         self.voxels: Floats = np.zeros((0, 0, 0), np.float32)
 
@@ -180,7 +186,7 @@ class ChunkDecoder:
         side_end, coded_end = _HEAD.size + side_bytes, _HEAD.size + side_bytes + coded_bytes
         if coded_end > len(data):
             raise BadInput("a part is too short")
-        places, plain = parts_of(self.stages)[number], BitReader(data[coded_end:])
+        places, plain = self._places(number), BitReader(data[coded_end:])
         side = data[_HEAD.size : side_end]
         if number == 0:
             shape = base_shape(self.grid)
@@ -193,6 +199,9 @@ class ChunkDecoder:
             side = self._decode_stage(place, side, decoder, plain)
         if side or not plain.finished() or (decoder is not None and not decoder.finished()):
             raise BadInput("a part does not end where it should")
+
+    def _places(self, number: int) -> range:
+        return preview_stages(self.stages) if self._preview else parts_of(self.stages)[number]
 
     def _decode_stage(self, place: int, side: bytes, decoder: Decoder, plain: BitReader) -> bytes:
         """One stage; what is left of the side information."""

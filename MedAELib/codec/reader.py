@@ -15,13 +15,17 @@ import numpy.typing as npt
 from ..engine.memory import free_system_memory
 from ..errors import BadInput, OutOfMemory
 from ..volume import Volume
-from .container import Block, Container, block_of, open_container
+from .container import FRONT, Block, Container, block_of, open_container
 from .context import LARGEST
-from .model_file import CodecModel, find_codec_model
-from .predictive import ChunkDecoder, Grid, parts_of
+from .front import Front
+from .front_coder import decode_front
+from .front_network import FrontModel
+from .model_file import CodecModel, find_codec_model, find_front_model
+from .predictive import PREVIEW_HALVINGS, ChunkDecoder, Grid, parts_of
+from .tuning import apply_tuning
 from .values import TYPES, from_whole
 
-_BYTES_PER_VOXEL = 24  # of memory, roughly, while a chunk is decoded
+_BYTES_PER_VOXEL = 40  # of memory, roughly, while a chunk is decoded
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int], None]
@@ -38,6 +42,18 @@ class _Entry:
     grid: Grid
     extra: Block
     parts: list[Block]
+    front: bool  # a preview, and the whole chunk in the order of a wave front
+
+    @property
+    def preview(self) -> int:
+        """How many halvings the preview leaves out."""
+        return min(len(self.grid.stages()), PREVIEW_HALVINGS)
+
+    def needed(self, coarser: int) -> list[Block]:
+        """The parts from which a volume that is some halvings coarser is decoded; none if there is no such volume."""
+        if self.front:
+            return self.parts[:1] if coarser == self.preview else self.parts[1:] if coarser < self.preview else []
+        return self.parts[: max(len(self.parts) - coarser, 0)]
 
     @property
     def deflated(self) -> bool:
@@ -70,14 +86,14 @@ def read_volume(
     if slices is not None and (not 0 <= slices[0] < slices[1] <= container.header["volume"]["shape"][3]):
         raise BadInput(f"{container.name} has no slices {slices[0]} to {slices[1]}.")
     if coarser is None:
-        coarser = next((drop for drop in range(6) if _there(container, chosen, drop)), 6)
+        drops = [*range(6), *sorted({entry.preview for entry in chosen if entry.front and entry.preview > 5})]
+        coarser = next((drop for drop in drops if _there(container, chosen, drop)), 6)
     if coarser and not _there(container, chosen, coarser):
         raise BadInput(f"{container.name} holds no volume that is {coarser} halvings coarser.")
-    wanted = container.header["model"]
-    model = find_codec_model(wanted["name"], wanted["sha256"], container.name, _inside(container))
+    models = _models(container)
     steps = _steps(chosen, coarser)
     with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
-        work = [pool.submit(decode_chunk, container, entry, model, coarser) for entry in chosen]
+        work = [pool.submit(decode_chunk, container, entry, models, coarser) for entry in chosen]
         try:
             pieces = []
             for number, done in enumerate(work):
@@ -90,9 +106,32 @@ def read_volume(
     return _placed(container, chosen, pieces, steps, slices)
 
 
-def _inside(container: Container) -> Callable[[], bytes] | None:
-    """What reads the model out of a file that carries it; None for one that does not. Raises BadInput."""
-    place = container.header["model"].get("inside")
+@dataclass(frozen=True, eq=False)
+class Models:
+    """What the chunks of a file were coded with; only files of version 2 need the second."""
+
+    lattice: CodecModel
+    front: FrontModel | None
+
+
+def _models(container: Container) -> Models:
+    """The models that a file names: installed ones, or those inside it. Raises BadInput, BadModel."""
+    wanted = container.header["model"]
+    lattice = find_codec_model(wanted["name"], wanted["sha256"], container.name, _inside(container, "model"))
+    if FRONT not in container.header:
+        return Models(lattice, None)
+    wanted = container.header[FRONT]
+    inside, tuning = _inside(container, FRONT), _inside(container, FRONT, "tuning")
+    front = find_front_model(wanted["name"], wanted["sha256"], container.name, inside).front
+    try:
+        return Models(lattice, front if tuning is None else apply_tuning(front, tuning()))
+    except BadInput as error:
+        raise _damaged(container, error) from None
+
+
+def _inside(container: Container, which: str, what: str = "inside") -> Callable[[], bytes] | None:
+    """What reads a model, or its tuning, out of a file that carries it; None if it does not. Raises BadInput."""
+    place = container.header[which].get(what)
     if place is None:
         return None
     try:
@@ -102,25 +141,40 @@ def _inside(container: Container) -> Callable[[], bytes] | None:
     return lambda: container.read(block)
 
 
-def decode_chunk(container: Container, entry: _Entry, model: CodecModel, coarser: int) -> Array:
+def decode_chunk(container: Container, entry: _Entry, models: Models, coarser: int) -> Array:
     """The voxels of one chunk [i, j, k], without its last halvings."""
     dtype = np.dtype(container.header["volume"]["dtype"])
     try:
         if entry.deflated:
             return _inflated(container.read(entry.parts[0]), entry.grid.shape, dtype)
-        decoder = ChunkDecoder(entry.grid, model.context)
-        for number, block in enumerate(entry.parts[: len(entry.parts) - coarser]):
-            decoder.decode_part(container.read(block), number)
-        whole = decoder.voxels.astype(np.int64)
+        whole = _whole_numbers(container, entry, models, coarser)
         if coarser and entry.how.get("kind") == "split":
             return from_whole(whole, {**entry.how, "coarse": True}, b"", dtype)
         return from_whole(whole, entry.how, container.read(entry.extra), dtype)
     except BadInput as error:
-        if str(error).startswith(container.name):
-            raise
-        raise BadInput(f"{container.name} is damaged: {error}.".replace("..", ".")) from None
+        raise _damaged(container, error) from None
     except (IndexError, ValueError, zlib.error):
         raise BadInput(f"{container.name} is damaged: a part of it cannot be decoded.") from None
+
+
+def _damaged(container: Container, error: BadInput) -> BadInput:
+    """The same fault in a sentence that names the file."""
+    told = str(error).startswith(container.name)
+    return error if told else BadInput(f"{container.name} is damaged: {error}.".replace("..", "."))
+
+
+def _whole_numbers(container: Container, entry: _Entry, models: Models, coarser: int) -> npt.NDArray[np.int64]:
+    """The coded numbers of a chunk; one whose order knows no coarser lattice is decoded and thinned."""
+    if entry.front and coarser < entry.preview:
+        if models.front is None:
+            raise BadInput("it names no model for one of its chunks")
+        whole = decode_front(container.read(entry.parts[1]), entry.grid, models.front)
+        i, j, k = (slice(None, None, step) for step in _chunk_steps(entry, coarser))
+        return whole[i, j, k]
+    decoder = ChunkDecoder(entry.grid, models.lattice.context, entry.front)
+    for number, block in enumerate(entry.needed(coarser)):
+        decoder.decode_part(container.read(block), number)
+    return decoder.voxels.astype(np.int64)
 
 
 def chunk_entries(container: Container) -> list[_Entry]:
@@ -161,9 +215,12 @@ def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int,
         chunk.get("eased") is True,
     )
     parts = [block_of(part, size) for part in chunk["parts"]]
-    entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, block_of(chunk["extra"], size), parts)
-    if len(parts) != (1 if entry.deflated else len(parts_of(grid.stages()))):
+    front = chunk.get("order") == FRONT
+    entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, block_of(chunk["extra"], size), parts, front)
+    if len(parts) != (2 if front else 1 if entry.deflated else len(parts_of(grid.stages()))):
         raise ValueError("the parts do not fit the size")
+    if front and (entry.deflated or not Front.of(grid.shape, grid.spacing).parallel):
+        raise ValueError("the order does not fit the size")
     return entry
 
 
@@ -180,12 +237,12 @@ def _starts(entries: list[_Entry], channel: int, slices: int) -> list[int]:
 
 def _there(container: Container, entries: list[_Entry], coarser: int) -> bool:
     """Whether all that a volume without the last halvings needs is in what is there of the file."""
-    if coarser and any(entry.deflated or len(entry.parts) <= coarser for entry in entries):
+    if coarser and any(entry.deflated or not entry.needed(coarser) for entry in entries):
         return False
     steps = {_chunk_steps(entry, coarser) for entry in entries}
     if len(steps) > 1 or any(entry.start % next(iter(steps))[2] for entry in entries):
         return False
-    needed = [part for entry in entries for part in entry.parts[: len(entry.parts) - coarser]]
+    needed = [part for entry in entries for part in entry.needed(coarser)]
     needed += [entry.extra for entry in entries if not (coarser and entry.how.get("kind") == "split")]
     return all(container.has(block) for block in needed)
 

@@ -36,10 +36,9 @@ class Distribution:
         names = ("centre", "scale", "shape", "fraction")
         return Distribution(*(np.concatenate([getattr(block, name) for block in blocks]) for name in names))
 
-    def thinned(self, every: int) -> Distribution:
-        """Every so-manieth voxel."""
-        cut = slice(None, None, every)
-        return Distribution(self.centre[cut], self.scale[cut], self.shape[cut], self.fraction[cut])
+    def of(self, chosen: slice | Integers) -> Distribution:
+        """Some of the voxels."""
+        return Distribution(self.centre[chosen], self.scale[chosen], self.shape[chosen], self.fraction[chosen])
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,16 @@ class CodedPass:
     plain: Integers
     counts: Integers
     decoded: Integers
+
+    @staticmethod
+    def joined(pieces: list[CodedPass]) -> CodedPass:
+        """The pieces of a pass, one after the other."""
+        names = ("entries", "plain", "counts", "decoded")
+        return CodedPass(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in names))
+
+    def of(self, chosen: Integers) -> CodedPass:
+        """Some of the voxels, in this order."""
+        return CodedPass(self.entries[chosen], self.plain[chosen], self.counts[chosen], self.decoded[chosen])
 
 
 def code(
@@ -99,7 +108,7 @@ def cost_bits(coded: CodedPass, tables: ResidualTables) -> float:
 def best_offset(values: Integers, expected: Distribution, step: int, largest: int, tables: ResidualTables) -> int:
     """The offset of the scales, in -127..127, that makes a pass shortest, as far as a sample tells."""
     every = max(1, len(values) // _MOST_SAMPLES)
-    sample, thinned = values[::every], expected.thinned(every)
+    sample, thinned = values[::every], expected.of(slice(None, None, every))
 
     def cost(offset: int) -> float:
         return cost_bits(code(sample, thinned, offset, step, largest, tables), tables)

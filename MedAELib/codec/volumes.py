@@ -17,18 +17,24 @@ from .. import __version__
 from ..errors import BadInput
 from ..quality import psnr
 from ..volume import Volume
-from .container import CODER, lay_out, write_container
+from .container import CODER, FRONT, lay_out, write_container
 from .context import LARGEST
+from .front import Front
+from .front_coder import encode_front
+from .front_network import FrontModel
 from .lossy import largest_step, lossy_unit, lossy_whole
-from .model_file import CodecModel, load_codec_model
+from .model_file import CodecModel, load_codec_model, load_front_model
 from .predictive import Grid, encode_chunk
 from .reader import decode_chunk, decompress
+from .tuning import tune
 from .values import TYPES, Mapped, from_whole, to_whole
 
 _CHUNK_VOXELS = 4_000_000
 _THINNEST = 16  # slices of a chunk, unless they are huge
 _LARGEST_CHUNK = 32_000_000
 _LARGEST_TEXT = 1 << 16
+_FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
+_FRONT_VOXELS = 32_768  # in smaller chunks its side information is too dear
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
@@ -57,14 +63,16 @@ class Mode:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to encode: what is promised, for psnr and ratio start, unit and quantisation step, and whether the model
-    goes into the file."""
+    """How to encode: what is promised, for psnr and ratio start, unit and quantisation step, whether the models go
+    into the file, and the model of wave fronts, perhaps tuned."""
 
     mode: Mode
     start: float = 0.0
     unit: float = 1.0
     step: int = 1
     with_model: bool = False
+    front: FrontModel | None = None
+    tuning: bytes = b""
 
     @property
     def eased(self) -> bool:
@@ -78,7 +86,7 @@ def compress(
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
     Every promise of `Mode` is kept, or BadInput says that it cannot be. `progress(stage, done, total)` may raise.
-    `with_model` puts the context model (72 kB) into the file, which then decodes where the model is missing.
+    `with_model` puts the models that it needs (72 and 42 kB) into the file, which then decodes where they are missing.
     """
     return compress_and_decode(volume, mode, progress, with_model)[0]
 
@@ -140,6 +148,7 @@ def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Pro
     """The file of a volume, chunk by chunk."""
     spacing = _micrometres(volume)
     slabs = [(channel, start, stop) for channel in range(volume.channels) for start, stop in _slabs(volume.shape)]
+    plan = _tuned(volume, plan, slabs, progress)
     chunks: list[_Chunk] = []
     with ThreadPoolExecutor(_threads()) as pool:
         work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model) for c, a, b in slabs]
@@ -148,6 +157,37 @@ def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Pro
             if progress is not None:
                 progress("Compressing", number + 1, len(slabs))
     return _assemble(volume, plan, model, spacing, slabs, chunks)
+
+
+def _tuned(volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]], progress: Progress | None) -> _Plan:
+    """The plan with the model of wave fronts, tuned to some chunks where that pays."""
+    if plan.eased:
+        return plan
+    model = load_front_model().front
+    some = []
+    for place in sorted({len(slabs) // 2, len(slabs) // 5, len(slabs) - 1 - len(slabs) // 5}):
+        channel, start, stop = slabs[place]
+        mapped, step = _mapped(np.ascontiguousarray(volume.array[channel, :, :, start:stop]), plan)
+        grid = _grid(mapped.whole, _micrometres(volume), step, plan)
+        if _takes_front(grid, plan):
+            some.append((mapped.whole.astype(np.float32), grid))
+    if progress is not None:
+        progress("Tuning the model", 0, len(slabs))
+    tuned = tune(model, some, volume.array.size) if some else None
+    return replace(plan, front=model) if tuned is None else replace(plan, front=tuned.front, tuning=tuned.data)
+
+
+def _grid(whole: Array, spacing: tuple[int, int, int], step: int, plan: _Plan) -> Grid:
+    """What a reader must know of a chunk."""
+    low, high = (int(value) for value in np.percentile(whole[::2, ::2, ::2], [1, 99]))
+    i, j, k = whole.shape
+    return Grid((i, j, k), spacing, low, high, int(whole.max()), step, plan.eased)
+
+
+def _takes_front(grid: Grid, plan: _Plan) -> bool:
+    """Whether a chunk is coded as a wave front, not as lattices."""
+    large = int(np.prod(grid.shape)) >= _FRONT_VOXELS
+    return not plan.eased and large and grid.step <= _FRONT_STEP and Front.of(grid.shape, grid.spacing).parallel
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +204,14 @@ def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: Co
     """One chunk, by the model or, where that is shorter, deflated."""
     voxels = np.ascontiguousarray(voxels)
     mapped, step = _mapped(voxels, plan)
-    low, high = (int(value) for value in np.percentile(mapped.whole[::2, ::2, ::2], [1, 99]))
-    i, j, k = voxels.shape
-    grid = Grid((i, j, k), spacing, low, high, int(mapped.whole.max()), step, plan.eased)
-    parts, decoded = encode_chunk(mapped.whole, grid, model.context)
-    entry = {"how": mapped.how, "low": low, "high": high, "largest": grid.largest, "step": step}
-    entry |= {"eased": True} if plan.eased else {}
+    grid = _grid(mapped.whole, spacing, step, plan)
+    front = plan.front if _takes_front(grid, plan) else None
+    parts, decoded = encode_chunk(mapped.whole, grid, model.context, preview=front is not None)
+    if front is not None:
+        last, decoded = encode_front(mapped.whole, grid, front)
+        parts.append(last)
+    entry = {"how": mapped.how, "low": grid.low, "high": grid.high, "largest": grid.largest, "step": step}
+    entry |= ({"eased": True} if plan.eased else {}) | ({"order": FRONT} if front is not None else {})
     if step > 1 or plan.eased:
         voxels = from_whole(decoded, mapped.how, mapped.extra, voxels.dtype)
     deflated = zlib.compress(voxels.astype(voxels.dtype.newbyteorder("<")).tobytes(), 6)
@@ -216,8 +258,12 @@ def _assemble(
 ) -> bytes:  # fmt: skip
     """The file: model if wanted, small tables, then the coarse parts of all chunks, finer and finer; low bits last."""
     depth = max(len(chunk.parts) for chunk in chunks)
-    pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: the model), part (-1: what belongs to its values), bytes
-    pieces += [(-1, 0, model.weights)] if plan.with_model else []
+    pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: a model), part (-1: what belongs to its values), bytes
+    front = load_front_model() if any(chunk.entry.get("order") == FRONT for chunk in chunks) else None
+    if plan.with_model:
+        pieces += [(-1, 0, model.weights)] + ([(-1, 1, front.weights)] if front else [])
+    if plan.tuning and front:
+        pieces.append((-1, 2, plan.tuning))
     small = [chunk.entry["how"]["kind"] != "split" for chunk in chunks]
     pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if small[number]]
     for part in range(depth):
@@ -229,12 +275,16 @@ def _assemble(
         parts = [blocks[number, part].to_json() for part in range(len(chunk.parts))]
         place = {"channel": channel, "start": start, "stop": stop}
         entries.append({**place, **chunk.entry, "extra": blocks[number, -1].to_json(), "parts": parts})
-    inside = {"inside": blocks[-1, 0].to_json()} if plan.with_model else {}
-    header = {
+    inside: list[dict[str, Any]] = [
+        {name: blocks[-1, place].to_json()} if (-1, place) in blocks else {}
+        for place, name in enumerate(("inside", "inside", "tuning"))
+    ]
+    header: dict[str, Any] = {
         "coder": CODER,
         "mode": plan.mode.to_json(),
         "writer": f"MedAE {__version__}",
-        "model": {"name": model.name, "sha256": model.sha256, **inside},
+        "model": {"name": model.name, "sha256": model.sha256, **inside[0]},
+        **({FRONT: {"name": front.name, "sha256": front.sha256, **inside[1], **inside[2]}} if front else {}),
         "volume": _description(volume),
         "spacing_um": list(spacing),
         "chunks": entries,

@@ -1,0 +1,210 @@
+"""One chunk of voxels, coded as a wave front: losslessly, or so that no voxel differs by more than a bound."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import BadInput
+from . import residuals
+from .bits import BitReader, pack
+from .context import OCTAVE, UNITS, Doubles, Floats
+from .front import OFFSETS, Front, Indices
+from .front_context import FrontSetting, FrontWeights, Known, Predicted, predict_all
+from .front_fit import blocks, fit_front
+from .front_network import FrontModel
+from .lattice import half_octaves
+from .predictive import Grid
+from .rans import Decoder, encode, lanes_for
+from .residuals import CodedPass, Distribution
+
+_HEAD = struct.Struct("<HII")  # lanes, bytes of side information, bytes of the coded part; plain bits fill the rest
+_MOST_CLASSES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class FrontSide:
+    """What is sent along with a chunk: its linear predictions (None: the default first one, and no classes), and by
+    how much the scales of each class move, for the first slice and for all others."""
+
+    weights: FrontWeights
+    own: tuple[bool, bool]
+    offsets: tuple[Indices, Indices]
+
+    def to_bytes(self) -> bytes:
+        """As stored: per group how many classes and whether the first prediction is its own; then all numbers."""
+        made = b""
+        for group in (0, 1):
+            classes, final = self.weights.classes[group], self.weights.final[group]
+            made += bytes([len(final), self.own[group]])
+            made += self.weights.first[group].astype("<i2").tobytes() if self.own[group] else b""
+            made += np.searchsorted(classes, np.arange(1, len(final))).astype(np.uint8).tobytes()
+            made += final.astype("<i2").tobytes() if len(final) > 1 else b""
+            made += self.offsets[group].astype(np.int8).tobytes()
+        return made
+
+    @staticmethod
+    def read(data: bytes, default: tuple[Doubles, Doubles]) -> FrontSide:
+        """What `to_bytes` wrote. Raises BadInput when it is damaged."""
+        groups, place, size = [], 0, len(OFFSETS)
+
+        def take(count: int, kind: str) -> Doubles:
+            nonlocal place
+            width = np.dtype(kind).itemsize * count
+            if place + width > len(data):
+                raise BadInput("the side information is damaged")
+            place += width
+            return np.frombuffer(data[place - width : place], kind).astype(np.float64)
+
+        for before in default:
+            count, own = (int(value) for value in take(2, "u1"))
+            if not 1 <= count <= _MOST_CLASSES or own > 1:
+                raise BadInput("the side information is damaged")
+            first = take(size, "<i2") if own else before
+            edges = take(count - 1, "u1")
+            final = take(count * size, "<i2").reshape(count, size) if count > 1 else first[None]
+            classes = np.minimum(np.searchsorted(np.sort(edges), np.arange(UNITS), side="right"), count - 1)
+            groups.append((first, classes, final, take(count, "i1").astype(np.int64), bool(own)))
+        if place != len(data):
+            raise BadInput("the side information is damaged")
+        (first, classes, final, offsets, own), second = groups
+        weights = FrontWeights((first, second[0]), (classes, second[1]), (final, second[2]))
+        return FrontSide(weights, (own, second[4]), (offsets, second[3]))
+
+
+def front_setting(grid: Grid, front: Front) -> FrontSetting:
+    """What all contexts of a chunk share."""
+    across, *plane = (grid.spacing[axis] for axis in front.axes)
+    step_log = int(grid.step**OCTAVE).bit_length() - 1
+    return FrontSetting(half_octaves(across, min(plane)), grid.low, grid.high, grid.largest, grid.step, step_log)
+
+
+class _Coder:
+    """The steps that encoder and decoder share."""
+
+    def __init__(self, grid: Grid, model: FrontModel) -> None:
+        self.grid, self.model = grid, model
+        self.front = Front.of(grid.shape, grid.spacing)
+        self.setting = front_setting(grid, self.front)
+        self.known = Known(self.front, grid.low)
+
+    def expected(self, voxels: Indices, places: Indices, side: FrontSide) -> tuple[Distribution, Predicted]:
+        """Where some voxels are expected."""
+        seen = self.known.seen(voxels, places)
+        predicted = predict_all(seen, side.weights)
+        found = self.model.distribution(seen, predicted, self.setting)
+        offset = np.where(
+            seen.first,
+            side.offsets[0][np.minimum(predicted.place, len(side.offsets[0]) - 1)],
+            side.offsets[1][np.minimum(predicted.place, len(side.offsets[1]) - 1)],
+        )
+        return Distribution(found.centre, found.scale + offset, found.shape, found.fraction), predicted
+
+    def steps(self) -> Iterator[tuple[Indices, Indices]]:
+        """The voxels of each step, and their places in the line."""
+        order, last = self.front.order, 0
+        for count in self.front.counts[self.front.counts > 0]:
+            voxels = order[last : last + count]
+            last += count
+            yield voxels, self.known.values.places(voxels)
+
+    def voxels(self) -> Indices:
+        """All voxels in the chunk's own order of axes."""
+        found = self.known.values.inside.transpose(np.argsort(self.front.axes))
+        return np.ascontiguousarray(found).astype(np.int64)
+
+
+def encode_front(voxels: Indices, grid: Grid, model: FrontModel) -> tuple[bytes, Indices]:
+    """The coded chunk, and its voxels as they will be decoded.
+
+    `voxels` [i, j, k] are within 0..grid.largest < 2^16; no decoded voxel differs by more than (grid.step - 1) // 2.
+    """
+    coder = _Coder(grid, model)
+    truth = np.ascontiguousarray(voxels.transpose(coder.front.axes)).astype(np.float32)
+    side = _fitted_side(coder, truth)
+    coded = _whole(coder, truth, side) if grid.step == 1 else _closed_loop(coder, truth, side)
+    tables = model.residuals.tables
+    frequencies = tables.frequencies[coded.entries].astype(np.float32)
+    lanes = lanes_for(float((16 - np.log2(frequencies)).sum()) / 8)
+    counts = coder.front.counts
+    body = encode(np.split(coded.entries, np.cumsum(counts[counts > 0])[:-1]), tables, lanes)
+    some = coded.counts > 0
+    told = side.to_bytes()
+    data = _HEAD.pack(lanes, len(told), len(body)) + told + body + pack(coded.plain[some], coded.counts[some])
+    return data, voxels if grid.step == 1 else coder.voxels()
+
+
+def decode_front(data: bytes, grid: Grid, model: FrontModel) -> Indices:
+    """The voxels [i, j, k] of a coded chunk. Raises BadInput for damage."""
+    if len(data) < _HEAD.size:
+        raise BadInput("a part is too short")
+    lanes, side_bytes, coded_bytes = _HEAD.unpack_from(data)
+    side_end, coded_end = _HEAD.size + side_bytes, _HEAD.size + side_bytes + coded_bytes
+    if coded_end > len(data):
+        raise BadInput("a part is too short")
+    coder = _Coder(grid, model)
+    side = FrontSide.read(data[_HEAD.size : side_end], model.default(coder.setting.ratio))
+    decoder, plain = Decoder(data[side_end:coded_end], lanes), BitReader(data[coded_end:])
+    for voxels, places in coder.steps():
+        expected, predicted = coder.expected(voxels, places, side)
+        found = residuals.decode(expected, 0, grid.step, grid.largest, model.residuals, decoder, plain)
+        coder.known.enter(voxels, places, found.astype(np.float32), predicted.start)
+    if not plain.finished() or not decoder.finished():
+        raise BadInput("a part does not end where it should")
+    return coder.voxels()
+
+
+def _fitted_side(coder: _Coder, truth: Floats) -> FrontSide:
+    """Predictions and offsets for a chunk; where it is quantised, noise around the truth stands for what is decoded."""
+    grid, default = coder.grid, coder.model.default(coder.setting.ratio)
+    if grid.step > 1:
+        noise = np.random.default_rng(0).integers(-(grid.step // 2), grid.step // 2 + 1, truth.shape)
+        coder.known.values.fill(np.clip(truth + noise, 0, grid.largest).astype(np.float32))
+    else:
+        coder.known.values.fill(truth)
+    weights = fit_front(coder.known, truth, default)
+    own = [weights.first[group] is not default[group] for group in (0, 1)]
+    none = [np.zeros(len(weights.final[group]), np.int64) for group in (0, 1)]
+    side = FrontSide(weights, (own[0], own[1]), (none[0], none[1]))
+    chosen = np.arange(0, truth.size, max(truth.size // 200_000, 1))
+    pieces = [coder.expected(voxels, coder.known.values.places(voxels), side) for voxels in
+              np.array_split(chosen, max(len(chosen) // 32768, 1))]  # fmt: skip
+    expected = Distribution.joined([piece[0] for piece in pieces])
+    place = np.concatenate([piece[1].place for piece in pieces])
+    first = chosen < truth[0].size
+    values = truth.reshape(-1)[chosen].astype(np.int64)
+    offsets = []
+    for group in (0, 1):
+        found = none[group].copy()
+        for number in range(len(found)):
+            mine = np.flatnonzero((first == (group == 0)) & (place == number))
+            if len(mine) >= 200:
+                args = values[mine], expected.of(mine), grid.step, grid.largest, coder.model.residuals
+                found[number] = residuals.best_offset(*args)
+        offsets.append(found)
+    return FrontSide(weights, side.own, (offsets[0], offsets[1]))
+
+
+def _whole(coder: _Coder, truth: Floats, side: FrontSide) -> CodedPass:
+    """All voxels at once, since the decoder will know their neighbours exactly; then in the order of the steps."""
+    values, pieces = truth.reshape(-1).astype(np.int64), []
+    for voxels in blocks(truth.size):
+        expected, _ = coder.expected(voxels, coder.known.values.places(voxels), side)
+        pieces.append(residuals.code(values[voxels], expected, 0, 1, coder.grid.largest, coder.model.residuals))
+    return CodedPass.joined(pieces).of(coder.front.order)
+
+
+def _closed_loop(coder: _Coder, truth: Floats, side: FrontSide) -> CodedPass:
+    """Step by step from what was decoded, as the decoder will."""
+    grid, values = coder.grid, truth.reshape(-1).astype(np.int64)
+    coder.known = Known(coder.front, grid.low)
+    pieces = []
+    for voxels, places in coder.steps():
+        expected, predicted = coder.expected(voxels, places, side)
+        coded = residuals.code(values[voxels], expected, 0, grid.step, grid.largest, coder.model.residuals)
+        coder.known.enter(voxels, places, coded.decoded.astype(np.float32), predicted.start)
+        pieces.append(coded)
+    return CodedPass.joined(pieces)

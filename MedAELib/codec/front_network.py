@@ -1,0 +1,65 @@
+"""The integer network of wave fronts: from what lies before a voxel to the distribution of its residual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BadModel
+from .context import CLIP, CORRECTION_FACTOR, FRACTION, OCTAVE, UNIT_LOG, Doubles, Floats
+from .front import OFFSETS
+from .front_context import FRONT_INPUTS, FrontSetting, Predicted, Seen, front_inputs
+from .network import check_layers, check_tails, evaluate
+from .residuals import Distribution
+from .tables import ResidualTables
+
+SPACINGS = 3  # classes of the ratio of spacings, each with its default predictions
+
+
+@dataclass(frozen=True, eq=False)
+class FrontModel:
+    """Weights w1 [h, 52], w2 [g, h], w3 [3, g] with biases b1, b2, b3, integers in float32; `tails` [4, 2049]; and
+    default first predictions [3, 2, 40]: by spacing, for the first slice of a chunk and for all others.
+
+    Raises BadModel when a shape is wrong or a sum could be inexact.
+    """
+
+    weights: dict[str, Floats]
+    tails: npt.NDArray[np.int64]
+    predictions: Doubles
+
+    def __post_init__(self) -> None:
+        check_layers(self.weights, (), FRONT_INPUTS, CLIP)
+        check_tails(self.tails)
+        if self.predictions.shape != (SPACINGS, 2, len(OFFSETS)):
+            raise BadModel("The codec's default predictions have the wrong shape.")
+
+    @cached_property
+    def residuals(self) -> ResidualTables:
+        """The tables for entropy coding."""
+        return ResidualTables(self.tails)
+
+    def default(self, ratio: int) -> tuple[Doubles, Doubles]:
+        """The first predictions of a chunk whose own are not sent."""
+        first, others = self.predictions[spacing_class(ratio)]
+        return first, others
+
+    def distribution(self, seen: Seen, predicted: Predicted, setting: FrontSetting) -> Distribution:
+        """Where each voxel is expected."""
+        made = front_inputs(seen, predicted, setting)
+        correction, log_scale, shape = evaluate(self.weights, made)
+        unit = predicted.unit
+        moved = predicted.final.astype(np.int64) + np.rint(correction * CORRECTION_FACTOR[unit]).astype(np.int64)
+        moved = np.clip(moved, 0, FRACTION * setting.largest) + FRACTION // 2
+        centre = moved // FRACTION
+        fraction = moved - FRACTION * centre if setting.step == 1 else np.full_like(centre, FRACTION // 2)
+        scale = UNIT_LOG[unit] + log_scale.astype(np.int64) - (6 * OCTAVE + setting.step_log)
+        return Distribution(centre, scale, shape.astype(np.int64), fraction)
+
+
+def spacing_class(ratio: int) -> int:
+    """Which default predictions fit a ratio of spacings."""
+    return 0 if ratio <= 1 else 1 if ratio <= 3 else 2

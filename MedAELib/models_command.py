@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from . import library
 from .bundle import Bundle, bundled_models, find_bundle, own_folders, own_models_folder, read_bundle
-from .errors import BadInput
+from .errors import BadInput, MedAEError
 
 _FOLDER = "the folder of your own models; default: that of MEDAE_MODELS, else in your user data"
 
@@ -51,12 +52,21 @@ def _find(options: argparse.Namespace) -> Bundle:
 
 
 def _list(options: argparse.Namespace) -> int:
-    for bundle in [*bundled_models(), *map(read_bundle, own_folders(options.folder))]:
+    if options.folder is not None and not options.folder.is_dir():
+        raise BadInput(f"{options.folder} is not a folder.", "Name the folder of your models with --models.")
+    bundles, status = bundled_models(), 0
+    for folder in own_folders(options.folder):
+        try:
+            bundles.append(read_bundle(folder))
+        except MedAEError as fault:
+            status = 2
+            print(f"medae: {fault}", file=sys.stderr)
+    for bundle in bundles:
         print(
             f"{bundle.name}\t{bundle.spec.task}\t{bundle.spec.modality} {bundle.spec.dims}D\t{bundle.sha256[:12]}\t"
             f"{library.disk_use(bundle) / 1e6:.1f} MB\t{bundle.description}"
         )
-    return 0
+    return status
 
 
 def _check(options: argparse.Namespace) -> int:

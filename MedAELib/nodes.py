@@ -342,7 +342,12 @@ def color_table(
 
 
 def stamp(node: Any, provenance: Mapping[str, Any], original: Any = None) -> None:
-    """Write provenance onto a result, text as it is and everything else as JSON, and a reference to the input."""
+    """Write provenance onto a result, text as it is and everything else as JSON, and a reference to the input.
+
+    What an earlier run wrote onto the same node is taken away: a verdict must not outlive the result it judged.
+    """
+    for name in [name for name in node.GetAttributeNames() if name.startswith(PREFIX)]:
+        node.RemoveAttribute(name)
     for key, value in provenance.items():
         plain = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         node.SetAttribute(PREFIX + key, plain)

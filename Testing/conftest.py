@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 from panel_fixtures import models, panel  # noqa: F401  (fixtures of the tests of the panel)
 
@@ -19,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # Before any test imports torch: its threads wait asleep, else they take the cores from the other tests' processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# What a test finds must not depend on how busy the computer is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # A test must not see the user's own models either.
 os.environ["MEDAE_MODELS"] = str(Path(tempfile.gettempdir()) / "medae-tests-have-no-models")

@@ -38,7 +38,7 @@ def normative(tmp_path_factory) -> Model:
     return tiny_normative(tmp_path_factory.mktemp("models") / "tiny")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     spacing=st.tuples(*[st.floats(0.7, 4.0)] * 3),
     angles=st.tuples(*[st.floats(-0.6, 0.6)] * 2),
@@ -124,7 +124,7 @@ def test_the_input_is_never_written_and_the_same_scan_gives_the_same_map(normati
     np.testing.assert_array_equal(volume.array, before)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(scale=st.floats(0.01, 100), shift=st.floats(-50, 50), rate=st.sampled_from([0.05, 0.01, 0.002]))
 def test_a_threshold_is_a_rate_of_false_alarms_also_on_another_scanner(scale, shift, rate):
     def scores(seed: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def test_map_regions_labels_and_report_are_written(scan, tmp_path, capsys):
     )  # fmt: skip
     told = capsys.readouterr()
     assert status == 0
-    assert "unlike the training data" in told.out
+    assert "regions brighter than the rest" in told.out and "unlike the training data" not in told.out
     source, made, labels = (Volume.load(path) for path in (scan, paths["map.nii.gz"], paths["labels.nrrd"]))
     for volume in (made, labels, Volume.load(tmp_path / "contrast.nii.gz")):
         np.testing.assert_allclose(volume.affine, source.affine, atol=1e-4)
@@ -52,6 +52,15 @@ def test_a_scan_without_regions_gives_a_table_with_names_only(scan, tmp_path):
     assert table.read_text().startswith("number,volume_ml,") and table.read_text().count("\n") == 1
 
 
+def test_what_no_model_can_tell_is_left_out_and_the_rest_is_written(scan, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("MedAELib.tasks.run_anomaly.fitting_model", lambda *arguments: None, raising=False)
+    monkeypatch.setattr("MedAELib.modality.fitting_model", lambda *arguments: None)
+    result, typical = tmp_path / "map.nii.gz", tmp_path / "typical.nii.gz"
+    assert run("anomaly", scan, result, "--typical", typical, "--least", "1") == 0
+    assert f"{typical} was not written" in capsys.readouterr().out
+    assert result.exists() and not typical.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -60,6 +69,7 @@ def test_a_scan_without_regions_gives_a_table_with_names_only(scan, tmp_path):
         (["SCAN", "SCAN"], "input itself"),
         (["SCAN", "out.nii", "--rate", "2", "--model", "none"], "rate"),
         (["SCAN", "out.nii", "--least", "-1", "--model", "none"], "smallest region"),
+        (["SCAN", "out.nii", "--least", "nan", "--model", "none"], "smallest region"),
         (["SCAN", "out.nii", "--model", "none", "--typical", "typical.nii"], "typical"),
         (["SCAN", "out.nii", "--model", "mr-denoise"], "denoise"),
         (["SCAN", "out.nii", "--model", "nowhere"], "nowhere"),

@@ -100,7 +100,7 @@ def test_answers_to_a_mirrored_scan_are_mirrored_where_both_sides_are_asked(mode
         assert same is both
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(scores=st.lists(st.floats(-5, 12), min_size=1, max_size=60), score=st.floats(-5, 12))
 def test_percentiles_lie_between_the_scores_they_are_of(scores, score):
     found = percentile(score, scores)

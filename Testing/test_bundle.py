@@ -225,7 +225,7 @@ def test_metadata_of_many_megabytes_is_refused(folder):
         read_bundle(folder)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_random_changes_of_the_metadata_never_raise_anything_else(pristine, tmp_path_factory, data):
     folder = Path(shutil.copytree(pristine, tmp_path_factory.mktemp("fuzz") / "m"))

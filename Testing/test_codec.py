@@ -18,7 +18,7 @@ from MedAELib.quality import psnr
 SHAPES = st.tuples(st.integers(1, 2), *[st.integers(1, 9)] * 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from(TYPES))
 def test_any_volume_comes_back_bit_for_bit(data, dtype):
     volume = Volume(data.draw(arrays.arrays(dtype, SHAPES)), AFFINE)
@@ -29,7 +29,7 @@ def test_any_volume_comes_back_bit_for_bit(data, dtype):
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(seed=st.integers(0, 2**32 - 1), dtype=st.sampled_from(TYPES), shape=SHAPES, kind=st.integers(0, 4))
 def test_thousands_of_volumes_come_back_bit_for_bit(seed, dtype, shape, kind):
     """Random bits, constants, few values, ramps, and anatomy-like content."""
@@ -49,7 +49,7 @@ def test_thousands_of_volumes_come_back_bit_for_bit(seed, dtype, shape, kind):
     assert decompress(compress(volume)).array.tobytes() == np.ascontiguousarray(made).tobytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from(["uint8", "int16", "int32", "float32", "float64"]),

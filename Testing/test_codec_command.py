@@ -49,6 +49,30 @@ def test_the_bound_is_kept_and_told(folder, tmp_path, capsys):
     assert 0 < np.abs(difference).max() <= 3
 
 
+def test_a_bound_beyond_the_range_of_the_type_is_kept_as_well(folder, tmp_path):
+    assert run("compress", folder / "scan0.nii.gz", tmp_path / "a.maez", "--max-error", 1e300) == 0
+    assert run("decompress", tmp_path / "a.maez", tmp_path / "b.mha") == 0
+    assert Volume.load(tmp_path / "b.mha").array.dtype == Volume.load(folder / "scan0.nii.gz").array.dtype
+
+
+def test_an_unexpected_fault_of_one_case_does_not_end_the_others(folder, tmp_path, capsys, monkeypatch):
+    from MedAELib.codec import volumes
+
+    whole, done = volumes.compress, []
+
+    def faulty(*arguments, **options):
+        done.append(1)
+        if len(done) == 2:
+            raise ZeroDivisionError
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(volumes, "compress", faulty)
+    assert run("compress", folder, tmp_path / "out") == 2
+    told = lines(capsys)
+    assert len(told) == 4 and [("error" in line) for line in told].count(True) == 1
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 def test_a_quality_and_a_size_can_be_asked_for(folder, tmp_path, capsys):
     assert run("compress", folder / "scan0.nii.gz", tmp_path / "a.maez", "--psnr", 40) == 0
     assert run("compress", folder / "scan0.nii.gz", tmp_path / "b.maez", "--ratio", 0.3) == 0

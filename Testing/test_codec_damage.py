@@ -33,7 +33,7 @@ def right_or_told(data: bytes) -> None:
         assert np.array_equal(again.array, VOLUME.array)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
 def test_a_changed_byte_is_told(whole, place, change):
     data = bytearray(whole)
@@ -42,14 +42,14 @@ def test_a_changed_byte_is_told(whole, place, change):
         decompress(bytes(data), "broken.maez")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(size=st.floats(0, 1, exclude_max=True))
 def test_a_cut_file_is_told(whole, size):
     with pytest.raises(BadInput, match=r"broken\.maez"):
         decompress(whole[: int(size * len(whole))], "broken.maez")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.binary(max_size=300), tail=st.booleans())
 def test_anything_else_is_told(data, tail):
     with pytest.raises(BadInput, match=r"broken\.maez"):
@@ -71,7 +71,7 @@ def test_a_faithful_forgery_is_the_file(whole):
     assert np.array_equal(decompress(forged(whole, lambda header: None)).array, VOLUME.array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
 def test_a_forged_payload_ends_and_is_told_or_decodes_within_its_size(whole, place, change):
     """With all checksums right, damage in the coded parts can only be seen by the coder; it must end all the same."""
@@ -145,7 +145,7 @@ def test_a_later_version_is_told(whole):
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_thousand_broken_files(whole, seed):
     """Runs of random bytes, pieces moved and repeated."""

@@ -54,7 +54,7 @@ def test_slices_lie_across_the_coarsest_spacing():
     assert not Front.of((1, 1, 5000), (1, 1, 1)).parallel
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 12), st.integers(1, 14)),
     step=st.sampled_from([1, 1, 3, 7]),
@@ -161,7 +161,7 @@ def whole() -> bytes:
         return compress(scan((16, 15, 14)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
 def test_forged_damage_ends_and_is_told_or_decodes_within_its_size(whole, place, change):
     """With all checksums right, damage in the coded part can only be seen by the coder; it must end all the same."""

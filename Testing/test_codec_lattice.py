@@ -11,7 +11,7 @@ SHAPES = st.tuples(*[st.integers(1, 12)] * 3)
 SPACINGS = st.tuples(*[st.integers(300, 6000)] * 3)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(shape=SHAPES, spacing=SPACINGS, seed=st.integers(0, 1000))
 def test_every_voxel_is_coded_once_from_known_neighbours(shape, spacing, seed):
     voxels = np.random.default_rng(seed).integers(1, 1000, shape).astype(np.float32)
@@ -40,7 +40,7 @@ def test_each_case_has_as_many_different_neighbours():
         assert len(set(OFFSETS[case])) == NEIGHBOURS and (0, 0, 0) not in OFFSETS[case]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shape=SHAPES, spacing=SPACINGS)
 def test_the_finest_axis_is_halved_last(shape, spacing):
     stages = plan(shape, halvings(shape, spacing), spacing)

@@ -29,7 +29,7 @@ def drawn(tables: Tables, count: int, generator: np.random.Generator) -> tuple[n
     return rows, np.searchsorted(tables.keys, keys, side="right") - 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.lists(st.integers(0, 300), max_size=6),
@@ -72,7 +72,7 @@ def test_a_prefix_of_the_bytes_holds_the_first_batches():
     assert np.array_equal(Decoder(data[: len(data) // 2], 8).decode(rows, tables), first)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 400), change=st.integers(0, 10**6))
 def test_damage_is_told_or_seen_at_the_end(seed, cut, change):
     """A cut or a changed byte ends in BadInput, in other symbols, or in a coder that is not finished."""

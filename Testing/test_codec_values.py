@@ -24,13 +24,13 @@ def there_and_back(array: np.ndarray) -> dict:
     return mapped.how
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), dtype=st.sampled_from(TYPES))
 def test_any_values_of_any_type_come_back_to_the_bit(data, dtype):
     there_and_back(data.draw(arrays.arrays(dtype, SHAPES)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from(["float16", "float32", "float64"]),
@@ -60,7 +60,7 @@ def test_the_way_fits_the_content(array, kind):
     assert there_and_back(array)["kind"] == kind
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), dtype=st.sampled_from([name for name in TYPES if name != "bool"]))
 def test_the_order_of_a_type_is_that_of_its_values(data, dtype):
     array = data.draw(arrays.arrays(dtype, st.integers(1, 30)))

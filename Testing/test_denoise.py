@@ -51,7 +51,7 @@ def test_strength_zero_changes_nothing_and_a_half_changes_half():
     assert np.abs(half - full / 2).max() < 1e-3
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(hnp.arrays(np.int16, st.tuples(st.just(1), *[st.integers(1, 9)] * 3)), st.floats(0, 1))
 def test_removed_noise_and_result_add_up_to_the_input_and_nothing_wraps_around(array, strength):
     volume = Volume(array, np.eye(4))

@@ -63,7 +63,7 @@ def test_any_tile_gives_the_whole_volumes_voxels(network, dims, shape, tile):
     assert np.abs(tiled(model.network, source, tile=tile) - expected).max() <= 1e-4 * 1000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=st.tuples(*[st.integers(1, 30)] * 3), tile=st.integers(1, 31), blocks=st.integers(0, 2))
 def test_any_size_and_tile_agree(shape, tile, blocks):
     if np.prod(shape) / tile**3 > 200:
@@ -84,7 +84,7 @@ def test_every_bundled_model_is_exact_under_tiling(bundle):
         assert np.abs(tiled(model.network, source, tile=tile) - expected).max() <= 1e-4 * 1000
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     shape=st.tuples(*[st.integers(1, 70)] * 3),
     halo=st.tuples(*[st.integers(0, 12)] * 3),

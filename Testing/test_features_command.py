@@ -59,6 +59,17 @@ def test_cases_are_embedded_indexed_and_found_again(place, tmp_path, capsys, end
     assert len(read_table(index).known) == 4
 
 
+def test_another_file_of_the_same_name_does_not_take_the_place_of_a_known_case(place, tmp_path, capsys):
+    table, index, twin = tmp_path / "table.csv", tmp_path / "index.csv", tmp_path / "other" / "subject0.nii.gz"
+    assert run(place, "subject0", table, "--index", index) == 0
+    before = index.read_bytes()
+    twin.parent.mkdir()
+    twin.write_bytes((place / "scans" / "subject1.nii.gz").read_bytes())
+    assert run(place, twin, table, "--index", index) == 2
+    assert "already holds a case subject0 of another file" in capsys.readouterr().err
+    assert index.read_bytes() == before
+
+
 def test_segments_are_rows(place, tmp_path):
     table = tmp_path / "table.csv"
     assert run(place, "subject0", table, "--per", "segment", "--segments", place / "labels.nii.gz") == 0

@@ -57,6 +57,18 @@ def test_a_model_comes_in_is_found_by_name_and_goes_out_again(own: Path, guest: 
     assert sorted(path.name for path in own.iterdir()) == ["guest", "guest-2", "other"]
 
 
+def test_a_damaged_model_is_told_and_the_others_are_listed(own: Path, guest: Path, tmp_path: Path, capsys) -> None:
+    assert run("models", "import", guest) == 0
+    assert run("models", "import", guest, "--name", "broken") == 0
+    (own / "broken" / "configs" / "metadata.json").write_text("{")
+    capsys.readouterr()
+    assert run("models", "list") == 2
+    told = capsys.readouterr()
+    assert "\nguest\t" in told.out and "broken" in told.err and "Traceback" not in told.err
+    assert run("models", "list", "--models", tmp_path / "nowhere") == 2
+    assert "nowhere is not a folder" in capsys.readouterr().err
+
+
 def test_a_new_name_stands_in_folder_metadata_and_card(own: Path, guest: Path) -> None:
     (guest / "docs" / "README.md").write_text("# guest\n\nText.\n")
     run("models", "import", guest)

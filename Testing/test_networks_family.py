@@ -213,7 +213,7 @@ _JUNK = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     name=st.sampled_from(sorted(NETWORKS)),
     dims=st.sampled_from([2, 3]),

@@ -298,7 +298,9 @@ def test_results_and_their_provenance_come_back_from_an_mrb_file(nodes: ModuleTy
         "parameters": {"strength": 1.0, "model": 'a;b:"c" & <d>'},
         "tile": 64,
     }
+    nodes.stamp(result, {"verdict": "of an earlier run"}, scan)
     nodes.stamp(result, told, scan)
+    assert "verdict" not in nodes.provenance(result)
     nodes.stamp(removed, {"output": "removed"}, scan)
     before = nodes.provenance(result)
     voxels = slicer.util.arrayFromVolume(result).copy()

@@ -61,7 +61,7 @@ def test_the_unit_follows_the_scale_of_the_scan():
     assert noise_unit(noisy * 1e6, False) == pytest.approx(1e6 * noise_unit(noisy, False), rel=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(*[st.integers(1, 9)] * 3),
     dtype=st.sampled_from(["uint8", "int16", "float32", "float64", "bool"]),

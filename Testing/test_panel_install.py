@@ -106,13 +106,47 @@ def test_torch_comes_through_the_pytorch_extension(install: Any, monkeypatch: py
             packages.got("extension")(["torch>=2.10"])
             return object()
 
-    module = types.ModuleType("PyTorchUtils")
-    module.PyTorchUtilsLogic = PyTorchUtilsLogic  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
+    _pytorch_extension(monkeypatch, PyTorchUtilsLogic)
+    monkeypatch.setattr(install, "_installed", lambda name: None)
     monkeypatch.setattr(slicer.packaging, "pip_ensure", packages.got("pip_ensure"))
     assert install.ensure(confirm=never) is True
     assert packages.calls == [("extension", ["torch>=2.10"]), ("pip_ensure", ["monai>=1.6,<2"])]
     assert asked == {"askConfirmation": True, "torchVersionRequirement": ">=2.10"}
+
+
+def test_a_failed_installation_of_torch_is_the_same_sentence(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PyTorchUtilsLogic:
+        def installTorch(self, **options: Any) -> object:
+            raise subprocess.CalledProcessError(1, "pip")
+
+    Packages(install, monkeypatch, "torch>=2.10")
+    _pytorch_extension(monkeypatch, PyTorchUtilsLogic)
+    monkeypatch.setattr(install, "_installed", lambda name: None)
+    with pytest.raises(MissingPackage, match=r"could not be installed; Slicer's error log says why\."):
+        install.ensure(confirm=never)
+
+
+def test_an_older_torch_is_replaced_only_after_asking(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = Packages(install, monkeypatch, "torch>=2.10")
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, **options: Any) -> object:
+            packages.got("extension")(["torch>=2.10"])
+            return object()
+
+    _pytorch_extension(monkeypatch, PyTorchUtilsLogic)
+    monkeypatch.setattr(install, "_installed", lambda name: "2.4.1")
+    questions: list[str] = []
+    with pytest.raises(MissingPackage, match="nothing was installed"):
+        install.ensure(confirm=questions.append)
+    assert "torch 2.4.1 is installed; MedAE needs torch >=2.10" in questions[0] and not packages.calls
+    assert install.ensure(confirm=lambda question: True) is True
+
+
+def _pytorch_extension(monkeypatch: pytest.MonkeyPatch, logic: type) -> None:
+    module = types.ModuleType("PyTorchUtils")
+    module.PyTorchUtilsLogic = logic  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
 
 
 @pytest.mark.parametrize(("installed", "sentence"), [(True, "next start of Slicer"), (False, "could not be installed")])

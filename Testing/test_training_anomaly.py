@@ -27,7 +27,7 @@ def source():
     return prepare(head((4.0, 4.0, 4.0))[0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(kind=st.sampled_from(KINDS), radius=st.floats(1, 7), strength=st.floats(0.3, 1), seed=st.integers(0, 10_000))
 def test_a_drawn_anomaly_changes_its_place_and_nothing_else(source, kind, radius, strength, seed):
     before = source.voxels.copy()

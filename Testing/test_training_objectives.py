@@ -123,7 +123,7 @@ def test_a_critic_learns_to_tell_real_from_made(judged):
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**31), size=st.tuples(*[st.integers(1, 20)] * 3))
 def test_a_corruption_keeps_the_size_repeats_itself_and_leaves_its_input_alone(name, seed, size):
     clean = torch.rand(size, generator=_random(1))

@@ -159,7 +159,7 @@ def test_the_kinds_belong_to_what_the_hash_protects(tmp_path):
         read_bundle(tmp_path / "m")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.float64, 19, elements=st.floats(0.05, 0.9), unique=True), st.floats(0.5, 2))
 def test_a_standard_contrast_is_reached_and_keeps_the_order(found, stretch):
     own = np.sort(found)

@@ -43,7 +43,7 @@ def test_voxels_type_and_oblique_geometry_survive_a_file(tmp_path, suffix, dtype
     assert again.name == "scan"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
     spacing=st.tuples(*[st.floats(0.1, 20)] * 3),
@@ -125,7 +125,7 @@ def test_a_neighbour_of_the_same_base_name_is_not_read_instead(tmp_path):
     assert np.array_equal(Volume.load(tmp_path / "scan.nii").array, first.array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(content=st.binary(max_size=600), suffix=st.sampled_from([*FORMATS, ".dcm", ".png", ".tif", ".vtk", ".hdr"]))
 def test_random_bytes_are_refused_in_one_sentence(tmp_path_factory, content, suffix):
     path = tmp_path_factory.mktemp("garbage") / f"scan{suffix}"

@@ -1,7 +1,8 @@
 """Installs the Python packages that the worker needs: only when the user presses Apply, and only after asking.
 
 torch comes through the PyTorch extension, the rest through slicer.packaging; on a computer without internet
-everything comes from a folder of wheel files. Slicer itself imports none of them.
+everything comes from a folder of wheel files. MedAE imports none of them in Slicer's process; the PyTorch extension
+imports torch once, at the end of its own installation, to see that it works.
 """
 
 import re
@@ -32,15 +33,21 @@ def missing(lines):
 
 def _satisfied(line):
     """What slicer.packaging.pip_check finds out, for a Slicer that does not have it yet."""
-    from importlib import metadata
-
     from packaging.requirements import Requirement
 
     wanted = Requirement(line)
+    version = _installed(wanted.name)
+    return version is not None and version in wanted.specifier
+
+
+def _installed(name):
+    """The version of a package that is installed, or None."""
+    from importlib import metadata
+
     try:
-        return metadata.version(wanted.name) in wanted.specifier
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return False
+        return None
 
 
 def ensure(wheelFolder="", confirm=None, further=()):
@@ -112,8 +119,14 @@ def _torch(line, confirm):
     except ImportError:
         _offerExtension(confirm)
         return
-    version = line[len("torch") :].strip()
-    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=version) is None:
+    old, version = _installed("torch"), line[len("torch") :].strip()
+    if old and not confirm(
+        f"torch {old} is installed; MedAE needs torch {version}.\n\nReplace it? Other extensions that use torch "
+        "will use the new one."
+    ):
+        raise _declined()
+    install = PyTorchUtils.PyTorchUtilsLogic().installTorch
+    if _pip(install, askConfirmation=True, torchVersionRequirement=version) is None:
         raise _declined()
 
 
@@ -139,7 +152,7 @@ def _pip(install, *arguments, **options):
     import subprocess
 
     try:
-        install(*arguments, **options)
+        return install(*arguments, **options)
     except subprocess.CalledProcessError:
         raise MissingPackage(
             "The Python packages could not be installed; Slicer's error log says why.",

@@ -53,6 +53,9 @@ def _run(options: argparse.Namespace) -> int:
     check_paths([options.input], volumes, [options.regions, options.report])
     if options.others is not None and not options.others.is_dir():
         raise BadInput(f"{options.others} is not a folder.", "Make the folder first.")
+    typical = options.typical is not None or options.residual is not None
+    if typical and options.model == "none":
+        raise BadInput("Without a model there is no typical scan to write.", "Name a model with --model.")
     volume = Volume.load(options.input, options.series)
     from ..tasks.run import run_task
 
@@ -60,25 +63,26 @@ def _run(options: argparse.Namespace) -> int:
         **run_parameters(options),
         "rate": options.rate,
         "least_ml": options.least,
-        "typical": options.typical is not None or options.residual is not None,
+        "typical": typical,
         "others": options.others is not None,
     }
     result = run_task("anomaly", {"input": volume}, parameters, progress=Terminal())
     outputs, report = dict(result.outputs), result.report
-    if parameters["typical"] and "typical" not in outputs:
-        raise BadInput("Without a model there is no typical scan to write.", "Name a model with --model.")
     tell(report)
     for name, path in dict(zip(_FILES, volumes, strict=True)).items():
-        if path is not None:
-            outputs[name].save(path)
-        outputs.pop(name, None)
+        made = outputs.pop(name, None)
+        if path is not None and made is not None:
+            made.save(path)
+        elif path is not None:
+            print(f"{path} was not written: without a model that fits the scan there is no typical scan.")
     for name, other in outputs.items():
         other.save(options.others / f"{name}.nii.gz")
     if options.regions is not None:
         write_text(options.regions, _table(report["found"]))
     write_report(report, options)
+    unlike = "unlike the training data" if report["model"] != "none" else "brighter than the rest"
     print(
-        f"{options.output}: {report['regions']} regions unlike the training data, "
+        f"{options.output}: {report['regions']} regions {unlike}, "
         f"{100 * report['above_threshold']:.2f} % of the tissue above z {report['threshold_z']:.2f}, "
         f"{report['model']}, {report['seconds']:.1f} s"
     )

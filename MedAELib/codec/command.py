@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, MedAEError
+from ..errors import BadInput
 from ..terminal import check_paths
 from ..volume import Volume
+from ..worker.failures import explain
 from . import latent_command
 
 ENDING = ".maez"
@@ -169,9 +170,10 @@ def _report(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], alo
             continue
         try:
             line |= work(source, target)
-        except MedAEError as fault:
+        except Exception as error:
+            fault = explain(error)
             if alone:
-                raise
+                raise fault from error
             status = 2
             print(f"medae: {fault}", file=sys.stderr)
             line = {"input": str(source), "error": str(fault)}

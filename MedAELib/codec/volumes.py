@@ -232,7 +232,7 @@ def _mapped(voxels: Array, plan: _Plan) -> tuple[Mapped, int]:
     if voxels.dtype.kind in "iub":
         exact = to_whole(voxels)
         if exact.how["kind"] == "even":
-            return exact, 2 * int(mode.value // int(exact.how["step"])) + 1
+            return exact, 2 * int(min(mode.value // int(exact.how["step"]), LARGEST - 1)) + 1
     elif np.isfinite(voxels).all():
         rounded = _rounded(voxels, mode.value)
         if rounded is not None:

@@ -82,6 +82,11 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _case(path: Path) -> str:
+    """The name of a case: that of its file without the ending, or that of its folder."""
+    return path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
+
+
 def _check(options: argparse.Namespace) -> None:
     """Refuse, before any work, what would fail at its end."""
     inputs = [*options.input, *filter(None, [options.segments])]
@@ -93,7 +98,7 @@ def _check(options: argparse.Namespace) -> None:
         raise BadInput("A label map belongs to one volume.", "Name one volume with --segments.")
     if options.latent is not None and not options.latent.is_dir():
         raise BadInput(f"{options.latent} is not a folder.", "Make the folder first.")
-    named = [path.name.removesuffix(".gz").rsplit(".", 1)[0] for path in options.input]
+    named = [_case(path) for path in options.input]
     twice = next((name for name in named if named.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"Two of the volumes have the name {twice}.", "Rename one: cases are told apart by their names.")

@@ -37,9 +37,10 @@ class Table:
     def joined(self, more: Table, path: Path) -> Table:
         """With the rows of another table; those of the same case, item, model and settings are replaced.
 
-        Raises BadInput when the two have other features.
+        Raises BadInput when the two have other features, or a case of one name but of another file.
         """
         check_comparable(self, more, path)
+        _check_cases(self, more, path)
         new = {(row[0], row[1], *row[7:]) for row in more.known}
         stay = [n for n, row in enumerate(self.known) if (row[0], row[1], *row[7:]) not in new]
         known = tuple(self.known[n] for n in stay) + more.known
@@ -62,6 +63,17 @@ def check_comparable(index: Table, more: Table, path: Path) -> None:
         raise BadInput(f"{path} holds features of another model.", "Name another index, or the model that made it.")
     if len(settings) > 1:
         raise BadInput(f"{path} was made with other settings ({' and '.join(sorted(settings))}).", "Use the same.")
+
+
+def _check_cases(index: Table, more: Table, path: Path) -> None:
+    """Refuse a case whose name another file's case has: one would silently take the other's place."""
+    files = {row[0]: row[6] for row in index.known if row[6]}
+    for row in more.known:
+        if row[6] and files.get(row[0], row[6]) != row[6]:
+            raise BadInput(
+                f"{path} already holds a case {row[0]} of another file, {files[row[0]]}.",
+                "Give one of the files another name: cases are told apart by their names.",
+            )
 
 
 def read_table(path: Path) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -64,7 +65,7 @@ def anomaly(
     Raises BadInput, BadModel, OutOfMemory; `progress` may raise Cancelled.
     """
     threshold = z_of(rate)
-    if least_ml < 0:
+    if not 0 <= least_ml < math.inf:
         raise BadInput(f"The smallest region of {least_ml:g} ml is not possible.", "Choose 0 or more.")
     progress("Preparing the scan", 0, 1)
     if prepared is None or (model is not None and model.spec.dims != prepared.dims):

@@ -62,7 +62,8 @@ def load_model(name_or_folder: str, volume: Volume, task: str) -> Model:
     fitting = fitting_model(volume, bundled_models(task))
     if fitting is None:
         known = ", ".join(b.name for b in bundled_models(task))
-        raise BadModel(f"No bundled model was made for {volume.name or 'this volume'}.", f"Name one: {known}.")
+        step = f"Name one: {known}." if known else "Train one, and name it."
+        raise BadModel(f"No bundled model was made for {volume.name or 'this volume'}.", step)
     return _kept_model(fitting.folder, fitting.sha256)
 
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 
 from MedAELib.errors import BadInput
+from MedAELib.worker import runs
 
 from . import faults
 from .goals import targetOf
@@ -33,7 +34,6 @@ class RunController:
         import slicer
 
         from MedAELib.worker import client as worker
-        from MedAELib.worker import runs
 
         self._runs = runsFolder
         self._client = client if client is not None else worker.WorkerClient(runsFolder)
@@ -82,8 +82,6 @@ class RunController:
 
     def apply(self, request):
         """Start a run. Raises MedAEError, also while another run is under way; then nothing has happened."""
-        from MedAELib.worker import runs
-
         self._refuseWhenBusy()
         sources = {name: Source(node, request.slab) for name, node in request.nodes().items()}
         target = request.target()
@@ -123,8 +121,6 @@ class RunController:
 
     def unclaimed(self):
         """Finished results that are not in the scene: of a Slicer that crashed, or of a scene closed during the run."""
-        from MedAELib.worker import runs
-
         from .preview import withoutPreviews
 
         try:
@@ -135,8 +131,6 @@ class RunController:
 
     def recover(self, run):
         """Bring a finished result into the scene as new nodes. Raises MedAEError when it is damaged or gone."""
-        from MedAELib.worker import runs
-
         self._refuseWhenBusy()
         if not runs.claim(run):
             raise BadInput("This result is gone, or another Slicer has taken it.")
@@ -152,14 +146,10 @@ class RunController:
 
     def interrupted(self):
         """Trainings that can go on from their last checkpoint: they failed here, or their Slicer crashed."""
-        from MedAELib.worker import runs
-
         return [] if self.busy else runs.interrupted_runs(self._runs)
 
     def resume(self, run):
         """Go on with an interrupted training. Raises MedAEError when it is gone."""
-        from MedAELib.worker import runs
-
         self._refuseWhenBusy()
         if not runs.is_resumable(run) or not runs.claim(run):
             raise BadInput("This training is gone, or another Slicer has taken it.")
@@ -170,8 +160,6 @@ class RunController:
 
     def discard(self, run):
         """Delete a finished result, or an interrupted training, that nobody wants."""
-        from MedAELib.worker import runs
-
         if runs.claim(run):
             runs.discard(run)
         self._dropped = [other for other in self._dropped if other != run]
@@ -285,8 +273,6 @@ class RunController:
             self._onDone()
 
     def _onDone(self):
-        from MedAELib.worker import runs
-
         if self._sceneClosed and self._partial:
             self._end("cancelled")
         elif self._sceneClosed and self._target.inScene:
@@ -334,8 +320,6 @@ class RunController:
         self._run = None
 
     def _end(self, state):
-        from MedAELib.worker import runs
-
         if self._writer is not None:
             self._writer.close()
         if self._submitted and self._client.state in ("starting", "running"):

@@ -111,13 +111,18 @@ def test_a_click_opens_a_similar_case_from_the_scene_or_from_its_file(panel: Ope
     assert "here" in ui.similarBrowser.toPlainText()
 
 
-def traverse(panel: OpenPanel, scan, voxel=(2, 3, 1)) -> None:
-    """Put the crosshair into a voxel of the scan and press the button."""
+def point_at(scan, voxel) -> None:
+    """Put the crosshair into a voxel of the scan."""
     import slicer
 
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     crosshair = crosshair or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
     crosshair.SetCrosshairRAS(*map(float, (nodes.affine_of(scan) @ [*voxel, 1])[:3]))
+
+
+def traverse(panel: OpenPanel, scan, voxel=(2, 3, 1)) -> None:
+    """Put the crosshair into a voxel of the scan and press the button."""
+    point_at(scan, voxel)
     panel.parameters.task = "explain"
     panel.ui.traverseButton.click()
     panel.spin(lambda: not panel.controller.busy)
@@ -167,21 +172,33 @@ def test_another_traversal_takes_the_place_of_the_one_before(panel: OpenPanel, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["features", "explain"])
+@pytest.mark.parametrize("task", ["features", "explain", "traversal"])
 def test_the_real_worker_puts_tables_and_volumes_beside_the_scan(slicer_host, tmp_path, task: str) -> None:
+    import slicer
     from demo.session import Session
 
     head = np.random.default_rng(0).normal(0, 20, (1, 40, 40, 20)).astype(np.int16)
     Volume(head, np.diag([1.0, 1.0, 2.0, 1.0])).save(tmp_path / "head.nrrd")
     with Session(tmp_path / "runs") as session:
         scan = session.load(tmp_path / "head.nrrd", "head", (0, 400))
-        session.panel.parameters.task = task
-        session.apply(scan)
+        if task == "traversal":
+            session.panel.parameters.inputVolume, session.panel.parameters.task = scan, "explain"
+            point_at(scan, (20, 20, 10))
+            session.panel.ui.traverseButton.click()
+            session.controller.wait()
+        else:
+            session.panel.parameters.task = task
+            session.apply(scan)
         results = session.controller.results
         assert session.controller.state == "done"
         if task == "features":
             rows = nodes.table_rows(results["features"])
             assert len(rows) == 1 and len(rows[0]) > 10
+        elif task == "traversal":
+            assert [results[name].GetNumberOfDataNodes() for name in ("traversal_1", "traversal_2")] == [9, 9]
+            frames = [slicer.util.arrayFromVolume(results["traversal_1"].GetNthDataNode(n)) for n in (0, 8)]
+            assert frames[0].shape == (20, 40, 40) and np.abs(frames[0] - frames[1]).max() > 0
+            assert "% of the variance" in session.panel.ui.directionComboBox.currentText
         else:
             assert {"typical", "residual_4mm", "baseline_residual_4mm"} <= set(results)
             np.testing.assert_allclose(nodes.affine_of(results["typical"]), nodes.affine_of(scan), atol=1e-6)

@@ -10,14 +10,14 @@ import pytest
 from train_tools import run, shrink_patches
 
 from MedAELib.bundle import read_bundle
-from MedAELib.errors import BadInput, BadModel, Cancelled
+from MedAELib.errors import BadInput, BadModel, Cancelled, MissingPackage
 from MedAELib.model import Model
 from MedAELib.tasks.run import run_task
 from MedAELib.training.folder import cases_of
 from MedAELib.training.recipes import RECIPES, SIZES, sized
 from MedAELib.volume import Volume
 from MedAELib.worker import runs
-from MedAELib.worker.live import LARGEST_PICTURE, PICTURE, Live, reached, read_picture
+from MedAELib.worker.live import LARGEST_PICTURE, ONNX, PICTURE, Live, reached, read_picture
 from MedAELib.worker.protocol import Measured
 
 
@@ -253,3 +253,21 @@ def test_a_model_that_sees_other_intensities_is_no_start(tmp_path: Path) -> None
             "train", {"volume_0": ct}, {"start": str(first.live.model), "steps": 2, "device": "cpu"},
             progress=lambda *_: None, live=Watched(tmp_path / "b").live,
         )  # fmt: skip
+
+
+def test_a_network_is_written_as_onnx_or_the_lacking_packages_are_named(tmp_path: Path) -> None:
+    watched, told = Watched(tmp_path / "run"), []
+    parameters = {"model": "ct-denoise", "size": 16}
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingPackage, match="onnx"):
+            run_task("onnx", {}, parameters, progress=lambda *_: None, live=watched.live)
+        assert not (watched.folder / ONNX).exists()
+        return
+    report = run_task("onnx", {}, parameters, progress=lambda *at: told.append(at), live=watched.live).report
+    assert report["model"] == "ct-denoise" and report["checked"] and told[-1] == ("Writing the network", 1, 1)
+    assert (watched.folder / ONNX).stat().st_size > 1000
+    with pytest.raises(BadInput, match="multiples"):
+        run_task("onnx", {}, {**parameters, "size": 15}, progress=lambda *_: None, live=watched.live)

@@ -30,10 +30,10 @@ def report(tables: list[dict]) -> str:
         "99.9th percentile; CT: -1000 to 1000 HU). The row `denoising` is another task: noise added and taken away "
         "again (MRI: Rician, 6 %; CT: 40 HU, range 1000 HU).",
         "",
-        "Operations are multiply-adds per voxel of one pass. Bare is the least CPU seconds (means of four steps) of forward, backward and "
-        "optimiser for the recipe's batch on one thread; the next columns are, as multiples of it, a step of the "
-        "training loop on the same tensors, and the loading of a batch, which another thread does meanwhile. A loop "
-        "below 1 is what other programs did to the bare step.",
+        "Operations are multiply-adds per voxel of one pass. Bare is the least CPU seconds, as means of four steps, of "
+        "forward, backward, optimiser for the recipe's batch on one thread; the next columns, in multiples of it, are"
+        " a step of the training loop on the same tensors, and the loading of a batch, which another thread does "
+        "meanwhile. A loop below 1 is what other programs did to the bare step.",
         "",
         "After so few steps most networks still lose to plain averaging, the last rows: the table says what they cost "
         "and how fast they begin to learn.",

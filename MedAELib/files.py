@@ -14,6 +14,7 @@ import numpy as np
 
 from .atomic import whole_file
 from .dicom import find_series, series_header
+from .dicom_slices import Series
 from .errors import BadInput, DiskFull, OutOfMemory
 from .nifti import check_complete, is_nifti, unambiguous
 from .volume import Volume
@@ -164,11 +165,26 @@ def _read_series(folder: Path, wanted: str | None) -> tuple[sitk.Image, dict[str
     import SimpleITK as sitk
 
     with _quiet():
-        files = find_series(folder, wanted)
+        series = find_series(folder, wanted)
+        header = series_header(series.frames[0][0])
+        _check_size(folder, (*series.size, series.count), series.nbytes)
         try:
-            return sitk.ReadImage(files), series_header(files[0])
+            if series.count == 1:
+                return sitk.ReadImage(series.frames[0][0]), header
+            pixel = _pixel_type(series)
+            frames = [sitk.ReadImage(files, pixel) for files in series.frames]
+            return frames[0] if len(frames) == 1 else sitk.JoinSeries(frames), header
         except (RuntimeError, MemoryError) as error:
             raise BadInput(f"The DICOM series in {folder} cannot be read: {_reason(error)}.") from None
+
+
+def _pixel_type(series: Series) -> int:
+    """The SimpleITK pixel type that holds all slices: each may have a rescale of its own, ITK asks the first only."""
+    import SimpleITK as sitk
+
+    if series.components > 1:
+        return int(sitk.sitkUnknown)
+    return int(sitk.GetImageFromArray(np.zeros((1, 1), series.pixel)).GetPixelID())
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
@@ -184,25 +200,26 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
         reader.SetFileName(str(alone))
         try:
             reader.ReadImageInformation()
-            _check_size(path, reader.GetSize(), reader.GetNumberOfComponents())
-            if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+            size, pixel = reader.GetSize(), reader.GetPixelID()
+            voxel_bytes = sitk.GetArrayViewFromImage(sitk.Image([1] * len(size), pixel)).itemsize
+            _check_size(path, size, float(np.prod(size, dtype=float)) * reader.GetNumberOfComponents() * voxel_bytes)
+            if "complex" in sitk.GetPixelIDValueAsString(pixel):
                 raise BadInput(f"{path} holds complex numbers.", "Save its magnitude, then open that.")
             return reader.Execute(), {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
         except (RuntimeError, MemoryError) as error:
             raise BadInput(f"{path} cannot be read: {_reason(error)}.") from None
 
 
-def _check_size(path: Path, size: tuple[int, ...], components: int) -> None:
-    """Refuse what would not fit in memory, from the header alone, before anything is allocated."""
+def _check_size(path: Path, size: tuple[int, ...], nbytes: float) -> None:
+    """Refuse what would not fit in memory twice (ITK's image and the copy), before anything is allocated."""
     from .engine.memory import free_system_memory
 
     if min(size) < 1:
         raise BadInput(f"{path} is empty: its size is {' x '.join(map(str, size))}.")
-    voxels = float(np.prod(np.array(size, dtype=np.float64))) * components
     free = free_system_memory()
-    if voxels > free * _FRACTION_OF_MEMORY:
+    if 2 * nbytes > free * _FRACTION_OF_MEMORY:
         raise OutOfMemory(
-            f"{path} says it holds {voxels:.3g} values, more than the free memory of {free / 2**30:.1f} GiB.",
+            f"{path} needs {2 * nbytes / 2**30:.3g} GiB to be read, more than the free memory of {free / 2**30:.1f} GiB.",
             "Check the file, or open it on a computer with more memory.",
         )
 

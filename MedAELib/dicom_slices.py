@@ -191,7 +191,7 @@ def _frames(slices: list[_Slice], what: str) -> list[list[_Slice]]:
 
 
 def _in_order(place: list[_Slice], places: list[list[_Slice]], what: str) -> list[_Slice]:
-    """The slices of one position, first frame first: by a tag that tells the frames apart everywhere, else by number."""
+    """The slices of one position, first frame first: by a tag that tells frames apart everywhere, else by number."""
     for tag in range(len(_FRAME_TAGS)):
         told = {frozenset(one.frame[tag] for one in other) for other in places}
         if len(told) == 1 and len(next(iter(told))) == len(place):

@@ -219,7 +219,7 @@ def _check_size(path: Path, size: tuple[int, ...], nbytes: float) -> None:
     free = free_system_memory()
     if 2 * nbytes > free * _FRACTION_OF_MEMORY:
         raise OutOfMemory(
-            f"{path} needs {2 * nbytes / 2**30:.3g} GiB to be read, more than the free memory of {free / 2**30:.1f} GiB.",
+            f"{path} needs {2 * nbytes / 2**30:.3g} GiB to be read, more than the {free / 2**30:.1f} GiB of free memory.",
             "Check the file, or open it on a computer with more memory.",
         )
 

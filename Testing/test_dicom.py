@@ -176,7 +176,7 @@ def patch(path: Path, old: bytes, new: bytes) -> None:
 def test_slices_that_do_not_say_where_they_lie_are_refused(tmp_path):
     write_stack(tmp_path, range(3))
     for path in tmp_path.iterdir():
-        patch(path, b"\x20\0\x32\0DS", b"\x20\0\x33\0DS")
+        patch(path, b"\x20\0\x32\0", b"\x20\0\x33\0")
     assert "does not say where its slices lie" in refusal(tmp_path)
 
 
@@ -185,7 +185,7 @@ def test_each_slice_keeps_its_own_rescale(tmp_path):
     write(tmp_path / "0.dcm", 0, (0, 0, 0), value=3)
     for number, slope in ((1, b".5"), (2, b".2")):
         write(tmp_path / f"{number}.dcm", number, (0, 0, number), value=12, t0028_1053="4", t0028_1052="0")
-        patch(tmp_path / f"{number}.dcm", b"\x28\0\x53\x10DS\x02\x004 ", b"\x28\0\x53\x10DS\x02\0" + slope)
+        patch(tmp_path / f"{number}.dcm", b"\x28\0\x53\x10\x02\0\0\x004 ", b"\x28\0\x53\x10\x02\0\0\0" + slope)
     assert profile(Volume.load(tmp_path))[0] == pytest.approx([3, 1.5, 0.6])
 
 

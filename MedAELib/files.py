@@ -1,4 +1,4 @@
-"""Volumes from files and to files: all that SimpleITK reads, DICOM folders too, geometry kept."""
+"""Volumes from files and to files: what SimpleITK reads and is seen to be whole, DICOM folders too, geometry kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .atomic import whole_file
+from .completeness import check_whole
 from .dicom import find_series, series_header
 from .dicom_slices import Series
 from .errors import BadInput, DiskFull, OutOfMemory
@@ -202,7 +203,9 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
             reader.ReadImageInformation()
             size, pixel = reader.GetSize(), reader.GetPixelID()
             voxel_bytes = sitk.GetArrayViewFromImage(sitk.Image([1] * len(size), pixel)).itemsize
-            _check_size(path, size, float(np.prod(size, dtype=float)) * reader.GetNumberOfComponents() * voxel_bytes)
+            nbytes = float(np.prod(size, dtype=float)) * reader.GetNumberOfComponents() * voxel_bytes
+            check_whole(path, reader.GetImageIOFromFileName(str(alone)), nbytes)
+            _check_size(path, size, nbytes)
             if "complex" in sitk.GetPixelIDValueAsString(pixel):
                 raise BadInput(f"{path} holds complex numbers.", "Save its magnitude, then open that.")
             return reader.Execute(), {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}

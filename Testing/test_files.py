@@ -1,0 +1,96 @@
+"""Files as they arrive: damaged, with names of persons in them, or where nothing can be written."""
+
+import locale
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MedAELib import Volume
+from MedAELib.errors import BadInput, MedAEError
+
+
+def picture(shape, dtype="int16") -> sitk.Image:
+    return sitk.GetImageFromArray(np.random.default_rng(0).integers(1, 250, shape).astype(dtype))
+
+
+@pytest.mark.parametrize("cut", [1, 20, 0.05, 0.5])
+@pytest.mark.parametrize(
+    "name, shape, dtype",
+    [
+        ("a.hdr", (9, 16, 16), "int16"),
+        ("a.img", (9, 16, 16), "int16"),
+        ("a.vtk", (9, 16, 16), "int16"),
+        ("a.gipl", (9, 16, 16), "int16"),
+        ("a.mha", (9, 16, 16), "int16"),
+        ("a.nrrd", (9, 16, 16), "int16"),
+        ("a.hdf5", (9, 16, 16), "int16"),
+        ("a.tif", (9, 16, 16), "int16"),
+        ("b.tif", (16, 16), "uint16"),
+        ("b.png", (16, 16), "uint16"),
+        ("b.bmp", (16, 16), "uint8"),
+        ("b.jpg", (16, 16), "uint8"),
+    ],
+)
+def test_a_whole_file_is_read_and_a_truncated_one_never(tmp_path, name, shape, dtype, cut):
+    path = tmp_path / name
+    sitk.WriteImage(picture(shape, dtype), str(path))
+    read = Volume.load(path)
+    assert read.array.shape[1:] == (shape[-1], shape[-2], shape[0] if len(shape) == 3 else 1)
+    data = path.with_suffix(".img") if name == "a.hdr" else path
+    content = data.read_bytes()
+    data.write_bytes(content[: -cut if cut >= 1 else int(len(content) * (1 - cut))])
+    try:
+        again = Volume.load(path)
+    except MedAEError as fault:
+        assert str(path) in str(fault) and "\n" not in str(fault)
+    else:  # what was cut off was no voxel
+        assert cut == 1 or name == "a.tif" or name == "a.hdf5"
+        assert np.array_equal(again.array, read.array)
+
+
+@pytest.mark.parametrize("missing", ["a.img", "a.hdr"])
+def test_one_half_of_a_pair_is_refused(tmp_path, missing):
+    sitk.WriteImage(picture((4, 5, 6)), str(tmp_path / "a.hdr"))
+    (tmp_path / missing).unlink()
+    (left,) = tmp_path.iterdir()
+    with pytest.raises(BadInput, match=f"{missing} is missing"):
+        Volume.load(left)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_of_either_byte_order_and_of_64_bits_is_read(tmp_path, order):
+    sitk.WriteImage(picture((6, 5), "uint16"), str(tmp_path / "a.tif"))
+    from MedAELib.completeness import check_whole
+
+    header = {"<": b"II", ">": b"MM"}[order]
+    fields = [(273, 4, 1, 8 + 8 + 8 + 2 * 20 + 8), (279, 4, 1, 10)]
+    import struct
+
+    entries = b"".join(struct.pack(f"{order}HHQI4x", *field) for field in fields)
+    big = header + struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 2) + entries + struct.pack(f"{order}Q", 0)
+    for data, whole in ((b"x" * 10, True), (b"x" * 9, False)):
+        (tmp_path / "b.tif").write_bytes(big + data)
+        if whole:
+            check_whole(tmp_path / "b.tif", "TIFFImageIO", 10)
+        else:
+            with pytest.raises(BadInput):
+                check_whole(tmp_path / "b.tif", "TIFFImageIO", 10)
+
+
+def test_a_format_that_does_not_show_whether_it_is_whole_is_refused(tmp_path):
+    (tmp_path / "a.pic").write_bytes(b"x" * 99)
+    from MedAELib.completeness import check_whole
+
+    with pytest.raises(BadInput, match="does not show") as fault:
+        check_whole(tmp_path / "a.pic", "BioRadImageIO", 10)
+    assert "NRRD" in fault.value.next_step
+    image = picture((3, 4, 5))
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(tmp_path / "a.vtk"))
+    writer.Execute(image)
+    text = (tmp_path / "a.vtk").read_bytes().replace(b"BINARY", b"ASCII")
+    (tmp_path / "a.vtk").write_bytes(text.split(b"default\n")[0] + b"default\n" + b"7 " * 60)
+    with pytest.raises(BadInput):
+        Volume.load(tmp_path / "a.vtk")

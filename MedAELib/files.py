@@ -14,7 +14,7 @@ import numpy as np
 
 from .atomic import whole_file
 from .completeness import check_whole
-from .dicom import find_series, series_header
+from .dicom import find_series, series_header, without_persons
 from .dicom_slices import Series
 from .errors import BadInput, DiskFull, OutOfMemory
 from .nifti import check_complete, is_nifti, unambiguous
@@ -208,7 +208,8 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
             _check_size(path, size, nbytes)
             if "complex" in sitk.GetPixelIDValueAsString(pixel):
                 raise BadInput(f"{path} holds complex numbers.", "Save its magnitude, then open that.")
-            return reader.Execute(), {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+            header = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+            return reader.Execute(), without_persons(header)
         except (RuntimeError, MemoryError) as error:
             raise BadInput(f"{path} cannot be read: {_reason(error)}.") from None
 

@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from MedAELib import Volume
+from MedAELib.codec.volumes import compress
 from MedAELib.errors import BadInput
 
 UID = "1.2.826.0.1.7"
@@ -196,3 +197,24 @@ def test_a_truncated_slice_is_named_even_at_the_end_of_the_stack(tmp_path, cut):
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(BadInput, match=r"004\.dcm is damaged or truncated"):
         Volume.load(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".dcm", ".mha", ".nrrd"])
+def test_nobody_is_named_by_what_is_made_of_a_single_file(tmp_path, ending):
+    write(tmp_path / "a.dcm", 1, (0, 0, 0), t0010_0010="Someone^Real", t0010_0020="4711", t0018_0060="120")
+    path = tmp_path / f"a{ending}"
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(tmp_path / "a.dcm"))
+    reader.LoadPrivateTagsOn()
+    image = reader.Execute()
+    if ending != ".dcm":  # ITK takes the tags of DICOM along
+        for key in reader.GetMetaDataKeys():
+            image.SetMetaData(key, reader.GetMetaData(key))
+        sitk.WriteImage(image, str(path))
+    volume = Volume.load(path)
+    header = volume.meta["header"]
+    assert header["0018|0060"] == "120" and not {"0010|0010", "0010|0020"} & set(header)
+    for given in (volume, volume.like(volume.array, header={**header, "0010|0010": "Someone^Real"})):
+        given.save(tmp_path / "b.nrrd")
+        for written in (compress(given), (tmp_path / "b.nrrd").read_bytes()):
+            assert b"Someone" not in written and b"4711" not in written

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import __version__
 from .anomaly import calibrate
@@ -23,6 +23,7 @@ from .terminal import (
     add_paths,
     add_run_options,
     check_paths,
+    named_path,
     run_parameters,
     table_text,
     tell,
@@ -35,6 +36,10 @@ from .volume import Volume
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("type", Path, named_path)  # for every path of every command
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 

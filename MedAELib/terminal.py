@@ -25,6 +25,13 @@ def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+def named_path(text: str) -> Path:
+    """A path on the command line; an empty one, which would mean the current folder, is a variable that is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; name a file or a folder")
+    return Path(text)
+
+
 def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: Sequence[Path | None]) -> None:
     """Refuse, before any work, an output that would fail or that would destroy an input."""
     outputs = [*volumes, *texts]

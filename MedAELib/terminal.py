@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .atomic import write_text
+from .atomic import check_folder_takes, write_text
 from .errors import BadInput
 
 
@@ -49,6 +49,8 @@ def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: S
 
     for output in filter(None, volumes):
         check_writable(output)
+    for output in filter(None, outputs):
+        check_folder_takes(output)
 
 
 def add_paths(parser: argparse.ArgumentParser, output: str = "the file to write", name: str = "OUT") -> None:

@@ -191,3 +191,11 @@ def test_a_volume_that_fits_no_model_is_refused_with_the_models_there_are(tmp_pa
     Volume(np.full((1, 8, 8, 8), 7, np.int16), np.eye(4)).save(tmp_path / "flat.nrrd")
     assert run("denoise", tmp_path / "flat.nrrd", tmp_path / "out.nrrd") == 2
     assert "mr-denoise" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no folder that nobody can write to")
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(scan, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Volume, "load", None)
+    assert run("denoise", scan, tmp_path / "out.nrrd", "--model", model, "--report", "/proc/report.json") == 2
+    assert "/proc/report.json cannot be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]

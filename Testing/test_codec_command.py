@@ -98,6 +98,15 @@ def test_folders_in_shares_skip_and_go_on(folder, tmp_path, capsys):
         assert np.array_equal(before.array, after.array)
 
 
+def test_results_within_the_folder_of_the_scans_are_no_scans(folder, capsys):
+    (folder / "notes").mkdir()
+    (folder / "notes" / "read me.txt").write_text("no image")
+    for _ in range(2):
+        assert run("compress", folder, folder / "out") == 0
+        assert [Path(line["input"]).name for line in lines(capsys)] == [f"scan{n}.nii.gz" for n in range(4)]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [f"scan{n}.maez" for n in range(4)]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..dicom import holds_series
 from ..errors import BadInput, MedAEError
 from ..terminal import check_paths
 from ..volume import Volume
@@ -89,7 +90,7 @@ def _compress(options: argparse.Namespace) -> int:
     if options.output.name.lower().endswith(ENDING):
         check_paths([options.input], [], [options.output])
         return _report([(options.input, options.output)], work, alone=True)
-    cases = [(path, options.output / (_stem(path) + ENDING)) for path in _volumes_in(options.input)]
+    cases = [(path, options.output / (_stem(path) + ENDING)) for path in _volumes_in(options.input, options.output)]
     return _all_cases(cases, work, options)
 
 
@@ -179,11 +180,17 @@ def _report(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], alo
     return status
 
 
-def _volumes_in(folder: Path) -> list[Path]:
-    """The image files in a folder, and its subfolders as DICOM series. Raises BadInput when it is no folder."""
+def _volumes_in(folder: Path, output: Path) -> list[Path]:
+    """The image files in a folder, and its subfolders that hold DICOM, but for that of the results.
+
+    Raises BadInput when it is no folder.
+    """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder, so the result must be a {ENDING} file.", f"Let OUT end with {ENDING}.")
-    return sorted(path for path in folder.iterdir() if path.is_dir() or path.name.lower().endswith(_IMAGES))
+    found = [path for path in folder.iterdir() if path.is_dir() or path.name.lower().endswith(_IMAGES)]
+    return sorted(
+        path for path in found if not path.is_dir() or (path.resolve() != output.resolve() and holds_series(path))
+    )
 
 
 def _stem(path: Path) -> str:

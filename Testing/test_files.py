@@ -8,7 +8,8 @@ import SimpleITK as sitk
 
 from MedAELib import Volume
 from MedAELib.completeness import check_whole
-from MedAELib.errors import BadInput, MedAEError
+from MedAELib.engine import memory
+from MedAELib.errors import BadInput, MedAEError, OutOfMemory
 
 
 def picture(shape, dtype="int16") -> sitk.Image:
@@ -87,3 +88,25 @@ def test_a_format_that_does_not_show_whether_it_is_whole_is_refused(tmp_path):
     (tmp_path / "a.vtk").write_bytes(text.split(b"default\n")[0] + b"default\n" + b"7 " * 60)
     with pytest.raises(BadInput):
         Volume.load(tmp_path / "a.vtk")
+
+
+def test_a_volume_is_measured_in_bytes_and_twice_over(tmp_path, monkeypatch):
+    sitk.WriteImage(picture((10, 10, 10), "float64"), str(tmp_path / "a.nrrd"))
+    for free, fits in ((20_000, True), (15_000, False)):
+        monkeypatch.setattr(memory, "free_system_memory", lambda free=free: free)
+        if fits:
+            assert Volume.load(tmp_path / "a.nrrd").array.nbytes == 8000
+        else:
+            with pytest.raises(OutOfMemory):
+                Volume.load(tmp_path / "a.nrrd")
+
+
+def test_the_cache_of_files_counts_as_free_in_a_container(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_CONTROL_GROUP", tmp_path)
+    assert memory._container_limit() is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 200\nfile 700\ninactive_anon 5\ninactive_file 650\nactive_file 50\n")
+    assert memory._container_limit() == 750
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._container_limit() is None

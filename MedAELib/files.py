@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PROVENANCE_KEY = "MedAE"
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
-_FLAT = (".png", ".tif", ".tiff")
+# What the flat formats hold: types and values per voxel.
+_FLAT_TYPES = {".png": ("uint8", "uint16"), ".tif": ("uint8", "int8", "uint16", "int16", "float32")}
+_FLAT_TYPES[".tiff"] = _FLAT_TYPES[".tif"]
+_FLAT_CHANNELS = (1, 3, 4)
 _FRACTION_OF_MEMORY = 0.9
 
 
@@ -64,24 +67,54 @@ def save(volume: Volume, path: Path) -> None:
     """Write a volume under a temporary name, then put it in place: the file is whole or absent.
 
     Types that no file format holds are widened (bool to uint8, float16 to float32). The provenance in
-    `meta["provenance"]` is written into the header. Raises BadInput for a format that cannot be written, DiskFull.
+    `meta["provenance"]` is written into the header. Raises BadInput for a format that cannot hold it, DiskFull.
     """
+    save_all({path: volume})
+
+
+def save_all(volumes: Mapping[Path, Volume]) -> None:
+    """Write several volumes: all of them are put in place, or none. Raises as `save`."""
     import SimpleITK as sitk
 
-    suffix = check_writable(path)
-    if suffix in _FLAT and volume.shape[2] != 1:
-        raise BadInput(f"{path} cannot be written: {suffix} holds one slice, the volume has {volume.shape[2]}.")
-    image = to_image(volume, flat=suffix in _FLAT)
+    for path, volume in volumes.items():
+        check_holds(path, volume.array.shape, volume.array.dtype.name)
+    path = Path()
     try:
-        with whole_file(path, suffix) as temporary, _quiet():
-            sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
+        with ExitStack() as files:
+            for path, volume in volumes.items():
+                suffix = check_writable(path)
+                temporary = files.enter_context(whole_file(path, suffix))
+                with _quiet():
+                    image = to_image(volume, flat=suffix in _FLAT_TYPES)
+                    sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
     except (RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
         free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize if hasattr(os, "statvfs") else 0
-        if isinstance(error, OSError) or free < volume.array.nbytes:
+        if isinstance(error, OSError) or free < volumes[path].array.nbytes:
             raise DiskFull(f"{path} could not be written: the disk is full.") from None
-        raise BadInput(f"{path} cannot be written: {_reason(error)}.") from None
+        raise BadInput(
+            f"{path} cannot be written: its format does not take this volume.", "Use .nii.gz, .nrrd or .mha."
+        ) from None
+
+
+def check_holds(path: Path, shape: Sequence[int], dtype: str) -> None:
+    """Raise BadInput when the path's format cannot hold voxels `[c, i, j, k]` of that shape and type."""
+    suffix = check_writable(path)
+    types = _FLAT_TYPES.get(suffix)
+    if types is None:
+        return
+    channels, slices = shape[0], shape[3]
+    if slices != 1:
+        raise BadInput(
+            f"{path} cannot be written: {suffix} holds one slice, the volume has {slices}.",
+            "Use .nii.gz, .nrrd or .mha.",
+        )
+    if {"bool": "uint8", "float16": "float32"}.get(dtype, dtype) not in types or channels not in _FLAT_CHANNELS:
+        raise BadInput(
+            f"{path} cannot be written: {suffix} does not hold {dtype} values, {channels} per voxel.",
+            "Use .nii.gz, .nrrd or .mha.",
+        )
 
 
 def check_writable(path: Path) -> str:
@@ -223,7 +256,7 @@ def _check_size(path: Path, size: tuple[int, ...], nbytes: float) -> None:
     free = free_system_memory()
     if 2 * nbytes > free * _FRACTION_OF_MEMORY:
         raise OutOfMemory(
-            f"{path} needs {2 * nbytes / 2**30:.3g} GiB to be read, more than the {free / 2**30:.1f} GiB of free memory.",
+            f"{path} needs {2 * nbytes / 2**30:.3g} GiB to be read; {free / 2**30:.1f} GiB of memory are free.",
             "Check the file, or open it on a computer with more memory.",
         )
 

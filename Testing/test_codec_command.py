@@ -122,6 +122,7 @@ def test_results_within_the_folder_of_the_scans_are_no_scans(folder, capsys):
         ["decompress", "{scan}", "a.nrrd"],
         ["decompress", "absent.maez", "a.nrrd"],
         ["decompress", "{scan}", "a.xyz"],
+        ["decompress", "{packed}", "a.png"],
         ["decompress", "{empty}", "out"],
         ["info", "{scan}"],
         ["info", "absent.maez"],
@@ -131,7 +132,14 @@ def test_results_within_the_folder_of_the_scans_are_no_scans(folder, capsys):
 def test_whatever_is_wrong_is_one_line_and_exit_status_2(arguments, folder, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    names = {"scan": folder / "scan0.nii.gz", "folder": folder, "empty": tmp_path / "empty"}
+    assert run("compress", folder / "scan0.nii.gz", tmp_path / "packed.maez") == 0
+    capfd.readouterr()
+    names = {
+        "packed": tmp_path / "packed.maez",
+        "scan": folder / "scan0.nii.gz",
+        "folder": folder,
+        "empty": tmp_path / "empty",
+    }
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert run(*[argument.format(**names) for argument in arguments]) == 2
     told = capfd.readouterr()

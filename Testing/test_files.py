@@ -10,6 +10,7 @@ from MedAELib import Volume
 from MedAELib.completeness import check_whole
 from MedAELib.engine import memory
 from MedAELib.errors import BadInput, MedAEError, OutOfMemory
+from MedAELib.files import save_all
 
 
 def picture(shape, dtype="int16") -> sitk.Image:
@@ -110,3 +111,35 @@ def test_the_cache_of_files_counts_as_free_in_a_container(tmp_path, monkeypatch)
     assert memory._container_limit() == 750
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._container_limit() is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".nrrd", ".nii.gz", ".mha"])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64", "bool"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_format_takes_a_type_or_says_so_in_words_of_writing(tmp_path, suffix, dtype, channels):
+    voxels = np.random.default_rng(0).integers(0, 2, (channels, 6, 5, 1)).astype(dtype)
+    path = tmp_path / f"a{suffix}"
+    try:
+        Volume(voxels, np.eye(4)).save(path)
+    except BadInput as fault:
+        assert suffix in (".png", ".tif") and f"does not hold {dtype} values" in str(fault)
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert np.array_equal(Volume.load(path).array, voxels)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_of_several_results_all_are_written_or_none(tmp_path, monkeypatch, dtype):
+    whole = Volume(np.ones((1, 4, 4, 1), dtype), np.eye(4))
+    write, written = sitk.WriteImage, []
+
+    def second_fails(image, name, compressed):
+        written.append(name)
+        if len(written) == 2:
+            raise RuntimeError("ImageIO gave up")
+        write(image, name, compressed)
+
+    monkeypatch.setattr(sitk, "WriteImage", second_fails)
+    with pytest.raises(BadInput, match="b.png cannot be written"):
+        save_all({tmp_path / "a.nrrd": whole, tmp_path / "b.png": whole})
+    assert list(tmp_path.iterdir()) == [] and len(written) == (2 if dtype == "uint16" else 0)

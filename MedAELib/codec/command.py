@@ -12,6 +12,7 @@ from typing import Any
 
 from ..dicom import holds_series
 from ..errors import BadInput, MedAEError
+from ..files import check_holds
 from ..terminal import check_paths
 from ..volume import Volume
 from . import latent_command
@@ -110,6 +111,10 @@ def _decompress(options: argparse.Namespace) -> int:
         container = read_container(source)
         if not options.prefix:
             container.check_whole()
+        told = container.header["volume"]
+        slices = options.slices[1] - options.slices[0] if options.slices else told["shape"][3]
+        if not options.coarser and not options.prefix:
+            check_holds(target, (*told["shape"][:3], slices), told["dtype"])
         coarser = None if options.prefix and not options.coarser else options.coarser
         volume = read_volume(container, coarser, tuple(options.slices) if options.slices else None)
         volume.save(target)

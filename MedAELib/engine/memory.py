@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import __version__
 from .anomaly import calibrate
@@ -17,12 +17,14 @@ from .codec.command import add_commands as add_codec
 from .errors import Cancelled
 from .explain import command as explain_command
 from .features import command as features
+from .files import check_holds, save_all
 from .models_command import add_models
 from .terminal import (
     Terminal,
     add_paths,
     add_run_options,
     check_paths,
+    named_path,
     run_parameters,
     table_text,
     tell,
@@ -35,6 +37,10 @@ from .volume import Volume
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("type", Path, named_path)  # for every path of every command
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
@@ -98,6 +104,9 @@ def _denoise(options: argparse.Namespace) -> int:
     volumes = {"denoised": options.output, "removed": options.removed, "noise": options.noise}
     check_paths([options.input], list(volumes.values()), [options.report, options.trust])
     volume = Volume.load(options.input, options.series)
+    for name, path in volumes.items():
+        if path is not None:
+            check_holds(path, volume.array.shape, volume.array.dtype.name if name == "denoised" else "float32")
     from .tasks.run import run_task
 
     parameters = {
@@ -111,9 +120,7 @@ def _denoise(options: argparse.Namespace) -> int:
     result = run_task("denoise", {"input": volume}, parameters, progress=Terminal())
     report = result.report
     tell(report)
-    for name, path in volumes.items():
-        if path is not None:
-            result.outputs[name].save(path)
+    save_all({path: result.outputs[name] for name, path in volumes.items() if path is not None})
     if options.trust is not None:
         write_text(options.trust, table_text(report["trust"]))
     write_report(report, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -9,19 +10,41 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import BadInput
+
 _ENDING = ".medae-saving"
 
 
 @contextmanager
 def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A new empty file beside `path` to write to; it takes the place of `path` if all goes well, else it is deleted."""
-    temporary = path.parent / f".medae-{secrets.token_hex(4)}{suffix}"
-    temporary.open("xb").close()  # not by tempfile, whose files others may not read, whatever the user's umask
+    """A new empty file beside `path` to write to; it takes the place of `path` if all goes well, else it is deleted.
+
+    Raises BadInput, which names `path`, when its folder takes no new file.
+    """
+    temporary = _new_file(path, suffix)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_folder_takes(path: Path) -> None:
+    """Raise BadInput, which names `path`, when no file can be made in its folder."""
+    _new_file(path).unlink()
+
+
+def _new_file(path: Path, suffix: str = "") -> Path:
+    """An empty file with a hidden name beside `path`."""
+    temporary = path.parent / f".medae-{secrets.token_hex(4)}{suffix}"
+    try:
+        temporary.open("xb").close()  # not by tempfile, whose files others may not read, whatever the user's umask
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = error.strerror or type(error).__name__
+        raise BadInput(f"{path} cannot be written: {reason}.", "Choose a folder that you may write to.") from None
+    return temporary
 
 
 def write_text(path: Path, text: str) -> None:

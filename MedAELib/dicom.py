@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .dicom_slices import Series, sorted_series
 from .errors import BadInput
 
 # Tags that later work needs and that name no person.
@@ -21,31 +23,38 @@ KEPT_TAGS = {
     "0018|0087": "field strength",
     "0018|1030": "protocol name",
 }
+# Element 0002,0002, the kind of object: CT, MR or PET images, of one or many frames.
+_IMAGE = re.compile(rb"\x02\0\x02\0UI..1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|4|128|130)(\.[0-9])?(?![0-9.])", re.DOTALL)
+_TAG = re.compile(r"[0-9a-f]{4}\|[0-9a-f]{4}", re.IGNORECASE)
 
 
-def find_series(folder: Path, wanted: str | None = None) -> tuple[str, ...]:
-    """The files of one series in their order along the patient: the named one, else the one with the most files.
+def find_series(folder: Path, wanted: str | None = None) -> Series:
+    """One series, its files in their order along the patient: the named one, else the one with the most files.
 
-    `wanted` is a series UID or (part of) its description. Raises BadInput, naming what there is.
+    `wanted` is a series UID or (part of) its description. The files of a series may lie in several sub-folders. Raises
+    BadInput, naming what there is, or what is wrong with the series.
     """
-    import SimpleITK as sitk
-
-    found = {}
-    for directory, _, _ in os.walk(folder):
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory):
-            found[uid] = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(directory, uid)
+    found = _all_series(folder)
     if not found:
         raise BadInput(f"{folder} holds no DICOM series.", "Name an image file, or a folder of DICOM files.")
     if wanted is None:
-        return max(found.values(), key=len)
-    described = {uid: series_header(files[0]).get("0008|103e", "").strip() for uid, files in found.items()}
+        uid = max(found, key=lambda uid: len(found[uid]))
+        return _whole_series(uid, found, folder)
+    described = {uid: series_header(files[0]).get("0008|103e", "") for uid, files in found.items()}
     matches = [u for u in found if wanted == u.split(" ")[0]] or [
         u for u in found if wanted.lower() in described[u].lower()
     ]
     if len(matches) != 1:
         known = "; ".join(f"{described[uid] or 'no description'} ({len(files)} files)" for uid, files in found.items())
         raise BadInput(f"{folder} holds {len(matches)} series that match {wanted!r}; it has: {known}.")
-    return found[matches[0]]
+    return _whole_series(matches[0], found, folder)
+
+
+def holds_series(folder: Path) -> bool:
+    """Whether there is any DICOM image in a folder or below it."""
+    import SimpleITK as sitk
+
+    return any(sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory) for directory, _, _ in os.walk(folder))
 
 
 def series_header(file: str | Sequence[str]) -> dict[str, str]:
@@ -59,3 +68,41 @@ def series_header(file: str | Sequence[str]) -> dict[str, str]:
     except RuntimeError:
         raise BadInput(f"{file} cannot be read as DICOM.") from None
     return {tag: reader.GetMetaData(tag).strip() for tag in KEPT_TAGS if reader.HasMetaDataKey(tag)}
+
+
+def without_persons(header: Mapping[str, str]) -> dict[str, str]:
+    """What any file says of itself, of DICOM's tags only the kept ones: the others name persons and places."""
+    kept = {key: value for key, value in header.items() if key.lower() in KEPT_TAGS or not _TAG.fullmatch(key)}
+    return {key: value.strip() if key in KEPT_TAGS else value for key, value in kept.items()}
+
+
+def _whole_series(uid: str, found: Mapping[str, Sequence[str]], folder: Path) -> Series:
+    """One of the series, sorted. Raises BadInput for a damaged slice of it too, which ITK passes over in silence."""
+    known = {os.path.realpath(file) for files in found.values() for file in files}
+    for directory, _, names in os.walk(folder):
+        for file in (Path(directory) / name for name in names):
+            if os.path.realpath(file) not in known and _seems_slice(file, uid.split(" ")[0]):
+                raise BadInput(f"{file} is damaged or truncated.", "Copy it again, or take it out of the folder.")
+    return sorted_series(found[uid], folder)
+
+
+def _seems_slice(file: Path, uid: str) -> bool:
+    """Whether the beginning of a file is that of a CT, MR or PET image of the series."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(1 << 16)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" and _IMAGE.search(head[132:600]) is not None and uid.encode() in head
+
+
+def _all_series(folder: Path) -> dict[str, list[str]]:
+    """The files of every series, over all sub-folders."""
+    import SimpleITK as sitk
+
+    found: dict[str, list[str]] = {}
+    for directory, below, _ in os.walk(folder):
+        below.sort()
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory):
+            found.setdefault(uid, []).extend(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(directory, uid))
+    return found

@@ -1,19 +1,21 @@
-"""Volumes from files and to files: all that SimpleITK reads, DICOM folders too, geometry kept."""
+"""Volumes from files and to files: what SimpleITK reads and is seen to be whole, DICOM folders too, geometry kept."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .atomic import whole_file
-from .dicom import find_series, series_header
+from .completeness import check_whole
+from .dicom import find_series, series_header, without_persons
+from .dicom_slices import Series
 from .errors import BadInput, DiskFull, OutOfMemory
 from .nifti import check_complete, is_nifti, unambiguous
 from .volume import Volume
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PROVENANCE_KEY = "MedAE"
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif", ".tiff")
-_FLAT = (".png", ".tif", ".tiff")
+# What the flat formats hold: types and values per voxel.
+_FLAT_TYPES = {".png": ("uint8", "uint16"), ".tif": ("uint8", "int8", "uint16", "int16", "float32")}
+_FLAT_TYPES[".tiff"] = _FLAT_TYPES[".tif"]
+_FLAT_CHANNELS = (1, 3, 4)
 _FRACTION_OF_MEMORY = 0.9
 
 
@@ -62,24 +67,54 @@ def save(volume: Volume, path: Path) -> None:
     """Write a volume under a temporary name, then put it in place: the file is whole or absent.
 
     Types that no file format holds are widened (bool to uint8, float16 to float32). The provenance in
-    `meta["provenance"]` is written into the header. Raises BadInput for a format that cannot be written, DiskFull.
+    `meta["provenance"]` is written into the header. Raises BadInput for a format that cannot hold it, DiskFull.
     """
+    save_all({path: volume})
+
+
+def save_all(volumes: Mapping[Path, Volume]) -> None:
+    """Write several volumes: all of them are put in place, or none. Raises as `save`."""
     import SimpleITK as sitk
 
-    suffix = check_writable(path)
-    if suffix in _FLAT and volume.shape[2] != 1:
-        raise BadInput(f"{path} cannot be written: {suffix} holds one slice, the volume has {volume.shape[2]}.")
-    image = to_image(volume, flat=suffix in _FLAT)
+    for path, volume in volumes.items():
+        check_holds(path, volume.array.shape, volume.array.dtype.name)
+    path = Path()
     try:
-        with whole_file(path, suffix) as temporary, _quiet():
-            sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
+        with ExitStack() as files:
+            for path, volume in volumes.items():
+                suffix = check_writable(path)
+                temporary = files.enter_context(whole_file(path, suffix))
+                with _quiet():
+                    image = to_image(volume, flat=suffix in _FLAT_TYPES)
+                    sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
     except (RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
         free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize if hasattr(os, "statvfs") else 0
-        if isinstance(error, OSError) or free < volume.array.nbytes:
+        if isinstance(error, OSError) or free < volumes[path].array.nbytes:
             raise DiskFull(f"{path} could not be written: the disk is full.") from None
-        raise BadInput(f"{path} cannot be written: {_reason(error)}.") from None
+        raise BadInput(
+            f"{path} cannot be written: its format does not take this volume.", "Use .nii.gz, .nrrd or .mha."
+        ) from None
+
+
+def check_holds(path: Path, shape: Sequence[int], dtype: str) -> None:
+    """Raise BadInput when the path's format cannot hold voxels `[c, i, j, k]` of that shape and type."""
+    suffix = check_writable(path)
+    types = _FLAT_TYPES.get(suffix)
+    if types is None:
+        return
+    channels, slices = shape[0], shape[3]
+    if slices != 1:
+        raise BadInput(
+            f"{path} cannot be written: {suffix} holds one slice, the volume has {slices}.",
+            "Use .nii.gz, .nrrd or .mha.",
+        )
+    if {"bool": "uint8", "float16": "float32"}.get(dtype, dtype) not in types or channels not in _FLAT_CHANNELS:
+        raise BadInput(
+            f"{path} cannot be written: {suffix} does not hold {dtype} values, {channels} per voxel.",
+            "Use .nii.gz, .nrrd or .mha.",
+        )
 
 
 def check_writable(path: Path) -> str:
@@ -164,11 +199,26 @@ def _read_series(folder: Path, wanted: str | None) -> tuple[sitk.Image, dict[str
     import SimpleITK as sitk
 
     with _quiet():
-        files = find_series(folder, wanted)
+        series = find_series(folder, wanted)
+        header = series_header(series.frames[0][0])
+        _check_size(folder, (*series.size, series.count), series.nbytes)
         try:
-            return sitk.ReadImage(files), series_header(files[0])
+            if series.count == 1:
+                return sitk.ReadImage(series.frames[0][0]), header
+            pixel = _pixel_type(series)
+            frames = [sitk.ReadImage(files, pixel) for files in series.frames]
+            return frames[0] if len(frames) == 1 else sitk.JoinSeries(frames), header
         except (RuntimeError, MemoryError) as error:
             raise BadInput(f"The DICOM series in {folder} cannot be read: {_reason(error)}.") from None
+
+
+def _pixel_type(series: Series) -> int:
+    """The SimpleITK pixel type that holds all slices: each may have a rescale of its own, ITK asks the first only."""
+    import SimpleITK as sitk
+
+    if series.components > 1:
+        return int(sitk.sitkUnknown)
+    return int(sitk.GetImageFromArray(np.zeros((1, 1), series.pixel)).GetPixelID())
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
@@ -184,25 +234,29 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
         reader.SetFileName(str(alone))
         try:
             reader.ReadImageInformation()
-            _check_size(path, reader.GetSize(), reader.GetNumberOfComponents())
-            if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+            size, pixel = reader.GetSize(), reader.GetPixelID()
+            voxel_bytes = sitk.GetArrayViewFromImage(sitk.Image([1] * len(size), pixel)).itemsize
+            nbytes = float(np.prod(size, dtype=float)) * reader.GetNumberOfComponents() * voxel_bytes
+            check_whole(path, reader.GetImageIOFromFileName(str(alone)), nbytes)
+            _check_size(path, size, nbytes)
+            if "complex" in sitk.GetPixelIDValueAsString(pixel):
                 raise BadInput(f"{path} holds complex numbers.", "Save its magnitude, then open that.")
-            return reader.Execute(), {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+            header = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+            return reader.Execute(), without_persons(header)
         except (RuntimeError, MemoryError) as error:
             raise BadInput(f"{path} cannot be read: {_reason(error)}.") from None
 
 
-def _check_size(path: Path, size: tuple[int, ...], components: int) -> None:
-    """Refuse what would not fit in memory, from the header alone, before anything is allocated."""
+def _check_size(path: Path, size: tuple[int, ...], nbytes: float) -> None:
+    """Refuse what would not fit in memory twice (ITK's image and the copy), before anything is allocated."""
     from .engine.memory import free_system_memory
 
     if min(size) < 1:
         raise BadInput(f"{path} is empty: its size is {' x '.join(map(str, size))}.")
-    voxels = float(np.prod(np.array(size, dtype=np.float64))) * components
     free = free_system_memory()
-    if voxels > free * _FRACTION_OF_MEMORY:
+    if 2 * nbytes > free * _FRACTION_OF_MEMORY:
         raise OutOfMemory(
-            f"{path} says it holds {voxels:.3g} values, more than the free memory of {free / 2**30:.1f} GiB.",
+            f"{path} needs {2 * nbytes / 2**30:.3g} GiB to be read; {free / 2**30:.1f} GiB of memory are free.",
             "Check the file, or open it on a computer with more memory.",
         )
 

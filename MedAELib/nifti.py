@@ -27,18 +27,33 @@ def is_nifti(path: Path) -> bool:
 
 
 def check_complete(path: Path) -> None:
-    """Raise BadInput when a single-file NIfTI holds fewer voxels than its header says."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return
-    compressed = _is_gzip(path)
+    """Raise BadInput when a NIfTI or Analyze file, single or in two halves, holds fewer voxels than its header says."""
+    header, data = _halves(path)
+    for half in (header, data):
+        if not half.is_file():
+            raise BadInput(f"{path} is one half of a pair, and {half.name} is missing.", "Copy it to the same folder.")
+    compressed = _is_gzip(data)
     try:
-        with gzip.open(path) if compressed else path.open("rb") as file:
+        with gzip.open(header) if _is_gzip(header) else header.open("rb") as file:
             wanted = _expected_bytes(file.read(540))
-        found = _uncompressed_bytes(path, wanted) if compressed else path.stat().st_size
+        found = _uncompressed_bytes(data, wanted) if compressed else data.stat().st_size
     except (OSError, EOFError, struct.error, zlib.error):
         raise BadInput(f"{path} is damaged or truncated.", "Copy the file again.") from None
     if wanted is not None and found < wanted:
-        raise BadInput(f"{path} is truncated: it holds {found} of {wanted} bytes.", "Copy the file again.")
+        which = path if data == path else f"{path} is incomplete: {data.name}"
+        raise BadInput(f"{which} is truncated: it holds {found} of {wanted} bytes.", "Copy the file again.")
+
+
+def _halves(path: Path) -> tuple[Path, Path]:
+    """Where the header and where the voxels are: both in a .nii file, else in .hdr and .img."""
+    name = path.name.removesuffix(".gz") if path.name.lower().endswith(".gz") else path.name
+    if name.lower().endswith(".nii"):
+        return path, path
+    stem, given = name[:-4], name[-4:]
+    other = {".hdr": ".img", ".img": ".hdr", ".HDR": ".IMG", ".IMG": ".HDR"}.get(given, ".img")
+    beside = [path.with_name(f"{stem}{other}{ending}") for ending in ("", ".gz")]
+    half = next((half for half in beside if half.is_file()), beside[0])
+    return (path, half) if given.lower() == ".hdr" else (half, path)
 
 
 @contextmanager
@@ -74,7 +89,7 @@ def _expected_bytes(header: bytes) -> int | None:
             continue
         if not 1 <= dims[0] <= 7 or not math.isfinite(offset):
             raise EOFError
-        return int(offset) + (math.prod(max(d, 1) for d in dims[1 : dims[0] + 1]) * bits + 7) // 8
+        return max(int(offset), 0) + (math.prod(max(d, 1) for d in dims[1 : dims[0] + 1]) * bits + 7) // 8
     return None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .atomic import write_text
+from .atomic import check_folder_takes, write_text
 from .errors import BadInput
 
 
@@ -23,6 +23,13 @@ def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()
+
+
+def named_path(text: str) -> Path:
+    """A path on the command line; an empty one, which would mean the current folder, is a variable that is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; name a file or a folder")
+    return Path(text)
 
 
 def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: Sequence[Path | None]) -> None:
@@ -42,6 +49,8 @@ def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: S
 
     for output in filter(None, volumes):
         check_writable(output)
+    for output in filter(None, outputs):
+        check_folder_takes(output)
 
 
 def add_paths(parser: argparse.ArgumentParser, output: str = "the file to write", name: str = "OUT") -> None:

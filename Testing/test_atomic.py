@@ -13,7 +13,7 @@ from models import save_small_model
 
 from MedAELib import Volume, atomic, bundle
 from MedAELib.atomic import replace_folder, write_text
-from MedAELib.errors import DiskFull
+from MedAELib.errors import BadInput, DiskFull
 from MedAELib.model import Model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,3 +134,12 @@ def test_an_interrupted_text_leaves_the_old_one_and_nothing_else(tmp_path, monke
         write_text(path, "new and longer")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no folder that nobody can write to")
+def test_a_folder_that_takes_no_file_is_told_by_the_name_that_was_asked_for():
+    for write in (lambda path: write_text(path, ""), atomic.check_folder_takes):
+        with pytest.raises(BadInput, match=r"^/proc/report\.json cannot be written"):
+            write(Path("/proc/report.json"))
+    with pytest.raises(BadInput, match=r"^/proc/scan\.nrrd cannot be written"):
+        Volume(np.zeros((1, 2, 2, 2), "int16"), np.eye(4)).save("/proc/scan.nrrd")

@@ -122,6 +122,15 @@ def test_folders_in_shares_skip_and_go_on(folder, tmp_path, capsys):
         assert np.array_equal(before.array, after.array)
 
 
+def test_results_within_the_folder_of_the_scans_are_no_scans(folder, capsys):
+    (folder / "notes").mkdir()
+    (folder / "notes" / "read me.txt").write_text("no image")
+    for _ in range(2):
+        assert run("compress", folder, folder / "out") == 0
+        assert [Path(line["input"]).name for line in lines(capsys)] == [f"scan{n}.nii.gz" for n in range(4)]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [f"scan{n}.maez" for n in range(4)]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -137,6 +146,7 @@ def test_folders_in_shares_skip_and_go_on(folder, tmp_path, capsys):
         ["decompress", "{scan}", "a.nrrd"],
         ["decompress", "absent.maez", "a.nrrd"],
         ["decompress", "{scan}", "a.xyz"],
+        ["decompress", "{packed}", "a.png"],
         ["decompress", "{empty}", "out"],
         ["info", "{scan}"],
         ["info", "absent.maez"],
@@ -146,7 +156,14 @@ def test_folders_in_shares_skip_and_go_on(folder, tmp_path, capsys):
 def test_whatever_is_wrong_is_one_line_and_exit_status_2(arguments, folder, tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    names = {"scan": folder / "scan0.nii.gz", "folder": folder, "empty": tmp_path / "empty"}
+    assert run("compress", folder / "scan0.nii.gz", tmp_path / "packed.maez") == 0
+    capfd.readouterr()
+    names = {
+        "packed": tmp_path / "packed.maez",
+        "scan": folder / "scan0.nii.gz",
+        "folder": folder,
+        "empty": tmp_path / "empty",
+    }
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert run(*[argument.format(**names) for argument in arguments]) == 2
     told = capfd.readouterr()

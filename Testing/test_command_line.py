@@ -90,6 +90,13 @@ def test_a_fresh_process_works_from_any_folder(scan, model, tmp_path):
         ["denoise", "{scan}", "out.nrrd", "--removed", "removed.xyz"],
         ["denoise", "{scan}", "out.nrrd", "--report", "absent/report.json"],
         ["denoise", "x" * 300, "out.nrrd"],
+        ["denoise", "", "out.nrrd"],
+        ["denoise", "{scan}", ""],
+        ["denoise", "{scan}", "out.nrrd", "--report", ""],
+        ["compress", "", "out.maez"],
+        ["info", ""],
+        ["train", "", "--output", "out"],
+        ["features", "{scan}", "", "out.csv"],
         ["models"],
         ["models", "check", "absent"],
         ["models", "check", "{folder}"],
@@ -184,3 +191,27 @@ def test_a_volume_that_fits_no_model_is_refused_with_the_models_there_are(tmp_pa
     Volume(np.full((1, 8, 8, 8), 7, np.int16), np.eye(4)).save(tmp_path / "flat.nrrd")
     assert run("denoise", tmp_path / "flat.nrrd", tmp_path / "out.nrrd") == 2
     assert "mr-denoise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["", "--removed", "--noise"])
+def test_a_format_that_cannot_hold_the_result_is_told_before_the_work(
+    scan, model, tmp_path, capsys, monkeypatch, option
+):
+    from MedAELib.engine.run import Engine
+
+    monkeypatch.setattr(Engine, "run", None)
+    flat = tmp_path / "flat.png"
+    Volume(np.zeros((1, 20, 18, 1), "int16" if not option else "uint16"), np.eye(4)).save(tmp_path / "flat.nrrd")
+    for source, why in ((scan, "one slice"), (tmp_path / "flat.nrrd", "does not hold")):
+        outputs = [tmp_path / "out.nrrd", option, flat] if option else [flat]
+        assert run("denoise", source, *outputs, "--model", model) == 2
+        assert f"{flat} cannot be written: .png" in (told := capsys.readouterr().err) and why in told
+    assert {path.name for path in tmp_path.iterdir()} == {"scan.nii.gz", "flat.nrrd"}
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no folder that nobody can write to")
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(scan, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Volume, "load", None)
+    assert run("denoise", scan, tmp_path / "out.nrrd", "--model", model, "--report", "/proc/report.json") == 2
+    assert "/proc/report.json cannot be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]

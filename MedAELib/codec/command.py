@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..dicom import holds_series
 from ..errors import BadInput
+from ..files import check_holds
 from ..terminal import check_paths
 from ..volume import Volume
 from ..worker.failures import explain
@@ -90,7 +92,7 @@ def _compress(options: argparse.Namespace) -> int:
     if options.output.name.lower().endswith(ENDING):
         check_paths([options.input], [], [options.output])
         return _report([(options.input, options.output)], work, alone=True)
-    cases = [(path, options.output / (_stem(path) + ENDING)) for path in _volumes_in(options.input)]
+    cases = [(path, options.output / (_stem(path) + ENDING)) for path in _volumes_in(options.input, options.output)]
     return _all_cases(cases, work, options)
 
 
@@ -110,6 +112,10 @@ def _decompress(options: argparse.Namespace) -> int:
         container = read_container(source)
         if not options.prefix:
             container.check_whole()
+        told = container.header["volume"]
+        slices = options.slices[1] - options.slices[0] if options.slices else told["shape"][3]
+        if not options.coarser and not options.prefix:
+            check_holds(target, (*told["shape"][:3], slices), told["dtype"])
         coarser = None if options.prefix and not options.coarser else options.coarser
         volume = read_volume(container, coarser, tuple(options.slices) if options.slices else None)
         volume.save(target)
@@ -181,11 +187,17 @@ def _report(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], alo
     return status
 
 
-def _volumes_in(folder: Path) -> list[Path]:
-    """The image files in a folder, and its subfolders as DICOM series. Raises BadInput when it is no folder."""
+def _volumes_in(folder: Path, output: Path) -> list[Path]:
+    """The image files in a folder, and its subfolders that hold DICOM, but for that of the results.
+
+    Raises BadInput when it is no folder.
+    """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder, so the result must be a {ENDING} file.", f"Let OUT end with {ENDING}.")
-    return sorted(path for path in folder.iterdir() if path.is_dir() or path.name.lower().endswith(_IMAGES))
+    found = [path for path in folder.iterdir() if path.is_dir() or path.name.lower().endswith(_IMAGES)]
+    return sorted(
+        path for path in found if not path.is_dir() or (path.resolve() != output.resolve() and holds_series(path))
+    )
 
 
 def _stem(path: Path) -> str:

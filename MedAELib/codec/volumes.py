@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from ..dicom import without_persons
 from ..errors import BadInput
 from ..quality import psnr
 from ..volume import Volume
@@ -318,7 +319,7 @@ def largest_error(before: Array, after: Array) -> float:
 def _description(volume: Volume) -> dict[str, Any]:
     """What the header says of the volume."""
     told = {key: value for key, value in volume.meta.items() if key in ("frames", "frame_spacing")}
-    header = {str(key): str(value) for key, value in dict(volume.meta.get("header", {})).items()}
+    header = without_persons({str(key): str(value) for key, value in dict(volume.meta.get("header", {})).items()})
     if sum(len(key) + len(value) for key, value in header.items()) > _LARGEST_TEXT:
         header = {}
     return {

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+
 
 def free_system_memory() -> int:
     """Bytes that can be allocated now without swapping, within the limit of a container where there is one."""
@@ -31,10 +33,15 @@ def _free_without_psutil() -> int:
 
 
 def _container_limit() -> int | None:
-    """What the control group still allows (Linux containers), or None."""
+    """What the control group still allows (Linux containers), or None.
+
+    Pages of files that were not used of late count as used, but the kernel gives them up when memory is asked for.
+    """
     try:
-        largest = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        largest = (_CONTROL_GROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_CONTROL_GROUP / "memory.current").read_text(encoding="ascii"))
+        lines = (_CONTROL_GROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+        reclaimable = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        return None if largest == "max" else max(int(largest) - max(used - reclaimable, 0), 0)
+    except (OSError, ValueError, IndexError):
         return None
-    return None if largest == "max" else max(int(largest) - used, 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput
+from ..files import check_holds, save_all
 from ..terminal import Terminal, add_paths, add_run_options, check_paths, run_parameters, tell, write_report
 from ..volume import Volume
 
@@ -39,6 +40,9 @@ def _run(options: argparse.Namespace) -> int:
     volume = Volume.load(options.input, options.series)
     if others:
         volume = _together(volume, others, options)
+    results = {"translated": options.output, "uncertainty": options.uncertainty}
+    for path in filter(None, results.values()):
+        check_holds(path, (1, *volume.shape), "uint8")  # the type of the result is the model's
     from ..tasks.run import run_task
 
     parameters = {
@@ -50,9 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     result = run_task("translate", {"input": volume}, parameters, progress=Terminal())
     report = result.report
     tell(report)
-    result.outputs["translated"].save(options.output)
-    if options.uncertainty is not None:
-        result.outputs["uncertainty"].save(options.uncertainty)
+    save_all({path: result.outputs[name] for name, path in results.items() if path is not None})
     write_report(report, options)
     print(
         f"{options.output}: {report['source']} -> {report['target']}, {report['model']}, {report['device']}, "

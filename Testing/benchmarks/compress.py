@@ -19,8 +19,9 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from compress_peers import lossy_peers, sperr_bounded
+from benchmarks.compress_peers import lossy_peers, sperr_bounded
 
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import Mode, compress, largest_error

@@ -1,4 +1,4 @@
-"""Files of version 1 of the format open for ever, to the very same bits."""
+"""Files of every version of the format open for ever, to the very same bits."""
 
 import hashlib
 import json
@@ -8,15 +8,16 @@ import pytest
 from codec_tools import AFFINE
 
 from MedAELib.codec.container import read_container
-from MedAELib.codec.model_file import BUNDLED, load_codec_model
+from MedAELib.codec.model_file import BUNDLED, load_codec_model, load_front_model
 from MedAELib.codec.reader import read_volume
 
 FOLDER = Path(__file__).parent / "fixtures"
-EXPECTED = json.loads((FOLDER / "v1.json").read_text())
+EXPECTED = {**json.loads((FOLDER / "v1.json").read_text()), **json.loads((FOLDER / "v2.json").read_text())}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_file_of_version_1_opens_to_the_same_bits(name):
+def test_a_file_opens_to_the_same_bits(name):
+    assert (FOLDER / name).read_bytes()[8] == int(name[1])
     container = read_container(FOLDER / name)
     container.check_whole()
     volume = read_volume(container)
@@ -33,4 +34,8 @@ def test_every_way_of_storing_is_among_the_fixtures():
 def test_the_bundled_model_is_small_and_the_one_that_the_fixtures_need():
     model = load_codec_model()
     assert model.name == BUNDLED
-    assert all(read_container(FOLDER / name).header["model"]["sha256"] == model.sha256 for name in EXPECTED)
+    headers = [read_container(FOLDER / name).header for name in EXPECTED]
+    assert all(header["model"]["sha256"] == model.sha256 for header in headers)
+    fronts = [header["front"] for header in headers if "front" in header]
+    assert all(told["sha256"] == load_front_model().sha256 for told in fronts)
+    assert sum("tuning" in told for told in fronts) == 1 and len(fronts) == 3

@@ -35,7 +35,7 @@ _THINNEST = 16  # slices of a chunk, unless they are huge
 _LARGEST_CHUNK = 32_000_000
 _LARGEST_TEXT = 1 << 16
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
-_FRONT_VOXELS = 32_768  # in smaller chunks its side information is too dear
+_FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]

@@ -1,8 +1,8 @@
 """Compression beside ready codecs on held-out scans: lossless size, near-lossless size, rate-distortion, seconds.
 
 `python Testing/benchmarks/compress.py [--lossless] [--near E ...] [--lossy DB ...] [--slices N] [--cases NAME ...]`.
-The other codecs come from imagecodecs where it is installed (Testing/benchmarks/requirements.txt); they see slice after
-slice. Nothing here was used to train or to tune the codec.
+The other codecs come from imagecodecs and PyAV where they are installed (Testing/benchmarks/requirements.txt); those of
+images see slice after slice. No volume here was used to train the codec.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.compress_peers import lossy_peers, sperr_bounded
 
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import Mode, compress, largest_error
@@ -41,6 +44,7 @@ CASES = {
     "head FLAIR": "ms_longitudinal/patient12_study1_FLAIR*",
     "head T1": "ms_longitudinal/patient12_study1_T1W*",
 }
+REFERENCE, OURS = "JPEG 2000", "MedAE"
 Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
 
 
@@ -65,6 +69,7 @@ def lossless_codecs() -> dict[str, Codec]:
     if imagecodecs is not None:
         ic = imagecodecs
         found["JPEG-LS"] = (ic.jpegls_encode, ic.jpegls_decode)
+        found["HTJ2K"] = (lambda s: ic.htj2k_encode(s, reversible=True), ic.htj2k_decode)
         found["JPEG 2000"] = (lambda s: ic.jpeg2k_encode(s, level=0, reversible=True), ic.jpeg2k_decode)
         found["JPEG-XL e7"] = (lambda s: ic.jpegxl_encode(s, lossless=True, effort=7), ic.jpegxl_decode)
         found["JPEG-XL e9"] = (lambda s: ic.jpegxl_encode(s, lossless=True, effort=9), ic.jpegxl_decode)
@@ -131,49 +136,61 @@ def lossless(volumes: list[Volume]) -> None:
 
 
 def near_lossless(volumes: list[Volume], bounds: list[int]) -> None:
-    """Bits per voxel at the same bound, beside JPEG-LS."""
-    print("| scan | bound | JPEG-LS | MedAE | largest error |\n|---|---|---|---|---|")
+    """Bits per voxel at the same bound, beside JPEG-LS and SPERR."""
+    print("| scan | bound | JPEG-LS | SPERR | MedAE | largest error |\n|---|---|---|---|---|---|")
     for volume in volumes:
+        whole = (volume.array[0].astype(np.int64) - int(volume.array.min())).astype(np.int64)
         for bound in bounds:
-            other = "-"
+            others = ["-", "-"]
             if imagecodecs is not None:
                 codec = (lambda s, e=bound: imagecodecs.jpegls_encode(s, level=e), imagecodecs.jpegls_decode)
-                other = f"{by_slice(volume, codec, exact=False)[0]:.2f}"
+                others[0] = f"{by_slice(volume, codec, exact=False)[0]:.2f}"
+                others[1] = f"{8 * sperr_bounded(whole, bound) / whole.size:.2f}"
             size, _, _, again = ours(volume, Mode("max-error", bound))
-            print(
-                f"| {volume.name} | {bound} | {other} | {size:.2f} | {largest_error(volume.array, again):g} |",
-                flush=True,
-            )
+            error = largest_error(volume.array, again)
+            print(f"| {volume.name} | {bound} | {others[0]} | {others[1]} | {size:.2f} | {error:g} |", flush=True)
 
 
 def lossy(volumes: list[Volume], decibels: list[float]) -> None:
-    """BD-rate against JPEG 2000 on slices, over the PSNR that both reach."""
-    if imagecodecs is None:
+    """BD-rates against JPEG 2000 on slices, and of MedAE against each other codec, over the PSNR that both reach."""
+    peers = lossy_peers()
+    if REFERENCE not in peers:
         sys.exit("The comparison needs imagecodecs; see Testing/benchmarks/requirements.txt.")
     for volume in volumes:
-        span = float(np.ptp(volume.array.astype(np.float64)))
-        curves: dict[str, list[tuple[float, float]]] = {"JPEG 2000": [], "MedAE": []}
+        whole = volume.array[0].astype(np.int64) - int(volume.array.min())
+        span = float(np.ptp(whole))
+        curves: dict[str, list[tuple[float, float]]] = {name: [] for name in (*peers, OURS)}
         for wanted in decibels:
-            level = wanted + 20 * np.log10(65535 / span)  # of the codec, whose range is 16 bits
-            slices = unsigned(volume)
-            coded = [imagecodecs.jpeg2k_encode(part, level=level, reversible=False) for part in slices]
-            again = np.stack([imagecodecs.jpeg2k_decode(part) for part in coded], axis=-1)
-            reached = psnr(np.stack(slices, axis=-1), again, span)
-            curves["JPEG 2000"].append((reached, 8 * sum(map(len, coded)) / volume.array.size))
+            for name, codec in peers.items():
+                coded, again = codec(whole, wanted)
+                curves[name].append((psnr(whole, again, span), 8 * coded / whole.size))
             size, _, _, mine = ours(volume, Mode("psnr", wanted))
-            curves["MedAE"].append((psnr(volume.array, mine, span), size))
+            curves[OURS].append((psnr(volume.array, mine, span), size))
         told = {name: [[round(x, 2), round(y, 4)] for x, y in curve] for name, curve in curves.items()}
-        rate = bd_rate(curves["JPEG 2000"], curves["MedAE"])
-        print(json.dumps({"scan": volume.name, "bd_rate_percent": round(rate, 1), **told}), flush=True)
+        rates = {name: round(bd_rate(curves[REFERENCE], curve), 1) for name, curve in curves.items()}
+        against = {name: round(bd_rate(curve, curves[OURS]), 1) for name, curve in curves.items() if name != OURS}
+        row = {"scan": volume.name, "against_jpeg_2000_percent": rates, "medae_against_percent": against, **told}
+        print(json.dumps(row), flush=True)
 
 
 def bd_rate(reference: list[tuple[float, float]], other: list[tuple[float, float]]) -> float:
     """Mean difference of the rates in percent over the common range of PSNR (Bjontegaard, monotone interpolation)."""
-    curves = [sorted(reference), sorted(other)]
+    curves = [_rising(reference), _rising(other)]
     low, high = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+    if high <= low:
+        return float("nan")
     grid = np.linspace(low, high, 200)
     logs = [PchipInterpolator([p for p, _ in curve], [np.log(r) for _, r in curve])(grid) for curve in curves]
     return float(100 * (np.exp(np.mean(logs[1] - logs[0])) - 1))
+
+
+def _rising(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Sorted by PSNR, without points that cost more and give no more."""
+    kept: list[tuple[float, float]] = []
+    for point in sorted(curve, key=lambda point: point[1]):
+        if not kept or point[0] > kept[-1][0]:
+            kept.append(point)
+    return kept
 
 
 def main() -> None:

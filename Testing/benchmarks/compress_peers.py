@@ -1,0 +1,124 @@
+"""The lossy codecs beside which `compress.py` sets MedAE: on slices, on volumes, and of video with slices as frames.
+
+They come from imagecodecs and from PyAV (Testing/benchmarks/requirements.txt); each that is missing is left out.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+os.environ.setdefault("SVT_LOG", "0")  # the AV1 encoder says nothing but errors
+
+try:
+    import imagecodecs
+except ImportError:
+    imagecodecs = None
+try:
+    import av
+except ImportError:
+    av = None
+
+# of a volume [i, j, k] of whole numbers from 0 and a wanted PSNR: bytes, and the volume that comes back
+Lossy = Callable[[np.ndarray, float], tuple[int, np.ndarray]]
+_SMALLEST, _MULTIPLE = 64, 8  # of a video's frame
+
+
+def lossy_peers() -> dict[str, Lossy]:
+    """What is installed, by name; JPEG 2000 on slices is what the others are measured against."""
+    found: dict[str, Lossy] = {}
+    if imagecodecs is not None:
+        found |= {"JPEG 2000": jpeg_2000, "SPERR": sperr, "SZ3": sz3, "ZFP": zfp}
+    if av is not None:
+        found |= {"HEVC": hevc, "AV1": av1}
+    return found
+
+
+def jpeg_2000(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+    """The irreversible 9/7 transform, slice by slice."""
+    level = decibels + 20 * np.log10(65535 / np.ptp(voxels))  # of the codec, whose range is 16 bits
+    slices = [np.ascontiguousarray(part).astype(np.uint16) for part in np.moveaxis(voxels, 2, 0)]
+    coded = [imagecodecs.jpeg2k_encode(part, level=level, reversible=False) for part in slices]
+    return sum(map(len, coded)), np.stack([imagecodecs.jpeg2k_decode(part) for part in coded], axis=-1)
+
+
+def sperr(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+    """SPERR's wavelets in three dimensions, in its mode for a PSNR."""
+    coded = imagecodecs.sperr_encode(_slices_first(voxels), decibels, mode="psnr")
+    return len(coded), np.moveaxis(imagecodecs.sperr_decode(coded), 0, 2)
+
+
+def sperr_bounded(voxels: np.ndarray, bound: float) -> int:
+    """Bytes of SPERR with a bound on every voxel; whole numbers can take half of one more."""
+    return len(imagecodecs.sperr_encode(_slices_first(voxels), bound + 0.499, mode="pwe"))
+
+
+def sz3(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+    """SZ3 with the bound whose uniform errors would have that PSNR."""
+    bound = _deviation(voxels, decibels) * 3**0.5
+    coded = imagecodecs.sz3_encode(voxels.astype(np.float32), mode="abs", abs=bound)
+    return len(coded), imagecodecs.sz3_decode(coded, voxels.shape, np.float32)
+
+
+def zfp(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+    """ZFP with a tolerance; its errors are far smaller than that."""
+    coded = imagecodecs.zfp_encode(voxels.astype(np.float32), _deviation(voxels, decibels) * 50, mode="a")
+    return len(coded), imagecodecs.zfp_decode(coded)
+
+
+def hevc(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+    """x265, preset medium, 12 bits."""
+    rate = np.clip(27 - 1.5 * (decibels - 36), 0, 51)  # roughly that of the wanted PSNR
+    options = {"preset": "medium", "x265-params": f"crf={rate:.1f}:log-level=none:pools=1:frame-threads=1"}
+    return _video(voxels, "libx265", "gray12le", 12, options)
+
+
+def av1(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+    """SVT-AV1, preset 4, 10 bits (it has no more)."""
+    rate = int(np.clip(41 - 2.75 * (decibels - 36), 1, 63))  # roughly that of the wanted PSNR
+    return _video(voxels, "libsvtav1", "yuv420p10le", 10, {"preset": "4", "crf": f"{rate}", "svtav1-params": "lp=1"})
+
+
+def _slices_first(voxels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(voxels, 2, 0)).astype(np.float32)
+
+
+def _deviation(voxels: np.ndarray, decibels: float) -> float:
+    return float(np.ptp(voxels)) * 10 ** (-decibels / 20)
+
+
+def _video(voxels: np.ndarray, codec: str, pixels: str, bits: int, options: dict[str, str]) -> tuple[int, np.ndarray]:
+    """Slices as frames; the grey values are spread over all levels of the codec, and come back unrounded."""
+    scale = ((1 << bits) - 1) / max(float(voxels.max()), 1)
+    size = [max(-(-n // _MULTIPLE) * _MULTIPLE, _SMALLEST) for n in voxels.shape[:2]]
+    room = [(0, new - old) for new, old in zip(size, voxels.shape[:2], strict=True)]
+    frames = np.rint(np.pad(np.moveaxis(voxels, 2, 0), [(0, 0), *room], mode="edge") * scale).astype(np.uint16)
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream = out.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = size[1], size[0], pixels
+        packets = [packet for frame in frames for packet in stream.encode(_frame(frame, pixels, bits))]
+        packets += stream.encode()
+        coded = sum(packet.size for packet in packets)
+        for packet in packets:
+            out.mux(packet)
+    file.seek(0)
+    with av.open(file) as source:
+        decoded = [np.frombuffer(f.planes[0], np.uint16).reshape(f.height, -1) for f in source.decode(video=0)]
+        again = np.stack([plane[: voxels.shape[0], : voxels.shape[1]] for plane in decoded], axis=-1)
+    return coded, again / scale
+
+
+def _frame(values: np.ndarray, pixels: str, bits: int) -> object:
+    """One frame; its colours, where the codec has any, are grey."""
+    frame = av.VideoFrame(values.shape[1], values.shape[0], pixels)
+    first, *colours = frame.planes
+    room = np.zeros((values.shape[0], first.line_size // 2), np.uint16)
+    room[:, : values.shape[1]] = values
+    first.update(room.tobytes())
+    for plane in colours:
+        plane.update(np.full(plane.buffer_size // 2, 1 << (bits - 1), np.uint16).tobytes())
+    return frame

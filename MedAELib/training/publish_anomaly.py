@@ -82,8 +82,9 @@ def _weights(name: str, training: Path | None, weights: str) -> tuple[Model, str
     """The averaged weights of a training, or those of a model, and how they were made."""
     if training is None:
         model = Model.load(weights)
-        own = model.bundle is not None and model.bundle.name == name
-        return model, model.bundle.card.split(_MAKING)[1].split("\n\n- ")[0] if own else ABOUT[name].making
+        if model.bundle is not None and model.bundle.name == name:
+            return model, model.bundle.card.split(_MAKING)[1].split("\n\n- ")[0]
+        return model, ABOUT[name].making
     kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
     model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", COHORTS[name].modality, Window("fixed", 0.0, 1.0)))
     model.network.load_state_dict(kept["averaged"])

@@ -86,7 +86,7 @@ def screenshots() -> None:
 
 
 def unlike() -> None:
-    """A generated MRI head with two bright places, and what the plain brightness map shows over it in Slicer's views."""
+    """A generated MRI head with two bright places, and the map of plain brightness over it, in Slicer's slice views."""
     from demo import pictures
     from demo.session import Session
     from generated_heads import CENTRE, head, with_ball

@@ -89,10 +89,10 @@ def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
 
 def _as_on_another_mr(voxels: Floats, random: Random) -> Floats:
     """Another contrast, uneven brightness, and noise as magnitudes have it."""
-    voxels = MEDIAN * (np.maximum(voxels, 0) / MEDIAN) ** random.uniform(0.75, 1.35)
+    bent = MEDIAN * (np.maximum(voxels, 0) / MEDIAN) ** random.uniform(0.75, 1.35)
     field = np.exp(_coarse(voxels.shape, 4, 0.1 * random.random(), random)) * random.uniform(0.9, 1.1)
     noise = _noise(random) * random.normal(0, 1, (2, *voxels.shape))
-    return np.asarray(np.hypot(voxels * field + noise[0], noise[1]), np.float32)
+    return np.asarray(np.hypot(bent * field + noise[0], noise[1]), np.float32)
 
 
 def _as_on_another_ct(voxels: Floats, random: Random) -> Floats:

@@ -1,6 +1,6 @@
 """Make the icon, and the pictures of README and Extensions Manager from the real module.
 
-python Testing/make_screenshots.py [--icon-only]
+python Testing/make_screenshots.py [--icon-only | --unlike-only]
 """
 
 from __future__ import annotations
@@ -46,9 +46,17 @@ def icon() -> None:
 
 
 def main() -> None:
-    icon()
+    if "--unlike-only" not in sys.argv:
+        icon()
     if "--icon-only" not in sys.argv:
-        screenshots()
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        if "--unlike-only" not in sys.argv:
+            screenshots()
+        unlike()
+        made = "unlike.png" if "--unlike-only" in sys.argv else "*.png"
+        for path in sorted(SCREENSHOTS.glob(made)):
+            Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+            print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KB")
 
 
 def screenshots() -> None:
@@ -60,7 +68,6 @@ def screenshots() -> None:
 
     from MedAELib.volume import Volume
 
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     phantom = head("CT", seed=1)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "head.nrrd"
@@ -76,9 +83,30 @@ def screenshots() -> None:
             shown = {"before": node, "after": run.nodes["denoised"], "removed noise": run.nodes["removed"]}
             spot = phantom.lesions[1].centre
             pictures.before_after(session, list(shown.values()), list(shown), SCREENSHOTS / "before-after.png", spot)
-    for path in sorted(SCREENSHOTS.glob("*.png")):
-        Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
-        print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KB")
+
+
+def unlike() -> None:
+    """A generated MRI head with two bright places, and the map of plain brightness over it, in Slicer's slice views."""
+    from demo import pictures
+    from demo.session import Session
+    from generated_heads import CENTRE, head, with_ball
+
+    scan = head((1.2, 1.2, 1.2))[0]
+    places = [CENTRE + [28.0, 8.0, 14.0], CENTRE + [-24.0, -20.0, 14.0]]
+    for place, radius in zip(places, (9.0, 6.0), strict=True):
+        scan = with_ball(scan, place, radius, 150.0)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "head.nrrd"
+        scan.save(file)
+        with Session(Path(folder) / "runs") as session:
+            node = session.load(file, "MRI head", (0.0, 520.0))
+            session.panel.parameters.task = "anomaly"
+            run = session.apply(node, "none")
+            view, over = ("Red", (400, 400), float(places[0][2])), run.nodes["anomaly"]
+            tiles = [session.host.light_box([node], *view), session.host.light_box([node], *view, (), over, 0.8)]
+            texts = ["a generated head", "what is unlike the rest of it"]
+            picture = [pictures.captions(texts, view[1][0]), np.concatenate(tiles, axis=1)]
+            session.host.save_png(np.concatenate(picture, axis=0), SCREENSHOTS / "unlike.png")
 
 
 if __name__ == "__main__":

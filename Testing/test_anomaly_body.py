@@ -117,9 +117,12 @@ def test_what_is_far_from_the_average_scan_is_told_where_it_is():
     looked_at = from_grid(score, scan.grid, changed)
     assert average_precision(looked_at, ball) > 0.5
     again = average_of({"average": average.to_json()})
-    np.testing.assert_allclose(again.mean, average.mean, atol=1e-3)
+    np.testing.assert_allclose(again.mean, average.mean, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(again.spread, average.spread, rtol=1e-3)
     assert average_of({}) is None
-    for value in ([], {"mean": [0.0]}, {"mean": [0.0] * 24**3, "spread": [0.0] * 24**3}, {"mean": ["x"], "spread": []}):
+    good = average.to_json()
+    flat = Average(np.zeros_like(average.mean), np.zeros_like(average.mean)).to_json()
+    for value in ([], {"mean": good["mean"]}, flat, {**good, "spread": "?"}, {**good, "mean": [0.5] * 24**3}):
         with pytest.raises(BadModel, match="average normal scan"):
             average_of({"average": value})
 

@@ -114,3 +114,29 @@ def test_a_missing_data_folder_is_one_sentence(tmp_path, capsys):
     assert main(["--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "holds no" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_figures_are_put_into_a_card_and_nothing_else_of_the_model_changes(tmp_path):
+    import json
+
+    from MedAELib.bundle import Spec, Window, read_bundle
+    from MedAELib.model import Model
+    from MedAELib.training import publish_anomaly as publish
+
+    name, folder = "head-neck-ct-anomaly", tmp_path / "model"
+    model = Model.create(Spec("normative", SMALL, 3, "anomaly", "CT", Window("fixed", 0.0, 1.0)))
+    model.network.half()  # as weights are published
+    card = publish._card(name, "In a test.", {}, "The map unlike.")
+    before = model.save(
+        folder, name=name, description="For tests.", card=card, licence="CC0\n", figures={}, limits=["Few."],
+        training_data=["None."], calibration={"maps": {}, "pixel": 4.0},
+    ).bundle  # fmt: skip
+    assert "Not measured yet." in before.card
+    rows = [{"kind": kind, "maps": {"unlike": {"ap": 0.25}, "bright": {"ap": 0.5}}} for kind in KINDS]
+    (tmp_path / "anomaly.json").write_text(json.dumps({"drawn": rows, "real": {}}))
+    options = ["--model", name, "--figures", str(tmp_path / "anomaly.json"), "--output", str(folder)]
+    assert publish.main(options) == 0
+    after = read_bundle(folder)
+    assert after.sha256 == before.sha256 and after.calibration == before.calibration and after.limits == before.limits
+    assert "| bright | 0.250 | 0.500 |" in after.card and after.figures["dark"] == {"unlike": 0.25, "bright": 0.5}
+    assert after.card.replace("| bright |", "").startswith(f"# {name}") and "## Licence" in after.card

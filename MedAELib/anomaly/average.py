@@ -6,7 +6,7 @@ than a cell, a twenty-fourth of an edge, is averaged away.
 
 from __future__ import annotations
 
-import math
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ AVERAGE = "average"
 _CELLS = 24  # along each edge of the box
 _FINEST = 0.02  # of the window's width: the least spread, as a few scans may agree by chance
 _SOFT = 1.0  # voxels
+_PARTS, _STORED = ("mean", "spread"), np.dtype("<f2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,9 @@ class Average:
         found[scan.mask] = np.abs(gaussian_filter(scan.voxels, _SOFT)[scan.mask] - mean) / spread
         return found
 
-    def to_json(self) -> dict[str, list[float]]:
-        """Plain values for a model folder."""
-        return {name: [round(float(v), 3) for v in getattr(self, name).ravel()] for name in ("mean", "spread")}
+    def to_json(self) -> dict[str, str]:
+        """For a model folder: half-precision numbers in the order of the array, as base64 texts."""
+        return {name: b64encode(getattr(self, name).astype(_STORED).tobytes()).decode() for name in _PARTS}
 
 
 def average_of(known: Mapping[str, Any]) -> Average | None:
@@ -61,17 +62,20 @@ def average_of(known: Mapping[str, Any]) -> Average | None:
     found = known.get(AVERAGE)
     if found is None:
         return None
-    if isinstance(found, dict) and set(found) == {"mean", "spread"} and all(map(_cells, found.values())):
-        mean, spread = (np.array(found[name], np.float32).reshape((_CELLS,) * 3) for name in ("mean", "spread"))
-        if float(spread.min()) > 0:
+    if isinstance(found, dict):
+        mean, spread = (_cells(found.get(name)) for name in _PARTS)
+        if mean is not None and spread is not None and float(spread.min()) > 0:
             return Average(mean, spread)
     raise BadModel("The model does not say what the average normal scan looks like.", "Get the model again.")
 
 
-def _cells(values: Any) -> bool:
-    """Whether this is a list of a finite number for each cell."""
-    numbers = isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
-    return numbers and len(values) == _CELLS**3
+def _cells(text: Any) -> Floats | None:
+    """The numbers of a text `[24, 24, 24]`; None unless it holds a finite one for each cell."""
+    try:
+        numbers = np.frombuffer(b64decode(text, validate=True), _STORED).astype(np.float32)
+    except (TypeError, ValueError):
+        return None
+    return numbers.reshape((_CELLS,) * 3) if numbers.size == _CELLS**3 and np.isfinite(numbers).all() else None
 
 
 def _in_cells(scan: Prepared) -> npt.NDArray[np.float64]:

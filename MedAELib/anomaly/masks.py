@@ -22,18 +22,23 @@ _BRIDGES = (4.0, 6.0, 8.0, 10.0, 12.0)  # mm: what connects brain and scalp is t
 _MARGIN = 2.0  # mm of cerebrospinal fluid around
 _FOLD = 8.0  # mm: sulci narrower than twice this belong to the brain
 _PLAUSIBLE = (500.0, 1900.0)  # ml of a whole brain
-_BARE = 0.75  # of the head: where the brain is as much of it, its skull was taken off before
+_BARE = 0.75  # of the head, of all that is not air: where the brain is as much of it, its skull was taken off before
 _BODY = -300.0  # HU: lighter is air or lung
 _TABLE = 6.0  # mm: the shells of a table are thinner than twice this
 
 
 def head_mask(voxels: Floats) -> Mask:
     """What is not air `[i, j, k]`, in one piece and without holes; everything, where nothing stands out."""
-    soft = gaussian_filter(voxels, 1.0)
-    inside = _largest(soft > 0.5 * otsu_threshold(soft[::2, ::2, ::2]))
+    inside = _largest(_not_air(voxels))
     for axis in range(3):  # slice by slice: sinuses are open to the air somewhere
         inside = _filled(inside, axis)
     return inside if inside.any() else np.ones(voxels.shape, bool)
+
+
+def _not_air(voxels: Floats) -> Mask:
+    """What is clearly brighter than air, in any number of pieces."""
+    soft = gaussian_filter(voxels, 1.0)
+    return np.asarray(soft > 0.5 * otsu_threshold(soft[::2, ::2, ::2]))
 
 
 def deep_median(voxels: Floats, head: Mask, spacing: float) -> float:
@@ -64,7 +69,7 @@ def brain_mask(voxels: Floats, spacing: float) -> tuple[Mask, bool]:
         brain = binary_fill_holes(_closed(brain, _FOLD, spacing)) & head
         if _PLAUSIBLE[0] <= float(brain.sum()) * spacing**3 / 1000 <= _PLAUSIBLE[1]:
             # Of a brain without its skull everything is looked at: what is dark at its surface is no fluid around it.
-            bare = brain.sum() > _BARE * head.sum()
+            bare = brain.sum() > _BARE * max(int(head.sum()), int(_not_air(voxels).sum()))
             return np.asarray(binary_fill_holes(_closed(head, _FOLD / 2, spacing)) if bare else brain), True
     return head, False
 

@@ -87,19 +87,20 @@ def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
     return np.where(inside, voxels, 0).astype(np.float32), inside & (voxels > 0)
 
 
-def _as_on_another_mr(voxels: Floats, random: Random) -> np.ndarray:
+def _as_on_another_mr(voxels: Floats, random: Random) -> Floats:
     """Another contrast, uneven brightness, and noise as magnitudes have it."""
-    voxels = MEDIAN * (np.maximum(voxels, 0) / MEDIAN) ** random.uniform(0.75, 1.35)
-    voxels = voxels * np.exp(_coarse(voxels.shape, 4, 0.1 * random.random(), random)) * random.uniform(0.9, 1.1)
-    noise = random.normal(0, 1, (2, *voxels.shape)) * _noise(random)
-    return np.hypot(voxels + noise[0], noise[1])
+    bent = MEDIAN * (np.maximum(voxels, 0) / MEDIAN) ** random.uniform(0.75, 1.35)
+    field = np.exp(_coarse(voxels.shape, 4, 0.1 * random.random(), random)) * random.uniform(0.9, 1.1)
+    noise = _noise(random) * random.normal(0, 1, (2, *voxels.shape))
+    return np.asarray(np.hypot(bent * field + noise[0], noise[1]), np.float32)
 
 
-def _as_on_another_ct(voxels: Floats, random: Random) -> np.ndarray:
+def _as_on_another_ct(voxels: Floats, random: Random) -> Floats:
     """Other kilovolts and more or less contrast agent, a few HU of cupping, and noise."""
-    voxels = MEDIAN + (voxels - MEDIAN) * random.uniform(0.9, 1.1)
-    voxels = voxels + _coarse(voxels.shape, 4, 0.02 * random.random(), random)
-    return np.clip(voxels + random.normal(0, 1, voxels.shape) * _noise(random), *BODY_RANGE)
+    stretched = MEDIAN + (voxels - MEDIAN) * random.uniform(0.9, 1.1)
+    field = _coarse(voxels.shape, 4, 0.02 * random.random(), random)
+    noise = _noise(random) * random.normal(0, 1, voxels.shape)
+    return np.asarray(np.clip(stretched + field + noise, *BODY_RANGE), np.float32)
 
 
 def _noise(random: Random) -> float:

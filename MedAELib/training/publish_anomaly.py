@@ -32,6 +32,7 @@ from MedAELib.training.cohort import data_folder
 
 _MAKING, _FIGURES, _LIMITS = "## Training\n", "## Held-out figures\n", "\n## Limits"  # the parts of a card
 
+
 def published(name: str, kept: Model, making: str, output: Path, data: Path, found: dict[str, Any] | None) -> Model:
     """Write a model of this name with the weights of another, in float16, calibrated, as a model folder; `making` says
     how the weights were made. Raises MedAEError."""
@@ -82,8 +83,9 @@ def _weights(name: str, training: Path | None, weights: str) -> tuple[Model, str
     """The averaged weights of a training, or those of a model, and how they were made."""
     if training is None:
         model = Model.load(weights)
-        own = model.bundle is not None and model.bundle.name == name
-        return model, model.bundle.card.split(_MAKING)[1].split("\n\n- ")[0] if own else ABOUT[name].making
+        if model.bundle is not None and model.bundle.name == name:
+            return model, model.bundle.card.split(_MAKING)[1].split("\n\n- ")[0]
+        return model, ABOUT[name].making
     kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
     model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", COHORTS[name].modality, Window("fixed", 0.0, 1.0)))
     model.network.load_state_dict(kept["averaged"])
@@ -133,7 +135,7 @@ def _table(figures: dict[str, Any]) -> str:
     for kind, row in figures.items():
         lines.append(f"| {kind} | " + " | ".join(f"{row[n]:.3f}" if n in row else "" for n in names) + " |")
     return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn
-anomalies of 6 to 12 mm radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `{names[0]}` is the map
+anomalies of 3 to 6 cells radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `{names[0]}` is the map
 that is shown, `unlike` the model's log-odds, `residual` scan minus typical scan; `average` how far
 the scan is from the mean of the training scans; `bright` and `contrast` are baselines without any training.
 

@@ -24,10 +24,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from MedAELib.anomaly.calibration import z_of
+from MedAELib.anomaly.average import average_of
+from MedAELib.anomaly.calibration import calibrations, z_of
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
+from MedAELib.anomaly.normals import scores_of, z_maps
 from MedAELib.anomaly.prepare import Prepared
 from MedAELib.anomaly.shown import shown_of
+from MedAELib.engine.run import Engine
 from MedAELib.model import Model
 from MedAELib.tasks.anomaly import AnomalyResult, anomaly
 from MedAELib.training.anomalies import KINDS
@@ -59,42 +62,37 @@ def maps(found: AnomalyResult, first: str) -> dict[str, np.ndarray]:
     return {first: found.map.array[0], **{name: other.array[0] for name, other in found.others.items()}}
 
 
-def figures(
-    found: AnomalyResult, first: str, truth: np.ndarray, mask: np.ndarray | None = None
-) -> dict[str, dict[str, float]]:
-    """The figures of each map within the tissue that was looked at, and the truth, wherever it is."""
-    result = {}
-    looked_at = found.map.array[0] != 0 if mask is None else mask
-    for name, z in maps(found, first).items():
-        inside = looked_at | truth
-        scores, true = z[inside], truth[inside]
-        result[name] = {
-            "ap": average_precision(scores, true),
-            "best_dice": best_dice(scores, true),
-            "dice": dice(scores > found.threshold, true),
+def figures(found: dict[str, np.ndarray], truth: np.ndarray, looked_at: np.ndarray) -> dict[str, dict[str, float]]:
+    """The figures of each map of z within the tissue that was looked at and the truth, wherever it is."""
+    inside, threshold = looked_at | truth, z_of(0.01)
+    true = truth[inside]
+    return {
+        name: {
+            "ap": average_precision(z[inside], true),
+            "best_dice": best_dice(z[inside], true),
+            "dice": dice(z[inside] > threshold, true),
         }
-    return result
-
-
-def on_grid(prepared: Prepared) -> Volume:
-    """A prepared scan as a volume of its own, on its grid."""
-    return Volume(prepared.voxels[None], prepared.grid.affine, {"name": "scan"})
+        for name, z in found.items()
+    }
 
 
 def drawn(model: Model, scans: list[Prepared], each: int) -> list[dict[str, Any]]:
-    """A row for every drawn anomaly: kind, share of the tissue, and the figures of each map."""
-    rows = []
+    """A row for every drawn anomaly: kind, share of the tissue, millilitres, and the figures of each map."""
+    known, rows = (model.bundle.calibration if model.bundle else {}), []
+    shown, spread, average, engine = shown_of(known), calibrations(known), average_of(known), Engine()
     for kind in KINDS:
         for number in range(each):
             source = scans[number % len(scans)]
             changed, truth = drawn_case(source, kind, [4242, KINDS.index(kind), number])
-            found = anomaly(on_grid(changed), model, prepared=changed)
-            first, share = mine(model), float(truth.sum() / source.mask.sum())
-            hit = {name: bool((z > found.threshold)[truth].mean() > HIT) for name, z in maps(found, first).items()}
-            millilitres = float(truth.sum() * source.grid.cell_ml)
-            row = {"kind": kind, "share": share, "ml": millilitres, "hit": hit}
-            rows.append({**row, "maps": figures(found, first, truth, changed.mask)})
-        print(f"{kind:8s} AP {np.mean([row['maps'][mine(model)]['ap'] for row in rows[-each:]]):.3f}", flush=True)
+            found = z_maps(scores_of(changed, model, engine, shown, average=average), spread, shown, changed)
+            rows.append({
+                "kind": kind,
+                "share": float(truth.sum() / source.mask.sum()),
+                "ml": float(truth.sum() * source.grid.cell_ml),
+                "hit": {name: bool((z > z_of(0.01))[truth].mean() > HIT) for name, z in found.items()},
+                "maps": figures(found, truth, changed.mask),
+            })  # fmt: skip
+        print(f"{kind:8s} AP {np.mean([row['maps'][shown.name]['ap'] for row in rows[-each:]]):.3f}", flush=True)
     return rows
 
 
@@ -113,9 +111,11 @@ def real(model: Model, data: Path) -> dict[str, dict[str, dict[str, float]]]:
     """The lesions of multiple sclerosis: T1 with the model, FLAIR without one."""
     folder = data / "ms_patient26"
     truth = Volume.load(folder / "lesion.nii.gz").array[0] > 0
+    on_t1 = anomaly(Volume.load(folder / "T1.nii.gz"), model)
+    on_flair = anomaly(Volume.load(folder / "FLAIR.nii.gz"), None)
     return {
-        "T1": figures(anomaly(Volume.load(folder / "T1.nii.gz"), model), mine(model), truth),
-        "FLAIR": figures(anomaly(Volume.load(folder / "FLAIR.nii.gz"), None), "bright", truth),
+        "T1": figures(maps(on_t1, mine(model)), truth, on_t1.map.array[0] != 0),
+        "FLAIR": figures(maps(on_flair, "bright"), truth, on_flair.map.array[0] != 0),
     }
 
 

@@ -140,6 +140,6 @@ def test_of_several_results_all_are_written_or_none(tmp_path, monkeypatch, dtype
         write(image, name, compressed)
 
     monkeypatch.setattr(sitk, "WriteImage", second_fails)
-    with pytest.raises(BadInput, match="b.png cannot be written"):
+    with pytest.raises(BadInput, match=r"b\.png cannot be written"):
         save_all({tmp_path / "a.nrrd": whole, tmp_path / "b.png": whole})
     assert list(tmp_path.iterdir()) == [] and len(written) == (2 if dtype == "uint16" else 0)

@@ -22,7 +22,8 @@ from MedAELib.bundle import Spec, Window
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
 
-WINDOWS = {"MR": Window("white noise", 0.0, 1.0), "CT": Window("correlated noise", 0.0, 1.0)}
+# The estimate of CT noise is too high where nothing is flat: on validation and training scans, 0.8 of it served best.
+WINDOWS = {"MR": Window("white noise", 0.0, 1.0), "CT": Window("correlated noise", 0.0, 0.8)}
 LICENCES = {
     "MR": ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/"),
     "CT": ("CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/"),

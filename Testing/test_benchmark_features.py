@@ -61,7 +61,7 @@ def test_accuracy_is_balanced_and_first_order_statistics_are_right():
 
 
 def test_who_a_bundled_model_was_trained_on_is_known():
-    assert trained_on("ct_openkbp/pt_100_ct.nii.gz") == ("ct-denoise",)
+    assert trained_on("ct_openkbp/pt_100_ct.nii.gz") == ("ct-denoise", "mr-denoise")
     assert trained_on("ct_openkbp/pt_123_ct.nii.gz") == ()
     assert trained_on("hippocampus/images/hippocampus_041.nii.gz") == ("mr-denoise",)
     assert Piece("1", "a", np.zeros((4, 4, 4)), 2.0, "MR").volume().spacing == (2.0, 2.0, 2.0)

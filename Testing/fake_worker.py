@@ -165,6 +165,8 @@ def train(inputs: dict[str, Any], parameters: dict[str, Any], progress: Any, liv
     import numpy as np
     from panel_tools import write_model
 
+    from MedAELib.atomic import write_text  # whole or not at all, as the real files: the process may be killed here
+
     steps, work = int(parameters.get("steps") or 12), live.run / "work"
     done = json.loads((work / "history.json").read_text()) if work.is_dir() else []
     for row in done:
@@ -174,9 +176,9 @@ def train(inputs: dict[str, Any], parameters: dict[str, Any], progress: Any, liv
         if parameters.get("checkpoints"):
             work.mkdir(exist_ok=True)
             (work / "last.pt").write_bytes(b"weights")
-            (work / "plan.json").write_text(json.dumps({"steps": steps}))
+            write_text(work / "plan.json", json.dumps({"steps": steps}))
             done.append({"step": step, "loss": 1 / step})
-            (work / "history.json").write_text(json.dumps(done))
+            write_text(work / "history.json", json.dumps(done))
         live.picture(np.full((8, 4), step / steps, np.float32))
         live.measured(step, steps, 1 / step, 20 + step if parameters.get("measured", True) else None)
         if step == 3 and parameters.get("behaviour") in ("hang", "kill", "crash"):

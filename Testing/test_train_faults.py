@@ -120,16 +120,18 @@ def test_a_killed_training_resumes_to_the_same_weights_and_tidies_up(folder, tmp
 @pytest.mark.slow
 def test_a_process_that_is_killed_resumes_to_the_same_weights(folder, tmp_path):
     options = [folder, *arguments("plain"), "--dims", 2, "--steps", 60]
-    assert run("train", *options, "--output", tmp_path / "whole") == 0
-    command = [sys.executable, "-m", "MedAELib", "train", *map(str, options), "--output", str(tmp_path / "m")]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    train = [sys.executable, "-m", "MedAELib", "train", *map(str, options), "--output"]
+    whole, command = [*train, str(tmp_path / "whole")], [*train, str(tmp_path / "m")]
+    alike = {"cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}  # sums depend on the number of threads
+    assert subprocess.run(whole, **alike).returncode == 0
+    process = subprocess.Popen(command, **alike)
     while not (tmp_path / "m.training" / "last.pt").is_file():
         assert process.poll() is None
         time.sleep(0.001)
     process.kill()
     process.wait()
     assert not (tmp_path / "m").exists()
-    assert subprocess.run([*command, "--resume"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    assert subprocess.run([*command, "--resume"], **alike).returncode == 0
     assert Model.load(tmp_path / "m").bundle.sha256 == Model.load(tmp_path / "whole").bundle.sha256
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "m"}
 

@@ -6,13 +6,11 @@ from .target import Target
 
 
 @dataclass
-class ModelTarget:
-    """Where a training leads: a model of that name in the folder of the user's models, whatever scene is open then."""
+class _Goal:
+    """A target outside the scene, whatever scene is open then; `name` is what the run is called."""
 
     name: str
-    folder: str
     inScene = False
-    stage = "Keeping the model"
 
     @property
     def place(self):
@@ -20,6 +18,25 @@ class ModelTarget:
         from MedAELib import nodes
 
         return nodes.Place(name=self.name)
+
+
+class _Import:
+    """Brings a finished run to its goal in one step; see `results.ResultImport`."""
+
+    def __init__(self, target, run):
+        self._target, self._run, self.fraction = target, run, 0.0
+
+    def step(self, maxBytes):
+        """There is nothing to do beforehand."""
+        return True
+
+
+@dataclass
+class ModelTarget(_Goal):
+    """Where a training leads: a model of that name in the folder of the user's models, whatever scene is open then."""
+
+    folder: str
+    stage = "Keeping the model"
 
     def toJson(self):
         """What a later Slicer needs to keep the model."""
@@ -35,15 +52,8 @@ class ModelTarget:
         return ModelImport(self, run)
 
 
-class ModelImport:
-    """Takes the model out of the run folder to the user's models; see `results.ResultImport`."""
-
-    def __init__(self, target, run):
-        self._target, self._run, self.fraction = target, run, 0.0
-
-    def step(self, maxBytes):
-        """There is nothing to do beforehand."""
-        return True
+class ModelImport(_Import):
+    """Takes the model out of the run folder to the user's models."""
 
     def commit(self):
         """Keep the model. Raises BadModel and DiskFull; then it can be recovered from the run."""
@@ -60,20 +70,11 @@ class ModelImport:
 
 
 @dataclass
-class FileTarget:
+class FileTarget(_Goal):
     """Where the ONNX file of a model leads: to a path that the user has named."""
 
-    name: str
     file: str
-    inScene = False
     stage = "Writing the file"
-
-    @property
-    def place(self):
-        """What the run is called."""
-        from MedAELib import nodes
-
-        return nodes.Place(name=self.name)
 
     def toJson(self):
         """What a later Slicer needs to write the file."""
@@ -89,15 +90,8 @@ class FileTarget:
         return FileImport(self, run)
 
 
-class FileImport:
-    """Copies the file of a run to where it is wanted, wholly or not at all; see `results.ResultImport`."""
-
-    def __init__(self, target, run):
-        self._target, self._run, self.fraction = target, run, 0.0
-
-    def step(self, maxBytes):
-        """There is nothing to do beforehand."""
-        return True
+class FileImport(_Import):
+    """Copies the file of a run to where it is wanted, wholly or not at all."""
 
     def commit(self):
         """Write the file. Raises BadInput where it cannot be; then it can be recovered from the run."""

@@ -125,31 +125,28 @@ class ModelManager:
 
         self._import(_path(qt.QFileDialog.getOpenFileName(self._ui.importFileButton, "Model", "", "Zip (*.zip)")))
 
-    def _onExport(self, checked=False):
+    def _exported(self, button, ending, kind):
+        """The chosen model, and the file of that ending that the user names for it; "" for none."""
         import qt
-
-        from MedAELib.library import export_model
 
         bundle = self.chosen
         if bundle is None:
-            return
-        name = f"{bundle.name}.zip"
-        target = _path(qt.QFileDialog.getSaveFileName(self._ui.exportModelButton, "Export", name, "Zip (*.zip)"))
-        if target:
-            path = Path(target) if target.lower().endswith(".zip") else Path(f"{target}.zip")
-            self._do(lambda: export_model(bundle, path), lambda made: f"{bundle.name} is exported to {made}.")
+            return None, ""
+        wish = f"{bundle.name}{ending}"
+        target = _path(qt.QFileDialog.getSaveFileName(button, "Export", wish, f"{kind} (*{ending})"))
+        return bundle, target + ending if target and not target.lower().endswith(ending) else target
+
+    def _onExport(self, checked=False):
+        from MedAELib.library import export_model
+
+        bundle, path = self._exported(self._ui.exportModelButton, ".zip", "Zip")
+        if path:
+            self._do(lambda: export_model(bundle, Path(path)), lambda made: f"{bundle.name} is exported to {made}.")
 
     def _onExportOnnx(self, checked=False):
         """Let the worker write the network; torch is needed, and never comes into Slicer."""
-        import qt
-
-        bundle = self.chosen
-        if bundle is None:
-            return
-        name = f"{bundle.name}.onnx"
-        target = _path(qt.QFileDialog.getSaveFileName(self._ui.exportOnnxButton, "Export", name, "ONNX (*.onnx)"))
-        if target:
-            path = target if target.lower().endswith(".onnx") else f"{target}.onnx"
+        bundle, path = self._exported(self._ui.exportOnnxButton, ".onnx", "ONNX")
+        if path:
             wish = {"model": str(bundle.folder)}
             goal = FileTarget(bundle.name, path)
             self._panel.start(lambda: Request(None, "onnx", wish, inputs={}, goal=goal), ONNX_PACKAGES)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
+from ..files import save_all
 from ..terminal import (
     Terminal,
     add_paths,
@@ -69,14 +70,14 @@ def _run(options: argparse.Namespace) -> int:
     result = run_task("anomaly", {"input": volume}, parameters, progress=Terminal())
     outputs, report = dict(result.outputs), result.report
     tell(report)
+    files: dict[Path, Volume] = {}
     for name, path in dict(zip(_FILES, volumes, strict=True)).items():
         made = outputs.pop(name, None)
         if path is not None and made is not None:
-            made.save(path)
+            files[path] = made
         elif path is not None:
             print(f"{path} was not written: without a model that fits the scan there is no typical scan.")
-    for name, other in outputs.items():
-        other.save(options.others / f"{name}.nii.gz")
+    save_all(files | {options.others / f"{name}.nii.gz": other for name, other in outputs.items()})
     if options.regions is not None:
         write_text(options.regions, _table(report["found"]))
     write_report(report, options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,11 +16,11 @@ from .front_context import FrontSetting, FrontWeights, Known, Predicted, predict
 from .front_fit import blocks, fit_front
 from .front_network import FrontModel
 from .lattice import half_octaves
+from .parts import pack_part, split_part
 from .predictive import Grid
 from .rans import Decoder, encode, lanes_for
 from .residuals import CodedPass, Distribution
 
-_HEAD = struct.Struct("<HII")  # lanes, bytes of side information, bytes of the coded part; plain bits fill the rest
 _MOST_CLASSES = 16
 
 
@@ -132,22 +131,16 @@ def encode_front(voxels: Indices, grid: Grid, model: FrontModel) -> tuple[bytes,
     counts = coder.front.counts
     body = encode(np.split(coded.entries, np.cumsum(counts[counts > 0])[:-1]), tables, lanes)
     some = coded.counts > 0
-    told = side.to_bytes()
-    data = _HEAD.pack(lanes, len(told), len(body)) + told + body + pack(coded.plain[some], coded.counts[some])
+    data = pack_part(lanes, side.to_bytes(), body, pack(coded.plain[some], coded.counts[some]))
     return data, voxels if grid.step == 1 else coder.voxels()
 
 
 def decode_front(data: bytes, grid: Grid, model: FrontModel) -> Indices:
     """The voxels [i, j, k] of a coded chunk. Raises BadInput for damage."""
-    if len(data) < _HEAD.size:
-        raise BadInput("a part is too short")
-    lanes, side_bytes, coded_bytes = _HEAD.unpack_from(data)
-    side_end, coded_end = _HEAD.size + side_bytes, _HEAD.size + side_bytes + coded_bytes
-    if coded_end > len(data):
-        raise BadInput("a part is too short")
+    lanes, told, body, bits = split_part(data)
     coder = _Coder(grid, model)
-    side = FrontSide.read(data[_HEAD.size : side_end], model.default(coder.setting.ratio))
-    decoder, plain = Decoder(data[side_end:coded_end], lanes), BitReader(data[coded_end:])
+    side = FrontSide.read(told, model.default(coder.setting.ratio))
+    decoder, plain = Decoder(body, lanes), BitReader(bits)
     for voxels, places in coder.steps():
         expected, predicted = coder.expected(voxels, places, side)
         found = residuals.decode(expected, 0, grid.step, grid.largest, model.residuals, decoder, plain)

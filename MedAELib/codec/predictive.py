@@ -19,10 +19,10 @@ from .context import Doubles, Floats, Setting, neighbours
 from .fit import fit_weights
 from .lattice import NEIGHBOURS, PASSES, Lattice, Stage, halvings, plan
 from .network import ContextModel
+from .parts import pack_part, split_part
 from .rans import Decoder, encode, lanes_for
 from .residuals import VALUE_BITS, CodedPass, Distribution
 
-_HEAD = struct.Struct("<HII")  # lanes, bytes of side information, bytes of the coded part; plain bits fill the rest
 _WORTH_BITS = 800  # what a pass's own weights must save at least
 _OWN_PARTS = 5  # so many of the last stages have a part each; all before them share one
 
@@ -83,7 +83,7 @@ class _Part:
         lanes = lanes_for(bits / 8)
         coded = encode(self.entries, tables, lanes) if self.entries else b""
         plain = pack(np.concatenate(self.plain), np.concatenate(self.counts)) if self.plain else b""
-        return _HEAD.pack(lanes, len(side), len(coded)) + side + coded + plain
+        return pack_part(lanes, side, coded, plain)
 
 
 def preview_stages(stages: Sequence[Stage]) -> range:
@@ -180,19 +180,13 @@ class ChunkDecoder:
 
     def decode_part(self, data: bytes, number: int) -> None:
         """Take in the next part."""
-        if len(data) < _HEAD.size:
-            raise BadInput("a part is too short")
-        lanes, side_bytes, coded_bytes = _HEAD.unpack_from(data)
-        side_end, coded_end = _HEAD.size + side_bytes, _HEAD.size + side_bytes + coded_bytes
-        if coded_end > len(data):
-            raise BadInput("a part is too short")
-        places, plain = self._places(number), BitReader(data[coded_end:])
-        side = data[_HEAD.size : side_end]
+        lanes, side, coded, bits = split_part(data)
+        places, plain = self._places(number), BitReader(bits)
         if number == 0:
             shape = base_shape(self.grid)
             base = plain.read(np.full(int(np.prod(shape)), VALUE_BITS))
             self.voxels = np.minimum(base, self.grid.largest).reshape(shape).astype(np.float32)
-        decoder = Decoder(data[side_end:coded_end], lanes) if coded_bytes else None
+        decoder = Decoder(coded, lanes) if coded else None
         for place in places:
             if decoder is None:
                 raise BadInput("a part is too short")

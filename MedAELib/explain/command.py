@@ -10,6 +10,7 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
+from ..files import save_all
 from ..terminal import Terminal, add_paths, add_run_options, check_paths, run_parameters, tell
 from ..volume import Volume
 
@@ -57,8 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     files = {name: folder / f"{name}.nii.gz" for name in result.outputs}
     check_paths([options.input], list(files.values()), [])
     tell(report)
-    for name, path in files.items():
-        result.outputs[name].save(path)
+    save_all({path: result.outputs[name] for name, path in files.items()})
     for part, reason in report["left_out"].items():
         print(f"no {part}: {reason}")
     write_text(folder / "report.md", _text(report, list(files)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,8 +26,8 @@ from MedAELib.codec.lattice import CASES
 from MedAELib.codec.model_file import METADATA, WEIGHTS, pack_model
 from MedAELib.codec.network import RATIO_CLASSES, ContextModel
 from MedAELib.training.codec_samples import Samples, codec_volumes, collect, untrained_predictions
-from MedAELib.training.cohort import data_folder
-from MedAELib.training.loop import Schedule, train
+from MedAELib.training.cohort import data_folder, kept
+from MedAELib.training.loop import Batch, Schedule, train
 
 BATCH = 1024  # of each case
 _MOST_VOXELS = (176, 176, 40)  # of a large volume's middle
@@ -102,36 +103,44 @@ def _mean_predictions(fitted: dict[tuple[int, int], list[Doubles]], before: Doub
     return made
 
 
-def main() -> None:
-    """Collect the samples (kept in the folder), train, and write `model.safetensors`."""
-    parser = argparse.ArgumentParser(description="Train the codec's context model.")
+def training_options(about: str, steps: int) -> argparse.Namespace:
+    """What the command line of a training of the codec says; from here on torch repeats itself on one thread."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=data_folder())
-    parser.add_argument("--steps", type=int, default=16_000)
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--publish", type=Path, help="also put the model into this model folder, beside its card")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    options.output.mkdir(parents=True, exist_ok=True)
-    kept = options.output / "samples.pt"
-    if not kept.is_file():
-        torch.save(_collected(options.data), kept)
-    stored = torch.load(kept, weights_only=True)
-    training, held_out = _Data(stored["training"]), _Data(stored["validation"])
-    network = CodecNetwork()
-    checks = [held_out.batch(number, 4096) for number in range(4)]
+    return options
+
+
+def trained(
+    network: CodecNetwork, batch: Callable[[int], Batch], checks: Sequence[Batch], options: argparse.Namespace,
+    every: int,
+) -> CodecNetwork:  # fmt: skip
+    """Train a codec's network by code length, `every` so many steps validated on the checks and kept."""
 
     def validate(current: nn.Module) -> dict[str, float]:
         with torch.no_grad():
             return {"held_out_bits": float(sum(code_length(current, check) for check in checks)) / len(checks)}
 
-    schedule = Schedule(options.steps, learning_rate=3e-3, checkpoint_every=1000, validate_every=1000)
-    averaged, _ = train(
-        network, training.batch, code_length, schedule, options.output, resume=options.resume, validate=validate
-    )
+    schedule = Schedule(options.steps, learning_rate=3e-3, checkpoint_every=every, validate_every=every)
+    averaged, _ = train(network, batch, code_length, schedule, options.output, resume=options.resume, validate=validate)
     if not isinstance(averaged, CodecNetwork):
         raise TypeError("the training returned another network")
+    return averaged
+
+
+def main() -> None:
+    """Collect the samples (kept in the folder), train, and write `model.safetensors`."""
+    options = training_options("Train the codec's context model.", 16_000)
+    stored = kept(options.output / "samples.pt", lambda: _collected(options.data))
+    training, held_out = _Data(stored["training"]), _Data(stored["validation"])
+    checks = [held_out.batch(number, 4096) for number in range(4)]
+    averaged = trained(CodecNetwork(), training.batch, checks, options, 1000)
     model = export(averaged, stored["predictions"].numpy())
     weights = safetensors.numpy.save(pack_model(model))
     (options.output / "model.safetensors").write_bytes(weights)

@@ -5,7 +5,6 @@ As in `codec.py`, the network is trained with the rounding of its integer form, 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from MedAELib.atomic import write_text
 from MedAELib.codec.context import Doubles, Floats
-from MedAELib.codec.differentiable import CodecNetwork, code_length, exported
+from MedAELib.codec.differentiable import CodecNetwork, exported
 from MedAELib.codec.front import OFFSETS, Front
 from MedAELib.codec.front_coder import front_setting
 from MedAELib.codec.front_context import FRONT_INPUTS
@@ -25,9 +24,9 @@ from MedAELib.codec.front_network import SPACINGS, FrontModel, spacing_class
 from MedAELib.codec.model_file import FRONT, FRONT_WEIGHTS, METADATA, pack_front
 from MedAELib.codec.predictive import Grid
 from MedAELib.codec.tuning import Columns, sampled
+from MedAELib.training.codec import trained, training_options
 from MedAELib.training.codec_samples import codec_volumes
-from MedAELib.training.cohort import data_folder
-from MedAELib.training.loop import Schedule, train
+from MedAELib.training.cohort import kept
 
 HIDDEN = (48, 32)
 BATCH = 8192
@@ -96,40 +95,23 @@ def batch_of(columns: list[Tensor], number: int) -> tuple[Tensor, ...]:
     return inputs.float(), unit.long(), residual, step
 
 
+def _collected(data: Path) -> dict[str, object]:
+    """The samples of both parts and the default predictions."""
+    training, predictions = gather(data, False, 1)
+    held_out, _ = gather(data, True, 2)
+    return {"training": training, "validation": held_out, "predictions": torch.from_numpy(predictions)}
+
+
 def main() -> None:
     """Collect the samples (kept in the folder), train, and write `model.safetensors`."""
-    parser = argparse.ArgumentParser(description="Train the codec's model of wave fronts.")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--data", type=Path, default=data_folder())
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--publish", type=Path, help="also put the model into this model folder, beside its card")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    options.output.mkdir(parents=True, exist_ok=True)
-    kept = options.output / "samples.pt"
-    if not kept.is_file():
-        training, predictions = gather(options.data, False, 1)
-        held_out, _ = gather(options.data, True, 2)
-        torch.save({"training": training, "validation": held_out, "predictions": torch.from_numpy(predictions)}, kept)
-    stored = torch.load(kept, weights_only=True)
+    options = training_options("Train the codec's model of wave fronts.", 10_000)
+    stored = kept(options.output / "samples.pt", lambda: _collected(options.data))
     checks = [batch_of(stored["validation"], number) for number in range(4)]
 
     def batches(number: int) -> tuple[Tensor, ...]:
         return batch_of(stored["training"], number)
 
-    def validate(current: nn.Module) -> dict[str, float]:
-        with torch.no_grad():
-            return {"held_out_bits": float(sum(code_length(current, check) for check in checks)) / len(checks)}
-
-    schedule = Schedule(options.steps, learning_rate=3e-3, checkpoint_every=500, validate_every=500)
-    network = CodecNetwork(1, FRONT_INPUTS, HIDDEN)
-    averaged, _ = train(
-        network, batches, code_length, schedule, options.output, resume=options.resume, validate=validate
-    )
-    if not isinstance(averaged, CodecNetwork):
-        raise TypeError("the training returned another network")
+    averaged = trained(CodecNetwork(1, FRONT_INPUTS, HIDDEN), batches, checks, options, 500)
     layers, tails = exported(averaged)
     model = FrontModel({name: value[0] for name, value in layers.items()}, tails, stored["predictions"].numpy())
     weights = safetensors.numpy.save(pack_front(model))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,7 @@ def _generated(modality: str, seed: int, real: float, before: int, cache: Path) 
     sources, count = [], GENERATED[modality]
     weight = GENERATED_SHARE / (1 - GENERATED_SHARE) * real / count
     for number in range(count):
-        made = _kept(
+        made = kept(
             cache / f"generated {seed} {number}.pt",
             partial(_generated_voxels, modality, seed * 1000 + number),
         )
@@ -152,7 +153,7 @@ def _source(
     clean = torch.from_numpy(np.ascontiguousarray(voxels))
     if modality == "MR":
         return Source(name, clean, least, weight=weight)
-    noise = _kept(cache / f"{number} {name}.noise.pt", lambda: _simulated_noise(clean, spacing, number))
+    noise = kept(cache / f"{number} {name}.noise.pt", lambda: _simulated_noise(clean, spacing, number))
     return Source(name, clean, least, torch.from_numpy(body_around(voxels)), noise, weight)
 
 
@@ -165,7 +166,7 @@ def _simulated_noise(clean: Tensor, spacing: float, seed: int) -> Tensor:
     return noise / noise.std()
 
 
-def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
+def kept(path: Path, make: Callable[[], Any]) -> Any:
     """What the file holds; made and written first when it is not there."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ from MedAELib.training.objectives import lost_contrast, relative_error
 from MedAELib.training.patches import Source, draw_batch
 
 LEVEL_SHARE = 0.03  # of the objective, for an error of the noise level by a factor of e
-LESION_SHARE = 0.2  # of the objective, for all contrast of small lesions that is lost
+LOST_SHARE = 0.2  # of the objective, for all contrast of small lesions that is lost
 VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
 
 
@@ -81,7 +81,7 @@ def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
     known = level.isfinite()
     miss = torch.where(known, told - level, 0).abs().sum() / known.sum().clamp(min=1)
     lost = lost_contrast(denoised, clean, lesions)
-    return relative_error(denoised, clean, noisy) + LESION_SHARE * lost + LEVEL_SHARE * miss
+    return relative_error(denoised, clean, noisy) + LOST_SHARE * lost + LEVEL_SHARE * miss
 
 
 def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Module], dict[str, float]]:

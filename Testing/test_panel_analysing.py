@@ -26,9 +26,9 @@ def test_only_the_widgets_of_the_task_are_shown(panel: OpenPanel, scan, task: st
     ui = panel.widget.ui
     shown = {name for names in analysing.WIDGETS.values() for name in names if not getattr(ui, name).isHidden()}
     assert shown == set(analysing.WIDGETS[task])
-    assert not ui.analyseCollapsibleButton.isHidden()
+    assert not ui.Analyse.isHidden()
     panel.parameters.task = "denoise"
-    assert ui.analyseCollapsibleButton.isHidden()
+    assert ui.Analyse.isHidden()
 
 
 def test_a_translation_needs_a_model_and_the_others_choose_one_themselves(panel: OpenPanel, scan) -> None:

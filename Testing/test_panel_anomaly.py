@@ -35,10 +35,10 @@ def _backgrounds() -> set[Any]:
 
 def test_only_the_widgets_of_the_task_are_shown(looking: OpenPanel) -> None:
     ui = looking.ui
-    assert not ui.anomalyCollapsibleButton.isHidden()
+    assert not ui.Anomaly.isHidden()
     assert ui.outputsCollapsibleButton.isHidden() and ui.trustCollapsibleButton.isHidden()
     looking.parameters.task = "denoise"
-    assert ui.anomalyCollapsibleButton.isHidden()
+    assert ui.Anomaly.isHidden()
     assert not ui.outputsCollapsibleButton.isHidden()
 
 

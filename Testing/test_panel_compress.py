@@ -30,13 +30,13 @@ def _decode(panel: OpenPanel) -> Any:
 
 def test_only_the_widgets_of_the_task_are_shown(compressing: OpenPanel) -> None:
     ui = compressing.ui
-    assert not ui.compressCollapsibleButton.isHidden() and ui.outputsCollapsibleButton.isHidden()
+    assert not ui.Compress.isHidden() and ui.outputsCollapsibleButton.isHidden()
     assert ui.modelComboBox.isHidden()
     assert ui.largestErrorSpinBox.isHidden() and ui.timesSmallerSpinBox.isHidden()
     compressing.parameters.promise = "max-error"
     assert not ui.largestErrorSpinBox.isHidden() and ui.largestErrorSpinBox.suffix == " HU"
     compressing.parameters.task = "denoise"
-    assert ui.compressCollapsibleButton.isHidden() and not ui.modelComboBox.isHidden()
+    assert ui.Compress.isHidden() and not ui.modelComboBox.isHidden()
 
 
 def test_a_lossless_run_makes_a_compressed_volume_that_decodes_bit_for_bit(compressing: OpenPanel) -> None:

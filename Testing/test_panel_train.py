@@ -63,7 +63,7 @@ def names(kind: str) -> list[str]:
 
 def test_the_chosen_volumes_are_learned_from_and_the_model_is_in_the_lists_at_once(training: OpenPanel) -> None:
     ui = training.ui
-    assert ui.inputsCollapsibleButton.isHidden() and not ui.trainCollapsibleButton.isHidden()
+    assert ui.inputsCollapsibleButton.isHidden() and not ui.Train.isHidden()
     tick(training, 1, False)
     assert ui.trainDataLabel.text.startswith("2 volumes of 2 subjects.")
     training.run()

@@ -22,7 +22,7 @@ _OUTPUTS = {
 
 def showFor(ui, task):
     """Show what belongs to the task, in the section that the three share."""
-    ui.analyseCollapsibleButton.setVisible(task in TASKS)
+    ui.Analyse.setVisible(task in TASKS)
     for name, widgets in WIDGETS.items():
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)

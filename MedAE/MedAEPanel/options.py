@@ -3,13 +3,13 @@
 from . import analysing, compressing, models, sequences
 
 NO_MODEL = "none"  # of the anomaly task: brightness alone
-_WIDGETS = {
+_WIDGETS = {  # sections with a file of their own are hidden as a whole: an empty one would leave a gap
     "denoise": (
         "outputsCollapsibleButton", "adaptCheckBox", "adaptSpinBox", "previewCheckBox", "trustCollapsibleButton",
     ),
-    "anomaly": ("anomalyCollapsibleButton",),
-    "compress": ("compressCollapsibleButton",),
-    "train": ("trainCollapsibleButton",),
+    "anomaly": ("Anomaly",),
+    "compress": ("Compress",),
+    "train": ("Train",),
 }  # fmt: skip
 _MODEL = ("modelComboLabel", "modelComboBox", "modelFolderButton", "cardCollapsibleButton")
 _NETWORK = ("precisionLabel", "precisionComboBox", "tileLabel", "tileSpinBox")

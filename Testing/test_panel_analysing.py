@@ -54,6 +54,26 @@ def test_the_crosshair_counts_only_within_the_volume(panel: OpenPanel, scan) -> 
     assert analysing.crosshairIn(scan) == []
 
 
+def test_the_crosshair_is_found_in_a_scan_that_a_transform_moves(panel: OpenPanel, scan) -> None:
+    """Registered scans and those of a tilted gantry lie under a transform; the run gets the volume's own millimetres."""
+    import slicer
+
+    from MedAEPanel import analysing
+
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    moved = np.array([[0, -1, 0, 40], [1, 0, 0, -7], [0, 0, 1, 300], [0, 0, 0, 1]], float)
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
+    scan.SetAndObserveTransformNodeID(transform.GetID())
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is None:
+        crosshair = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    local = nodes.affine_of(scan) @ [2, 3, 1, 1]
+    crosshair.SetCrosshairRAS(*map(float, (moved @ local)[:3]))
+    np.testing.assert_allclose(analysing.crosshairIn(scan), local[:3], atol=1e-6)
+    crosshair.SetCrosshairRAS(*map(float, local[:3]))
+    assert analysing.crosshairIn(scan) == []
+
+
 def test_each_feature_is_a_column_of_the_table() -> None:
     from MedAEPanel import analysing
 

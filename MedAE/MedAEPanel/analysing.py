@@ -1,5 +1,7 @@
 """The tasks that look at a scan through a model: translate, features, explain; their parameters, outputs and tables."""
 
+from .probe import toLocal
+
 TASKS = ("translate", "features", "explain")
 ROWS = [("the volume", "volume"), ("each slice", "slice")]
 WIDGETS = {
@@ -55,19 +57,20 @@ def fileOf(node):
 
 
 def crosshairIn(node):
-    """The crosshair as [R, A, S] in millimetres of the volume, or [] where it lies outside of it or is not known."""
+    """The crosshair as [R, A, S] in millimetres of the volume, before any parent transform, or [] where it lies outside
+    of it or is not known."""
     import numpy as np
     import slicer
 
     from MedAELib import nodes
 
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    if crosshair is None or node is None or not node.IsA("vtkMRMLVolumeNode") or node.GetParentTransformNode():
+    if crosshair is None or node is None or not node.IsA("vtkMRMLVolumeNode") or node.GetImageData() is None:
         return []
-    point = list(crosshair.GetCrosshairRAS())
+    point = toLocal(node, crosshair.GetCrosshairRAS())
     voxel = (np.linalg.inv(nodes.affine_of(node)) @ [*point, 1])[:3]
     inside = all(0 <= x <= size - 1 for x, size in zip(voxel, node.GetImageData().GetDimensions(), strict=True))
-    return [float(x) for x in point] if inside else []
+    return point if inside else []
 
 
 def rows(report, name):

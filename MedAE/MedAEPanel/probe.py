@@ -1,22 +1,29 @@
 """The data probe: values of input and result, and their difference, where the mouse or the crosshair is."""
 
 
+def toLocal(node, position):
+    """A position in world RAS millimetres as one in the coordinates of a volume, which a parent transform moves."""
+    import slicer
+    import vtk
+
+    local = list(position)
+    if node.GetParentTransformNode() is not None:
+        transform = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node.GetParentTransformNode(), transform)
+        transform.TransformPoint(position, local)
+    return local
+
+
 def valueAt(node, position):
     """The value of a volume at a position in world RAS millimetres, of the nearest voxel; None outside."""
-    import slicer
     import vtk
 
     image = node.GetImageData() if node is not None else None
     if image is None:
         return None
-    local = list(position)
-    if node.GetParentTransformNode() is not None:
-        toLocal = vtk.vtkGeneralTransform()
-        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node.GetParentTransformNode(), toLocal)
-        toLocal.TransformPoint(position, local)
     matrix = vtk.vtkMatrix4x4()
     node.GetRASToIJKMatrix(matrix)
-    i, j, k = (round(x) for x in matrix.MultiplyPoint([*local, 1.0])[:3])
+    i, j, k = (round(x) for x in matrix.MultiplyPoint([*toLocal(node, position), 1.0])[:3])
     size = image.GetDimensions()
     if not all(0 <= index < count for index, count in zip((i, j, k), size)):
         return None

@@ -41,7 +41,7 @@ def test_only_the_widgets_of_the_task_are_shown(compressing: OpenPanel) -> None:
 
 def test_a_lossless_run_makes_a_compressed_volume_that_decodes_bit_for_bit(compressing: OpenPanel) -> None:
     scan = compressing.parameters.inputVolume
-    compressing.parameters.makeLost = False
+    assert compressing.parameters.makeLost and not compressing.ui.lostCheckBox.enabled  # nothing is lost
     compressing.run()
     assert set(compressing.controller.results) == {"latent"}
     latent = compressing.controller.results["latent"]
@@ -64,6 +64,7 @@ def test_a_lossless_run_makes_a_compressed_volume_that_decodes_bit_for_bit(compr
 def test_what_was_lost_is_a_volume_in_diverging_colours_and_the_figures_are_shown(compressing: OpenPanel) -> None:
     scan = compressing.parameters.inputVolume
     compressing.parameters.promise, compressing.parameters.largestError = "max-error", 30
+    assert compressing.ui.lostCheckBox.enabled
     compressing.run()
     lost = compressing.controller.results["lost"]
     assert lost.GetName() == "CT chest lost by compression"

@@ -20,7 +20,12 @@ def parametersOf(wanted):
     window, level = shownWindow(wanted.inputVolume)
     name = _PARAMETERS.get(wanted.promise)
     value = float(getattr(wanted, name)) if name else 0.0
-    return {"mode": wanted.promise, "value": value, "lost": wanted.makeLost, "window": window, "level": level}
+    return {"mode": wanted.promise, "value": value, "lost": wantsLost(wanted), "window": window, "level": level}
+
+
+def wantsLost(wanted):
+    """Whether the difference is made: without loss there is none, and an empty volume would only be in the way."""
+    return wanted.makeLost and wanted.promise != "lossless"
 
 
 def shownWindow(node):
@@ -55,6 +60,7 @@ class Compressing:
         for promise, widgets in self._boxes.items():
             for widget in widgets:
                 widget.setVisible(promise == wanted.promise)
+        ui.lostCheckBox.enabled = wanted.promise != "lossless"
         volume = self._panel.facts.volume
         isCT = volume is not None and volume.meta.get("modality") == "CT"
         ui.largestErrorSpinBox.suffix = " HU" if isCT else ""

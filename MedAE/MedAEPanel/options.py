@@ -69,7 +69,7 @@ def parametersOf(wanted, bundle):
 def outputsOf(wanted):
     """The wanted outputs: a node each, or None for a new one."""
     if wanted.task == "compress":
-        return dict.fromkeys(("latent", "lost") if wanted.makeLost else ("latent",))
+        return dict.fromkeys(("latent", "lost") if compressing.wantsLost(wanted) else ("latent",))
     if wanted.task in analysing.TASKS:
         return analysing.outputsOf(wanted)
     if wanted.task == "anomaly":

@@ -55,7 +55,7 @@ def test_the_crosshair_counts_only_within_the_volume(panel: OpenPanel, scan) -> 
 
 
 def test_the_crosshair_is_found_in_a_scan_that_a_transform_moves(panel: OpenPanel, scan) -> None:
-    """Registered scans and those of a tilted gantry lie under a transform; the run gets the volume's own millimetres."""
+    """Registered scans, and those of a tilted gantry, lie under one; the run gets the millimetres of the volume."""
     import slicer
 
     from MedAEPanel import analysing

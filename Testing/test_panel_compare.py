@@ -38,6 +38,63 @@ def test_after_a_run_the_views_show_the_result_and_before_brings_back_the_input(
     assert set(backgrounds().values()) == {"CT chest denoised"}
 
 
+def test_headings_and_tooltips_say_what_the_task_lets_compare(panel: OpenPanel) -> None:
+    ui = panel.ui
+    panel.choose(add_scan())
+    for task, heading, word in (
+        ("denoise", "Denoised", "removed noise"), ("anomaly", "Typical", "nearest typical scan"),
+        ("compress", "Decoded", "what was lost"), ("translate", "Translated", "its uncertainty"),
+    ):  # fmt: skip
+        panel.parameters.task = task
+        assert ui.probeOutputHeading.text == heading
+        assert word in ui.sideBySideButton.toolTip and not ui.compareCollapsibleButton.isHidden()
+        assert ("denoised" in ui.beforeButton.toolTip) == (task == "denoise")
+        assert ui.probeDifferenceLabel.isHidden() == (task == "translate")
+    panel.parameters.task = "features"
+    assert ui.compareCollapsibleButton.isHidden()  # a table has nothing to compare
+
+
+def test_a_run_that_makes_nothing_to_compare_leaves_the_views_alone(panel: OpenPanel) -> None:
+    scan = add_scan()
+    show(scan)
+    panel.run(scan)
+    show(scan)  # the user looks at the input again
+    panel.parameters.task = "features"
+    panel.run()
+    assert panel.controller.state == "done"
+    assert set(backgrounds().values()) == {"CT chest"}
+
+
+def test_there_is_a_way_back_from_side_by_side_when_the_result_is_gone(panel: OpenPanel) -> None:
+    import slicer
+
+    scan = add_scan()
+    show(scan)
+    panel.run(scan)
+    manager = slicer.app.layoutManager()
+    before = manager.layout
+    panel.ui.sideBySideButton.click()
+    slicer.mrmlScene.RemoveNode(panel.controller.results["denoised"])
+    panel.widget.panel.update()
+    assert panel.ui.sideBySideButton.enabled and not panel.ui.beforeButton.enabled
+    panel.ui.sideBySideButton.click()
+    assert manager.layout == before
+    assert not panel.ui.sideBySideButton.enabled
+
+
+def test_a_task_without_comparison_returns_to_the_user_s_layout(panel: OpenPanel) -> None:
+    import slicer
+
+    scan = add_scan()
+    panel.run(scan)
+    manager = slicer.app.layoutManager()
+    before = manager.layout
+    panel.ui.sideBySideButton.click()
+    assert manager.layout != before
+    panel.parameters.task = "train"
+    assert manager.layout == before and not panel.ui.sideBySideButton.checked
+
+
 def test_a_view_that_shows_something_else_is_left_alone(panel: OpenPanel) -> None:
     import slicer
 

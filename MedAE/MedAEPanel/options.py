@@ -13,7 +13,16 @@ _WIDGETS = {  # sections with a file of their own are hidden as a whole: an empt
 }  # fmt: skip
 _MODEL = ("modelComboLabel", "modelComboBox", "modelFolderButton", "cardCollapsibleButton")
 _NETWORK = ("precisionLabel", "precisionComboBox", "tileLabel", "tileSpinBox")
+# What a task lets compare with the input: the outputs that are shown as result and beside it, and how they are called.
+COMPARED = {
+    "denoise": (("denoised", "removed"), ("denoised volume", "removed noise")),
+    "anomaly": (("typical", "residual"), ("nearest typical scan", "difference from it")),
+    "compress": (("decoded", "lost"), ("decoded volume", "what was lost")),
+    "explain": (("typical", "residual_1_7mm"), ("nearest typical scan", "difference from it at 1.7 mm")),
+    "translate": (("translated", "uncertainty"), ("translated scan", "its uncertainty")),
+}
 _HIDDEN = {
+    "features": ("compareCollapsibleButton",),  # makes a table
     "train": ("inputsCollapsibleButton", "compareCollapsibleButton", *_MODEL, *_NETWORK),  # no volume; makes its model
     "compress": (*_MODEL, *_NETWORK),  # the codec has one model, and its files name it
 }
@@ -27,6 +36,21 @@ def showFor(ui, task):
     analysing.showFor(ui, task)
     for widget in {name for names in _HIDDEN.values() for name in names}:
         getattr(ui, widget).setVisible(widget not in _HIDDEN.get(task, ()))
+
+
+def tellCompared(ui, task):
+    """Let headings and tooltips under 'Compare' say what the task lets compare."""
+    (name, _beside), (result, beside) = COMPARED[task]
+    ui.probeOutputHeading.text = name.capitalize()
+    for widget in (ui.probeOutputHeading, ui.probeOutputLabel):
+        widget.toolTip = f"Value of the {result} there."
+    for widget in (ui.probeDifferenceHeading, ui.probeDifferenceLabel):
+        widget.toolTip = f"Input minus {result} there."
+        widget.setVisible(task != "translate")  # intensities of two kinds of scan have no difference
+    return (
+        f"Switch all slice views between the input and the {result}.",
+        f"Show input, {result} and {beside} side by side in linked views; press again to return to your layout.",
+    )
 
 
 def needsModel(wanted):

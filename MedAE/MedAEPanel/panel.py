@@ -56,7 +56,6 @@ class Panel:
                 "featuresPer": ui.featuresPerComboBox,
             }.items()
         }
-        self._compareButtons = [(button, button.toolTip) for button in (ui.beforeButton, ui.sideBySideButton)]
         ui.warningLabel.styleSheet = _WARNING_STYLE
         ui.wheelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.wheelFolderEdit.currentPath = self._settings().value(_WHEEL_FOLDER) or ""
@@ -224,15 +223,12 @@ class Panel:
         )
 
     def _updateCompare(self):
-        source = self.parameters.inputVolume
+        source, task = self.parameters.inputVolume, self.parameters.task
         results = nodes.results_of(source) if source is not None else {}
-        results.update(self.controller.results if source is not None and self._madeFrom(source) else {})
-        after, removed = results.get("denoised"), results.get("removed")
-        names = {"anomaly": ("typical", "residual"), "compress": ("decoded", "lost"),
-                 "explain": ("typical", "residual_1_7mm"), "translate": ("translated", "uncertainty")}  # fmt: skip
-        names = names.get(self.parameters.task, ("denoised", "removed"))
+        mine = source is not None and self._madeFrom(source)
+        results.update(self.controller.results if mine else {})
+        names, _said = options.COMPARED.get(task, ((None, None), None))
         after, removed = (results.get(name) for name in names)
-        self.ui.probeOutputHeading.text = names[0].capitalize()
         self._updateOverlay(source, results)
         self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
         self.probe.compare(*map(sequences.shown, (source, after)))
@@ -240,12 +236,16 @@ class Panel:
         known = results.get("similar")
         self.similar.setRows(nodes.table_rows(known) if known is not None else [])
         hidden = sequences.whyNotShown(source) or sequences.whyNotShown(after)
-        for button, toolTip in self._compareButtons:
+        said = options.tellCompared(self.ui, task) if task in options.COMPARED else ("", "")
+        for button, toolTip in zip((self.ui.beforeButton, self.ui.sideBySideButton), said, strict=True):
             button.enabled, button.toolTip = self.compare.possible, hidden or toolTip
+        self._enableSideBySide()
+        if task not in options.COMPARED:
+            self.ui.sideBySideButton.checked = False
         done = self.controller.state == "done" and not self.controller.preview.pending
-        if done and not self._wasDone and self.compare.possible:
+        if done and not self._wasDone and mine and self.compare.possible:
             # What was found lies over the scan itself; the typical scan is one click away.
-            before = self.parameters.task == "anomaly" or {"latent", "traversal_1"} & set(self.controller.results)
+            before = task == "anomaly" or {"latent", "traversal_1"} & set(self.controller.results)
             self.ui.beforeButton.checked = bool(before)
             self.compare.show(bool(before), part=self._part(after))
             self.ui.trustCollapsibleButton.collapsed = results.get("trust") is None
@@ -351,6 +351,10 @@ class Panel:
 
     def _onSideBySide(self, on):
         self.compare.sideBySide(on)
+        self._enableSideBySide()
+
+    def _enableSideBySide(self):
+        self.ui.sideBySideButton.enabled = self.compare.possible or self.compare.shown  # the way back
 
     def onSceneClosed(self):
         """Back to the user's layout, once Slicer has restored the layout: there is nothing to compare any more."""

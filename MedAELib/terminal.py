@@ -14,6 +14,7 @@ from typing import Any
 
 from .atomic import check_folder_takes, write_text
 from .errors import BadInput
+from .remarks import remarks
 
 
 def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -77,9 +78,9 @@ def run_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def tell(report: Mapping[str, Any]) -> None:
-    """The warnings of a report, a line each."""
-    for warning in report["warnings"]:
-        print(f"medae: note: {warning}", file=sys.stderr)
+    """What a user should hear of a run besides its result, a line each."""
+    for remark in remarks(report):
+        print(f"medae: note: {remark}", file=sys.stderr)
 
 
 def write_report(report: Mapping[str, Any], options: argparse.Namespace) -> None:

@@ -100,6 +100,8 @@ def run_task(
         "model": str(parameters.get("model", "fake")), "model_sha256": "0" * 64, "versions": {"torch": "0"},
         "warnings": [], "task": task, "process": os.getpid(), "runs_before": RUNS_DONE - 1,
     }  # fmt: skip
+    if parameters.get("adapt"):
+        report |= {"adapted": parameters["adapt"] > 30, "warnings": ["The volume is doubtful."]}
     if parameters.get("trust"):
         figure = {"name": "Bias in flat tissue", "value": 0.25, "unit": "HU", "verdict": "good", "explanation": "None."}
         report |= {"trust": [figure, {**figure, "name": "Edges kept", "value": None}], "verdict": "Trust it <b>."}

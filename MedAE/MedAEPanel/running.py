@@ -1,5 +1,7 @@
 """The part of the panel that shows a run: progress with remaining time, how it ended, the log, results to recover."""
 
+from MedAELib.remarks import remarks
+
 from . import faults
 
 _ENDED = {"idle": "", "cancelled": "Cancelled; the scene is as it was."}
@@ -18,8 +20,8 @@ def remainingText(seconds):
     return f"about {seconds / 3600:.1f} h left"
 
 
-def statusText(controller):
-    """How the last run ended, in one or two sentences."""
+def statusText(controller, shown=""):
+    """How the last run ended, in a few sentences; those that the panel has `shown` elsewhere are left out."""
     if controller.busy:
         return ""
     if controller.state == "failed":
@@ -45,9 +47,9 @@ def statusText(controller):
         parts.append(f"; {len(report['names'])} features in a table of {len(report['features'])} rows")
     if report.get("task") == "anomaly":
         parts.append(f"; regions above the threshold: {report['regions']}")
-        # How usual the scan is as a whole, and the gate's doubts: whether the map can be believed.
-        return " ".join(["".join(parts) + ".", *filter(None, [report.get("case")]), *report["warnings"]])
-    return "".join(parts) + "."
+    # How usual the scan is as a whole, whether the model adapted, and doubts: whether the result can be believed.
+    said = ["".join(parts) + ".", report.get("case"), *remarks(report)]
+    return " ".join(sentence for sentence in said if sentence and sentence not in shown)
 
 
 def _trained(report):
@@ -90,7 +92,8 @@ class RunView:
             bar.format = f"{stage}{percent}{', ' + remaining if remaining else ''}"
         else:
             bar.format = ""
-        ui.statusLabel.text = statusText(controller) or (
+        shown = "\n".join((ui.warningLabel.text, ui.guidanceLabel.text))
+        ui.statusLabel.text = statusText(controller, shown) or (
             f"Working on '{controller.subject}'." if controller.busy else ""
         )
         ui.cancelButton.enabled = controller.busy and controller.state != "cancelling"

@@ -59,8 +59,6 @@ def _run(options: argparse.Namespace) -> int:
     check_paths([options.input], list(files.values()), [])
     tell(report)
     save_all({path: result.outputs[name] for name, path in files.items()})
-    for part, reason in report["left_out"].items():
-        print(f"no {part}: {reason}")
     write_text(folder / "report.md", _text(report, list(files)))
     write_text(options.report or folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     scores = ""

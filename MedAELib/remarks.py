@@ -17,5 +17,5 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
 
 def _adapted(report: Mapping[str, Any]) -> str:
     if report["adapted"]:
-        return "The model learned from this volume, did better on a part of it that was held out, and was used so."
-    return "Learning from this volume made the model no better on a part of it that was held out; it was used unchanged."
+        return "The model learned from this volume, did better on a part that was held out, and was used so."
+    return "Learning from this volume made the model no better on a part that was held out; it was used unchanged."

@@ -69,10 +69,10 @@ def test_apply_is_disabled_until_it_is_possible_and_says_why(panel: OpenPanel) -
 
     button = panel.ui.applyButton
     assert not button.enabled
-    assert button.toolTip == "Choose a volume first."
+    assert button.toolTip == panel.ui.problemLabel.text == "Choose a volume first."
     panel.choose(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty one"))
     assert not button.enabled
-    assert "'empty one' holds no voxels" in button.toolTip
+    assert "'empty one' holds no voxels" in button.toolTip and panel.ui.problemLabel.isHidden()  # it is told above
     scan = add_scan()
     panel.choose(scan)
     assert button.enabled
@@ -82,9 +82,9 @@ def test_apply_is_disabled_until_it_is_possible_and_says_why(panel: OpenPanel) -
     other = add_scan("other")
     panel.parameters.denoisedVolume = panel.parameters.removedVolume = other
     assert not button.enabled
-    assert "two outputs" in button.toolTip
+    assert "two outputs" in button.toolTip and button.toolTip == panel.ui.problemLabel.text
     panel.parameters.makeRemoved = False
-    assert button.enabled
+    assert button.enabled and panel.ui.problemLabel.isHidden()
 
 
 def test_a_model_that_this_computer_lacks_is_told_and_not_forgotten(panel: OpenPanel) -> None:

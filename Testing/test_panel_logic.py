@@ -110,8 +110,8 @@ def test_the_real_worker_denoises_a_node_with_a_model_from_a_folder(
     assert "torch" in told["versions"]
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(60, "did better on a part of it"), (10, "no better on a part of it")])
-def test_the_panel_says_whether_the_model_adapted_and_what_is_doubtful(panel: OpenPanel, seconds: int, said: str) -> None:
+@pytest.mark.parametrize(("seconds", "said"), [(60, "did better on a part"), (10, "no better on a part")])
+def test_the_panel_says_whether_the_model_adapted_and_its_doubts(panel: OpenPanel, seconds: int, said: str) -> None:
     panel.parameters.adapt, panel.parameters.adaptSeconds = True, seconds
     panel.run(add_scan())
     text = panel.ui.statusLabel.text

@@ -25,6 +25,11 @@ BAD = {
         "",
         "QPushButton 'applyButton' has no tooltip",
     ),
+    "a field whose label has no tooltip": (
+        '<property name="toolTip"><string>Scan to smooth</string></property>',
+        "",
+        "QLabel 'inputLabel' has no tooltip",
+    ),
     "a misspelt parameter": ("<string>verbose</string>", "<string>verbos</string>", "'verbos' is no member"),
     "two widgets for one parameter": ("<string>verbose</string>", "<string>sigma</string>", "2 widgets are bound"),
     "two widgets of one name": ('name="verbose"', 'name="sigma"', "2 widgets are named 'sigma'"),

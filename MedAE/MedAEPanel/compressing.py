@@ -1,6 +1,5 @@
 """The Compress section of the panel: the promise, the compressed volume that is chosen with its figures, Decode."""
 
-
 from . import latents
 from .request import Request
 
@@ -12,7 +11,7 @@ PROMISES = [
 ]
 ONE_FRAME = "A sequence cannot be compressed as a whole; choose the volume that its browser shows, one frame of it."
 _PARAMETERS = {"max-error": "largestError", "psnr": "decibels", "ratio": "timesSmaller"}
-_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
+WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
 
 
 def parametersOf(wanted):
@@ -46,7 +45,7 @@ class Compressing:
     def __init__(self, panel):
         self._panel, ui = panel, panel.ui
         ui.latentSelector.addAttribute("vtkMRMLTextNode", "MedAE.output", latents.OUTPUT)
-        ui.guidanceLabel.styleSheet = _STYLE
+        ui.guidanceLabel.styleSheet = WARNING_STYLE
         ui.decodeButton.connect("clicked(bool)", self.decode)
         self._boxes = {
             "max-error": (ui.largestErrorLabel, ui.largestErrorSpinBox),

@@ -9,7 +9,7 @@ from MedAELib.tasks import TASKS
 from . import analysing, choices, faults, install, models, options, sequences, trust
 from . import card as modelCard
 from .compare import Compare
-from .compressing import PROMISES, Compressing
+from .compressing import PROMISES, WARNING_STYLE, Compressing
 from .inputs import InputFacts
 from .manager import ModelManager
 from .overlay import Overlay
@@ -22,7 +22,6 @@ from .training import TrainSection
 from .traversal import Traversal
 
 _WHEEL_FOLDER = "MedAE/WheelFolder"  # in Slicer's settings: it belongs to the computer, not to the scene
-_WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
 
 
 class Panel:
@@ -56,7 +55,7 @@ class Panel:
                 "featuresPer": ui.featuresPerComboBox,
             }.items()
         }
-        ui.warningLabel.styleSheet = _WARNING_STYLE
+        ui.warningLabel.styleSheet = WARNING_STYLE
         ui.wheelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.wheelFolderEdit.currentPath = self._settings().value(_WHEEL_FOLDER) or ""
         ui.wheelFolderEdit.connect("currentPathChanged(QString)", self._onWheelFolder)
@@ -203,7 +202,9 @@ class Panel:
             return f"The model {self.parameters.model} cannot be used on this computer; choose another model."
         if self.models.all(self.parameters.task):
             return "No model was made for this kind of scan; choose one yourself to go on nevertheless."
-        return "There is no model for this task; add the folder of one."
+        trained = self.parameters.task == "translate"  # none comes with MedAE
+        first = "train one with the task 'Train a model', or " if trained else ""
+        return f"There is no model for this task; {first}add the folder of one."
 
     def outputs(self):
         """The wanted outputs: a node each, or None for a new one."""
@@ -215,6 +216,9 @@ class Panel:
         button = self.ui.applyButton
         button.enabled = not problem
         button.text = "Apply anyway" if doubtful and not problem else "Apply"
+        told = problem in (self.ui.inputLabel.text, self.ui.modelLabel.text) or self.controller.busy
+        self.ui.problemLabel.text = "" if told else problem
+        self.ui.problemLabel.setVisible(bool(self.ui.problemLabel.text))
         if training:
             button.toolTip = problem or "Start the training; you can go on working meanwhile."
             return

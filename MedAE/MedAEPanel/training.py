@@ -162,6 +162,7 @@ class TrainSection:
         chosen = volumesOf(wanted.parameterNode)
         people = len({patientOf(node) or node.GetID() for node in chosen})
         ui.trainDataLabel.text = _told(len(chosen), people) if scene else "A sub-folder is one subject."
+        ui.trainDataLabel.setVisible(bool(ui.trainDataLabel.text))
 
     def _updateList(self, wanted):
         """The volumes of the scene with their ticks."""

@@ -104,6 +104,10 @@ def _tooltips(root: ElementTree.Element) -> Iterator[str]:
         read_only = _property(widget, "readOnly") == "true"
         if widget.get("class") not in PASSIVE and not read_only and not _property(widget, "toolTip"):
             yield f"{_label(widget)} has no tooltip"
+    for item in (item for form in root.iter("layout") for item in form.findall("item[@column='0']")):
+        label = item.find("widget[@class='QLabel']")  # of the field beside it: whoever points at it asks the same
+        if item.get("colspan") is None and label is not None and not _property(label, "toolTip"):
+            yield f"{_label(label)} has no tooltip"
 
 
 def _bindings(root: ElementTree.Element, parameters: Collection[str]) -> Iterator[str]:

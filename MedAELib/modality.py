@@ -55,7 +55,8 @@ def check_domain(volume: Volume, spec: Spec) -> list[str]:
     if values.dtype.kind == "f" and not np.isfinite(volume.array[..., : min(volume.shape[2], 64)]).all():
         warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
     if spec.dims == 3 and volume.shape[2] < _FEW_SLICES:
-        warnings.append(f"The model works in 3D, but {name} has only {volume.shape[2]} slice(s).")
+        slices = "one slice" if volume.shape[2] == 1 else f"{volume.shape[2]} slices"
+        warnings.append(f"The model works in 3D, but {name} has only {slices}.")
     if spec.dims == 2 and volume.shape[2] > 1:
         warnings.append(f"The model works in 2D: {name} is processed slice by slice along its third axis.")
     if spec.dims == 3 and max(volume.spacing) > 6 * min(volume.spacing):

@@ -241,3 +241,24 @@ def test_the_result_does_not_depend_on_the_number_of_threads_beyond_rounding(mod
     finally:
         torch.set_num_threads(threads)
     assert np.abs(results[0] - results[1]).max() < 0.1
+
+
+@pytest.mark.parametrize("factor", [1e290, 1e36, 1e-290])
+@pytest.mark.parametrize("task", ["denoise", "features", "explain", "anomaly"])
+def test_values_that_single_precision_cannot_hold_are_refused_in_words(task, factor):
+    """A fill value of the largest float, say: neither a traceback nor zeros in place of the scan."""
+    volume = scan(dtype="float64")
+    volume = volume.like(volume.array * factor)
+    with pytest.raises(BadInput, match=r"reach .*, too (large|small) to compute with"):
+        run_task(task, {"input": volume}, CPU, progress=lambda *_: None)
+
+
+def test_large_integers_and_holes_in_the_values_are_no_reason_to_refuse():
+    from MedAELib.tasks.common import check_values
+
+    check_values(scan(dtype="uint64", spread=1e15))
+    voxels = np.zeros((1, 4, 4, 3), np.float32)
+    voxels[..., 1], voxels[0, 0, 0, 2] = np.nan, np.inf
+    check_values(Volume(voxels, np.eye(4)))
+    with pytest.raises(BadInput, match="no finite value"):
+        check_values(Volume(np.full((1, 2, 2, 2), -np.inf), np.eye(4)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -39,6 +40,9 @@ class RunParameters:
     device: str = "auto"
     precision: str = "auto"
     tile: int = 0
+
+
+LARGEST, SMALLEST = 1e18, 1e-18  # magnitudes whose squares float32 still holds
 
 
 def parameters_of(kind: type[Wanted], values: Mapping[str, Any]) -> Wanted:
@@ -92,9 +96,27 @@ def versions() -> dict[str, str]:
     }
 
 
-def check_finite(volume: Volume) -> None:
-    """Refuse a volume without a single finite voxel; the slices are looked at one by one, so memory stays free."""
-    if volume.array.dtype.kind == "f" and not any(
-        np.isfinite(volume.array[..., k]).any() for k in range(volume.shape[2])
-    ):
-        raise BadInput(f"{volume.name or 'The volume'} holds no finite value.")
+def check_values(volume: Volume) -> None:
+    """Refuse a volume without a finite voxel, or with values whose squares single precision cannot hold.
+
+    The slices are looked at one by one, so memory stays free; integers of up to 32 bits always fit.
+    """
+    kind, name = volume.array.dtype.kind, volume.name or "The volume"
+    if kind == "b" or (kind in "iu" and volume.array.dtype.itemsize <= 4):
+        return
+    ends: list[float] = []
+    for k in range(volume.shape[2]):
+        voxels = volume.array[..., k]
+        low, high = float(voxels.min()), float(voxels.max())
+        if not math.isfinite(low) or not math.isfinite(high):  # rare, so only then the finite ones are looked for
+            finite = voxels[np.isfinite(voxels)]
+            low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
+        ends += [abs(end) for end in (low, high) if not math.isnan(end)]
+    if not ends:
+        raise BadInput(f"{name} holds no finite value.")
+    largest = max(ends)
+    if largest > LARGEST or 0 < largest < SMALLEST:
+        raise BadInput(
+            f"The values of {name} reach {largest:.3g}, too {'large' if largest > 1 else 'small'} to compute with.",
+            "Replace fill values, or bring it to other units, first.",
+        )

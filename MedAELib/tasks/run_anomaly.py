@@ -14,7 +14,7 @@ from ..engine.run import Engine
 from ..model import Model
 from ..volume import Volume
 from .anomaly import LEAST_ML, anomaly
-from .common import RunParameters, TaskResult, check_finite, load_named, parameters_of, versions
+from .common import RunParameters, TaskResult, check_values, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
 
 NO_MODEL = "none"
@@ -39,7 +39,7 @@ def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     The regions' table is "found" in the report.
     """
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
-    check_finite(volume)
+    check_values(volume)
     progress("Preparing the scan", 0, 1)
     model, prepared, notes = _model(wanted.model, volume)
     engine = Engine(wanted.device, wanted.precision, wanted.tile)

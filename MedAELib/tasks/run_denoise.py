@@ -13,7 +13,7 @@ from ..modality import check_domain, guess_modality
 from ..model import Model
 from ..training.adapt import adapt
 from ..volume import Volume
-from .common import RunParameters, TaskResult, check_finite, load_model, parameters_of, versions
+from .common import RunParameters, TaskResult, check_values, load_model, parameters_of, versions
 from .denoise import (
     Allocate,
     Progress,
@@ -45,7 +45,7 @@ class Parameters(RunParameters):
 def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
     """Denoise a volume; `parameters` are those of `Parameters`, by name."""
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
-    check_finite(volume)
+    check_values(volume)
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, "denoise")
     engine = Engine(wanted.device, wanted.precision, wanted.tile)

@@ -13,7 +13,7 @@ from ..errors import BadInput, BadModel
 from ..modality import check_domain, guess_modality
 from ..model import Model
 from ..volume import Volume
-from .common import RunParameters, TaskResult, check_finite, load_model, load_named, parameters_of, versions
+from .common import RunParameters, TaskResult, check_values, load_model, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
 from .explain import PARTS, explain
 
@@ -40,7 +40,7 @@ def run_explain(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     numbers = all(type(x) in (int, float) for x in wanted.point)
     if not numbers or not all(type(part) is str for part in wanted.parts):
         raise BadInput("The parts are names, the point is three numbers.")
-    check_finite(volume)
+    check_values(volume)
     progress("Loading the model", 0, 1)
     model = _model(wanted.model, volume)
     assert model.bundle is not None  # it was loaded from a folder

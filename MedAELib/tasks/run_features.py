@@ -15,7 +15,7 @@ from ..errors import BadInput
 from ..features.neighbours import KNOWN, TABLES, Table, check_comparable, nearest, read_table, write_table
 from ..modality import check_domain
 from ..volume import Volume
-from .common import RunParameters, TaskResult, check_finite, load_named, parameters_of, versions
+from .common import RunParameters, TaskResult, check_values, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
 from .features import DEFAULT_MODEL, features
 
@@ -50,7 +50,7 @@ def run_features(
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
     if not 0 <= wanted.similar <= 1000:
         raise BadInput(f"{wanted.similar} similar cases cannot be told.", "Choose 0 to 1000.")
-    check_finite(volume)
+    check_values(volume)
     index = _known(wanted)
     progress("Loading the model", 0, 1)
     model = load_named(wanted.model or DEFAULT_MODEL)

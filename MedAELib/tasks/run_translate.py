@@ -14,7 +14,7 @@ from ..modality import check_domain
 from ..model import Model
 from ..translation.domain import doubts, spread
 from ..volume import Volume
-from .common import RunParameters, TaskResult, check_finite, load_model, parameters_of, versions
+from .common import RunParameters, TaskResult, check_values, load_model, parameters_of, versions
 from .denoise import Allocate, Progress
 from .translate import Direction, direction, source_windows, translate
 
@@ -36,7 +36,7 @@ def run_translate(volume: Volume, parameters: Mapping[str, Any], progress: Progr
     for a model that fuses them, else frames.
     """
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
-    check_finite(volume)
+    check_values(volume)
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, "translate")
     way = direction(model.spec, wanted.source, wanted.target)

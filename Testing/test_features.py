@@ -103,6 +103,18 @@ def test_segments_of_a_label_map_with_other_voxels_are_pooled_where_they_are():
     assert alone.items[0].values == found[1].values
 
 
+def test_segments_are_called_by_their_names_where_those_are_known():
+    volume = scan((32, 32, 16))
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[0, 4:12, 6:14, 4:9], labels[0, 18:28, 16:24, 4:9] = 1, 2
+    inputs = {"input": volume, "segments": volume.like(labels)}
+    asked = {"per": "segment", "device": "cpu", "segment_names": {"1": "left lobe"}}
+    report = run_task("features", inputs, asked, progress=lambda *_: None).report
+    assert [row["item"] for row in report["features"]] == ["left lobe", "2"]
+    with pytest.raises(BadInput, match="names of segments"):
+        run_task("features", inputs, {**asked, "segment_names": {"1": 2}}, progress=lambda *_: None)
+
+
 def test_slices_are_rows_and_air_counts_only_where_it_is_asked_for():
     made, body = model(*NETWORKS[1]), scan((40, 40, 9))
     volume = Volume(np.pad(body.array, ((0, 0), (0, 0), (0, 0), (5, 5))), body.affine, body.meta)

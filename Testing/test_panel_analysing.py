@@ -85,6 +85,69 @@ def test_each_feature_is_a_column_of_the_table() -> None:
     assert analysing.rows({}, "similar") == []
 
 
+def segmentation(scan, names=("liver", "liver", "spleen")):
+    """A segmentation of cubes on the voxels of a scan."""
+    import slicer
+
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    voxels = np.zeros(slicer.util.arrayFromVolume(scan).shape, np.int16)
+    for number in range(len(names)):
+        voxels[2:6, 3:9, 2 + 6 * number : 6 + 6 * number] = number + 1
+    slicer.util.updateVolumeFromArray(labels, voxels)
+    labels.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(nodes.affine_of(scan)))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
+    slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(labels, node)
+    for number, name in enumerate(names):
+        node.GetSegmentation().GetNthSegment(number).SetName(name)
+    slicer.mrmlScene.RemoveNode(labels)
+    return node, voxels
+
+
+def test_the_features_of_segments_are_asked_for_with_labels_and_names(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    ui = panel.ui
+    panel.parameters.task = "features"
+    assert ui.segmentsSelector.isHidden()
+    panel.parameters.featuresPer = "segment"
+    assert not ui.segmentsSelector.isHidden() and not ui.applyButton.enabled
+    assert "Choose the segmentation" in ui.problemLabel.text
+    organs, voxels = segmentation(scan)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    turn = np.array([[0, -1, 0, 40], [1, 0, 0, -7], [0, 0, 1, 300], [0, 0, 0, 1]], float)
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turn))
+    for node in (scan, organs):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    panel.parameters.segments = organs
+    request = panel.widget.panel._request()
+    assert request.parameters["segment_names"] == {"1": "liver (1)", "2": "liver (2)", "3": "spleen"}
+
+    from MedAEPanel.source import Source
+
+    (labels,) = Source(request.nodes()["segments"], None, request.inputNode).frames
+    np.testing.assert_array_equal(labels.array[0].T, voxels)
+    np.testing.assert_allclose(labels.affine, nodes.affine_of(scan), atol=1e-9)
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode")
+    panel.run()
+    assert panel.controller.state == "done", ui.statusLabel.text
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode") == before
+
+
+def test_a_segmentation_that_lies_elsewhere_or_is_empty_is_refused_in_words(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    from MedAELib.errors import BadInput
+    from MedAEPanel import segments
+
+    organs, _voxels = segmentation(scan)
+    far = add_scan(name="far")
+    far.SetOrigin(5000, 0, 0)
+    with pytest.raises(BadInput, match="No segment of 'organs' lies in 'far'"):
+        segments.labelsOf(organs, far)
+    with pytest.raises(BadInput, match="'none' holds no segment"):
+        segments.labelsOf(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "none"), scan)
+
+
 def similar(name: str, path: str = "", **more: str) -> dict[str, str]:
     """A row of the table of similar cases, as text."""
     row = {"case": "head", "item": "volume", "rank": "1", "similar_case": name, "similar_item": "volume"}

@@ -1,9 +1,10 @@
 """The tasks that look at a scan through a model: translate, features, explain; their parameters, outputs and tables."""
 
+from . import segments
 from .probe import toLocal
 
 TASKS = ("translate", "features", "explain")
-ROWS = [("the volume", "volume"), ("each slice", "slice")]
+ROWS = [("the volume", "volume"), ("each slice", "slice"), ("each segment", "segment")]
 WIDGETS = {
     "translate": ("uncertaintyCheckBox",),
     "features": (
@@ -22,12 +23,28 @@ _OUTPUTS = {
 }
 
 
-def showFor(ui, task):
+def showFor(ui, task, perSegment=False):
     """Show what belongs to the task, in the section that the three share."""
     ui.Analyse.setVisible(task in TASKS)
     for name, widgets in WIDGETS.items():
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)
+    for widget in (ui.segmentsLabel, ui.segmentsSelector):
+        widget.setVisible(task == "features" and perSegment)
+
+
+def refusal(wanted):
+    """Why the task cannot do what is asked for, in one sentence; empty when it can."""
+    if wanted.task == "features" and wanted.featuresPer == "segment" and wanted.segments is None:
+        return "Choose the segmentation whose segments the features shall describe."
+    return ""
+
+
+def inputsOf(wanted):
+    """The nodes that the run reads, by the names of the inputs; None for the scan alone."""
+    if wanted.task == "features" and wanted.featuresPer == "segment":
+        return {"input": wanted.inputVolume, "segments": wanted.segments}
+    return None
 
 
 def parametersOf(wanted, common):
@@ -36,8 +53,9 @@ def parametersOf(wanted, common):
         return {**common, "uncertainty": wanted.makeUncertainty}
     if wanted.task == "features":
         remember = wanted.rememberCase and bool(wanted.knownCases)
+        names = segments.namesOf(wanted.segments) if wanted.featuresPer == "segment" else {}
         return {**common, "per": wanted.featuresPer, "index": wanted.knownCases, "remember": remember,
-                "file": fileOf(wanted.inputVolume)}  # fmt: skip
+                "file": fileOf(wanted.inputVolume), "segment_names": names}  # fmt: skip
     parts = ["residual", "attribution"] if wanted.makeAttribution else ["residual"]
     return {**common, "parts": parts, "point": crosshairIn(wanted.inputVolume)}
 

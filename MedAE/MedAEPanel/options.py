@@ -28,12 +28,13 @@ _HIDDEN = {
 }
 
 
-def showFor(ui, task):
+def showFor(ui, wanted):
     """Show the widgets of the task and hide those of the others."""
+    task = wanted.task
     for name, widgets in _WIDGETS.items():
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)
-    analysing.showFor(ui, task)
+    analysing.showFor(ui, task, wanted.featuresPer == "segment")
     for widget in {name for names in _HIDDEN.values() for name in names}:
         getattr(ui, widget).setVisible(widget not in _HIDDEN.get(task, ()))
 
@@ -61,7 +62,7 @@ def needsModel(wanted):
 def refusal(wanted):
     """Why the task cannot work on what is chosen, in one sentence; empty when it can."""
     one = wanted.task == "compress" or wanted.task in analysing.TASKS
-    return compressing.ONE_FRAME if one and sequences.isSequence(wanted.inputVolume) else ""
+    return compressing.ONE_FRAME if one and sequences.isSequence(wanted.inputVolume) else analysing.refusal(wanted)
 
 
 def modelChoices(task, pairs):

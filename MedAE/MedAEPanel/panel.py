@@ -148,7 +148,7 @@ class Panel:
         self.ui.noiseSelector.baseName = f"{name} noise map"
         self.ui.noiseSelector.enabled = wanted.makeNoise
         self.ui.adaptSpinBox.enabled = wanted.adapt
-        options.showFor(self.ui, wanted.task)
+        options.showFor(self.ui, wanted)
 
     def _updateChoices(self):
         wanted, bundle = self.parameters, self._bundle
@@ -319,7 +319,8 @@ class Panel:
         wanted = self.parameters
         if wanted.task == "train":
             return self.train.request()
-        return Request(wanted.inputVolume, wanted.task, options.parametersOf(wanted, self._bundle), self.outputs())
+        asked, inputs = options.parametersOf(wanted, self._bundle), analysing.inputsOf(wanted)
+        return Request(wanted.inputVolume, wanted.task, asked, self.outputs(), inputs=inputs)
 
     def renamed(self, before, after):
         """A model has another folder now: let what was chosen stay chosen."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Union
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode, vtkMRMLTextNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLSequenceNode, vtkMRMLTextNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
@@ -30,7 +30,8 @@ class MedAEParameterNode:
     trainKinds, trainObjective - texts in the names that tell kinds of scan, and what is made small; empty: the usual
     trainMinutes, trainName - how long at most, and what the new model is called
     makeUncertainty - of the translation, as a second volume
-    featuresPer, knownCases - "volume" or "slice", and the file of cases to find similar ones among
+    featuresPer, knownCases - "volume", "slice" or "segment", and the file of cases to find similar ones among
+    segments - the segmentation whose segments the features describe
     rememberCase - whether the features are added to that file
     makeAttribution - whether the explanation tells which voxels made the score
     channel - of the code, which is moved at the crosshair; 0 for the largest directions
@@ -75,6 +76,7 @@ class MedAEParameterNode:
     trainName: str = "my-model"
     makeUncertainty: bool = False
     featuresPer: str = "volume"
+    segments: vtkMRMLSegmentationNode
     knownCases: str = ""
     rememberCase: bool = False
     makeAttribution: bool = False

@@ -1,18 +1,21 @@
 """What a run reads: the voxels of a volume, some slices of it, or all frames of a sequence, where they lie."""
 
-from . import latents, sequences
+from . import latents, segments, sequences
 
 
 class Source:
     """The frames of an input node, one for a volume; they outlive the node. Raises BadInput for what cannot be read.
 
-    Of a compressed volume it is the file.
+    Of a compressed volume it is the file, of a segmentation the labels on the voxels of `scan`.
     """
 
-    def __init__(self, node, slab=None):
+    def __init__(self, node, slab=None, scan=None):
         self.data, self._images = None, []
         if latents.isLatent(node):
             self.data, self._before = latents.bytesOf(node), []
+            return
+        if node is not None and node.IsA("vtkMRMLSegmentationNode") and scan is not None:
+            self.frames, self._before = [segments.labelsOf(node, scan)], []
             return
         frames = sequences.read(node)
         self.frames = [frame.slab(*slab) for frame in frames] if slab else frames

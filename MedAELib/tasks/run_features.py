@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Parameters(RunParameters):
     """What a user can set besides: `per` "volume", "slice" or "segment" (which needs the input "segments"), `spacing`
     in millimetres (0: the scan's own), `air` whether what is no body counts, too; `latent` whether the spatial code is
     an output. `index` is a file of known cases, of which the `similar` nearest are told, by `distance`; `remember` adds
-    the rows to it, or begins it. `file` is where the scan comes from, for the rows."""
+    the rows to it, or begins it. `file` is where the scan comes from, for the rows, and `segment_names` what segments
+    are called there, by their labels."""
 
     per: str = "volume"
     spacing: float = 0.0
@@ -34,6 +35,7 @@ class Parameters(RunParameters):
     index: str = ""
     remember: bool = False
     file: str = ""
+    segment_names: dict[str, str] = field(default_factory=dict)
     similar: int = 5
     distance: str = "standardised"
 
@@ -50,7 +52,10 @@ def run_features(
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
     if not 0 <= wanted.similar <= 1000:
         raise BadInput(f"{wanted.similar} similar cases cannot be told.", "Choose 0 to 1000.")
+    if not all(type(name) is str for name in wanted.segment_names.values()):
+        raise BadInput("The names of segments are texts.")
     check_values(volume)
+    called = wanted.segment_names if wanted.per == "segment" else {}
     index = _known(wanted)
     progress("Loading the model", 0, 1)
     model = load_named(wanted.model or DEFAULT_MODEL)
@@ -67,9 +72,12 @@ def run_features(
     settings += ", with air" if wanted.air else ""
     common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": settings}
     rows = [
-        {**dict(zip("ras", item.centre)), **common, "item": item.item, "cells": item.cells, "values": list(item.values)}
+        {
+            **dict(zip("ras", item.centre)), **common, "item": called.get(item.item, item.item), "cells": item.cells,
+            "values": list(item.values),
+        }
         for item in made.items
-    ]
+    ]  # fmt: skip
     report = {
         "task": "features", "input": volume.name, "model": model.bundle.name, "model_version": model.bundle.version,
         "model_sha256": model.bundle.sha256, "per": wanted.per, "spacing": wanted.spacing, "air": wanted.air,

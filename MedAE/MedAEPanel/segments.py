@@ -1,0 +1,46 @@
+"""The segments of a segmentation as labels on a scan's voxels, with their names."""
+
+from . import sequences
+
+
+def idsOf(segmentation):
+    """The IDs of the segments, in the order of their labels, which begin at 1."""
+    return list(segmentation.GetSegmentation().GetSegmentIDs())
+
+
+def namesOf(segmentation):
+    """The names of the segments by label, as text; of two alike each has its label, too."""
+    segments = segmentation.GetSegmentation()
+    names = [segments.GetSegment(one).GetName() or "segment" for one in idsOf(segmentation)]
+    alike = {name for name in names if names.count(name) > 1}
+    return {str(n): f"{name} ({n})" if name in alike else name for n, name in enumerate(names, 1)}
+
+
+def labelsOf(segmentation, scan):
+    """The segments as a Volume of labels on the voxels of a scan; where they overlap, the later one counts.
+
+    Transforms of both nodes are taken into account. Raises BadInput for a segmentation without segments.
+    """
+    import slicer
+
+    from MedAELib import nodes
+    from MedAELib.errors import BadInput
+    from MedAELib.volume import Volume
+
+    name = segmentation.GetName() or "The segmentation"
+    if not idsOf(segmentation):
+        raise BadInput(f"'{name}' holds no segment.", "Draw a segment first, or choose another segmentation.")
+    scene = slicer.mrmlScene
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", scene.GenerateUniqueName("MedAE labels"))
+    try:
+        labels.SetHideFromEditors(1)
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        shown = sequences.shown(scan) or scan
+        if not logic.ExportSegmentsToLabelmapNode(segmentation, idsOf(segmentation), labels, shown):
+            raise BadInput(f"The segments of '{name}' cannot be laid over '{scan.GetName()}'.", "Choose another one.")
+        voxels = slicer.util.arrayFromVolume(labels).T.copy()
+        if not voxels.any():
+            raise BadInput(f"No segment of '{name}' lies in '{scan.GetName()}'.", "Choose another one.")
+        return Volume(voxels[None], nodes.affine_of(labels), {"name": name})
+    finally:
+        scene.RemoveNode(labels)

@@ -48,7 +48,8 @@ def statusText(controller, shown=""):
     if report.get("task") == "anomaly":
         parts.append(f"; regions above the threshold: {report['regions']}")
     # How usual the scan is as a whole, whether the model adapted, and doubts: whether the result can be believed.
-    said = ["".join(parts) + ".", report.get("case"), *remarks(report)]
+    doubts = [] if report.get("task") == "compress" else remarks(report)  # its section shows the guidance
+    said = ["".join(parts) + ".", report.get("case"), *doubts]
     return " ".join(sentence for sentence in said if sentence and sentence not in shown)
 
 
@@ -92,8 +93,7 @@ class RunView:
             bar.format = f"{stage}{percent}{', ' + remaining if remaining else ''}"
         else:
             bar.format = ""
-        shown = "\n".join((ui.warningLabel.text, ui.guidanceLabel.text))
-        ui.statusLabel.text = statusText(controller, shown) or (
+        ui.statusLabel.text = statusText(controller, ui.warningLabel.text) or (
             f"Working on '{controller.subject}'." if controller.busy else ""
         )
         ui.cancelButton.enabled = controller.busy and controller.state != "cancelling"

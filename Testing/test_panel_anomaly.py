@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from panel_fixtures import OpenPanel
-from panel_tools import add_scan, add_shown_scan
+from panel_tools import add_scan, add_shown_scan, write_model
 
 from MedAELib import nodes
 
@@ -40,6 +40,20 @@ def test_only_the_widgets_of_the_task_are_shown(looking: OpenPanel) -> None:
     looking.parameters.task = "denoise"
     assert ui.Anomaly.isHidden()
     assert not ui.outputsCollapsibleButton.isHidden()
+
+
+def test_the_panel_says_beforehand_when_brightness_alone_will_be_shown(looking: OpenPanel, models) -> None:
+    ui = looking.ui
+    assert ui.modelLabel.text == "The map shows brightness alone."
+    looking.parameters.model = ""
+    assert ui.modelLabel.text.startswith("No model was made for this kind of scan: the map shows brightness alone.")
+    write_model(models / "t1_anomaly", "CT", task="anomaly")  # the scan looks like CT
+    looking.widget.panel.update()
+    assert "It is used where the brain looks like those it was trained on" in ui.modelLabel.text
+    looking.parameters.model = "t1_anomaly"
+    assert "It is used where" not in ui.modelLabel.text
+    looking.parameters.task, looking.parameters.model = "features", ""
+    assert "encoder of ct-denoise" in ui.modelLabel.text
 
 
 def test_a_run_makes_map_segmentation_and_table_and_shows_the_map(looking: OpenPanel) -> None:

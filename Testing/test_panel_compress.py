@@ -90,6 +90,20 @@ def test_a_ratio_above_the_guidance_is_warned_of_before_the_run(compressing: Ope
     assert compressing.ui.guidanceLabel.isHidden()
 
 
+def test_once_it_is_made_the_guidance_speaks_of_the_compressed_volume_itself(compressing: OpenPanel) -> None:
+    """A file is often a little smaller than asked for, which may be on the other side of a limit."""
+    compressing.parameters.promise, compressing.parameters.timesSmaller = "ratio", 1.5
+    compressing.run()
+    latent = compressing.parameters.latent
+    made = {"mode": '{"kind": "ratio", "times": 1.5}', "bitsPerVoxel": "1.9", "maxError": "3"}
+    for name, value in made.items():
+        latent.SetAttribute(f"MedAE.{name}", value)
+    compressing.widget.panel.update()
+    assert "8.42 times smaller" in compressing.ui.guidanceLabel.text
+    compressing.parameters.timesSmaller = 30
+    assert "30 times smaller" in compressing.ui.guidanceLabel.text
+
+
 def test_a_compressed_volume_comes_back_with_a_saved_scene(compressing: OpenPanel, tmp_path: Path) -> None:
     import slicer
 

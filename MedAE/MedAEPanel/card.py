@@ -2,6 +2,8 @@
 
 from html import escape
 
+_NAMES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
+
 
 def html(bundle):
     """The card of a bundle: training data, figures, limits, licence, identity."""
@@ -48,7 +50,7 @@ def _table(rows):
 
 
 def _name(key):
-    return str(key).replace("_", " ")
+    return _NAMES.get(str(key), str(key).replace("_", " "))
 
 
 def _figure(value):

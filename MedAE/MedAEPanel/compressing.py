@@ -84,7 +84,8 @@ class Compressing:
         from MedAELib.codec.guidance import guidance
 
         told = latents.warningOf(latent) if latent is not None else ""
-        if wanted.promise == "ratio" and volume is not None:
+        made = latent is not None and latents.modeOf(latent) == {"kind": "ratio", "times": wanted.timesSmaller}
+        if wanted.promise == "ratio" and volume is not None and not made:
             asked = wanted.timesSmaller * 16 / (8 * volume.array.dtype.itemsize)  # the guidance counts from 16 bits
             told = guidance(volume.meta.get("modality", ""), asked) or told
         return told

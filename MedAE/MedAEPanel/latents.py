@@ -130,13 +130,18 @@ def figuresHtml(node):
     return f"<table>{''.join(cells)}</table>"
 
 
+def modeOf(node):
+    """The promise of a compressed volume, as its header says it; empty when that cannot be read."""
+    mode = _attributes(node).get("mode")
+    return mode if isinstance(mode, dict) else {}
+
+
 def warningOf(node):
     """What the guidance on lossy compression has against this one; empty for a lossless one."""
     from MedAELib.codec.guidance import guidance, guidance_ratio
 
     told = _attributes(node)
-    mode = told.get("mode")
-    lossless = told.get("maxError") == 0 or (isinstance(mode, dict) and mode.get("kind") == "lossless")
+    lossless = told.get("maxError") == 0 or modeOf(node).get("kind") == "lossless"
     if lossless or not told.get("bitsPerVoxel"):
         return ""
     return guidance(str(told.get("modality", "")), guidance_ratio(told["bitsPerVoxel"]))

@@ -59,6 +59,25 @@ def needsModel(wanted):
     return wanted.task in ("denoise", "translate") or (wanted.task == "anomaly" and wanted.model not in ("", NO_MODEL))
 
 
+_AUTOMATIC = {  # what the run chooses where the panel leaves it to it
+    "features": "Automatic takes the encoder of ct-denoise, for MRI too.",
+    "explain": "Automatic takes the anomaly model for MRI, the denoiser for CT.",
+}
+
+
+def automatic(wanted, bundle):
+    """What an automatic choice of the model will lead to, where that is decided in the run; else empty."""
+    if wanted.model == NO_MODEL and wanted.task == "anomaly":
+        return "The map shows brightness alone."
+    if wanted.model or wanted.inputVolume is None:
+        return ""
+    if wanted.task != "anomaly":
+        return _AUTOMATIC.get(wanted.task, "")
+    if bundle is None:
+        return "No model was made for this kind of scan: the map shows brightness alone. Train a model, or choose one."
+    return "It is used where the brain looks like those it was trained on; else the map shows brightness alone."
+
+
 def refusal(wanted):
     """Why the task cannot work on what is chosen, in one sentence; empty when it can."""
     one = wanted.task == "compress" or wanted.task in analysing.TASKS

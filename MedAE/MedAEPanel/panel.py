@@ -164,7 +164,8 @@ class Panel:
         if self.ui.knownCasesEdit.currentPath != wanted.knownCases:
             self.ui.knownCasesEdit.currentPath = wanted.knownCases
         lacking = "" if wanted.inputVolume is None or not options.needsModel(wanted) else self._noModel()
-        self.ui.modelLabel.text = models.summary(bundle) if bundle is not None else lacking
+        said = [models.summary(bundle) if bundle is not None else lacking, options.automatic(wanted, bundle)]
+        self.ui.modelLabel.text = " ".join(filter(None, said))
         self.ui.modelLabel.setVisible(bool(self.ui.modelLabel.text))
         card = modelCard.html(bundle) if bundle is not None else ""
         if card != self._card:

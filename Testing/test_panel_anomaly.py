@@ -21,16 +21,20 @@ def looking(panel: OpenPanel) -> OpenPanel:
     return panel
 
 
-def _foregrounds() -> set[Any]:
+def _composites() -> list[Any]:
+    """What the user's own slice views show; views of a comparison, once opened, stay in the scene."""
     import slicer
 
-    return {node.GetForegroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    nodes_of_all = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return [node for node in nodes_of_all if not node.GetLayoutName().startswith("MedAE")]
+
+
+def _foregrounds() -> set[Any]:
+    return {node.GetForegroundVolumeID() for node in _composites()}
 
 
 def _backgrounds() -> set[Any]:
-    import slicer
-
-    return {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    return {node.GetBackgroundVolumeID() for node in _composites()}
 
 
 def test_only_the_widgets_of_the_task_are_shown(looking: OpenPanel) -> None:

@@ -53,8 +53,12 @@ def batches(sources: Sequence[Prepared], seed: int) -> Callable[[int], Batch]:
         random = np.random.default_rng([seed, step])
         rows = []
         for _ in range(BATCHES[dims]):
-            normal, inside = patch(sources[int(random.integers(len(sources)))], random)
+            source = sources[int(random.integers(len(sources)))]
+            normal, inside = patch(source, random)
             changed, where = with_anomalies(normal, inside, random)
+            if source.hounsfield:  # what is bright in bone or dark in air does not show
+                changed = np.where(inside, np.clip(changed, *BODY_RANGE), 0)
+                where = where & (changed != normal)
             rows.append(np.stack([changed, normal, where]).astype(np.float32))
         parts = torch.from_numpy(np.stack(rows)).unsqueeze(2)
         return (parts if dims == 3 else parts[..., 0]).unbind(1)

@@ -22,9 +22,10 @@ from ..atomic import whole_file
 from ..errors import BadInput, DiskFull
 
 MAGIC = b"\x8bMAEZ\r\n\x1a"
-VERSION = 2  # of files with a chunk in the order of a wave front; all others are of version 1
+VERSION = 3  # of files with a chunk of wavelets; 2 with one in the order of a wave front; all others are of version 1
 CODER = "lattice"
 FRONT = "front"  # the second model that a header may name, and the order of chunks that need it
+WAVES = "waves"  # the third model, and the order of chunks that need it
 _PRELUDE = struct.Struct("<8sHHI32s")  # magic, version, zero, bytes of the header, its SHA-256
 LARGEST_HEADER = 1 << 24
 LARGEST_AXIS = 1 << 16
@@ -90,8 +91,12 @@ def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes
     text = json.dumps(full, separators=(",", ":"), allow_nan=False).encode()
     if len(text) > LARGEST_HEADER:
         raise BadInput("The header of the compressed volume would be too large.")
-    version = VERSION if FRONT in full else 1
-    return _PRELUDE.pack(MAGIC, version, 0, len(text), hashlib.sha256(text).digest()) + text + payload
+    return _PRELUDE.pack(MAGIC, _version(full), 0, len(text), hashlib.sha256(text).digest()) + text + payload
+
+
+def _version(header: Mapping[str, Any]) -> int:
+    """The version that a file with this header has."""
+    return VERSION if WAVES in header else 2 if FRONT in header else 1
 
 
 def with_more(data: bytes, **more: Any) -> bytes:
@@ -114,7 +119,7 @@ def open_container(data: bytes | memoryview, name: str) -> Container:
     if len(data) < _PRELUDE.size or bytes(data[: len(MAGIC)]) != MAGIC:
         raise BadInput(f"{name} is not a .maez file.", "Choose a file that MedAE compressed.")
     _, version, zero, size, digest = _PRELUDE.unpack_from(data)
-    if version not in (1, VERSION) or zero != 0:
+    if not 1 <= version <= VERSION or zero != 0:
         raise BadInput(
             f"{name} is of version {version} of the format, which this MedAE does not know.", "Update MedAE."
         )
@@ -130,7 +135,7 @@ def open_container(data: bytes | memoryview, name: str) -> Container:
         _check_header(header)
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         raise BadInput(f"{name} is damaged: its header is not one of a .maez file.", _DAMAGED) from None
-    if (FRONT in header) != (version == VERSION):
+    if _version(header) != version:
         raise BadInput(f"{name} is damaged: its header is not one of its version.", _DAMAGED)
     if header["coder"] != CODER:
         raise BadInput(f"{name} was coded in a way that this MedAE does not know.", "Update MedAE.")
@@ -186,7 +191,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
         raise ValueError("no affine")
     if abs(float(np.linalg.det(np.reshape(affine, (4, 4))))) < _FLATTEST:
         raise ValueError("the affine cannot be inverted")
-    models = [header["model"]] + ([header[FRONT]] if FRONT in header else [])
+    models = [header["model"], *(header[name] for name in (FRONT, WAVES) if name in header)]
     texts = volume["dtype"], volume["name"], volume["modality"], header["payload_sha256"], header["coder"]
     named = [model[key] for model in models for key in ("name", "sha256")]
     if not all(isinstance(text, str) for text in (*texts, *named)):

@@ -18,15 +18,18 @@ from ..errors import BadModel
 from .context import Doubles, Floats
 from .front_network import FrontModel
 from .network import ContextModel
+from .subband_network import SubbandModel
 
 METADATA = "configs/codec.json"  # not metadata.json: that would make it a network of `bundle.py`
 WEIGHTS = "models/model.safetensors"
 BUNDLED = "ct-mr-codec"
 FRONT = "front"  # of the description: the second model of the folder
 FRONT_WEIGHTS = "models/front.safetensors"
+SUBBAND = "subband"  # the third one
+SUBBAND_WEIGHTS = "models/subband.safetensors"
 _LARGEST = 4 << 20
 Numbers = TypeVar("Numbers")
-Kind = TypeVar("Kind", "CodecModel", "FrontCodec")
+Kind = TypeVar("Kind", "CodecModel", "FrontCodec", "SubbandCodec")
 _LAYERS = ("w1", "w2", "w3", "b1", "b2", "b3")
 
 
@@ -50,44 +53,65 @@ class FrontCodec:
     weights: bytes
 
 
+@dataclass(frozen=True, eq=False)
+class SubbandCodec:
+    """A model of wavelet coefficients with its name and the SHA-256 of its numbers."""
+
+    name: str
+    sha256: str
+    subband: SubbandModel
+    weights: bytes
+
+
 def pack_model(model: ContextModel) -> dict[str, npt.NDArray[np.generic]]:
     """All numbers of a model in the smallest integer types that hold them."""
-    return _packed(model.weights, model.tails, model.predictions)
+    return _packed(model.weights, model.tails) | {"predictions": model.predictions.astype(np.int16)}
 
 
-def _packed(
-    weights: Mapping[str, Floats], tails: npt.NDArray[np.int64], predictions: Doubles
-) -> dict[str, npt.NDArray[np.generic]]:
+def _packed(weights: Mapping[str, Floats], tails: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
     packed: dict[str, npt.NDArray[np.generic]] = {}
     for name, value in weights.items():
         packed[name] = value.astype(np.int32 if name.startswith("b") else np.int16)
         if not np.array_equal(packed[name], value):
             raise ValueError(f"the layer {name} does not fit its integer type")
-    return packed | {"tails": tails.astype(np.int32), "predictions": predictions.astype(np.int16)}
+    return packed | {"tails": tails.astype(np.int32)}
 
 
 def pack_front(model: FrontModel) -> dict[str, npt.NDArray[np.generic]]:
     """All numbers of a model of wave fronts in the smallest integer types that hold them."""
-    return _packed(model.weights, model.tails, model.predictions)
+    return _packed(model.weights, model.tails) | {"predictions": model.predictions.astype(np.int16)}
+
+
+def pack_subband(model: SubbandModel) -> dict[str, npt.NDArray[np.generic]]:
+    """All numbers of a model of wavelet coefficients in the smallest integer types that hold them."""
+    return _packed(model.weights, model.tails)
 
 
 def unpack_model(packed: Mapping[str, npt.NDArray[np.generic]]) -> ContextModel:
     """The model that `pack_model` packed. Raises BadModel when it is none."""
-    return ContextModel(*_unpacked(packed))
+    return ContextModel(*_unpacked(packed, "predictions"), _predictions(packed))
 
 
 def unpack_front(packed: Mapping[str, npt.NDArray[np.generic]]) -> FrontModel:
     """The model that `pack_front` packed. Raises BadModel when it is none."""
-    return FrontModel(*_unpacked(packed))
+    return FrontModel(*_unpacked(packed, "predictions"), _predictions(packed))
+
+
+def unpack_subband(packed: Mapping[str, npt.NDArray[np.generic]]) -> SubbandModel:
+    """The model that `pack_subband` packed. Raises BadModel when it is none."""
+    return SubbandModel(*_unpacked(packed))
 
 
 def _unpacked(
-    packed: Mapping[str, npt.NDArray[np.generic]],
-) -> tuple[dict[str, Floats], npt.NDArray[np.int64], Doubles]:
-    if set(packed) != {*_LAYERS, "tails", "predictions"} or any(value.dtype.kind != "i" for value in packed.values()):
+    packed: Mapping[str, npt.NDArray[np.generic]], *more: str
+) -> tuple[dict[str, Floats], npt.NDArray[np.int64]]:
+    if set(packed) != {*_LAYERS, "tails", *more} or any(value.dtype.kind != "i" for value in packed.values()):
         raise BadModel("The codec's model does not hold the integers of one.")
-    weights = {name: packed[name].astype(np.float32) for name in _LAYERS}
-    return weights, packed["tails"].astype(np.int64), packed["predictions"].astype(np.float64)
+    return {name: packed[name].astype(np.float32) for name in _LAYERS}, packed["tails"].astype(np.int64)
+
+
+def _predictions(packed: Mapping[str, npt.NDArray[np.generic]]) -> Doubles:
+    return packed["predictions"].astype(np.float64)
 
 
 @functools.lru_cache(maxsize=4)
@@ -100,6 +124,12 @@ def load_codec_model(folder: Path | None = None) -> CodecModel:
 def load_front_model(folder: Path | None = None) -> FrontCodec:
     """The bundled model of wave fronts, or the one in a folder. Raises as `load_codec_model`."""
     return read_front_model(*_stored(folder or models_folder() / BUNDLED, FRONT_WEIGHTS, FRONT))
+
+
+@functools.lru_cache(maxsize=4)
+def load_subband_model(folder: Path | None = None) -> SubbandCodec:
+    """The bundled model of wavelet coefficients, or the one in a folder. Raises as `load_codec_model`."""
+    return read_subband_model(*_stored(folder or models_folder() / BUNDLED, SUBBAND_WEIGHTS, SUBBAND))
 
 
 def _stored(folder: Path, file: str, part: str | None) -> tuple[bytes, str, str]:
@@ -130,6 +160,11 @@ def read_front_model(weights: bytes, name: str, file: str) -> FrontCodec:
     return FrontCodec(name, hashlib.sha256(weights).hexdigest(), _read(weights, file, unpack_front), weights)
 
 
+def read_subband_model(weights: bytes, name: str, file: str) -> SubbandCodec:
+    """The model of wavelet coefficients in the bytes of a safetensors file. Raises as `read_codec_model`."""
+    return SubbandCodec(name, hashlib.sha256(weights).hexdigest(), _read(weights, file, unpack_subband), weights)
+
+
 def _read(weights: bytes, file: str, unpack: Callable[[Mapping[str, npt.NDArray[np.generic]]], Numbers]) -> Numbers:
     import safetensors
     import safetensors.numpy
@@ -153,6 +188,11 @@ def find_codec_model(name: str, sha256: str, file: str, inside: Callable[[], byt
 def find_front_model(name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None) -> FrontCodec:
     """The model of wave fronts that a file was coded with. Raises as `find_codec_model`."""
     return _found(name, sha256, file, inside, load_front_model, read_front_model)
+
+
+def find_subband_model(name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None) -> SubbandCodec:
+    """The model of wavelet coefficients that a file was coded with. Raises as `find_codec_model`."""
+    return _found(name, sha256, file, inside, load_subband_model, read_subband_model)
 
 
 def _found(

@@ -54,16 +54,18 @@ def lanes_for(payload_bytes: float) -> int:
     return int(min(max(payload_bytes / 2500, 1), 8192))
 
 
-def encode(batches: Sequence[Integers], tables: Tables, lanes: int) -> bytes:
+def encode(batches: Sequence[Integers], tables: Tables | Sequence[Tables], lanes: int) -> bytes:
     """Code entries of the tables, batch after batch; the decoder must ask for batches of the same sizes.
 
+    `tables` are those of all batches, or of each.
     Lanes' states come first, then 16-bit words in the order in which they are read: a prefix holds the first batches.
     """
     state = np.full(lanes, 1 << _LOW, np.uint64)
     words: list[npt.NDArray[np.uint16]] = []
     room = np.uint64(_LOW + _WORD - PRECISION)
-    for batch in reversed(batches):
-        starts, frequencies = tables.starts(batch), tables.frequencies[batch]
+    each = [tables] * len(batches) if isinstance(tables, Tables) else tables
+    for batch, its in zip(reversed(batches), reversed(each), strict=True):
+        starts, frequencies = its.starts(batch), its.frequencies[batch]
         for first in range((len(batch) - 1) // lanes * lanes, -1, -lanes) if len(batch) else ():
             frequency, start = frequencies[first : first + lanes], starts[first : first + lanes]
             live = state[: len(frequency)]

@@ -15,15 +15,19 @@ import numpy.typing as npt
 from ..engine.memory import free_system_memory
 from ..errors import BadInput, OutOfMemory
 from ..volume import Volume
-from .container import FRONT, Block, Container, block_of, open_container
+from .container import FRONT, WAVES, Block, Container, block_of, open_container
 from .context import LARGEST
 from .front import Front
 from .front_coder import decode_front
 from .front_network import FrontModel
-from .model_file import CodecModel, find_codec_model, find_front_model
+from .model_file import CodecModel, find_codec_model, find_front_model, find_subband_model
 from .predictive import PREVIEW_HALVINGS, ChunkDecoder, Grid, parts_of
+from .subband_decoder import LowGrid, WaveDecoder
+from .subband_levels import WaveGrid
+from .subband_network import SubbandModel
 from .tuning import apply_tuning
 from .values import TYPES, from_whole
+from .waves import levels_left_out, wave_grids, wave_steps
 
 _BYTES_PER_VOXEL = 40  # of memory, roughly, while a chunk is decoded
 
@@ -43,14 +47,26 @@ class _Entry:
     extra: Block
     parts: list[Block]
     front: bool  # a preview, and the whole chunk in the order of a wave front
+    waves: tuple[WaveGrid, LowGrid] | None  # the levels of its wavelets, and their last low band
 
     @property
     def preview(self) -> int:
         """How many halvings the preview leaves out."""
         return min(len(self.grid.stages()), PREVIEW_HALVINGS)
 
+    @property
+    def boundaries(self) -> list[int]:
+        """After how many halvings a part ends that a prefix of the file may hold."""
+        if self.waves is None:
+            return [self.preview] if self.front else []
+        counts = [len(level.axes) for level in self.waves[0].levels]
+        return [sum(counts[: place + 1]) for place in range(len(counts))]
+
     def needed(self, coarser: int) -> list[Block]:
         """The parts from which a volume that is some halvings coarser is decoded; none if there is no such volume."""
+        if self.waves is not None:
+            out, rest = levels_left_out(self.waves[0], coarser)
+            return [] if rest and out == len(self.waves[0].levels) else self.parts[: len(self.parts) - out]
         if self.front:
             return self.parts[:1] if coarser == self.preview else self.parts[1:] if coarser < self.preview else []
         return self.parts[: max(len(self.parts) - coarser, 0)]
@@ -86,8 +102,8 @@ def read_volume(
     if slices is not None and (not 0 <= slices[0] < slices[1] <= container.header["volume"]["shape"][3]):
         raise BadInput(f"{container.name} has no slices {slices[0]} to {slices[1]}.")
     if coarser is None:
-        drops = [*range(6), *sorted({entry.preview for entry in chosen if entry.front and entry.preview > 5})]
-        coarser = next((drop for drop in drops if _there(container, chosen, drop)), 6)
+        further = {drop for entry in chosen for drop in entry.boundaries if drop > 5}
+        coarser = next((drop for drop in [*range(6), *sorted(further)] if _there(container, chosen, drop)), 6)
     if coarser and not _there(container, chosen, coarser):
         raise BadInput(f"{container.name} holds no volume that is {coarser} halvings coarser.")
     models = _models(container)
@@ -108,23 +124,29 @@ def read_volume(
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """What the chunks of a file were coded with; only files of version 2 need the second."""
+    """What the chunks of a file were coded with; only files of version 2 or 3 need the others."""
 
     lattice: CodecModel
     front: FrontModel | None
+    waves: SubbandModel | None
 
 
 def _models(container: Container) -> Models:
     """The models that a file names: installed ones, or those inside it. Raises BadInput, BadModel."""
     wanted = container.header["model"]
     lattice = find_codec_model(wanted["name"], wanted["sha256"], container.name, _inside(container, "model"))
+    waves = None
+    if WAVES in container.header:
+        wanted = container.header[WAVES]
+        inside = _inside(container, WAVES)
+        waves = find_subband_model(wanted["name"], wanted["sha256"], container.name, inside).subband
     if FRONT not in container.header:
-        return Models(lattice, None)
+        return Models(lattice, None, waves)
     wanted = container.header[FRONT]
     inside, tuning = _inside(container, FRONT), _inside(container, FRONT, "tuning")
     front = find_front_model(wanted["name"], wanted["sha256"], container.name, inside).front
     try:
-        return Models(lattice, front if tuning is None else apply_tuning(front, tuning()))
+        return Models(lattice, front if tuning is None else apply_tuning(front, tuning()), waves)
     except BadInput as error:
         raise _damaged(container, error) from None
 
@@ -165,6 +187,8 @@ def _damaged(container: Container, error: BadInput) -> BadInput:
 
 def _whole_numbers(container: Container, entry: _Entry, models: Models, coarser: int) -> npt.NDArray[np.int64]:
     """The coded numbers of a chunk; one whose order knows no coarser lattice is decoded and thinned."""
+    if entry.waves is not None:
+        return _by_waves(container, entry, models, coarser)
     if entry.front and coarser < entry.preview:
         if models.front is None:
             raise BadInput("it names no model for one of its chunks")
@@ -175,6 +199,19 @@ def _whole_numbers(container: Container, entry: _Entry, models: Models, coarser:
     for number, block in enumerate(entry.needed(coarser)):
         decoder.decode_part(container.read(block), number)
     return decoder.voxels.astype(np.int64)
+
+
+def _by_waves(container: Container, entry: _Entry, models: Models, coarser: int) -> npt.NDArray[np.int64]:
+    """The coded numbers of a chunk of wavelets, thinned where the halvings left out do not fill a level."""
+    if models.waves is None or entry.waves is None:
+        raise BadInput("it names no model for one of its chunks")
+    decoder = WaveDecoder(*entry.waves, models.waves, models.lattice.context)
+    for number, block in enumerate(entry.needed(coarser)):
+        decoder.decode_part(container.read(block), number)
+    out, _ = levels_left_out(entry.waves[0], coarser)
+    whole = 2 ** np.array([sum(d in level.axes for level in entry.waves[0].levels[:out]) for d in range(3)])
+    i, j, k = (slice(None, None, step) for step in np.array(wave_steps(entry.waves[0], coarser)) // whole)
+    return decoder.voxels()[i, j, k]
 
 
 def chunk_entries(container: Container) -> list[_Entry]:
@@ -203,21 +240,19 @@ def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int,
     channel, start, stop, low, high, largest, step = (chunk[name] for name in names)
     if not all(type(chunk[name]) is int for name in names) or len(spacing) != 3 or min(spacing) < 1:
         raise ValueError("no chunk")
-    if not (0 <= start < stop and 0 <= low <= high <= largest < LARGEST and 1 <= step < 2 * LARGEST and step % 2):
+    if not (0 <= start < stop and 0 <= low <= high <= largest < LARGEST):
         raise ValueError("no chunk")
-    grid = Grid(
-        (*plane, stop - start),
-        (spacing[0], spacing[1], spacing[2]),
-        low,
-        high,
-        largest,
-        step,
-        chunk.get("eased") is True,
-    )
+    shape, along = (*plane, stop - start), (spacing[0], spacing[1], spacing[2])
+    waves = wave_grids(chunk, shape, along) if chunk.get("order") == WAVES else None
+    if waves is None and not (1 <= step < 2 * LARGEST and step % 2):
+        raise ValueError("no step")
+    grid = Grid(shape, along, low, high, largest, 1 if waves else step, chunk.get("eased") is True)
     parts = [block_of(part, size) for part in chunk["parts"]]
     front = chunk.get("order") == FRONT
-    entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, block_of(chunk["extra"], size), parts, front)
-    if len(parts) != (2 if front else 1 if entry.deflated else len(parts_of(grid.stages()))):
+    entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, block_of(chunk["extra"], size), parts, front, waves)
+    expected = len(parts_of(waves[1].grid.stages())) + len(waves[0].levels) if waves else 2 if front else 1
+    expected = expected if waves or front or entry.deflated else len(parts_of(grid.stages()))
+    if len(parts) != expected or (waves is not None and entry.deflated):
         raise ValueError("the parts do not fit the size")
     if front and (entry.deflated or not Front.of(grid.shape, grid.spacing).parallel):
         raise ValueError("the order does not fit the size")
@@ -251,6 +286,8 @@ def _chunk_steps(entry: _Entry, coarser: int) -> tuple[int, int, int]:
     """How far apart the voxels of a coarser chunk are, in voxels of the volume."""
     if not coarser:
         return 1, 1, 1
+    if entry.waves is not None:
+        return wave_steps(entry.waves[0], coarser)
     stage = entry.grid.stages()[-coarser]
     i, j, k = (step * (2 if axis == stage.axis else 1) for axis, step in enumerate(stage.steps))
     return i, j, k

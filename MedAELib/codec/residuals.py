@@ -36,6 +36,10 @@ class Distribution:
         names = ("centre", "scale", "shape", "fraction")
         return Distribution(*(np.concatenate([getattr(block, name) for block in blocks]) for name in names))
 
+    def moved(self, offset: int) -> Distribution:
+        """The same with all scales moved."""
+        return Distribution(self.centre, self.scale + offset, self.shape, self.fraction)
+
     def of(self, chosen: slice | Integers) -> Distribution:
         """Some of the voxels."""
         return Distribution(self.centre[chosen], self.scale[chosen], self.shape[chosen], self.fraction[chosen])

@@ -13,27 +13,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import __version__
-from ..dicom import without_persons
 from ..errors import BadInput
 from ..quality import psnr
 from ..volume import Volume
-from .container import CODER, FRONT, lay_out, write_container
+from .assemble import Carried, Chunk, assemble, micrometres
+from .container import FRONT
 from .context import LARGEST
 from .front import Front
 from .front_coder import encode_front
 from .front_network import FrontModel
 from .lossy import largest_step, lossy_unit, lossy_whole
-from .model_file import CodecModel, load_codec_model, load_front_model
+from .model_file import CodecModel, load_codec_model, load_front_model, load_subband_model
 from .predictive import Grid, encode_chunk
 from .reader import decode_chunk, decompress
+from .subband_network import SubbandModel
 from .tuning import tune
 from .values import TYPES, Mapped, from_whole, to_whole
+from .waves import wave_chunk, wave_step
 
 _CHUNK_VOXELS = 4_000_000
 _THINNEST = 16  # slices of a chunk, unless they are huge
 _LARGEST_CHUNK = 32_000_000
-_LARGEST_TEXT = 1 << 16
+_WAVE_THINNEST = 32  # slices of a chunk of wavelets
+_WAVE_VOXELS = 4096  # a smaller volume is coded by lattices
+_MOST_DECIBELS = 110.0  # beyond lies what wavelets in 2^-6 grey values cannot reach
+_FEW_VALUES, _SMALL, _DEAR = 64, 100_000, 2.5  # values, voxels and bits a voxel that make lattices worth a try
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
 _FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
@@ -65,7 +69,7 @@ class Mode:
 @dataclass(frozen=True)
 class _Plan:
     """How to encode: what is promised, for psnr and ratio start, unit and quantisation step, whether the models go
-    into the file, and the model of wave fronts, perhaps tuned."""
+    into the file, and the model of wave fronts, perhaps tuned, or that of wavelet coefficients."""
 
     mode: Mode
     start: float = 0.0
@@ -74,6 +78,7 @@ class _Plan:
     with_model: bool = False
     front: FrontModel | None = None
     tuning: bytes = b""
+    waves: SubbandModel | None = None  # its step counts in 2^-6 units
 
     @property
     def eased(self) -> bool:
@@ -101,22 +106,76 @@ def compress_and_decode(
         raise BadInput(f"{volume.name or 'The volume'} holds {volume.array.dtype} values, which a .maez file cannot.")
     called = volume.name or "The compressed volume"
     if mode.kind not in ("psnr", "ratio"):
-        data = _encode_volume(volume, _Plan(mode, with_model=with_model), model, progress)
-        decoded = decompress(data, called, progress=progress)
+        exact = _encode_volume(volume, _Plan(mode, with_model=with_model), model, progress)
+        decoded = decompress(exact, called, progress=progress)
         _check(volume, mode, decoded.array)
-        return data, decoded
-    start, unit = lossy_unit(volume.array)
+        return exact, decoded
     if progress is not None:
         progress("Choosing the step", 0, 1)
-    step = _sampled_step(volume, _Plan(mode, start, unit), model)
+    plan = _Plan(mode, *lossy_unit(volume.array), with_model=with_model)
+    data = _by_waves(volume, plan, model, progress)
+    if data is None or _worth_trying(volume, data):
+        try:
+            other = _by_lattices(volume, plan, model, progress)
+            data = other if data is None or len(other) < len(data) else data
+        except BadInput:
+            if data is None:
+                raise
+    decoded = decompress(data, called, progress=progress)
+    if not _kept(volume, mode, data, decoded.array):
+        raise BadInput(f"{called} did not come back as promised, so no file was written.")
+    return data, decoded
+
+
+def _kept(volume: Volume, mode: Mode, data: bytes, array: Array) -> bool:
+    """Whether a file has the promised quality or size."""
+    if mode.kind == "ratio":
+        return volume.array.nbytes >= mode.value * len(data)
+    return psnr(volume.array, array, float(np.ptp(volume.array.astype(np.float64)))) >= mode.value
+
+
+def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes | None:
+    """The file by wavelets with the coarsest step that keeps a PSNR, or the finest that gives a ratio; or None."""
+    if volume.array[0].size < _WAVE_VOXELS or (plan.mode.value > _MOST_DECIBELS and plan.mode.kind == "psnr"):
+        return None
+    span = float(np.ptp(volume.array.astype(np.float64)))
+    plan = replace(plan, waves=load_subband_model().subband)
+    slabs = _slabs(volume, _WAVE_THINNEST)
+    files: dict[int, bytes] = {}
+
+    def measure(step: int) -> float:
+        chunks = _encode_chunks(volume, replace(plan, step=step), model, slabs, progress)
+        files[step] = _file(volume, plan, model, slabs, chunks)
+        if plan.mode.kind == "ratio":
+            return math.log2(len(files[step]))
+        channels: list[list[Array]] = [[] for _ in range(volume.channels)]
+        for (channel, *_), chunk in zip(slabs, chunks, strict=True):
+            channels[channel].append(chunk.decoded)
+        return psnr(volume.array, np.stack([np.concatenate(some, axis=2) for some in channels]), span)
+
+    try:
+        step = wave_step(measure, plan.mode.kind, plan.mode.value, volume.array.nbytes, span / plan.unit)
+    except BadInput:
+        return None
+    return None if step is None else files[step]
+
+
+def _worth_trying(volume: Volume, data: bytes) -> bool:
+    """Whether lattices could make a smaller file than wavelets: where little is lost, or there are few values."""
+    few = len(np.unique(volume.array.reshape(-1)[:: max(volume.array.size // 50_000, 1)])) < _FEW_VALUES
+    return few or volume.array.size < _SMALL or 8 * len(data) > _DEAR * volume.array.size
+
+
+def _by_lattices(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
+    """The file by lattices that has the promised quality or size."""
+    step = _sampled_step(volume, plan, model)
     while True:
-        data = _encode_volume(volume, _Plan(mode, start, unit, step, with_model), model, progress)
-        if mode.kind == "psnr" or volume.array.nbytes >= mode.value * len(data):
-            decoded = decompress(data, called, progress=progress)
-            span = float(np.ptp(volume.array.astype(np.float64)))
-            if mode.kind == "ratio" or psnr(volume.array, decoded.array, span) >= mode.value:
-                return data, decoded
-        step = _next_step(mode, step, int(np.ptp(volume.array.astype(np.float64)) / unit))
+        data = _encode_volume(volume, replace(plan, step=step), model, progress)
+        if plan.mode.kind == "ratio" and _kept(volume, plan.mode, data, volume.array):
+            return data
+        if plan.mode.kind == "psnr" and _kept(volume, plan.mode, data, decompress(data).array):
+            return data
+        step = _next_step(plan.mode, step, int(np.ptp(volume.array.astype(np.float64)) / plan.unit))
 
 
 def _sampled_step(volume: Volume, plan: _Plan, model: CodecModel) -> int:
@@ -129,7 +188,7 @@ def _sampled_step(volume: Volume, plan: _Plan, model: CodecModel) -> int:
     span = float(np.ptp(volume.array.astype(np.float64)))
 
     def fits(step: int) -> bool:
-        chunk = _encode(sample.array[0], _micrometres(volume), replace(plan, step=step), model)
+        chunk = _encode(sample.array[0], micrometres(volume), replace(plan, step=step), model)
         if plan.mode.kind == "ratio":
             return sample.array.nbytes < plan.mode.value * sum(map(len, chunk.parts))
         return psnr(sample.array[0], chunk.decoded, span) >= plan.mode.value
@@ -147,17 +206,29 @@ def _next_step(mode: Mode, step: int, most: int) -> int:
 
 def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
     """The file of a volume, chunk by chunk."""
-    spacing = _micrometres(volume)
-    slabs = [(channel, start, stop) for channel in range(volume.channels) for start, stop in _slabs(volume.shape)]
+    slabs = _slabs(volume)
     plan = _tuned(volume, plan, slabs, progress)
-    chunks: list[_Chunk] = []
+    return _file(volume, plan, model, slabs, _encode_chunks(volume, plan, model, slabs, progress))
+
+
+def _encode_chunks(
+    volume: Volume, plan: _Plan, model: CodecModel, slabs: list[tuple[int, int, int]], progress: Progress | None
+) -> list[Chunk]:
+    """All chunks, in parallel."""
+    spacing, chunks = micrometres(volume), []
     with ThreadPoolExecutor(_threads()) as pool:
         work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model) for c, a, b in slabs]
         for number, done in enumerate(work):
             chunks.append(done.result())
             if progress is not None:
                 progress("Compressing", number + 1, len(slabs))
-    return _assemble(volume, plan, model, spacing, slabs, chunks)
+    return chunks
+
+
+def _file(
+    volume: Volume, plan: _Plan, model: CodecModel, slabs: list[tuple[int, int, int]], chunks: list[Chunk]
+) -> bytes:
+    return assemble(volume, plan.mode.to_json(), Carried(model, plan.with_model, plan.tuning), slabs, chunks)
 
 
 def _tuned(volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]], progress: Progress | None) -> _Plan:
@@ -169,7 +240,7 @@ def _tuned(volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]], progr
     for place in sorted({len(slabs) // 2, len(slabs) // 5, len(slabs) - 1 - len(slabs) // 5}):
         channel, start, stop = slabs[place]
         mapped, step = _mapped(np.ascontiguousarray(volume.array[channel, :, :, start:stop]), plan)
-        grid = _grid(mapped.whole, _micrometres(volume), step, plan)
+        grid = _grid(mapped.whole, micrometres(volume), step, plan)
         if _takes_front(grid, plan):
             some.append((mapped.whole.astype(np.float32), grid))
     if progress is not None:
@@ -191,19 +262,11 @@ def _takes_front(grid: Grid, plan: _Plan) -> bool:
     return not plan.eased and large and grid.step <= _FRONT_STEP and Front.of(grid.shape, grid.spacing).parallel
 
 
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """A coded chunk: what its entry in the header says, and its pieces."""
-
-    entry: dict[str, Any]
-    extra: bytes
-    parts: list[bytes]
-    decoded: Array
-
-
-def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: CodecModel) -> _Chunk:
+def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: CodecModel) -> Chunk:
     """One chunk, by the model or, where that is shorter, deflated."""
     voxels = np.ascontiguousarray(voxels)
+    if plan.waves is not None:
+        return wave_chunk(voxels, lossy_whole(voxels, plan.start, plan.unit), spacing, plan.step, plan.waves, model)
     mapped, step = _mapped(voxels, plan)
     grid = _grid(mapped.whole, spacing, step, plan)
     front = plan.front if _takes_front(grid, plan) else None
@@ -217,10 +280,10 @@ def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: Co
         voxels = from_whole(decoded, mapped.how, mapped.extra, voxels.dtype)
     deflated = zlib.compress(voxels.astype(voxels.dtype.newbyteorder("<")).tobytes(), 6)
     if len(deflated) < len(mapped.extra) + sum(map(len, parts)):
-        return _Chunk(
+        return Chunk(
             {"how": {"kind": "deflated"}, "low": 0, "high": 0, "largest": 0, "step": 1}, b"", [deflated], voxels
         )
-    return _Chunk(entry, mapped.extra, parts, voxels)
+    return Chunk(entry, mapped.extra, parts, voxels)
 
 
 def _mapped(voxels: Array, plan: _Plan) -> tuple[Mapped, int]:
@@ -253,46 +316,6 @@ def _rounded(voxels: Array, bound: float) -> Mapped | None:
     return Mapped(whole, how) if float(error.max()) <= bound else None
 
 
-def _assemble(
-    volume: Volume, plan: _Plan, model: CodecModel, spacing: tuple[int, int, int],
-    slabs: list[tuple[int, int, int]], chunks: list[_Chunk],
-) -> bytes:  # fmt: skip
-    """The file: model if wanted, small tables, then the coarse parts of all chunks, finer and finer; low bits last."""
-    depth = max(len(chunk.parts) for chunk in chunks)
-    pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: a model), part (-1: what belongs to its values), bytes
-    front = load_front_model() if any(chunk.entry.get("order") == FRONT for chunk in chunks) else None
-    if plan.with_model:
-        pieces += [(-1, 0, model.weights)] + ([(-1, 1, front.weights)] if front else [])
-    if plan.tuning and front:
-        pieces.append((-1, 2, plan.tuning))
-    small = [chunk.entry["how"]["kind"] != "split" for chunk in chunks]
-    pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if small[number]]
-    for part in range(depth):
-        pieces += [(number, part, chunk.parts[part]) for number, chunk in enumerate(chunks) if part < len(chunk.parts)]
-    pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if not small[number]]
-    blocks = {(number, part): block for (number, part, _), block in zip(pieces, lay_out(p for *_, p in pieces))}
-    entries = []
-    for number, ((channel, start, stop), chunk) in enumerate(zip(slabs, chunks, strict=True)):
-        parts = [blocks[number, part].to_json() for part in range(len(chunk.parts))]
-        place = {"channel": channel, "start": start, "stop": stop}
-        entries.append({**place, **chunk.entry, "extra": blocks[number, -1].to_json(), "parts": parts})
-    inside: list[dict[str, Any]] = [
-        {name: blocks[-1, place].to_json()} if (-1, place) in blocks else {}
-        for place, name in enumerate(("inside", "inside", "tuning"))
-    ]
-    header: dict[str, Any] = {
-        "coder": CODER,
-        "mode": plan.mode.to_json(),
-        "writer": f"MedAE {__version__}",
-        "model": {"name": model.name, "sha256": model.sha256, **inside[0]},
-        **({FRONT: {"name": front.name, "sha256": front.sha256, **inside[1], **inside[2]}} if front else {}),
-        "volume": _description(volume),
-        "spacing_um": list(spacing),
-        "chunks": entries,
-    }
-    return write_container(header, [piece for *_, piece in pieces])
-
-
 def _check(volume: Volume, mode: Mode, array: Array) -> None:
     """Compare with what was decoded; what is announced was seen. Raises BadInput when a promise would be broken."""
     kept = array.dtype == volume.array.dtype and array.shape == volume.array.shape
@@ -316,35 +339,14 @@ def largest_error(before: Array, after: Array) -> float:
     return float(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)).max())
 
 
-def _description(volume: Volume) -> dict[str, Any]:
-    """What the header says of the volume."""
-    told = {key: value for key, value in volume.meta.items() if key in ("frames", "frame_spacing")}
-    header = without_persons({str(key): str(value) for key, value in dict(volume.meta.get("header", {})).items()})
-    if sum(len(key) + len(value) for key, value in header.items()) > _LARGEST_TEXT:
-        header = {}
-    return {
-        "shape": [volume.channels, *volume.shape],
-        "dtype": volume.array.dtype.name,
-        "affine": volume.affine.tolist(),
-        "name": volume.name,
-        "modality": str(volume.meta.get("modality", "")),
-        "meta": {**told, "header": header},
-    }
-
-
-def _slabs(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
-    """Slices from .. to of each chunk: about four million voxels, a multiple of 16 slices where they are not huge."""
-    plane, slices = shape[0] * shape[1], shape[2]
+def _slabs(volume: Volume, thinnest: int = _THINNEST) -> list[tuple[int, int, int]]:
+    """Channel and slices from .. to of each chunk: about four million voxels, a multiple of some slices if not huge."""
+    plane, slices = volume.shape[0] * volume.shape[1], volume.shape[2]
     count = max(round(plane * slices / _CHUNK_VOXELS), 1)
-    thick = math.ceil(slices / count / _THINNEST) * _THINNEST
+    thick = math.ceil(slices / count / thinnest) * thinnest
     thick = max(min(thick, _LARGEST_CHUNK // plane), 1)
-    return [(start, min(start + thick, slices)) for start in range(0, slices, thick)]
-
-
-def _micrometres(volume: Volume) -> tuple[int, int, int]:
-    """The spacing in whole micrometres, at least 1: it decides the order of coding and nothing else."""
-    i, j, k = (int(min(max(round(1000 * along), 1), 10**9)) for along in volume.spacing)
-    return i, j, k
+    starts = range(0, slices, thick)
+    return [(channel, start, min(start + thick, slices)) for channel in range(volume.channels) for start in starts]
 
 
 def _threads() -> int:

@@ -1,0 +1,103 @@
+"""A .maez file from coded chunks: what its header says, and its blocks in the order that a prefix is worth most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from .. import __version__
+from ..dicom import without_persons
+from ..volume import Volume
+from .container import CODER, FRONT, WAVES, lay_out, write_container
+from .model_file import CodecModel, load_front_model, load_subband_model
+
+_LARGEST_TEXT = 1 << 16
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """The model of lattices, whether all models that are needed go into the file, and the tuning of wave fronts."""
+
+    lattice: CodecModel
+    inside: bool = False
+    tuning: bytes = b""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """A coded chunk: what its entry in the header says, and its pieces."""
+
+    entry: dict[str, Any]
+    extra: bytes
+    parts: list[bytes]
+    decoded: Array
+
+
+def assemble(
+    volume: Volume, mode: Mapping[str, Any], models: Carried, slabs: list[tuple[int, int, int]], chunks: list[Chunk]
+) -> bytes:
+    """The file: model if wanted, small tables, then the coarse parts of all chunks, finer and finer; low bits last."""
+    depth = max(len(chunk.parts) for chunk in chunks)
+    pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: a model), part (-1: what belongs to its values), bytes
+    orders = {chunk.entry.get("order") for chunk in chunks}
+    model, front = models.lattice, load_front_model() if FRONT in orders else None
+    waves = load_subband_model() if WAVES in orders else None
+    if models.inside:
+        named = model, front, waves
+        pieces += [(-1, place, some.weights) for place, some in enumerate(named) if some is not None]
+    if models.tuning and front:
+        pieces.append((-1, 3, models.tuning))
+    small = [chunk.entry["how"]["kind"] != "split" for chunk in chunks]
+    pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if small[number]]
+    for part in range(depth):
+        pieces += [(number, part, chunk.parts[part]) for number, chunk in enumerate(chunks) if part < len(chunk.parts)]
+    pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if not small[number]]
+    blocks = {(number, part): block for (number, part, _), block in zip(pieces, lay_out(p for *_, p in pieces))}
+    entries = []
+    for number, ((channel, start, stop), chunk) in enumerate(zip(slabs, chunks, strict=True)):
+        parts = [blocks[number, part].to_json() for part in range(len(chunk.parts))]
+        place = {"channel": channel, "start": start, "stop": stop}
+        entries.append({**place, **chunk.entry, "extra": blocks[number, -1].to_json(), "parts": parts})
+    inside: list[dict[str, Any]] = [
+        {name: blocks[-1, place].to_json()} if (-1, place) in blocks else {}
+        for place, name in enumerate(("inside", "inside", "inside", "tuning"))
+    ]
+    header: dict[str, Any] = {
+        "coder": CODER,
+        "mode": mode,
+        "writer": f"MedAE {__version__}",
+        "model": {"name": model.name, "sha256": model.sha256, **inside[0]},
+        **({FRONT: {"name": front.name, "sha256": front.sha256, **inside[1], **inside[3]}} if front else {}),
+        **({WAVES: {"name": waves.name, "sha256": waves.sha256, **inside[2]}} if waves else {}),
+        "volume": _description(volume),
+        "spacing_um": list(micrometres(volume)),
+        "chunks": entries,
+    }
+    return write_container(header, [piece for *_, piece in pieces])
+
+
+def _description(volume: Volume) -> dict[str, Any]:
+    """What the header says of the volume."""
+    told = {key: value for key, value in volume.meta.items() if key in ("frames", "frame_spacing")}
+    header = without_persons({str(key): str(value) for key, value in dict(volume.meta.get("header", {})).items()})
+    if sum(len(key) + len(value) for key, value in header.items()) > _LARGEST_TEXT:
+        header = {}
+    return {
+        "shape": [volume.channels, *volume.shape],
+        "dtype": volume.array.dtype.name,
+        "affine": volume.affine.tolist(),
+        "name": volume.name,
+        "modality": str(volume.meta.get("modality", "")),
+        "meta": {**told, "header": header},
+    }
+
+
+def micrometres(volume: Volume) -> tuple[int, int, int]:
+    """The spacing in whole micrometres, at least 1: it decides the order of coding and nothing else."""
+    i, j, k = (int(min(max(round(1000 * along), 1), 10**9)) for along in volume.spacing)
+    return i, j, k

@@ -1,0 +1,96 @@
+"""A chunk of wavelet coefficients, decoded level by level: what `subband_encoder` wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import BadInput
+from . import residuals
+from .bits import BitReader
+from .network import ContextModel
+from .parts import split_part
+from .predictive import ChunkDecoder, Grid, parts_of
+from .rans import Decoder
+from .residuals import Distribution
+from .subband import Seen
+from .subband_levels import LARGEST_SHIFT, SHIFTS, Cascade, Indices, OpenBand, WaveGrid
+from .subband_network import ZERO, SubbandModel
+from .subband_symbols import BLOCK, flag_rows, flag_tables, zero_frequency
+
+LARGEST_VALUE = 2 * ZERO - 1  # that is coded
+
+
+@dataclass(frozen=True)
+class LowGrid:
+    """How the last low band is coded: its lowest quantised value, and what the lattice coder must know of the rest."""
+
+    start: int
+    grid: Grid
+
+    @staticmethod
+    def of(wave: WaveGrid, start: int, low: int, high: int, largest: int) -> LowGrid:
+        """From the numbers in a chunk's entry."""
+        return LowGrid(start, Grid(wave.low_shape, wave.low_spacing, low, high, largest))
+
+
+class WaveDecoder:
+    """Decodes a chunk part by part; after the low band's parts and after each level, `cascade` shows a finer volume."""
+
+    def __init__(self, grid: WaveGrid, low: LowGrid, model: SubbandModel, lattice: ContextModel) -> None:
+        self.grid, self._low, self.model = grid, low, model
+        self._base = ChunkDecoder(low.grid, lattice)
+        self._bases = len(parts_of(low.grid.stages()))
+        self.cascade: Cascade | None = None
+
+    def decode_part(self, data: bytes, number: int) -> None:
+        """Take in the next part. Raises BadInput for damage."""
+        if number < self._bases:
+            self._base.decode_part(data, number)
+            if number == self._bases - 1:
+                values = self._base.voxels.astype(np.float64) + self._low.start
+                self.cascade = Cascade(self.grid, values * float(self.grid.low_step))
+            return
+        if self.cascade is None:
+            raise BadInput("a part is missing")
+        lanes, side, coded, bits = split_part(data)
+        numbers = np.frombuffer(side, np.int8).astype(np.int64)
+        level = self.grid.levels[self.cascade.place - 1]
+        if len(numbers) != SHIFTS + len(level.bands()) or (np.abs(numbers[:SHIFTS]) > LARGEST_SHIFT).any():
+            raise BadInput("the side information is damaged")
+        if not coded:
+            raise BadInput("a part is too short")
+        decoder, plain, offsets = Decoder(coded, lanes), BitReader(bits), iter(numbers[SHIFTS:])
+        found = self.cascade.next(lambda opened: self._decode_band(opened, int(next(offsets)), decoder, plain))
+        if not plain.finished() or not decoder.finished():
+            raise BadInput("a part does not end where it should")
+        self.cascade.join(found, numbers[:SHIFTS])
+
+    def voxels(self) -> Indices:
+        """The chunk, as fine as it is known by now."""
+        if self.cascade is None:
+            raise BadInput("a part is missing")
+        return self.cascade.voxels()
+
+    def _decode_band(self, opened: OpenBand, offset: int, decoder: Decoder, plain: BitReader) -> None:
+        for case, parities in opened.passes():
+            found = []
+            for parity in parities:
+                seen = opened.seen(parity)
+                kinds = self.model.distribution(seen, case).moved(offset)
+                found.append((parity, self._decode_pass(kinds, seen, decoder, plain)))
+            for parity, values in found:
+                opened.enter(parity, values)
+
+    def _decode_pass(self, kinds: Distribution, seen: Seen, decoder: Decoder, plain: BitReader) -> Indices:
+        tables, single = self.model.residuals, np.flatnonzero(seen.busy)
+        values = np.zeros(len(seen.which), np.int64)
+        quiet = seen.quiet_blocks()
+        if len(quiet):
+            rows = flag_rows(zero_frequency(kinds.of(seen.which[quiet[::BLOCK]]), ZERO, tables))
+            some = decoder.decode(rows, flag_tables()) - flag_tables().offsets[rows] > 0
+            single = np.concatenate([single, quiet[np.repeat(some, BLOCK)[: len(quiet)]]])
+        expected = kinds.of(seen.which[single])
+        values[single] = residuals.decode(expected, 0, 1, LARGEST_VALUE, tables, decoder, plain) - ZERO
+        return values

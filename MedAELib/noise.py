@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .noise_correction import correction
+from .noise_statistics import haar_details, intensities, second_differences, statistics
 
 _EDGE = 6  # voxels of a block along each axis
 _BLOCKS = 16_000
@@ -21,33 +25,68 @@ LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
 
 
 def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
-    """The standard deviation of the noise in the quiet part of the tissue of `[i, j, k]`, in the array's own units.
+    """The standard deviation of the noise in the tissue of `[i, j, k]`, in the array's own units.
 
     Details of small blocks on a regular grid, so the figure is reproducible. Anatomy only adds to them, so the quietest
-    blocks of tissue stand for the noise, corrected for what that choice alone gives in pure noise. White noise (MRI) is
-    in every band alike, and anatomy is least in second differences along all axes at once (Immerkaer 1996); at least
-    half of what all Haar bands say is taken, for scans that were filled up with zeros. Untouched air of a magnitude
-    image says it without any anatomy (Rayleigh's law). Noise that is correlated in the plane (CT) is measured in all
-    bands, or from slice to slice where it is hardly correlated and anatomy goes on. Never below a thousandth of the
-    range; too high where nothing is flat.
+    blocks of tissue stand for the noise, corrected for what that choice alone gives in pure noise. How much anatomy is
+    left even in those is told by how detail is shared between bands and blocks: a correction that was learned on scans
+    with known noise. Never below a thousandth of the range.
     """
-    mean, power, finest, everything, across = _details(array)
+    found = look(array, correlated)
+    if found.statistics is None:
+        return found.plain
+    return max(found.plain * correction(found.statistics, correlated), found.least)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the blocks of a volume tell: the plain estimate of the noise, the least that is told, and the statistics.
+
+    The statistics are relative to the plain estimate, so they do not depend on units; None where the volume is too
+    small or too empty for more than the plain estimate.
+    """
+
+    plain: float
+    least: float
+    statistics: npt.NDArray[np.float64] | None = None
+
+
+def look(array: npt.NDArray[Any], correlated: bool) -> Look:
+    """The plain estimate and the statistics of `[i, j, k]`.
+
+    White noise (MRI) is in every band alike, and anatomy is least in second differences along all axes at once
+    (Immerkaer 1996); at least half of what all Haar bands say is taken, for scans that were filled up with zeros.
+    Untouched air of a magnitude image says it without any anatomy (Rayleigh's law). Noise that is correlated in the
+    plane (CT) is measured in all bands, or from slice to slice where it is hardly correlated and anatomy goes on.
+    """
+    blocks = _blocks(array)
+    mean, power = blocks.mean(axis=(0, 1, 2)), np.square(blocks).mean(axis=(0, 1, 2))
     span = float(np.percentile(mean, 99.9) - np.percentile(mean, 0.1)) if mean.size else 0.0
     least = LEAST * span if span > 0 else 1.0
     tissue = mean > otsu_threshold(mean)
     tissue = tissue if tissue.sum() >= _FEWEST else np.ones_like(tissue)
+    blocks -= mean
+    everything = haar_details(blocks)
     alive = tissue & (everything > (1e-6 * span) ** 2)  # masked and cut-off regions hold no noise
     if not alive.any():
-        return least
-    freedom = math.prod(_SECOND_FREEDOM for size in array.shape if size > 1)
+        return Look(least, least)
+    seconds = second_differences(blocks)
     total = quietest(everything[alive], _CORRELATED_FREEDOM)
+    air = 0.0 if correlated else _air(mean[~tissue], power[~tissue])
     if correlated:
-        between = quietest(across[alive], _ACROSS_FREEDOM) if array.shape[2] > 2 else total
-        return max(min(total, between), least)
-    found = max(quietest(finest[alive], freedom), 0.5 * total)
-    air = _air(mean[~tissue], power[~tissue])
-    # Air that the scanner or somebody else has darkened tells nothing.
-    return max(air if 0.1 * found < air < found else found, least)
+        between = quietest(seconds["second", (2,)][alive], _ACROSS_FREEDOM) if array.shape[2] > 2 else total
+        plain = min(total, between)
+    else:
+        freedom = math.prod(_SECOND_FREEDOM for size in array.shape if size > 1)
+        plain = max(quietest(seconds["second", (0, 1, 2)][alive], freedom), 0.5 * total)
+        # Air that the scanner or somebody else has darkened tells nothing.
+        plain = air if 0.1 * plain < air < plain else plain
+    if plain <= least or min(blocks.shape[:3]) < _EDGE or alive.sum() < _FEWEST:
+        return Look(max(plain, least), least)
+    told = statistics(blocks, seconds, alive, plain, correlated)
+    if not correlated:
+        told = np.concatenate([told, intensities(mean, alive, air, plain)])
+    return Look(plain, least, told)
 
 
 def otsu_threshold(values: npt.NDArray[Any]) -> float:
@@ -61,20 +100,10 @@ def otsu_threshold(values: npt.NDArray[Any]) -> float:
     return float(ordered[int(np.argmax(between))])
 
 
-def _details(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], ...]:
-    """For every block: mean, mean square; mean squares of second differences, all Haar details, those across slices."""
+def _blocks(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Blocks of even edges, `[i, j, k, n]`: the same work on many blocks is fastest with their number last."""
     block = tuple(min(_EDGE, size) // 2 * 2 if size > 1 else 1 for size in array.shape)
-    blocks = grid_blocks(array, block)
-    bands = [blocks]
-    for axis in range(1, 4):
-        if blocks.shape[axis] > 1:
-            even, odd = ([band.take(range(start, band.shape[axis], 2), axis) for band in bands] for start in (0, 1))
-            sums = [(e + o) * math.sqrt(0.5) for e, o in zip(even, odd, strict=True)]
-            bands = sums + [(e - o) * math.sqrt(0.5) for e, o in zip(even, odd, strict=True)]
-    energies = [np.square(band).mean(axis=(1, 2, 3)) for band in bands[1:]] or [np.zeros(len(blocks))]
-    mean, power = blocks.mean(axis=(1, 2, 3)), np.square(blocks).mean(axis=(1, 2, 3))
-    second, across = (np.square(_second_differences(blocks, axes)).mean(axis=(1, 2, 3)) for axes in ((1, 2, 3), (3,)))
-    return mean, power, second, np.mean(energies, axis=0), across
+    return np.moveaxis(grid_blocks(array, block), 0, -1).copy()
 
 
 def grid_blocks(array: npt.NDArray[Any], block: tuple[int, ...]) -> npt.NDArray[np.float64]:
@@ -87,18 +116,6 @@ def grid_blocks(array: npt.NDArray[Any], block: tuple[int, ...]) -> npt.NDArray[
     ]
     blocks = windows[np.ix_(*places)].reshape(-1, *block).astype(np.float64)
     return blocks[np.isfinite(blocks).all(axis=(1, 2, 3))]
-
-
-def _second_differences(blocks: npt.NDArray[np.float64], axes: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Of blocks [b, i, j, k] along axes that are long enough, else first ones; white noise keeps its deviation."""
-    for axis in axes:
-        size = blocks.shape[axis]
-        if size > 2:
-            left, middle, right = (blocks.take(range(start, size - 2 + start), axis) for start in range(3))
-            blocks = (left - 2 * middle + right) / math.sqrt(6)
-        elif size == 2:
-            blocks = np.diff(blocks, axis=axis) / math.sqrt(2)
-    return blocks
 
 
 def quietest(energies: npt.NDArray[np.float64], freedom: float) -> float:

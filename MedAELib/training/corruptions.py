@@ -11,6 +11,9 @@ from torch import Generator, Tensor
 
 from MedAELib.noise import LEAST
 
+# How far the unit is off, as a logarithm: the estimate errs, and most of a CT is louder than its quiet part.
+_UNIT_OFF = {"MR": (-0.25, 0.15), "CT": (-0.9, 0.25)}
+
 
 def gaussian(shape: Sequence[int], generator: Generator) -> Tensor:
     """White Gaussian noise of standard deviation 1."""
@@ -99,7 +102,8 @@ def projection_noise(
 def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, float]:
     """A random MRI measurement of ``clean`` (99.9th percentile near 1), the deviation of its noise, and its unit.
 
-    The deviation is that of each voxel; the unit is what `MedAELib.noise.noise_unit` would take for it, give or take.
+    The deviation is that of each voxel; the unit is what `MedAELib.noise.noise_unit` would take for it, give or take:
+    its deviation in the quiet part of the patch.
     Level, kind and unevenness of the noise are drawn. Levels are log-uniform from 0.4 to 20 %, most of them above 2 %;
     one patch in twenty has no noise, so that clean scans are left alone.
     """
@@ -116,16 +120,14 @@ def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, flo
     if chance(0.06, generator):  # a scan whose background was masked out afterwards
         noisy = torch.where(clean > 0.02, noisy, 0.0)
     deviation = sigma * torch.ones_like(clean)
-    # The finest band holds this share of band-limited noise; anatomy makes estimates too high rather than too low.
-    share = math.sqrt(math.prod(1 - math.sin(math.pi * c) / (math.pi * c) if c < 1 else 1.0 for c in cutoffs))
-    unit = float(deviation.flatten()[::97].quantile(0.2)) * max(share, 0.5) * math.exp(uniform(-0.1, 0.3, generator))
-    return noisy, deviation, max(unit, LEAST)
+    return noisy, deviation, _unit(deviation, _UNIT_OFF["MR"], generator)
 
 
 def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) -> tuple[Tensor, Tensor, float]:
     """A random CT measurement of ``clean`` (HU / 1000), the deviation of its noise around each voxel, and its unit.
 
-    The unit is what `MedAELib.noise.noise_unit` would take for the deviation: in a volume, that of the quietest tissue.
+    The unit is what `MedAELib.noise.noise_unit` would take for the deviation: that in the quiet part of the whole
+    volume, which the patch may not hold.
     Dose, kernel, correlation and unevenness of the noise are drawn. Half of the patches take the noise of the simulated
     scan ``scan`` through a random kernel, the others noise of the same spectrum that follows ``body``, how much body
     lies around each voxel (0 outside .. 1 deep inside). Levels are log-uniform, 2 to 130 HU, most of them above 10 HU;
@@ -143,8 +145,13 @@ def corrupt_ct(clean: Tensor, body: Tensor, scan: Tensor, generator: Generator) 
         noise = _spectral_ct_noise(clean.shape, cutoff, body, generator)
     noisy = clean + sigma * noise
     deviation = sigma * _local_deviation(noise)
-    unit = float(deviation.flatten()[::97].quantile(0.2)) * math.exp(uniform(-0.3, 0.5, generator))
-    return (noisy.clamp(min=-1.024) if chance(0.5, generator) else noisy), deviation, max(unit, LEAST)
+    unit = _unit(deviation, _UNIT_OFF["CT"], generator)
+    return (noisy.clamp(min=-1.024) if chance(0.5, generator) else noisy), deviation, unit
+
+
+def _unit(deviation: Tensor, off: tuple[float, float], generator: Generator) -> float:
+    """The deviation that a fifth of the patch stays below, wrong by a factor e to the power of one in the range."""
+    return max(float(deviation.flatten()[::97].quantile(0.2)) * math.exp(uniform(*off, generator)), LEAST)
 
 
 def _local_deviation(noise: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from MedAELib.training.corruptions import chance, log_uniform, uniform
 SHAPES = ((48, 48, 48), (48, 48, 48), (64, 64, 64), (64, 64, 32), (96, 96, 16), (72, 72, 24))  # of one patch
 VOXELS = 48**3 * 2  # of one batch, about
 CONSTANT_SHARE = 0.08  # of the patches
-LESION_SHARE = 0.35  # of the patches
+LESION_SHARE = 0.5  # of the patches
 BLENDED_SHARE = 0.2  # of the MR patches: the sum of two, as no scanner ever saw
 _CURVE = (-1.1, -0.3, -0.1, 0.1, 0.4, 1.5, 3.1)  # HU / 1000, between which a random curve to MR signal is straight
 THICKEST = {"MR": 4, "CT": 6}  # voxels that make one thick slice
@@ -73,20 +73,20 @@ def draw_batch(
     count = max(1, round(VOXELS / int(np.prod(shape))))
     weights = torch.tensor([source.weight for source in sources])
     drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
-    patches = [_draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]
+    patches = [draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]
     generated = [sources[int(index)].generated for index in drawn]
     for place, patch in enumerate(patches):
         if modality == "MR" and chance(BLENDED_SHARE, generator):
             other = sources[int(torch.multinomial(weights, 1, generator=generator))]
             share = uniform(0.2, 0.8, generator)
-            for part, second in enumerate(_draw_patch(other, shape, modality, generator)):
+            for part, second in enumerate(draw_patch(other, shape, modality, generator)):
                 patch[part] = share * patch[part] + (1 - share) * second
             generated[place] &= other.generated
     parts = torch.stack([torch.stack(patch) for patch in patches])
     return parts[:, :1], parts[:, 1:2], parts[:, 2:], generated
 
 
-def _draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
+def draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
     """One patch, its lesions and its maps, turned and flipped as the modality allows, with a random contrast."""
     if chance(CONSTANT_SHARE, generator):
         maps = [torch.full(tuple(shape), 0.7), torch.zeros(tuple(shape))] if modality == "CT" else []

@@ -60,8 +60,8 @@ wrong by -10 to +35 %.""",
     "CT": """2 to 130 HU, half of it from simulated scans of the same patient (projection, photon and electronic noise,
 filtered back-projection), half with the spectrum |f| W(f)^2 of filtered back-projection; kernels from very soft to
 sharp, most near a plain Hann filter, slices independent or slightly mixed, with streaks, stronger inside the body, half
-cut off at -1024 HU; one patch in twenty has none. The network sees a scan in units of its noise, which is measured on
-the whole volume; in training that unit was wrong by -26 to +65 %.""",
+cut off at -1024 HU; one patch in twenty has none. The network sees a scan in units of its noise, which is measured in
+the quiet tissue of the whole volume; in training that unit was wrong by -59 to +28 %, as most of a body is louder.""",
 }
 PATCHES = {
     "MR": """Patches are turned and flipped, averaged down by up to 3 voxels or to slices of up to 4, interpolated to

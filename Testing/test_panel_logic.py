@@ -116,3 +116,12 @@ def test_the_panel_says_whether_the_model_adapted_and_its_doubts(panel: OpenPane
     panel.run(add_scan())
     text = panel.ui.statusLabel.text
     assert text.startswith("Done in 0.1 s on cpu") and said in text and text.endswith("The volume is doubtful.")
+
+
+def test_what_a_scene_of_a_later_version_wants_is_told_and_can_be_chosen_anew(panel: OpenPanel) -> None:
+    panel.choose(add_scan())
+    panel.parameters.task = "dream"
+    assert "'dream', which this version of MedAE does not know" in panel.ui.problemLabel.text
+    panel.parameters.task, panel.parameters.trainGoal, panel.parameters.trainNetwork = "train", "fly", "wings"
+    assert panel.ui.trainGoalComboBox.currentText == "Remove noise, from good scans"
+    assert panel.ui.trainNetworkComboBox.currentText == "Denoising"

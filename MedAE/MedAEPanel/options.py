@@ -1,5 +1,7 @@
 """What each task needs from the panel: its parameters, its outputs, and the widgets that belong to it."""
 
+from MedAELib.tasks import TASKS
+
 from . import analysing, compressing, models, sequences
 
 NO_MODEL = "none"  # of the anomaly task: brightness alone
@@ -80,6 +82,8 @@ def automatic(wanted, bundle):
 
 def refusal(wanted):
     """Why the task cannot work on what is chosen, in one sentence; empty when it can."""
+    if wanted.task not in TASKS:
+        return f"The scene asks for '{wanted.task}', which this version of MedAE does not know; choose another task."
     one = wanted.task == "compress" or wanted.task in analysing.TASKS
     return compressing.ONE_FRAME if one and sequences.isSequence(wanted.inputVolume) else analysing.refusal(wanted)
 

@@ -189,6 +189,7 @@ class TrainSection:
         start = self._panel.models.anywhere(wanted.trainStart)
         self._combos["trainStart"].offer([("From scratch", ""), *self._starts()], wanted.trainStart)
         goal, network, dims = wanted.trainGoal, wanted.trainNetwork, wanted.trainDims
+        goal = goal if goal in _OF_GOAL else "denoise"  # a scene of a later version may want what is not known here
         offered = networksFor(goal)
         if network not in [value for _label, value in offered]:
             network = offered[0][1]

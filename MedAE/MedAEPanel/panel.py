@@ -345,7 +345,8 @@ class Panel:
             self.runView.say(faults.sentences(error))
             return
         if bundle.spec.task != self.parameters.task:
-            self.runView.say(f"The model {bundle.name} was made for another task ({bundle.spec.task}).")
+            title = TASKS[bundle.spec.task].title if bundle.spec.task in TASKS else bundle.spec.task
+            self.runView.say(f"The model {bundle.name} was made for another task, '{title}'.")
             return
         self.parameters.model = models.parameter(bundle)
 

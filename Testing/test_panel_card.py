@@ -2,11 +2,13 @@
 
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 from panel_fixtures import OpenPanel
+from panel_tools import add_scan
 
-from MedAELib.bundle import Bundle, bundled_models
+from MedAELib.bundle import METADATA, Bundle, bundled_models
 
 
 def text_of(page: str) -> str:
@@ -38,3 +40,16 @@ def test_markup_in_a_card_is_text(panel: OpenPanel) -> None:
     bundle = replace(bundled_models()[0], description="<b>bold</b>", figures={"<i>": {"<u>": {"a": 1.0}}})
     page = card.html(bundle)
     assert "<b>bold" not in page and "<i>" not in page and "<u>" not in page
+
+
+def test_a_model_that_is_made_anew_in_its_folder_shows_its_new_card(panel: OpenPanel, models: Path) -> None:
+    panel.choose(add_scan())
+    assert "Removes noise from CT volumes." in panel.ui.modelLabel.text
+    metadata = models / "ct_denoise" / METADATA
+    metadata.write_text(metadata.read_text().replace("Removes noise", "Removes more noise"))
+    panel.widget.panel.update()
+    assert "Removes more noise" in panel.ui.modelLabel.text
+    assert "Removes more noise" in panel.ui.cardBrowser.toPlainText()
+    metadata.write_text("{}")
+    panel.widget.panel.update()
+    assert not panel.ui.applyButton.enabled and "No model was made" in panel.ui.modelLabel.text

@@ -11,11 +11,11 @@ _MODALITIES = {"CT": "CT", "MR": "MRI", "any": "CT and MRI"}
 
 
 class Models:
-    """The bundled models, the user's own and the folders that were added, each read once; `complain` is told of
-    unusable ones."""
+    """The bundled models, the user's own and the folders that were added, each read again when it has changed;
+    `complain` is told of unusable ones."""
 
     def __init__(self, complain):
-        self._bundles, self._complain = {}, complain
+        self._bundles, self._stamps, self._complain = {}, {}, complain
 
     def all(self, task):
         """All usable models for a task, bundled ones first."""
@@ -26,15 +26,17 @@ class Models:
         """All usable models for any task, bundled ones first."""
         from MedAELib.bundle import bundled_folders, own_folders
 
-        for folder in [*bundled_folders(), *own_folders(modelsFolder())]:
-            self._read(folder)
-        self._bundles = {folder: bundle for folder, bundle in self._bundles.items() if folder.is_dir()}
+        known = [folder for folder in self._bundles if folder.is_dir()]
+        found = dict.fromkeys([*bundled_folders(), *own_folders(modelsFolder()), *known])
+        self._bundles = {folder: self._read(folder) for folder in found if folder.is_dir()}
         return [bundle for bundle in self._bundles.values() if bundle is not None]
 
     def _read(self, folder):
         from MedAELib.bundle import read_bundle
 
-        if folder not in self._bundles:
+        stamp = _stamp(folder)
+        if folder not in self._bundles or stamp != self._stamps.get(folder):
+            self._stamps[folder] = stamp
             try:
                 self._bundles[folder] = read_bundle(folder)
             except MedAEError as error:
@@ -47,7 +49,7 @@ class Models:
         from MedAELib.bundle import read_bundle
 
         folder = Path(folder)
-        self._bundles[folder] = read_bundle(folder)
+        self._stamps[folder], self._bundles[folder] = _stamp(folder), read_bundle(folder)
         return self._bundles[folder]
 
     def named(self, task, name):
@@ -77,6 +79,16 @@ class Models:
         """(label, value) pairs for the combo box; the first one is automatic."""
         automatic = f"Automatic ({chosen.name})" if chosen is not None else "Automatic"
         return [(automatic, ""), *((label(bundle), parameter(bundle)) for bundle in self.all(task))]
+
+
+def _stamp(folder):
+    """What changes when a model is trained anew into its folder, or damaged; None where there is no model."""
+    from MedAELib.bundle import METADATA, WEIGHTS
+
+    try:
+        return tuple((folder / name).stat().st_mtime_ns for name in (METADATA, WEIGHTS))
+    except OSError:
+        return None
 
 
 def parameter(bundle):

@@ -80,7 +80,8 @@ def _denoised(
     if not 0 <= strength <= 1:
         raise BadInput(f"The strength {strength:g} is not between 0 and 1.")
     if model.spec.task != "denoise":
-        raise BadModel(f"The model was made for the task '{model.spec.task}', not to denoise.", "Choose a denoising model.")
+        made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
+        raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
     window = window or shared_limits(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)

@@ -125,3 +125,18 @@ def test_what_a_scene_of_a_later_version_wants_is_told_and_can_be_chosen_anew(pa
     panel.parameters.task, panel.parameters.trainGoal, panel.parameters.trainNetwork = "train", "fly", "wings"
     assert panel.ui.trainGoalComboBox.currentText == "Remove noise, from good scans"
     assert panel.ui.trainNetworkComboBox.currentText == "Denoising"
+
+
+def test_the_tab_key_reaches_everything_from_top_to_bottom(panel: OpenPanel) -> None:
+    """The sections come from files of their own, and Qt would put them behind what stands below them."""
+    order, widget, ui = [], panel.ui.inputsCollapsibleButton, panel.ui
+    for _ in range(1000):
+        order.append(widget.objectName)
+        widget = widget.nextInFocusChain()
+        if widget is ui.inputsCollapsibleButton:
+            break
+    wanted = [
+        "taskComboBox", "removedCheckBox", "typicalCheckBox", "promiseComboBox", "featuresPerComboBox",
+        "trainGoalComboBox", "importFileButton", "deviceComboBox", "applyButton", "beforeButton",
+    ]  # fmt: skip
+    assert [order.index(name) for name in wanted] == sorted(order.index(name) for name in wanted)

@@ -19,7 +19,7 @@ def tiny_normative(folder: Path, modality: str = "MR", **calibration: object) ->
     torch.manual_seed(0)
     model = Model.create(Spec("normative", SMALL, 3, "anomaly", modality, Window("fixed", 0.0, 1.0)))
     knots = [float(value) for value in np.linspace(0, 6, len(RATES))]
-    maps = dict.fromkeys(("unlike", "residual", "bright", "contrast"), knots)
+    maps = dict.fromkeys(("unlike", "residual", "bright", "contrast", "asymmetry"), knots)
     gate = {"histogram": [0.025] * 40, "distance": [0.1], "odds": [0.0], "coarse": [float(n % 7) for n in range(1000)]}
     texts = {"description": "For tests.", "card": "For tests.", "licence": "CC0\n"}
     known = {"maps": maps, "gate": gate, **calibration}

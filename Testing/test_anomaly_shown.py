@@ -56,7 +56,7 @@ def silent(done: int, total: int) -> None: ...
 
 def test_the_combined_map_comes_first_and_its_parts_beside_it(model, scan):
     found = anomaly(scan, model)
-    assert set(found.others) == {"unlike", "residual", "bright", "contrast"}
+    assert set(found.others) == {"unlike", "residual", "bright", "contrast", "asymmetry"}
     assert found.report["shown"] == "the sum of the z of unlike and residual"
     assert found.report["above_threshold"] == pytest.approx(0.01, abs=0.003)  # of the very scan it was calibrated on
     parts = found.others["unlike"].array + found.others["residual"].array
@@ -68,7 +68,7 @@ def test_a_model_without_a_choice_shows_its_log_odds(tmp_path, scan):
     plain = tiny_normative(tmp_path / "plain")
     assert shown_of(plain.bundle.calibration) == Shown()
     found = anomaly(scan, plain)
-    assert set(found.others) == {"residual", "bright", "contrast"}
+    assert set(found.others) == {"residual", "bright", "contrast", "asymmetry"}
     assert found.report["case_percentile"] is None and found.report["case"] == ""
 
 

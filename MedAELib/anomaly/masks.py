@@ -74,6 +74,17 @@ def brain_mask(voxels: Floats, spacing: float) -> tuple[Mask, bool]:
     return head, False
 
 
+def box_around(mask: Mask, margin: int = 0, step: int = 1) -> tuple[slice, ...]:
+    """The box that holds the mask `[i, j, k]` and so many voxels around it, as far as there are; it begins at a
+    multiple of `step`. Everything, where the mask is empty."""
+    places = np.argwhere(mask)
+    if not places.size:
+        return tuple(slice(0, size) for size in mask.shape)
+    low = np.maximum(places.min(axis=0) - margin, 0) // step * step
+    high = np.minimum(places.max(axis=0) + 1 + margin, mask.shape)
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+
+
 def body_mask(hounsfield: Floats, spacing: float) -> Mask:
     """The body in a CT `[i, j, k]`, in one piece, lungs and airways included; everything, where there is only air.
 

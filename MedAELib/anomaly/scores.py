@@ -14,11 +14,11 @@ from ..errors import BadModel
 from ..model import Model
 from ..networks import Wrapped
 from ..networks.normative import NormativeAutoencoder
+from .asymmetry import ASYMMETRY, asymmetry
 from .grid import Floats
-from .masks import Mask
+from .masks import Mask, box_around
 from .prepare import Prepared
 
-BASELINES = ("bright", "contrast")
 _WIDE, _NARROW = 7, 3  # voxels of the median filters
 
 
@@ -41,13 +41,15 @@ class _Told(Wrapped):
 
 def baseline_scores(prepared: Prepared) -> Scores:
     """What needs no training: `bright`, the lightly smoothed intensity over the tissue's median, and `contrast`, how
-    far a voxel is from the median within 7 voxels, both after a median of 3 voxels.
+    far a voxel is from the median within 7 voxels, both after a median of 3 voxels; of volumes also `asymmetry`.
 
     The first finds hyperintense lesions on FLAIR better than most published autoencoders (Meissen et al., 2021).
     """
-    smooth = median_filter(prepared.voxels, _window(prepared, _NARROW))
-    contrast = np.abs(smooth - median_filter(prepared.voxels, _window(prepared, _WIDE)))
-    return Scores({"bright": smooth, "contrast": contrast})
+    box, smooth, contrast = box_around(prepared.mask, _WIDE), *np.zeros((2, *prepared.voxels.shape), np.float32)
+    smooth[box] = median_filter(prepared.voxels[box], _window(prepared, _NARROW))
+    contrast[box] = np.abs(smooth[box] - median_filter(prepared.voxels[box], _window(prepared, _WIDE)))
+    sides = {ASYMMETRY: asymmetry(prepared)} if prepared.dims == 3 else {}
+    return Scores({"bright": smooth, "contrast": contrast, **sides})
 
 
 def model_scores(
@@ -90,10 +92,11 @@ def answers(
     """
     if not isinstance(model.network, NormativeAutoencoder):
         raise BadModel(f"The model was made to {model.spec.task}, not to find what is unlike normal scans.")
-    sides = 2 if mirrored else 1
+    sides, stride = 2 if mirrored else 1, model.network.stride
+    box = box_around(prepared.mask, 2 * stride, stride)  # most of a CT's grid may be air around the body
     odds, typical = np.zeros_like(prepared.voxels), np.zeros_like(prepared.voxels)
     for side in range(sides):
-        seen = np.ascontiguousarray(np.flip(prepared.voxels, 0)) if side else prepared.voxels
+        seen = np.ascontiguousarray(np.flip(prepared.voxels[box], 0) if side else prepared.voxels[box])
         told = np.zeros((2, *seen.shape), np.float32)
 
         def keep(core: Box, before: Floats, after: Floats, more: Floats, told: Floats = told) -> None:
@@ -104,8 +107,8 @@ def answers(
 
         engine.run(_Told(model.network), seen, (0.0, 1.0), keep, half, 1)
         told = np.flip(told, 1) if side else told
-        typical += told[0] / sides
-        odds += told[1] / sides
+        typical[box] += told[0] / sides
+        odds[box] += told[1] / sides
     return odds, np.where(prepared.mask, np.maximum(typical, 0), 0).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
 from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
-from ..anomaly.regions import Region, find_regions
+from ..anomaly.regions import Region, find_regions, peak_for
 from ..anomaly.scores import Scores, baseline_scores
 from ..anomaly.shown import shown_of
 from ..engine.run import Engine
@@ -82,7 +82,8 @@ def anomaly(
         maps = z_maps(scores, calibrations(known), shown, prepared)
     first = next(iter(maps))
     progress("Finding regions", 0, 1)
-    labels, regions = find_regions(maps[first], threshold, prepared, least_ml, scores.typical)
+    peak = peak_for(rate) if model is not None and prepared.dims == 3 else None
+    labels, regions = find_regions(maps[first], threshold, prepared, least_ml, scores.typical, peak)
     result = AnomalyResult(
         map=_placed(maps[first], prepared, volume, "anomaly map"),
         threshold=threshold,

@@ -137,7 +137,8 @@ def _table(figures: dict[str, Any]) -> str:
     return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn
 anomalies of 3 to 6 cells radius and on real lesions, made by `Testing/benchmarks/anomaly.py`. `{names[0]}` is the map
 that is shown, `unlike` the model's log-odds, `residual` scan minus typical scan; `average` how far
-the scan is from the mean of the training scans; `bright` and `contrast` are baselines without any training.
+the scan is from the mean of the training scans; `asymmetry` (how far from the other side), `bright` and `contrast` are
+baselines without any training.
 
 {chr(10).join(lines)}
 """

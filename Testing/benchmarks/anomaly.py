@@ -6,8 +6,9 @@ Drawn anomalies: ellipsoids with radii of 3 to 6 cells of the model's grid in he
 0.2 (the tissue's median is 0.5, of CT 0.2 is 100 HU), texture of deviation 0.4, blur, tissue copied from elsewhere, and
 a bulge of 0.6. Real, for brains: the lesions of multiple sclerosis that three raters agree on, on T1 (with the model)
 and on FLAIR (without one). Average precision, best Dice and Dice at the calibrated threshold within the tissue that is
-looked at, for every map; the share of lesions found by size; false alarms on the normal scans themselves; what the
-input gate says of wrong scans; seconds. Writes anomaly.json and anomaly.md.
+looked at, for every map; Dice of the regions that the user gets; the share of lesions found by size; false alarms on
+the normal scans themselves and on scans of other scanners, outside of known lesions; what the input gate says of wrong
+scans; seconds. Writes anomaly.json and anomaly.md.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from MedAELib.anomaly.calibration import calibrations, z_of
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
 from MedAELib.anomaly.normals import scores_of, z_maps
 from MedAELib.anomaly.prepare import Prepared
+from MedAELib.anomaly.regions import find_regions, peak_for
 from MedAELib.anomaly.shown import shown_of
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
-from MedAELib.tasks.anomaly import AnomalyResult, anomaly
+from MedAELib.tasks.anomaly import LEAST_ML, AnomalyResult, anomaly
 from MedAELib.training.anomalies import KINDS
 from MedAELib.training.anomaly_cohorts import COHORTS, volumes
 from MedAELib.training.choose_map import drawn_case
@@ -42,6 +44,12 @@ from MedAELib.volume import Volume
 RATES = (0.05, 0.01, 0.002)
 HIT = 0.1  # of a lesion above the threshold: it was found
 SIZES = (1.0, 4.0, 16.0)  # ml: where the sizes of lesions part
+# T1 of two other scanners, of patients with multiple sclerosis; the lesions of the first are known.
+OTHER = (
+    "ms_patient26/T1.nii.gz",
+    "ms_longitudinal/patient01_study1_T1W.nii.gz",
+    "ms_longitudinal/patient12_study1_T1W.nii.gz",
+)
 # Right and wrong scans of the gate by modality, besides the test scans, and these turned over or noisy.
 GATE = {
     "MR": (
@@ -84,11 +92,18 @@ def drawn(model: Model, scans: list[Prepared], each: int) -> list[dict[str, Any]
         for number in range(each):
             source = scans[number % len(scans)]
             changed, truth = drawn_case(source, kind, [4242, KINDS.index(kind), number])
-            found = z_maps(scores_of(changed, model, engine, shown, average=average), spread, shown, changed)
+            scores = scores_of(changed, model, engine, shown, average=average)
+            found = z_maps(scores, spread, shown, changed)
+            labels, regions = find_regions(found[shown.name], z_of(0.01), changed, LEAST_ML, None, peak_for(0.01))
             rows.append({
                 "kind": kind,
                 "share": float(truth.sum() / source.mask.sum()),
                 "ml": float(truth.sum() * source.grid.cell_ml),
+                "regions": {
+                    "count": len(regions),
+                    "dice": dice(labels > 0, truth),
+                    "hit": bool((labels > 0)[truth].mean() > HIT),
+                },
                 "hit": {name: bool((z > z_of(0.01))[truth].mean() > HIT) for name, z in found.items()},
                 "maps": figures(found, truth, changed.mask),
             })  # fmt: skip
@@ -96,15 +111,28 @@ def drawn(model: Model, scans: list[Prepared], each: int) -> list[dict[str, Any]
     return rows
 
 
-def false_alarms(model: Model, scans: list[Volume]) -> list[dict[str, Any]]:
-    """The share of normal tissue above thresholds, and the seconds a whole scan takes, all steps."""
+def false_alarms(model: Model, scans: list[tuple[str, Volume, np.ndarray | None]]) -> list[dict[str, Any]]:
+    """The share of normal tissue above thresholds, outside the lesions where they are known, the regions that the user
+    gets, and the seconds a whole scan takes, all steps."""
     rows = []
-    for volume in scans:
+    for name, volume, lesions in scans:
         begin = time.perf_counter()
-        z = anomaly(volume, model).map.array[0]
-        row: dict[str, Any] = {"scan": volume.name, "seconds": round(time.perf_counter() - begin, 1)}
-        rows.append(row | {f"{rate:g}": float((z[z != 0] > z_of(rate)).mean()) for rate in RATES})
+        found = anomaly(volume, model)
+        row: dict[str, Any] = {"scan": name, "seconds": round(time.perf_counter() - begin, 1)}
+        z = found.map.array[0]
+        tissue = z[(z != 0) if lesions is None else (z != 0) & ~lesions]
+        row |= {"regions": len(found.regions), "ml": round(sum(region.volume_ml for region in found.regions), 2)}
+        rows.append(row | {f"{rate:g}": float((tissue > z_of(rate)).mean()) for rate in RATES})
     return rows
+
+
+def of_other_scanners(model: Model, data: Path) -> list[tuple[str, Volume, np.ndarray | None]]:
+    """Scans of other scanners than those of the training, and their lesions where these are known."""
+    if model.spec.modality == "CT":
+        return []
+    lesions = Volume.load(data / "ms_patient26" / "lesion.nii.gz").array[0] > 0
+    found: list[tuple[str, Volume, np.ndarray | None]] = [(OTHER[0], Volume.load(data / OTHER[0]), lesions)]
+    return found + [(name, Volume.load(data / name), None) for name in OTHER[1:]]
 
 
 def real(model: Model, data: Path) -> dict[str, dict[str, dict[str, float]]]:
@@ -153,22 +181,37 @@ def report(result: dict[str, Any]) -> str:
         cells = [_cell([row["maps"][name] for row in rows]) for name in names]
         lines.append(f"| {kind} | {100 * np.mean([row['share'] for row in rows]):.2f} % | " + " | ".join(cells) + " |")
     cells = [_cell([row["maps"][name] for row in result["drawn"]]) for name in names]
-    lines += [f"| mean | | {' | '.join(cells)} |", "", "| real lesions | map | figures |", "|---|---|---|"]
+    lines += [f"| mean | | {' | '.join(cells)} |", ""]
+    lines += outlines(result["drawn"], names[0])
+    lines += ["", "| real lesions | map | figures |", "|---|---|---|"]
     for scan, found in result["real"].items():
         lines += [f"| {scan} | {name} | {_cell([values])} |" for name, values in found.items()]
     lines += ["", "| size of the drawn | n | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     lines += recall(result["drawn"], names)
-    lines += ["", "| normal scan | above 5 % | above 1 % | above 0.2 % | s |", "|---|---|---|---|---|"]
-    for row in result["false_alarms"]:
-        lines.append(
-            f"| {row['scan']} | {row['0.05']:.2%} | {row['0.01']:.2%} | {row['0.002']:.2%} | {row['seconds']} |"
-        )
+    lines += ["", "| normal scan | above 5 % | above 1 % | above 0.2 % | regions | ml | s |", "|---" * 7 + "|"]
+    for row in result["false_alarms"] + result["other_scanners"]:
+        shares = " | ".join(f"{row[f'{rate:g}']:.2%}" for rate in RATES)
+        lines.append(f"| {row['scan']} | {shares} | {row['regions']} | {row['ml']} | {row['seconds']} |")
     lines += ["", "| scan | should pass | gate |", "|---|---|---|"]
     for row in result["gate"]:
         lines.append(
             f"| {row['scan']} | {'yes' if row['right'] else 'no'} | {'; '.join(row['warnings']) or 'passes'} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def outlines(rows: list[dict[str, Any]], name: str) -> list[str]:
+    """Of the shown map: best Dice, that of all voxels above the threshold, that of the regions, found ones, regions."""
+    lines = ["| drawn anomaly | best Dice | above the threshold | regions | found | regions a scan |", "|---" * 6 + "|"]
+    for kind in (*KINDS, "mean"):
+        fit = [row for row in rows if kind in (row["kind"], "mean")]
+        map_of = [row["maps"][name] for row in fit]
+        dices = [[values["best_dice"] for values in map_of], [values["dice"] for values in map_of]]
+        dices.append([row["regions"]["dice"] for row in fit])
+        means = " | ".join(f"{np.mean(values):.3f}" for values in dices)
+        hits, count = (np.mean([row["regions"][part] for row in fit]) for part in ("hit", "count"))
+        lines.append(f"| {kind} | {means} | {hits:.0%} | {count:.1f} |")
+    return lines
 
 
 def recall(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
@@ -202,7 +245,8 @@ def main() -> int:
         "model": model.bundle.sha256 if model.bundle else "",
         "drawn": drawn(model, [cohort.prepare(volume) for volume in scans], chosen.each),
         "real": real(model, data) if cohort.modality == "MR" else {},
-        "false_alarms": false_alarms(model, scans),
+        "false_alarms": false_alarms(model, [(volume.name, volume, None) for volume in scans]),
+        "other_scanners": false_alarms(model, of_other_scanners(model, data)),
         "gate": gate(model, data, scans),
     }
     (chosen.output / "anomaly.json").write_text(json.dumps(result, indent=1))

@@ -82,7 +82,7 @@ def test_regions_of_a_calibrated_map_need_a_peak_and_are_outlined_at_a_share_of_
     assert len(np.unique(every)) == 3
     labels, regions = find_regions(z, threshold, alike, 0, None, peak)
     assert len(regions) == 1 and regions[0].peak_z == 8.0
-    assert ((labels > 0) == ((z >= 0.6 * 8) & (z > threshold))).all()
+    assert ((labels > 0) == ((z >= 0.5 * 8) & (z > threshold))).all()
     assert regions[0].volume_ml == pytest.approx((labels > 0).sum() * 0.008, abs=1e-3)
     assert find_regions(np.zeros_like(z), threshold, alike, 0, None, peak)[1] == []
 

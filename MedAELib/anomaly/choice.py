@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..bundle import Bundle
-from .gate import ALLOWED, distance_from, gate_of
+from .anatomies import anatomies_of
+from .gate import ALLOWED, coarse_of, distance_from, gate_of
 from .prepare import Prepared
 
 
@@ -19,8 +20,14 @@ def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[B
     ranked = sorted(
         (distance_from(prepared, gate_of(bundle.calibration)), n)
         for n, bundle in enumerate(bundles)
-        if bundle.spec.dims == 3 and (bundle.spec.modality == "CT") == prepared.hounsfield
+        if bundle.spec.dims == 3 and (bundle.spec.modality == "CT") == prepared.hounsfield and _knows(bundle, prepared)
     )
     if not ranked or ranked[0][0] > ALLOWED:
         return None, f"No bundled model was trained on scans like {name}."
     return bundles[ranked[0][1]], ""
+
+
+def _knows(bundle: Bundle, prepared: Prepared) -> bool:
+    """Whether the model knows this part of the body, if it says which ones."""
+    anatomies = anatomies_of(bundle.calibration)
+    return anatomies is None or anatomies.knows(coarse_of(prepared).ravel())

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, zoom
 
 from ..errors import BadModel
+from .anatomies import anatomies_of
 from .prepare import MEDIAN, Prepared
 from .scores import Scores
 
@@ -30,7 +31,7 @@ def measures(prepared: Prepared, scores: Scores) -> dict[str, Floats]:
     return {
         "histogram": _histogram(prepared),
         "odds": np.quantile(scores.maps["unlike"][prepared.mask], [0.9]),
-        "coarse": _coarse(prepared).ravel(),
+        "coarse": coarse_of(prepared).ravel(),
         "brain": np.array([float(prepared.brain)]),
     }
 
@@ -75,7 +76,7 @@ def _histogram(prepared: Prepared) -> Floats:
     return np.histogram(np.clip(values, 0, 2 * MEDIAN), _BINS)[0] / max(values.size, 1)
 
 
-def _coarse(prepared: Prepared) -> Floats:
+def coarse_of(prepared: Prepared) -> Floats:
     """The box around the mask in 10 x 10 x 10 cells: what is left of the anatomy tells up from down.
 
     Empty for single images, which may be turned as their makers like.
@@ -126,6 +127,11 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
         warnings.append(
             f"The contrast of the tissue is {distance:.1f} times as far from the training scans as the farthest normal "
             f"scan: {reasons if brains else 'another kind of scan or another part of the body'}."
+        )
+    anatomies = anatomies_of(known)
+    if anatomies is not None and not anatomies.knows(found["coarse"]):
+        warnings.append(
+            "The anatomy is unlike that of every normal scan: another part of the body, or one that lies otherwise."
         )
     over = _turned_over(found["coarse"], gate["coarse"])
     if over:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..engine.run import Engine
 from ..model import Model
+from .anatomies import ANATOMIES, Anatomies
 from .average import AVERAGE, Average
 from .calibration import Calibration
 from .case_score import case_score
@@ -102,6 +103,8 @@ def learn_normals(
             kept.append(listed(scores, scan))
     progress(len(scans), len(scans))
     known = calibrate_maps(kept, shown)
+    bodies = held_out[0].hounsfield and held_out[0].dims == 3  # of a brain the mask says that it is one
+    anatomies = Anatomies.of([measure["coarse"] for measure in measured]) if bodies else None
     cases = [case_score(z_maps(scores, known, shown, scan)[shown.name], scan.mask) for scores, scan in kept]
     return {
         "maps": {name: calibration.to_json() for name, calibration in known.items()},
@@ -109,6 +112,7 @@ def learn_normals(
         "cases": cases,
         "gate": population(measured),
         **({} if average is None else {AVERAGE: average.to_json()}),
+        **({} if anatomies is None else {ANATOMIES: anatomies.to_json()}),
     }
 
 

@@ -18,7 +18,7 @@ _MIDDLE = 5.0  # mm to each side of the middle of the head
 _MOST = 200  # regions: nobody reads a longer table
 _RARER = 300.0  # times than the rate of false alarms: the peak of a region
 _RAREST = 1e-6  # share of normal tissue of which a z is known
-_OUTLINE = 0.6  # of its peak: what lies lower around it is its soft edge
+_OUTLINE = 0.5  # of its peak: what lies lower around it is its soft edge
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def find_regions(
     """Labels 1, 2, ... `[i, j, k]` on the grid and their table, the largest peak first.
 
     Voxels above the threshold that touch, also at a corner, belong together. With a `peak` one of them must reach this
-    z (a threshold with hysteresis), and the region is what is above three fifths of its largest z, as lesions are
-    outlined in PET; so for maps that normal scans calibrated. Regions smaller than `least_ml` millilitres are left out,
+    z (a threshold with hysteresis), and the region is what is above half of its largest z, as lesions are outlined
+    in PET; so for maps that normal scans calibrated. Regions smaller than `least_ml` millilitres are left out,
     and all but the 200 with the largest peaks.
     """
     grid = prepared.grid

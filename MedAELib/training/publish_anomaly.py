@@ -44,7 +44,7 @@ def published(name: str, kept: Model, making: str, output: Path, data: Path, fou
     tuning, seen = cohort.scans(data, cohort.calibration), cohort.scans(data, cohort.training)
     shown, ways = choose_shown(model, tuning, seen=seen)
     for row in ways:
-        figures_of_it = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "shown")
+        figures_of_it = ", ".join(f"{key} {value:.3g}" for key, value in row.items() if key != "shown")
         print(f"{row['shown'].in_words()}, smoothed by {row['shown'].smoothing:g}: {figures_of_it}", flush=True)
     known = learn_normals(model, tuning, shown, seen=seen)
     if cohort.modality == "CT":

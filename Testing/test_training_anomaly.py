@@ -117,7 +117,7 @@ def test_a_missing_data_folder_is_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_figures_are_put_into_a_card_and_nothing_else_of_the_model_changes(tmp_path):
+def test_figures_and_limits_are_put_into_a_card_and_the_model_stays_the_same(tmp_path):
     import json
 
     from MedAELib.bundle import Spec, Window, read_bundle
@@ -138,6 +138,7 @@ def test_figures_are_put_into_a_card_and_nothing_else_of_the_model_changes(tmp_p
     options = ["--model", name, "--figures", str(tmp_path / "anomaly.json"), "--output", str(folder)]
     assert publish.main(options) == 0
     after = read_bundle(folder)
-    assert after.sha256 == before.sha256 and after.calibration == before.calibration and after.limits == before.limits
+    assert after.sha256 == before.sha256 and after.calibration == before.calibration
+    assert after.limits == publish.ABOUT[name].limits and f"\n- {after.limits[0]}\n" in after.card
     assert "| bright | 0.250 | 0.500 |" in after.card and after.figures["dark"] == {"unlike": 0.25, "bright": 0.5}
     assert after.card.replace("| bright |", "").startswith(f"# {name}") and "## Licence" in after.card

@@ -45,7 +45,7 @@ more often, and coarse noise into one in eight. The schedule of the learning rat
             "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
             "Small, low-contrast lesions (multiple sclerosis) are mostly missed: see the figures.",
             "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
-            "Mirrored sides (left for right) are not noticed.",
+            "Mirrored sides (left for right) are not noticed. What is normally one-sided, as large veins, may show.",
             "In a head with its skull, dark places at the surface of the brain may be taken for fluid around it and "
             "left out of what is looked at.",
         ),
@@ -72,7 +72,7 @@ bright, dark, textured, blurred, copied and bulging places were drawn into them.
             "Cells of 4 mm: nothing smaller than about 8 mm is seen, and no fine texture.",
             "From -250 to 500 HU only: what happens within bone, lung or air is not seen.",
             "Bodies that were cut out, as for planning: table, mask and clothes were not seen in training.",
-            "Other parts of the body are told by the notes only when their tissues differ much from head and neck.",
+            "Other parts of the body are told by coarse anatomy and tissues beside those of eighteen scans: few.",
         ),
         licence=_SHARE_ALIKE,
     ),

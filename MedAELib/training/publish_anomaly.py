@@ -30,7 +30,8 @@ from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.training.choose_map import choose_shown, in_words
 from MedAELib.training.cohort import data_folder
 
-_MAKING, _FIGURES, _LIMITS = "## Training\n", "## Held-out figures\n", "\n## Limits"  # the parts of a card
+_MAKING, _FIGURES = "## Training\n", "## Held-out figures\n"  # the parts of a card
+_LIMITS, _LICENCE = "\n## Limits", "\n## Licence"
 
 
 def published(name: str, kept: Model, making: str, output: Path, data: Path, found: dict[str, Any] | None) -> Model:
@@ -66,16 +67,18 @@ def published(name: str, kept: Model, making: str, output: Path, data: Path, fou
 
 
 def told(name: str, folder: Path, figures: dict[str, Any]) -> Model:
-    """The model in the folder once more, with figures in its card: nothing else of it changes. Raises MedAEError."""
+    """The model in the folder once more, with figures and the limits as they are known now: neither its weights nor its
+    calibration change. Raises MedAEError."""
     model, summary = Model.load(folder), _summary(figures)
     assert model.bundle is not None
-    before, after = model.bundle.card.split(_FIGURES)[0], model.bundle.card.split(_LIMITS)[1]
-    card = f"{before}{_FIGURES}{_table(summary)}{_LIMITS}{after}"
+    before, after = model.bundle.card.split(_FIGURES)[0], model.bundle.card.split(_LICENCE)[1]
+    limits = ABOUT[name].limits
+    card = f"{before}{_FIGURES}{_table(summary)}{_LIMITS}\n{_listed(limits)}\n{_LICENCE}{after}"
     model.network.half()
     return model.save(
         folder, name=name, description=ABOUT[name].description, card=card,
         licence=(folder / "LICENSE").read_text(), figures=summary, calibration=dict(model.bundle.calibration),
-        limits=list(model.bundle.limits), training_data=list(model.bundle.training_data),
+        limits=list(limits), training_data=list(model.bundle.training_data),
     )  # fmt: skip
 
 
@@ -105,14 +108,13 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
 
 def _card(name: str, making: str, figures: dict[str, Any], choice: str) -> str:
     about = ABOUT[name]
-    data, limits = ("\n".join(f"- {line}" for line in lines) for lines in (about.training_data, about.limits))
     return f"""# {name}
 
 {about.summary} For research use; not a medical device.
 
 {_MAKING}{making}
 
-{data}
+{_listed(about.training_data)}
 
 {about.parts} No subject is in two parts.
 
@@ -120,11 +122,14 @@ def _card(name: str, making: str, figures: dict[str, Any], choice: str) -> str:
 {choice} ({about.tuning}.)
 
 {_FIGURES}{_table(figures)}{_LIMITS}
-{limits}
-
-## Licence
+{_listed(about.limits)}
+{_LICENCE}
 The weights: {" ".join(about.licence)} (the sources above keep their own).
 """
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(figures: dict[str, Any]) -> str:

@@ -8,11 +8,13 @@ import pytest
 from codec_tools import AFFINE
 
 from MedAELib.codec.container import read_container
-from MedAELib.codec.model_file import BUNDLED, load_codec_model, load_front_model
+from MedAELib.codec.model_file import BUNDLED, load_codec_model, load_front_model, load_subband_model
 from MedAELib.codec.reader import read_volume
 
 FOLDER = Path(__file__).parent / "fixtures"
-EXPECTED = {**json.loads((FOLDER / "v1.json").read_text()), **json.loads((FOLDER / "v2.json").read_text())}
+EXPECTED = {
+    name: told for version in "123" for name, told in json.loads((FOLDER / f"v{version}.json").read_text()).items()
+}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -38,4 +40,6 @@ def test_the_bundled_model_is_small_and_the_one_that_the_fixtures_need():
     assert all(header["model"]["sha256"] == model.sha256 for header in headers)
     fronts = [header["front"] for header in headers if "front" in header]
     assert all(told["sha256"] == load_front_model().sha256 for told in fronts)
+    waves = [header["waves"] for header in headers if "waves" in header]
+    assert len(waves) == 3 and all(told["sha256"] == load_subband_model().sha256 for told in waves)
     assert sum("tuning" in told for told in fronts) == 1 and len(fronts) == 3

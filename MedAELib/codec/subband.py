@@ -25,6 +25,7 @@ PASSES = (  # of a band: the parities of the index of their coefficients along i
 )
 CASES = 3 * len(PASSES)  # by how many axes a band is high-pass along, and by pass: each has its own network
 _MOST = 255  # magnitudes of neighbours are not told apart beyond
+_MOST_LOW = 2**18  # quarters of a step: bends along three axes stay below 2^24
 _MOST_SUMMED = 127  # nor those that are summed in 16 bits
 _FACES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 _EDGES = ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1))
@@ -105,7 +106,7 @@ class LowBand:
     """What the decoded low band of a level tells of the bands beside it: slopes and bends, in quarters of a step."""
 
     def __init__(self, low: Doubles, step: int) -> None:
-        self.low = np.rint(np.clip(low * (4 / step), -(2**21), 2**21)).astype(np.float32)
+        self.low = np.rint(np.clip(low * (4 / step), -_MOST_LOW, _MOST_LOW)).astype(np.float32)
         self._kept: dict[tuple[int, str], Floats] = {}
 
     def difference(self, axis: int, kind: str) -> Floats:

@@ -22,7 +22,7 @@ Indices = npt.NDArray[np.int64]
 def flag_tables() -> Tables:
     """Rows of two frequencies: of a block of nothing but zeros, and of one with something in it.
 
-    The second one is 2^16 * 2^(-n/4) at the middle of row n, rounded down to whole numbers within 1 .. 2^16 - 1.
+    The second one of row n is 2^16 * 2^(-n/4), rounded down to whole numbers within 1 .. 2^16 - 1.
     """
     quarters = (65536, 55109, 46341, 38968)  # 2^16 * 2^(-n/4)
     some = [min(max(quarters[n % 4] >> (n // 4), 1), (1 << PRECISION) - 1) for n in range(_CHANCES)]

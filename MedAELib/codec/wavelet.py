@@ -17,6 +17,7 @@ FRACTION_BITS = 6  # of coefficients: a grey value is 2^6
 _LIFT_BITS = 14
 _STEPS = (-25987, -868, 14467, 7266)  # of the lifting, in 2^-14
 _GAIN = 1.149604398  # of the low-pass branch, by which lifting without scaling falls short of an orthonormal transform
+_BRIGHTER = 1.230358  # of the low-pass branch, for a constant
 GAIN_BITS = 16
 MOST_LEVELS = 8
 _SHORTEST = 4  # an axis of fewer coefficients is not divided further
@@ -88,7 +89,7 @@ def gain(power: int) -> int:
 
 def brightness(halvings: int) -> int:
     """What brings a low band back to grey values after so many halvings, times 2^16."""
-    return round((_GAIN / 2**0.5) ** halvings * 2**GAIN_BITS)
+    return round(_BRIGHTER**-halvings * 2**GAIN_BITS)
 
 
 def band_step(step: int, before: int, lows: int, highs: int) -> int:

@@ -1,0 +1,282 @@
+"""Files of a wanted quality or size: wavelets in whole numbers, the same voxels everywhere, coarser from a prefix."""
+
+import zlib
+
+import numpy as np
+import pytest
+from codec_tools import AFFINE, scan, smooth
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from MedAELib import Volume
+from MedAELib.codec import volumes
+from MedAELib.codec.container import open_container, write_container
+from MedAELib.codec.model_file import load_codec_model, load_subband_model
+from MedAELib.codec.reader import decompress, read_volume
+from MedAELib.codec.residuals import Distribution
+from MedAELib.codec.subband import SUBBAND_INPUTS, Band, box, log_of
+from MedAELib.codec.subband_decoder import WaveDecoder
+from MedAELib.codec.subband_encoder import encode_waves
+from MedAELib.codec.subband_levels import WaveGrid
+from MedAELib.codec.subband_symbols import flag_rows, flag_tables, zero_frequency
+from MedAELib.codec.volumes import Mode, compress
+from MedAELib.codec.wavelet import analyse, brightness, choose_axes, levels_of, synthesise
+from MedAELib.codec.waves import wave_step
+from MedAELib.errors import BadInput, MedAEError
+from MedAELib.quality import psnr
+
+SHAPES = st.tuples(*[st.integers(1, 20)] * 3)
+AXES = st.sampled_from([(0,), (2,), (0, 1), (1, 2), (0, 1, 2)])
+
+
+def span(volume: Volume) -> float:
+    return float(np.ptp(volume.array.astype(np.float64)))
+
+
+@settings(max_examples=60)
+@given(shape=SHAPES, axes=AXES, seed=st.integers(0, 99))
+def test_a_transform_comes_back_to_the_bit(shape, axes, seed):
+    values = np.random.default_rng(seed).integers(-(2**27), 2**27, shape).astype(np.float64)
+    bands = analyse(values, axes)
+    assert all(np.array_equal(band, np.rint(band)) for band in bands.values())
+    assert np.array_equal(synthesise(bands, shape, axes), values)
+
+
+def test_a_flat_volume_is_the_low_band_alone_and_as_bright():
+    bands = analyse(np.full((16, 16, 16), 6400.0), (0, 1, 2))
+    assert all(np.abs(band).max() <= 4 for high, band in bands.items() if high)
+    assert np.abs(bands[()] * brightness(3) / 2**16 - 6400).max() < 3
+
+
+def test_axes_of_thick_slices_join_when_the_plane_is_as_coarse():
+    axes = choose_axes((256, 256, 48), (900, 900, 3000))
+    assert axes[0] == (0, 1) and axes[1] == (0, 1, 2)
+    assert choose_axes((1, 1, 1), (1, 1, 1)) == []
+    levels = levels_of((256, 256, 48), axes)
+    assert levels[1].shape == (128, 128, 48) and levels[2].steps == (4, 4, 2)
+
+
+def test_logarithms_are_those_of_the_values():
+    values = np.arange(40_000)
+    assert np.abs(log_of(values) - np.minimum(8 * np.log2(1 + values), 127)).max() < 2
+
+
+def test_a_box_sums_what_is_near():
+    values = np.random.default_rng(0).integers(0, 9, (5, 1, 7)).astype(np.int16)
+    padded = np.pad(values, 2)
+    expected = sum(
+        padded[2 + a : 7 + a, 2 + b : 3 + b, 2 + c : 9 + c]
+        for a in (-2, -1, 0, 1, 2)
+        for b in (-1, 0, 1)
+        for c in (-1, 0, 1)
+    )
+    assert np.array_equal(box(values, (2, 1, 1)), expected)
+
+
+def test_the_network_has_all_inputs_of_a_band():
+    level = levels_of((8, 8, 8), [(0, 1, 2)])[0]
+    band = Band.of(level, (1,), (500, 500, 900), 0, 64)
+    assert band.order == (1, 0, 2) and band.shape == (4, 4, 4)
+    assert load_subband_model().subband.weights["w1"].shape[2] == SUBBAND_INPUTS
+
+
+def test_flags_tell_the_chance_of_a_block_of_zeros():
+    tables = flag_tables()
+    for zero in (65535, 65500, 65000, 60000, 100):
+        row = flag_rows(np.array([zero]))[0]
+        something = tables.frequencies[tables.offsets[row] + 1] / 65536
+        true = 1 - (zero / 65536) ** 32
+        assert something == pytest.approx(true, rel=0.3)
+    expected = Distribution(*(np.array([value]) for value in (100, -200, 0, 4)))
+    assert zero_frequency(expected, 100, load_subband_model().subband.residuals)[0] > 65000
+
+
+def coded(values: np.ndarray, step: int) -> tuple[WaveGrid, object, list[bytes], np.ndarray]:
+    axes = tuple(choose_axes(values.shape, (700, 700, 2000))) or ((0,),)
+    grid = WaveGrid(values.shape, (700, 700, 2000), axes, step, int(values.max()))
+    return grid, *encode_waves(values, grid, load_subband_model().subband, load_codec_model().context)
+
+
+@settings(max_examples=15)
+@given(
+    shape=st.tuples(st.integers(2, 16), st.integers(1, 20), st.integers(1, 24)),
+    step=st.sampled_from([40, 64, 700, 20_000, 4_000_000]),
+    content=st.sampled_from(["noise", "constant", "extremes", "smooth"]),
+    seed=st.integers(0, 99),
+)
+def test_every_chunk_decodes_to_what_the_encoder_saw(shape, step, content, seed):
+    generator = np.random.default_rng(seed)
+    values = {
+        "noise": lambda: generator.integers(0, 65536, shape),
+        "constant": lambda: np.full(shape, seed),
+        "extremes": lambda: generator.choice([0, 65535], shape),
+        "smooth": lambda: np.rint(smooth(shape, seed) + 1100).astype(np.int64).clip(0),
+    }[content]()
+    try:
+        grid, low, parts, decoded = coded(values, step)
+    except BadInput as error:
+        assert "too small" in str(error) and step < 700
+        return
+    decoder = WaveDecoder(grid, low, load_subband_model().subband, load_codec_model().context)
+    for number, part in enumerate(parts):
+        decoder.decode_part(part, number)
+    assert np.array_equal(decoder.voxels(), decoded)
+    assert decoded.min() >= 0 and decoded.max() <= values.max()
+
+
+@pytest.fixture
+def waves(monkeypatch):
+    """Small volumes are coded by wavelets too, and by nothing else."""
+    monkeypatch.setattr(volumes, "_WAVE_VOXELS", 0)
+    monkeypatch.setattr(volumes, "_worth_trying", lambda volume, data: False)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [("uint8", (24, 20, 18)), ("int16", (60, 50, 1)), ("int32", (3, 40, 30)), ("float32", (24, 20, 18))],
+)
+def test_a_wanted_quality_or_size_is_reached_for_every_type(waves, dtype, shape):
+    voxels = smooth(shape)[None] / (8 if dtype == "uint8" else 1) + (150 if dtype == "uint8" else 1200)
+    volume = Volume(voxels.astype(dtype), AFFINE, {"name": "ball"})
+    data = compress(volume, Mode("psnr", 48))
+    again = decompress(data)
+    assert data[8] == 3 and again.array.dtype == volume.array.dtype
+    assert 48 <= psnr(volume.array, again.array, span(volume)) < 49.5
+    wanted = 1.1 * volume.array.nbytes / len(data)
+    smaller = compress(volume, Mode("ratio", wanted))
+    assert 0.8 * volume.array.nbytes / wanted < len(smaller) <= volume.array.nbytes / wanted
+
+
+def test_anatomy_becomes_much_smaller_than_by_lattices(monkeypatch):
+    volume = scan((40, 40, 32))
+    by_waves = compress(volume, Mode("psnr", 40))
+    monkeypatch.setattr(volumes, "_WAVE_VOXELS", 1 << 40)
+    by_lattices = compress(volume, Mode("psnr", 40))
+    assert by_waves[8] == 3 and by_lattices[8] == 1
+    assert len(by_waves) < 0.8 * len(by_lattices)
+
+
+def test_a_volume_of_few_values_or_tiny_ones_take_what_is_shorter():
+    labels = (smooth((50, 40, 30), noise=0) > -400).astype(np.uint8)[None]
+    assert len(compress(Volume(labels, AFFINE), Mode("psnr", 60))) < 4000
+    tiny = Volume(np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5), AFFINE)
+    assert compress(tiny, Mode("psnr", 40))[8] == 1
+    constant = Volume(np.full((1, 30, 30, 30), 7, np.int16), AFFINE)
+    assert np.array_equal(decompress(compress(constant, Mode("psnr", 40))).array, constant.array)
+
+
+def test_chunks_channels_slabs_and_threads(waves, monkeypatch):
+    monkeypatch.setattr(volumes, "_CHUNK_VOXELS", 9000)
+    volume = scan((18, 17, 70), channels=2)
+    data = compress(volume, Mode("psnr", 38))
+    container = open_container(data, "it")
+    assert [chunk["start"] for chunk in container.header["chunks"]] == [0, 32, 64, 0, 32, 64]
+    whole = decompress(data).array
+    assert np.array_equal(read_volume(container, slices=(20, 40)).array, whole[..., 20:40])
+    monkeypatch.setattr(volumes, "_threads", lambda: 1)
+    assert compress(volume, Mode("psnr", 38)) == data
+
+
+def test_a_prefix_is_a_coarser_volume_that_looks_like_the_finer_one(waves):
+    volume = scan((48, 44, 40))
+    data = compress(volume, Mode("psnr", 44))
+    whole = decompress(data)
+    for coarser in (1, 2, 3, 5):
+        thin = decompress(data, coarser=coarser)
+        steps = np.rint(np.linalg.norm(thin.affine[:3, :3], axis=0) / volume.spacing).astype(int)
+        assert steps.prod() == 2**coarser and np.allclose(thin.affine[:, 3], volume.affine[:, 3])
+        there = whole.array[0][:: steps[0], :: steps[1], :: steps[2]].astype(float)
+        assert thin.shape == there.shape and np.abs(thin.array[0] - there).mean() < 60
+    sizes = [decompress(data[: int(len(data) * part)], "cut", None).array.size for part in (0.3, 0.6, 1.0)]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1] == volume.array.size
+    with pytest.raises(BadInput, match="cut short"):
+        decompress(data[:-1], "cut")
+
+
+def test_a_file_that_carries_its_models_decodes_where_they_are_missing(waves, monkeypatch):
+    from MedAELib.codec import model_file
+    from MedAELib.errors import BadModel
+
+    data, plain = (compress(scan(), Mode("psnr", 40), with_model=carried) for carried in (True, False))
+    expected = decompress(data)
+
+    def missing(folder=None):
+        raise BadModel("The model is missing.")
+
+    monkeypatch.setattr(model_file, "load_subband_model", missing)
+    with pytest.raises(BadModel):
+        decompress(plain)
+    monkeypatch.setattr(model_file, "load_codec_model", missing)
+    assert np.array_equal(decompress(data).array, expected.array)
+
+
+def test_a_step_is_found_that_is_neither_too_fine_nor_too_coarse():
+    for wanted in (30.0, 47.3, 80.0):
+        step = wave_step(lambda step: 100 - 5 * np.log2(step), "psnr", wanted, 1, 1000)
+        assert step is not None and 0 <= 100 - 5 * np.log2(step) - wanted < 0.6
+    assert wave_step(lambda step: 20.0, "psnr", 30, 1, 1000) is None
+    step = wave_step(lambda step: 22 - 0.7 * np.log2(step), "ratio", 2**10, 2**24, 1000)
+    assert step is not None and 13.9 < 22 - 0.7 * np.log2(step) <= 14
+
+
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(volumes, "_WAVE_VOXELS", 0)
+        patch.setattr(volumes, "_worth_trying", lambda volume, data: False)
+        return compress(scan((20, 18, 16)), Mode("psnr", 45))
+
+
+@settings(max_examples=40)
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_forged_damage_ends_and_is_told_or_decodes_within_its_size(whole, place, change):
+    container = open_container(whole, "it")
+    payload = bytearray(container.payload)
+    payload[int(place * len(payload))] ^= change
+    header = dict(container.header)
+    for chunk in header["chunks"]:
+        for block in (chunk["extra"], *chunk["parts"]):
+            block[2] = zlib.crc32(payload[block[0] : block[0] + block[1]])
+    try:
+        again = decompress(write_container(header, [bytes(payload)]), "broken.maez")
+    except MedAEError as error:
+        assert "broken.maez" in str(error) and "\n" not in str(error)
+    else:
+        assert again.shape == (20, 18, 16)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"axes": []},
+        {"axes": [[]]},
+        {"axes": [[0, 0]]},
+        {"axes": [[3]]},
+        {"axes": [[1, 0]]},
+        {"axes": [[2]] * 30},
+        {"axes": [[0], [0], [0], [0], [0], [0]]},
+        {"axes": "ij"},
+        {"step": 0},
+        {"step": 1 << 40},
+        {"step": 2.5},
+        {"base": [0, 0, 0]},
+        {"base": [0, 5, 4, 9]},
+        {"base": [1 << 50, 0, 0, 0]},
+        {"base": [0, 0, 0, 1 << 20]},
+        {"parts": []},
+        {"order": "front"},
+        {"how": {"kind": "deflated"}},
+    ],
+)
+def test_an_entry_that_makes_no_sense_is_told(whole, forged):
+    container = open_container(whole, "it")
+    header = {**container.header, "chunks": [{**container.header["chunks"][0], **forged}]}
+    with pytest.raises(BadInput, match=r"broken.maez"):
+        decompress(write_container(header, [bytes(container.payload)]), "broken.maez")
+
+
+def test_a_file_that_names_no_model_for_its_wavelets_is_told(whole):
+    container = open_container(whole, "it")
+    header = {name: value for name, value in container.header.items() if name != "waves"}
+    with pytest.raises(BadInput, match="names no model"):
+        decompress(write_container(header, [bytes(container.payload)]), "broken.maez")

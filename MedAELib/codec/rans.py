@@ -18,6 +18,7 @@ _LOW = 24  # a lane's state stays in [2^24, 2^40)
 _WORD = 16  # bits that a lane writes or reads at a time
 _STATE_BYTES = 5
 _MASK = np.uint64((1 << PRECISION) - 1)
+_LOWEST, _SHIFT, _PRECISION = np.uint64(1 << _LOW), np.uint64(_WORD), np.uint64(PRECISION)
 _LARGEST_LANES = 1 << 16
 
 Integers = npt.NDArray[np.integer]
@@ -102,16 +103,16 @@ class Decoder:
             base = bases[first : first + lanes]
             live = state[: len(base)]
             slot = live & _MASK
-            found = np.searchsorted(tables.keys, base + slot.view(np.int64), side="right") - 1
+            found = tables.keys.searchsorted(base + slot.view(np.int64), side="right") - 1
             entries[first : first + lanes] = found
             start = tables.keys[found].view(np.uint64) & _MASK
-            live = tables.frequencies[found] * (live >> np.uint64(PRECISION)) + (slot - start)
-            empty = np.flatnonzero(live < np.uint64(1 << _LOW))
+            live = tables.frequencies[found] * (live >> _PRECISION) + (slot - start)
+            empty = (live < _LOWEST).nonzero()[0]
             words = self._words[self._place : self._place + len(empty)]
             if len(words) < len(empty):
                 raise BadInput("the coded part ends too early")
             self._place += len(empty)
-            live[empty] = (live[empty] << np.uint64(_WORD)) | words
+            live[empty] = (live[empty] << _SHIFT) | words
             state[: len(base)] = live
         return entries
 

@@ -92,7 +92,7 @@ def compress(
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
     Every promise of `Mode` is kept, or BadInput says that it cannot be. `progress(stage, done, total)` may raise.
-    `with_model` puts the models that it needs (72 and 42 kB) into the file, which then decodes where they are missing.
+    `with_model` puts the models that it needs (up to 191 kB) into the file, which then decodes where they are missing.
     """
     return compress_and_decode(volume, mode, progress, with_model)[0]
 
@@ -142,9 +142,10 @@ def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress
     plan = replace(plan, waves=load_subband_model().subband)
     slabs = _slabs(volume, _WAVE_THINNEST)
     files: dict[int, bytes] = {}
+    choosing = None if progress is None else lambda _, done, total: progress("Choosing the step", done, total)
 
     def measure(step: int) -> float:
-        chunks = _encode_chunks(volume, replace(plan, step=step), model, slabs, progress)
+        chunks = _encode_chunks(volume, replace(plan, step=step), model, slabs, choosing)
         files[step] = _file(volume, plan, model, slabs, chunks)
         if plan.mode.kind == "ratio":
             return math.log2(len(files[step]))

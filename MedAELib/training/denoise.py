@@ -157,7 +157,9 @@ def _run(chosen: argparse.Namespace) -> int:
         begin_with(network, chosen.start)
     sources = training_sources(data, chosen.modality, chosen.seed, chosen.output / "noise")
     print(f"{len(sources)} sources, {sum(p.numel() for p in network.parameters())} parameters", flush=True)
-    schedule = Schedule(chosen.steps, chosen.rate, precision=chosen.precision)
+    steps = chosen.steps  # a short training warms up and averages over a share of it
+    averaging, warmup = min(0.999, 1 - 8 / max(steps, 9)), min(200, steps // 10)
+    schedule = Schedule(steps, chosen.rate, warmup, averaging, precision=chosen.precision)
     measure = validation(chosen.modality, validation_volume(data, chosen.modality), chosen.precision)
     averaged, _ = train(
         network,

@@ -152,7 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors = left_out(numbers, rows, logs)
         generated = np.array([sources[int(number)].generated for number in numbers])
         for name, kind in (("real", ~generated), ("generated", generated)):
-            _tell(name, -logs[kind], errors[kind])
+            if kind.any():
+                _tell(name, -logs[kind], errors[kind])
         write(chosen.file, {**read(chosen.file), chosen.modality: learned(rows, logs)})
     except MedAEError as fault:
         print(f"{fault} {fault.next_step}", file=sys.stderr)

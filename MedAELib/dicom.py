@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .dicom_slices import Series, sorted_series
 from .errors import BadInput
+from .quiet import quiet
 
 # Tags that later work needs and that name no person.
 KEPT_TAGS = {
@@ -54,7 +55,8 @@ def holds_series(folder: Path) -> bool:
     """Whether there is any DICOM image in a folder or below it."""
     import SimpleITK as sitk
 
-    return any(sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory) for directory, _, _ in os.walk(folder))
+    with quiet():  # GDCM warns of each folder without any
+        return any(sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory) for directory, _, _ in os.walk(folder))
 
 
 def series_header(file: str | Sequence[str]) -> dict[str, str]:

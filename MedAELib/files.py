@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .dicom import find_series, series_header, without_persons
 from .dicom_slices import Series
 from .errors import BadInput, DiskFull, OutOfMemory
 from .nifti import check_complete, is_nifti, unambiguous
+from .quiet import quiet
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def save_all(volumes: Mapping[Path, Volume]) -> None:
             for path, volume in volumes.items():
                 suffix = check_writable(path)
                 temporary = files.enter_context(whole_file(path, suffix))
-                with _quiet():
+                with quiet():
                     image = to_image(volume, flat=suffix in _FLAT_TYPES)
                     sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
     except (RuntimeError, OSError) as error:
@@ -198,7 +199,7 @@ def _read_series(folder: Path, wanted: str | None) -> tuple[sitk.Image, dict[str
     """One series of a DICOM folder, and what it says of itself."""
     import SimpleITK as sitk
 
-    with _quiet():
+    with quiet():
         series = find_series(folder, wanted)
         header = series_header(series.frames[0][0])
         _check_size(folder, (*series.size, series.count), series.nbytes)
@@ -229,7 +230,7 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
         raise BadInput(f"{path} is empty.")
     if is_nifti(path):
         check_complete(path)
-    with unambiguous(path) as alone, _quiet():
+    with unambiguous(path) as alone, quiet():
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(alone))
         try:
@@ -271,21 +272,3 @@ def _reason(error: BaseException) -> str:
     if "determine ImageIO" in text:
         return "its format is not known"
     return "it is damaged, truncated, or not of the format that its name says"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ITK's and its libraries' C++ messages off the terminal: what matters arrives as an exception."""
-    import SimpleITK as sitk
-
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    terminal = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)

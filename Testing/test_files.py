@@ -1,6 +1,9 @@
 """Files as they arrive: damaged, with names of persons in them, or where nothing can be written."""
 
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,3 +146,20 @@ def test_of_several_results_all_are_written_or_none(tmp_path, monkeypatch, dtype
     with pytest.raises(BadInput, match=r"b\.png cannot be written"):
         save_all({tmp_path / "a.nrrd": whole, tmp_path / "b.png": whole})
     assert list(tmp_path.iterdir()) == [] and len(written) == (2 if dtype == "uint16" else 0)
+
+
+def test_a_folder_without_dicom_is_looked_through_in_silence(tmp_path, capfd):
+    from MedAELib.dicom import holds_series
+
+    (tmp_path / "inner").mkdir()
+    assert not holds_series(tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_files_are_read_where_standard_error_is_closed(tmp_path):
+    """As of a program that was started without a terminal."""
+    Volume(np.zeros((1, 3, 4, 5), np.int16), np.eye(4)).save(tmp_path / "scan.nrrd")
+    code = "import os, sys; os.close(2); from MedAELib import Volume; print(Volume.load(sys.argv[1]).shape)"
+    command = [sys.executable, "-c", code, str(tmp_path / "scan.nrrd")]
+    run = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, encoding="utf-8", timeout=120)
+    assert run.returncode == 0 and run.stdout == "(3, 4, 5)\n"

@@ -74,6 +74,19 @@ def test_the_crosshair_is_found_in_a_scan_that_a_transform_moves(panel: OpenPane
     assert analysing.crosshairIn(scan) == []
 
 
+def test_the_file_of_a_case_is_a_whole_path(panel: OpenPanel, scan, tmp_path) -> None:
+    """In a scene file it stands relative to the scene, where nobody would find it later."""
+    import slicer
+
+    from MedAEPanel import analysing
+
+    assert analysing.fileOf(scan) == ""
+    slicer.util.saveNode(scan, str(tmp_path / "head.nrrd"))
+    slicer.mrmlScene.SetRootDirectory(str(tmp_path))
+    scan.GetStorageNode().SetFileName("head.nrrd")
+    assert analysing.fileOf(scan) == str(tmp_path / "head.nrrd")
+
+
 def test_each_feature_is_a_column_of_the_table() -> None:
     from MedAEPanel import analysing
 

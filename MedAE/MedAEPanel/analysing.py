@@ -69,9 +69,10 @@ def outputsOf(wanted):
 
 
 def fileOf(node):
-    """The file that a volume was loaded from or saved to; empty where there is none."""
+    """The file that a volume was loaded from or saved to, as a whole path; empty where there is none."""
     storage = node.GetStorageNode()
-    return (storage.GetFileName() or "") if storage is not None else ""
+    known = storage is not None and storage.GetFileName()
+    return (storage.GetFullNameFromFileName() or "") if known else ""
 
 
 def crosshairIn(node):

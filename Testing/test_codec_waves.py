@@ -1,5 +1,7 @@
 """Files of a wanted quality or size: wavelets in whole numbers, the same voxels everywhere, coarser from a prefix."""
 
+import hashlib
+import struct
 import zlib
 
 import numpy as np
@@ -280,3 +282,12 @@ def test_a_file_that_names_no_model_for_its_wavelets_is_told(whole):
     header = {name: value for name, value in container.header.items() if name != "waves"}
     with pytest.raises(BadInput, match="names no model"):
         decompress(write_container(header, [bytes(container.payload)]), "broken.maez")
+
+
+@pytest.mark.parametrize(
+    "text", [b"not deflated", zlib.compress(b"[1]"), zlib.compress(b" " * (1 << 25)), zlib.compress(b"{}")[:-2]]
+)
+def test_a_header_that_does_not_inflate_to_one_is_told(whole, text):
+    forged = whole[:12] + struct.pack("<I", len(text)) + hashlib.sha256(text).digest() + text
+    with pytest.raises(BadInput, match="header is not one"):
+        open_container(forged, "it")

@@ -91,7 +91,18 @@ def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes
     text = json.dumps(full, separators=(",", ":"), allow_nan=False).encode()
     if len(text) > LARGEST_HEADER:
         raise BadInput("The header of the compressed volume would be too large.")
-    return _PRELUDE.pack(MAGIC, _version(full), 0, len(text), hashlib.sha256(text).digest()) + text + payload
+    version = _version(full)
+    text = zlib.compress(text, 9) if version == VERSION else text
+    return _PRELUDE.pack(MAGIC, version, 0, len(text), hashlib.sha256(text).digest()) + text + payload
+
+
+def _inflated(text: bytes) -> bytes:
+    """A deflated header. Raises ValueError when it is cut short or larger than a header may be."""
+    unpacker = zlib.decompressobj()
+    found = unpacker.decompress(text, LARGEST_HEADER + 1)
+    if len(found) > LARGEST_HEADER or not unpacker.eof or unpacker.unused_data:
+        raise ValueError("no header")
+    return found
 
 
 def _version(header: Mapping[str, Any]) -> int:
@@ -131,9 +142,9 @@ def open_container(data: bytes | memoryview, name: str) -> Container:
     if hashlib.sha256(text).digest() != digest:
         raise BadInput(f"{name} is damaged: its header differs from its SHA-256.", _DAMAGED)
     try:
-        header = json.loads(text, parse_constant=_refuse)
+        header = json.loads(_inflated(text) if version == VERSION else text, parse_constant=_refuse)
         _check_header(header)
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (zlib.error, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         raise BadInput(f"{name} is damaged: its header is not one of a .maez file.", _DAMAGED) from None
     if _version(header) != version:
         raise BadInput(f"{name} is damaged: its header is not one of its version.", _DAMAGED)

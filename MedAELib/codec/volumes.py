@@ -35,6 +35,7 @@ _CHUNK_VOXELS = 4_000_000
 _THINNEST = 16  # slices of a chunk, unless they are huge
 _LARGEST_CHUNK = 32_000_000
 _WAVE_THINNEST = 32  # slices of a chunk of wavelets
+_WAVE_LEAST = 12  # of the last one: fewer would not be halved as often as the others
 _WAVE_VOXELS = 4096  # a smaller volume is coded by lattices
 _MOST_DECIBELS = 110.0  # beyond lies what wavelets in 2^-6 grey values cannot reach
 _FEW_VALUES, _SMALL, _DEAR = 64, 100_000, 2.5  # values, voxels and bits a voxel that make lattices worth a try
@@ -140,7 +141,7 @@ def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress
         return None
     span = float(np.ptp(volume.array.astype(np.float64)))
     plan = replace(plan, waves=load_subband_model().subband)
-    slabs = _slabs(volume, _WAVE_THINNEST)
+    slabs = _slabs(volume, _WAVE_THINNEST, _WAVE_LEAST)
     files: dict[int, bytes] = {}
     choosing = None if progress is None else lambda _, done, total: progress("Choosing the step", done, total)
 
@@ -340,14 +341,18 @@ def largest_error(before: Array, after: Array) -> float:
     return float(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)).max())
 
 
-def _slabs(volume: Volume, thinnest: int = _THINNEST) -> list[tuple[int, int, int]]:
-    """Channel and slices from .. to of each chunk: about four million voxels, a multiple of some slices if not huge."""
+def _slabs(volume: Volume, thinnest: int = _THINNEST, least: int = 1) -> list[tuple[int, int, int]]:
+    """Channel and slices from .. to of each chunk: about four million voxels, a multiple of some slices if not huge.
+
+    A last one of fewer slices than `least` joins the one before.
+    """
     plane, slices = volume.shape[0] * volume.shape[1], volume.shape[2]
     count = max(round(plane * slices / _CHUNK_VOXELS), 1)
     thick = math.ceil(slices / count / thinnest) * thinnest
     thick = max(min(thick, _LARGEST_CHUNK // plane), 1)
-    starts = range(0, slices, thick)
-    return [(channel, start, min(start + thick, slices)) for channel in range(volume.channels) for start in starts]
+    starts = [start for start in range(0, slices, thick) if start == 0 or start + least <= slices]
+    stops = [*starts[1:], slices]
+    return [(c, start, stop) for c in range(volume.channels) for start, stop in zip(starts, stops, strict=True)]
 
 
 def _threads() -> int:

@@ -16,6 +16,7 @@ Kind = tuple[str, tuple[int, ...]]  # a kind of detail, and the axes along which
 _PARTS = tuple(axes for count in (1, 2, 3) for axes in itertools.combinations(range(3), count))
 _SHARES = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5)  # of the blocks of tissue: quantiles of their energies
 _SMOOTHEST = (0.05, 0.15)  # of the blocks of tissue, by one kind of detail: how much of another kind is in those
+_BRIGHTEST = 40.0  # times the plain estimate: brighter tissue says nothing more of the noise
 _LEAST, _MOST = 1e-4, 1e4  # of the plain estimate, squared: energies beyond tell nothing more
 
 
@@ -108,7 +109,7 @@ def intensities(mean: Floats, tissue: Mask, air: float, plain: float) -> Floats:
     dark = mean[~tissue] if not tissue.all() else np.zeros(1)
     levels = np.concatenate([np.quantile(mean[tissue], (0.1, 0.5, 0.9)), np.quantile(dark, (0.1, 0.5))]) / plain
     said = [1.0, float(np.log(np.clip(air / plain, 0.3, 3)))] if air > 0 else [0.0, 0.0]
-    return np.concatenate([np.log(np.clip(levels, 0, 100) + 0.3), said])
+    return np.concatenate([np.log(np.clip(levels, 0, _BRIGHTEST) + 0.3), said])
 
 
 def _ordered(inside: dict[Kind, Floats], correlated: bool) -> list[int]:

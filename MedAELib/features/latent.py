@@ -199,5 +199,7 @@ def _whole(network: Network, seen: Seen, engine: Engine, progress: Progress) -> 
         code = code.reshape(len(code), 1, 1, -1)
     sizes = code.shape[1:]
     cell = tuple(size // n for size, n in zip((*voxels.shape[1:3], depth), sizes, strict=True))
-    offset = tuple(network.offset if spatial and step > 1 else (step - 1) / 2 if not spatial else 0.0 for step in cell)
+    offset = tuple(
+        network.offset if spatial and step > 1 else (step - 1) / 2 if not spatial else 0.0 for step in cell
+    )
     return Latent(code.numpy(), placed(seen.affine, cell, offset), spatial, cell)

@@ -101,7 +101,9 @@ def _compare(
     return typical, _most_different(seen, residuals[SCALES[-1]])
 
 
-def _checked(parts: Sequence[str], point: Sequence[float], directions: int, steps: int, channel: int) -> list[str]:
+def _checked(
+    parts: Sequence[str], point: Sequence[float], directions: int, steps: int, channel: int
+) -> list[str]:
     """The parts that were asked for, in their order. Raises BadInput."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown:

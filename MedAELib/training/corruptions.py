@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from MedAELib.noise import LEAST
 
 # How far the unit is off, as a logarithm: the estimate errs, and most of a CT is louder than its quiet part.
-_UNIT_OFF = {"MR": (-0.25, 0.15), "CT": (-0.9, 0.25)}
+_UNIT_OFF = {"MR": (-0.15, 0.25), "CT": (-0.9, 0.4)}
 
 
 def gaussian(shape: Sequence[int], generator: Generator) -> Tensor:

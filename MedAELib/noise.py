@@ -25,7 +25,7 @@ LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
 
 
 def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
-    """The standard deviation of the noise in the tissue of `[i, j, k]`, in the array's own units.
+    """The deviation of the noise in the quiet part of the tissue of `[i, j, k]` (a fifth has less), in its own units.
 
     Details of small blocks on a regular grid, so the figure is reproducible. Anatomy only adds to them, so the quietest
     blocks of tissue stand for the noise, corrected for what that choice alone gives in pure noise. How much anatomy is

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from MedAELib import Volume
 from MedAELib.codec import volumes
 from MedAELib.codec.container import open_container, write_container
+from MedAELib.codec.filled import pack_mask, unpack_mask
 from MedAELib.codec.model_file import load_codec_model, load_subband_model
 from MedAELib.codec.reader import decompress, read_volume
 from MedAELib.codec.residuals import Distribution
@@ -283,6 +284,30 @@ def test_a_file_that_names_no_model_for_its_wavelets_is_told(whole):
     header = {name: value for name, value in container.header.items() if name != "waves"}
     with pytest.raises(BadInput, match="names no model"):
         decompress(write_container(header, [bytes(container.payload)]), "broken.maez")
+
+
+@settings(max_examples=30)
+@given(shape=st.tuples(st.integers(1, 19), st.integers(1, 19)), seed=st.integers(0, 99))
+def test_a_mask_comes_back(shape, seed):
+    mask = np.random.default_rng(seed).random(shape) < 0.5
+    assert np.array_equal(unpack_mask(pack_mask(mask), shape), mask)
+    for damaged in (b"", b"no zlib", pack_mask(np.zeros((40, 40), bool))):
+        with pytest.raises(BadInput, match="mask"):
+            unpack_mask(damaged, shape)
+
+
+def test_a_filled_rim_of_the_field_of_view_costs_little_and_comes_back_exactly(waves):
+    places = np.meshgrid(*[np.linspace(-1, 1, 48)] * 2, indexing="ij")
+    outside = places[0] ** 2 + places[1] ** 2 > 0.9
+    voxels = np.rint(smooth((48, 48, 20), noise=2)).astype(np.int16)
+    plain = Volume(voxels[None], AFFINE)
+    filled = Volume(np.where(outside[:, :, None], -3024, voxels)[None], AFFINE)
+    bound = 30 + 20 * np.log10(span(filled) / span(plain))  # the same errors, in decibels of the wider range
+    data = compress(filled, Mode("psnr", bound))
+    assert len(data) < 1.2 * len(compress(plain, Mode("psnr", 30))) + 150
+    assert (decompress(data).array[0][outside] == -3024).all()
+    thin = decompress(data, coarser=2)
+    assert (thin.array[0][outside[::2, ::2]] == -3024).all()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ..errors import BadInput, OutOfMemory
 from ..volume import Volume
 from .container import FRONT, WAVES, Block, Container, block_of, open_container
 from .context import LARGEST
+from .filled import unpack_mask
 from .front import Front
 from .front_coder import decode_front
 from .front_network import FrontModel
@@ -210,8 +211,13 @@ def _by_waves(container: Container, entry: _Entry, models: Models, coarser: int)
         decoder.decode_part(container.read(block), number)
     out, _ = levels_left_out(entry.waves[0], coarser)
     whole = 2 ** np.array([sum(d in level.axes for level in entry.waves[0].levels[:out]) for d in range(3)])
-    i, j, k = (slice(None, None, step) for step in np.array(wave_steps(entry.waves[0], coarser)) // whole)
-    return decoder.voxels()[i, j, k]
+    steps = wave_steps(entry.waves[0], coarser)
+    i, j, k = (slice(None, None, step) for step in np.array(steps) // whole)
+    found = decoder.voxels()[i, j, k]
+    if entry.extra.size:
+        mask = unpack_mask(container.read(entry.extra), entry.grid.shape[:2])
+        found[mask[:: steps[0], :: steps[1]]] = 0
+    return found
 
 
 def chunk_entries(container: Container) -> list[_Entry]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .assemble import Chunk
 from .container import WAVES
 from .context import LARGEST
+from .filled import extended, filled_columns, pack_mask
 from .model_file import CodecModel
 from .subband_decoder import LowGrid
 from .subband_encoder import encode_waves
@@ -33,7 +34,12 @@ def wave_chunk(
     """A chunk by wavelets, with a step in 2^-6 whole numbers. Raises BadInput when the step is too small."""
     i, j, k = mapped.whole.shape
     grid = WaveGrid((i, j, k), spacing, tuple(choose_axes((i, j, k), spacing)), step, int(mapped.whole.max()))
-    low, parts, decoded = encode_waves(mapped.whole, grid, waves, model.context)
+    mask, extra, whole = filled_columns(mapped.whole), b"", mapped.whole
+    if mask is not None:
+        extra, whole = pack_mask(mask), extended(whole, mask)
+    low, parts, decoded = encode_waves(whole, grid, waves, model.context)
+    if mask is not None:
+        decoded[mask] = 0
     entry = {
         "how": mapped.how,
         "low": 0,
@@ -44,7 +50,7 @@ def wave_chunk(
         "axes": [list(axes) for axes in grid.axes],
         "base": [low.start, low.grid.low, low.grid.high, low.grid.largest],
     }
-    return Chunk(entry, b"", parts, from_whole(decoded, mapped.how, b"", voxels.dtype))
+    return Chunk(entry, extra, parts, from_whole(decoded, mapped.how, b"", voxels.dtype))
 
 
 def wave_grids(chunk: Mapping[str, Any], shape: Shape, spacing: Shape) -> tuple[WaveGrid, LowGrid]:

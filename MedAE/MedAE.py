@@ -149,9 +149,6 @@ class MedAEWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class MedAELogic(ScriptedLoadableModuleLogic):
     """MedAE for scripts: `MedAELogic().denoise(getNode("CT"))` returns the denoised volume node."""
 
-    def __init__(self):
-        ScriptedLoadableModuleLogic.__init__(self)
-
     def getParameterNode(self):
         from MedAEPanel.parameters import MedAEParameterNode
 
@@ -189,7 +186,7 @@ class MedAELogic(ScriptedLoadableModuleLogic):
             "strength": float(strength), "removed": bool(removed or removedNode is not None),
         }  # fmt: skip
         outputs = {"denoised": outputNode, **({"removed": removedNode} if parameters["removed"] else {})}
-        return self._run(inputNode, "denoise", parameters, outputs, waitForCompletion)
+        return self.run("denoise", inputNode, waitForCompletion, outputs=outputs, **parameters)
 
     def findUnlike(
         self, inputNode, model=None, rate=0.01, leastVolume=0.1, typical=False, device="auto", waitForCompletion=True,
@@ -208,7 +205,7 @@ class MedAELogic(ScriptedLoadableModuleLogic):
             "typical": bool(typical),
         }  # fmt: skip
         names = ("anomaly", "regions", "typical", "residual") if typical else ("anomaly", "regions")
-        return self._run(inputNode, "anomaly", parameters, dict.fromkeys(names), waitForCompletion)
+        return self.run("anomaly", inputNode, waitForCompletion, outputs=dict.fromkeys(names), **parameters)
 
     def compress(self, inputNode, mode="lossless", value=0.0, lost=False, waitForCompletion=True):
         """Compress a volume node in the worker process; returns the compressed volume, a node that holds a .maez file.
@@ -236,11 +233,16 @@ class MedAELogic(ScriptedLoadableModuleLogic):
 
         return self._start(scripting.trainRequest(volumes, name, network, minutes, more), waitForCompletion)
 
-    def _run(self, inputNode, task, parameters, outputs, waitForCompletion):
-        """Start a run; wait for its first output if that is wanted."""
-        from MedAEPanel.request import Request
+    def run(self, task, inputNode, waitForCompletion=True, segments=None, outputs=None, **parameters):
+        """Run any task on a node, such as "features", "explain" or "translate"; returns its nodes by output name.
 
-        return self._start(Request(inputNode, task, parameters, outputs), waitForCompletion)
+        parameters: as the options of the task's command, such as per="slice". segments: the segmentation node of
+        per="segment". outputs: those that are wanted, a node each or None for a new one. Otherwise as `denoise`.
+        """
+        from MedAEPanel import scripting
+
+        request = scripting.taskRequest(task, inputNode, segments, outputs or {}, parameters)
+        return self._start(request, waitForCompletion)
 
     def _start(self, request, waitForCompletion):
         from MedAEPanel import scripting

@@ -78,6 +78,8 @@ def run_task(
         return anomaly(volume, parameters, allocate)
     if task == "explain":
         return traversals(volume, parameters, allocate)
+    if task == "features":
+        return features(volume, parameters, allocate)
     if task == "compress":
         made, told, file = fake_codec.compress(volume, parameters, allocate)
         return Result(made, told, {"latent": file})
@@ -136,6 +138,21 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
     return Result(outputs, report)
 
 
+def features(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
+    """A row for the volume, and where it is wanted a code of three channels in cells of two voxels."""
+    outputs = {}
+    if parameters.get("latent"):
+        code = allocate("code", (3, *(-(-size // 2) for size in volume.shape)), "float32")
+        code[...] = np_column([1.0, 2.0, 3.0])
+        outputs["code"] = type(volume)(code, volume.affine @ np_cells(), {"frames": True})
+    row = {"item": "volume", "r": 0.0, "a": 0.0, "s": 0.0, "values": [4.0]}
+    report = {
+        "task": "features", "warnings": [], "seconds": 0.1, "device": "cpu", "names": ["mean_000"], "features": [row],
+        "similar": [], "asked": dict(parameters),
+    }  # fmt: skip
+    return Result(outputs, report)
+
+
 def traversals(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
     """Two traversals of the explain task's form around its point, each frame full of its own amount."""
     amounts, outputs = [-1.0, 0.0, 1.0], {}
@@ -156,6 +173,13 @@ def np_column(values: list[float]) -> Any:
     import numpy as np
 
     return np.array(values, np.float32)[:, None, None, None]
+
+
+def np_cells() -> Any:
+    """From cells of two voxels along each edge to voxels."""
+    import numpy as np
+
+    return np.array([[2, 0, 0, 0.5], [0, 2, 0, 0.5], [0, 0, 2, 0.5], [0, 0, 0, 1]])
 
 
 def train(inputs: dict[str, Any], parameters: dict[str, Any], progress: Any, live: Any) -> Result:

@@ -163,7 +163,7 @@ def test_the_task_gives_plain_values_a_placed_latent_and_can_be_cancelled(tmp_pa
     volume, parameters = scan(), {"model": str(tmp_path / "small"), "latent": True, "device": "cpu"}
     result = run_task("features", {"input": volume}, parameters, progress=lambda *_: None)
     assert result.report["features"][0]["case"] == "scan0" and len(result.report["names"]) == 8 * 4
-    latent = result.outputs["latent"]
+    latent = result.outputs["code"]
     assert latent.channels == 8 and latent.shape == (11, 10, 7)
     assert latent.meta["provenance"]["model_sha256"] == result.report["model_sha256"]
     latent.save(tmp_path / "latent.nrrd")

@@ -161,6 +161,29 @@ def test_a_segmentation_that_lies_elsewhere_or_is_empty_is_refused_in_words(pane
         segments.labelsOf(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "none"), scan)
 
 
+def test_the_code_is_a_sequence_with_a_volume_for_each_channel(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    from MedAEPanel import sequences
+
+    panel.parameters.task = "features"
+    panel.run()
+    assert set(panel.controller.results) == {"features"}
+    panel.parameters.makeCode = True
+    panel.run()
+    code = panel.controller.results["code"]
+    assert (code.GetName(), code.GetNumberOfDataNodes()) == ("head code", 3)
+    assert sequences.indexOf(code)["name"] == "channel" and sequences.indexOf(code)["values"] == ["1", "2", "3"]
+    assert nodes.input_of(code) is scan and nodes.provenance(code)["output"] == "code"
+    shown = sequences.shown(code)
+    assert (slicer.util.arrayFromVolume(shown) == 1).all()
+    assert shown.GetDisplayNode().GetWindow() != scan.GetDisplayNode().GetWindow()
+    first = nodes.affine_of(scan) @ [0.5, 0.5, 0.5, 1]
+    np.testing.assert_allclose(nodes.affine_of(shown) @ [0, 0, 0, 1], first, atol=1e-6)
+    panel.parameters.task = "compress"  # whose result is another kind of latent
+    assert panel.parameters.latent is None
+
+
 def similar(name: str, path: str = "", **more: str) -> dict[str, str]:
     """A row of the table of similar cases, as text."""
     row = {"case": "head", "item": "volume", "rank": "1", "similar_case": name, "similar_item": "volume"}

@@ -57,6 +57,22 @@ def test_what_is_no_scan_is_refused(panel: OpenPanel, wrong: str | None) -> None
     assert panel.controller.state == "idle"
 
 
+def test_any_task_can_be_run_by_its_name(panel: OpenPanel) -> None:
+    scan, logic = add_scan(), panel.widget.logic
+    made = logic.run("features", scan, per="slice", latent=True)
+    assert {name: node.GetName() for name, node in made.items()} == {
+        "features": "CT chest features", "code": "CT chest code",
+    }  # fmt: skip
+    assert panel.controller.report["asked"]["per"] == "slice"
+    assert logic.run("denoise", scan, outputs={"denoised": None}).GetName() == "CT chest denoised"
+    panel.behaviour = {"behaviour": "hang"}
+    controller = logic.run("features", scan, waitForCompletion=False)
+    controller.cancel()
+    assert controller.wait() == "cancelled"
+    with pytest.raises(BadInput):
+        logic.run("features", None)
+
+
 def test_the_first_scan_is_no_result_of_medae(panel: OpenPanel) -> None:
     logic = panel.widget.logic
     assert logic.firstScan() is None

@@ -9,7 +9,7 @@ WIDGETS = {
     "translate": ("uncertaintyCheckBox",),
     "features": (
         "featuresPerLabel", "featuresPerComboBox", "knownCasesLabel", "knownCasesEdit", "rememberCheckBox",
-        "similarBrowser",
+        "similarBrowser", "codeCheckBox",
     ),
     "explain": (
         "attributionCheckBox", "traversalFrame",
@@ -17,10 +17,7 @@ WIDGETS = {
 }
 # A model of any task has a code to read and a way back to explain.
 ANY_MODEL = ("features", "explain")
-_OUTPUTS = {
-    "features": (),
-    "explain": ("typical", "residual_1_7mm", "residual_4mm", "baseline_residual_1_7mm", "baseline_residual_4mm"),
-}
+_EXPLANATIONS = ("typical", "residual_1_7mm", "residual_4mm", "baseline_residual_1_7mm", "baseline_residual_4mm")
 
 
 def showFor(ui, task, perSegment=False):
@@ -55,7 +52,7 @@ def parametersOf(wanted, common):
         remember = wanted.rememberCase and bool(wanted.knownCases)
         names = segments.namesOf(wanted.segments) if wanted.featuresPer == "segment" else {}
         return {**common, "per": wanted.featuresPer, "index": wanted.knownCases, "remember": remember,
-                "file": fileOf(wanted.inputVolume), "segment_names": names}  # fmt: skip
+                "file": fileOf(wanted.inputVolume), "segment_names": names, "latent": wanted.makeCode}  # fmt: skip
     parts = ["residual", "attribution"] if wanted.makeAttribution else ["residual"]
     return {**common, "parts": parts, "point": crosshairIn(wanted.inputVolume)}
 
@@ -64,8 +61,9 @@ def outputsOf(wanted):
     """The wanted outputs, each a new node."""
     if wanted.task == "translate":
         return dict.fromkeys(("translated", "uncertainty") if wanted.makeUncertainty else ("translated",))
-    attribution = ("attribution",) if wanted.task == "explain" and wanted.makeAttribution else ()
-    return dict.fromkeys((*_OUTPUTS[wanted.task], *attribution))
+    if wanted.task == "features":
+        return dict.fromkeys(("code",) if wanted.makeCode else ())
+    return dict.fromkeys((*_EXPLANATIONS, *(("attribution",) if wanted.makeAttribution else ())))
 
 
 def fileOf(node):

@@ -33,6 +33,7 @@ class MedAEParameterNode:
     featuresPer, knownCases - "volume", "slice" or "segment", and the file of cases to find similar ones among
     segments - the segmentation whose segments the features describe
     rememberCase - whether the features are added to that file
+    makeCode - whether the code that the features were made of is wanted, a volume for each channel
     makeAttribution - whether the explanation tells which voxels made the score
     channel - of the code, which is moved at the crosshair; 0 for the largest directions
     strength - how much of the noise is removed, 0..1
@@ -79,6 +80,7 @@ class MedAEParameterNode:
     segments: vtkMRMLSegmentationNode
     knownCases: str = ""
     rememberCase: bool = False
+    makeCode: bool = False
     makeAttribution: bool = False
     channel: Annotated[int, WithinRange(0, 4096)] = 0
     device: str = "auto"

@@ -1,6 +1,7 @@
 """A finished run becomes nodes beside its input: voxels slab by slab over several ticks, the scene in one batch."""
 
 import datetime
+from dataclasses import replace
 
 from . import analysing, latents, overlay, sequences, traversal
 from .target import PER_FRAME, TITLES
@@ -31,7 +32,8 @@ class ResultImport:
         from MedAELib.errors import InternalFault
 
         self._result, self._target = result, target
-        wanted = target.wanted or dict.fromkeys(result.outputs, "result")
+        every = [*result.outputs, *result.files]  # unless some were asked for
+        wanted = target.wanted or {name: f"{target.place.name} {TITLES.get(name, name)}" for name in every}
         wanted = {name: title for name, title in wanted.items() if name in result.outputs or name not in _OPTIONAL}
         missing = [name for name in wanted if name not in result.outputs and name not in result.files]
         if missing:
@@ -49,6 +51,8 @@ class ResultImport:
         volume, index = self._result.outputs[name], self._target.index
         if name in traversal.NAMES:
             index = traversal.indexOf(self._result.report)
+        elif name == "code" and volume.channels > 1:
+            index = traversal.indexOfChannels(volume.channels)
         elif index is None or name not in PER_FRAME:
             return [volume]
         if volume.channels != len(index["values"]):
@@ -121,6 +125,8 @@ class ResultImport:
             sequence = self._sequences[name].commit(place, original, removed)
             if name in traversal.NAMES:
                 traversal.finish(sequence, place, original)
+            elif name == "code":  # its numbers are not those of the scan, and so is its window
+                traversal.finish(sequence, replace(place, window=None, level=None), original, first=True)
             return sequence
         beside, affine = sequences.shown(original) or original, self._result.outputs[name].affine
         if name == "regions":

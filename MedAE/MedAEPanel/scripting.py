@@ -6,7 +6,7 @@ import os
 def run(controller, request, waitForCompletion):
     """Start a run; True waits, and gives its first output or None when it was cancelled, False gives the controller.
 
-    Raises MedAEError.
+    Where no single output was asked for, all nodes by output name take the place of the first. Raises MedAEError.
     """
     controller.apply(request)
     if request.task == "train":
@@ -16,8 +16,21 @@ def run(controller, request, waitForCompletion):
     if controller.wait() == "failed":
         raise controller.failure
     if request.task != "train":
-        return controller.results.get(next(iter(request.outputs)))
+        if request.outputs:
+            return controller.results.get(next(iter(request.outputs)))
+        return controller.results if controller.state == "done" else None
     return os.path.join(request.goal.folder, controller.report["model"]) if controller.state == "done" else None
+
+
+def taskRequest(task, inputNode, segmentation, outputs, parameters):
+    """Any task on a node; without `outputs` all that it makes. `segmentation` is for the features of segments."""
+    from . import segments
+    from .request import Request
+
+    if segmentation is None:
+        return Request(inputNode, task, parameters, outputs)
+    parameters = {"segment_names": segments.namesOf(segmentation), **parameters}
+    return Request(inputNode, task, parameters, outputs, inputs={"input": inputNode, "segments": segmentation})
 
 
 def trainRequest(volumes, name, network, minutes, more):

@@ -12,7 +12,7 @@ TITLES = {
     "residual": "minus typical", "translated": "translated", "uncertainty": "uncertainty of the translation",
     "attribution": "what made the score", "residual_1_7mm": "minus typical 1.7 mm",
     "residual_4mm": "minus typical 4 mm", "baseline_residual_1_7mm": "minus median 1.7 mm",
-    "baseline_residual_4mm": "minus median 4 mm", "features": "features", "similar": "similar cases",
+    "baseline_residual_4mm": "minus median 4 mm", "features": "features", "code": "code", "similar": "similar cases",
     "traversal_1": "code moved 1", "traversal_2": "code moved 2", "traversal_3": "code moved 3",
     "latent": "compressed", "decoded": "decoded", "lost": "lost by compression",
 }  # fmt: skip

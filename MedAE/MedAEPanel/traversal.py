@@ -17,8 +17,15 @@ def indexOf(report):
     return {"name": "moved by", "unit": "deviations", "type": "numeric", "tolerance": 0.01, "values": values}
 
 
-def finish(sequence, place, original):
-    """Let a new sequence of frames be looked at: a browser of its own, and its volume, at the code as it is."""
+def indexOfChannels(count):
+    """The same of a code, a frame for each of its channels, which are counted from 1."""
+    values = [str(number) for number in range(1, count + 1)]
+    return {"name": "channel", "unit": "", "type": "numeric", "tolerance": 0.01, "values": values}
+
+
+def finish(sequence, place, original, first=False):
+    """Let a new sequence of frames be looked at: a browser of its own, and its volume, at the frame in the middle (that
+    of the code as it is), or the first."""
     import slicer
 
     from MedAELib import nodes
@@ -26,7 +33,7 @@ def finish(sequence, place, original):
     browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{sequence.GetName()} browser")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     browser.SetPlaybackActive(False)
-    browser.SetSelectedItemNumber(sequence.GetNumberOfDataNodes() // 2)
+    browser.SetSelectedItemNumber(0 if first else sequence.GetNumberOfDataNodes() // 2)
     volume = browser.GetProxyNode(sequence)
     nodes.show_like(volume, place, sequence.GetNthDataNode(0).GetImageData())
     parent = slicer.mrmlScene.GetNodeByID(place.transform_id or "")

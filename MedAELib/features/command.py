@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         result = run_task("features", inputs, asked, progress=Terminal())
         tell(result.report)
         if options.latent is not None:
-            result.outputs["latent"].save(options.latent / f"{inputs['input'].name}-latent.nrrd")
+            result.outputs["code"].save(options.latent / f"{inputs['input'].name}-latent.nrrd")
         reports.append(result.report)
     rows = [row for report in reports for row in report["features"]]
     table = Table.of(rows, reports[0]["names"])

@@ -46,7 +46,7 @@ def run_features(
 ) -> TaskResult:  # fmt: skip
     """The features of a volume; `parameters` are those of `Parameters`, by name.
 
-    Output, where wanted: "latent", a frame for each channel, with its own affine. In the report "features" are the
+    Output, where wanted: "code", a frame for each channel, with its own affine. In the report "features" are the
     rows, "names" those of their "values", "similar" the nearest known cases of each row.
     """
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
@@ -85,10 +85,10 @@ def run_features(
     }  # fmt: skip
     outputs = {}
     if wanted.latent:
-        placed = made.latent.volume(f"{volume.name} latent".strip())
-        room = allocate("latent", placed.array.shape, placed.array.dtype)
+        placed = made.latent.volume(f"{volume.name} code".strip())
+        room = allocate("code", placed.array.shape, placed.array.dtype)
         room[...] = placed.array
-        outputs["latent"] = placed.like(room, provenance=dict(report))
+        outputs["code"] = placed.like(room, provenance=dict(report))
     table = Table.of(rows, made.names)
     similar = _similar(index, table, wanted) if index is not None else []
     if wanted.remember:

@@ -44,7 +44,8 @@ def statusText(controller, shown=""):
     if report.get("task") == "compress":
         parts.append(f"; {report['ratio']:.3g} times smaller, {report['bits_per_voxel']:.3g} bits per voxel")
     if report.get("task") == "features":
-        parts.append(f"; {len(report['names'])} features in a table of {len(report['features'])} rows")
+        rows = len(report["features"])
+        parts.append(f"; {len(report['names'])} features in a table of {rows} row{'s' if rows != 1 else ''}")
     if report.get("task") == "anomaly":
         parts.append(f"; regions above the threshold: {report['regions']}")
     # How usual the scan is as a whole, whether the model adapted, and doubts: whether the result can be believed.

@@ -75,8 +75,8 @@ LIMITS = {
     "MR": [
         "Trained on few subjects, mostly heads; other parts of the body were tested little.",
         "The strength of the noise is measured on the volume. Where no air is left and no tissue is flat (a crop, a "
-        "skull-stripped brain with fine texture), weak noise is overestimated, by up to a sixth at 3 %, and detail is "
-        "smoothed: lower the strength there.",
+        "skull-stripped brain with fine texture), noise of 3 % and less is overestimated, and "
+        "detail is smoothed: lower the strength there.",
         "Against a small cervical spine T1, whose own noise is about 5 %, the result is worse than the input at 3 "
         "and 5 % (27.5 against 30.5 dB, 25.7 against 26.1 dB): that noise goes too, and fine detail with it.",
         "At 3 % noise, filters that are told the noise level and given their best setting (bilateral, total variation) "
@@ -99,8 +99,8 @@ LIMITS = {
         "80 HU. The trust figures say so for each scan.",
         "Between small parts contrast is lost: at 80 HU of noise, on planning scans, the mean of small pieces of fat "
         "moved by up to 24 HU, of muscle by 16.",
-        "Where no tissue is flat, weak noise is overestimated, in boxes of coarse planning scans (4 mm voxels) with "
-        "20 HU of noise by up to three times, and grainy texture without any noise is smoothed.",
+        "Where no tissue is flat, weak noise is overestimated (on planning scans with voxels of 4 mm, 20 HU and less), "
+        "and grainy texture without any noise is smoothed.",
         "The training targets are real scans and hold noise of their own, which caps what was learned.",
         "Noise correlated over many voxels (very soft kernels on a fine grid) is removed in part only.",
         "Streaks from metal and beam hardening are left as they are.",

@@ -44,8 +44,8 @@ more often, and coarse noise into one in eight. The schedule of the learning rat
             "extrapolated, and how usual a scan is as a whole is known beside one normal scan only.",
             "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
             "Small, low-contrast lesions (multiple sclerosis) are mostly missed: see the figures.",
-            "On some scanners the map is about ten times stricter than its rate of false alarms says; a healthy brain may "
-            "have a few regions.",
+            "On some scanners the map is about ten times stricter than its rate of false alarms says; a healthy brain "
+            "may have a few regions.",
             "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
             "Mirrored sides (left for right) are not noticed. What is normally one-sided, as large veins, may show.",
             "In a head with its skull, dark places at the surface of the brain may be taken for fluid around it and "

@@ -36,7 +36,7 @@ class Anatomies:
         kept = np.stack(coarse)[:_MOST].astype(_STORED).astype(np.float32) if len(coarse) > 2 else None
         if kept is None or not (kept.std(axis=1) > 0).all():
             return None
-        alike = np.corrcoef(kept)
+        alike = np.atleast_2d(np.corrcoef(kept))
         np.fill_diagonal(alike, -1)
         return Anatomies(kept, float(f"{alike.max(axis=1).min():.4g}"))
 

@@ -70,7 +70,7 @@ def calibrated_again(
 
     model = Model.load(named)
     if model.spec.task != "anomaly" or model.bundle is None:
-        raise BadModel(f"The model was made to {model.spec.task}, not to find what is unlike normal scans.")
+        raise BadModel(f"The model was made for the task '{model.spec.task}', not to find what is unlike normal scans.")
     known = model.bundle.calibration
     calibrations(known)
     brains = bool(gate_of(known)["brain"][0] > 0.5)

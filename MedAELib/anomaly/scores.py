@@ -91,7 +91,7 @@ def answers(
     Raises BadModel for a model of another task.
     """
     if not isinstance(model.network, NormativeAutoencoder):
-        raise BadModel(f"The model was made to {model.spec.task}, not to find what is unlike normal scans.")
+        raise BadModel(f"The model was made for the task '{model.spec.task}', not to find what is unlike normal scans.")
     sides, stride = 2 if mirrored else 1, model.network.stride
     box = box_around(prepared.mask, 2 * stride, stride)  # most of a CT's grid may be air around the body
     odds, typical = np.zeros_like(prepared.voxels), np.zeros_like(prepared.voxels)

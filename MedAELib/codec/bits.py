@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 
-MOST_BITS = 24  # of one value
-
 Integers = npt.NDArray[np.int64]
 
 

@@ -64,7 +64,7 @@ def direction(spec: Spec, source: str = "", target: str = "") -> Direction:
     Raises BadModel for a model that does not translate, BadInput for a name or a direction that it does not know.
     """
     if spec.task != "translate" or not spec.kinds:
-        raise BadModel(f"The model was made to {spec.task}, not to translate.", "Choose a translating model.")
+        raise BadModel(f"The model was made for the task '{spec.task}', not to translate.", "Choose one that does.")
     names = [kind.name for kind in spec.kinds]
     for name in filter(None, (source, target)):
         if name not in names:

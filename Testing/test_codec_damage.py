@@ -3,6 +3,9 @@
 import hashlib
 import json
 import struct
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from codec_tools import scan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MedAELib.codec import reader
 from MedAELib.codec.container import MAGIC, open_container
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import compress
@@ -157,3 +161,30 @@ def test_a_thousand_broken_files(whole, seed):
         piece = [generator.bytes(min(size, 60)), bytes(data[other : other + size]), b"", bytes(size)]
         data[start : start + size] = piece[generator.integers(0, 4)]
     right_or_told(bytes(data))
+
+
+@pytest.mark.parametrize(("chunks", "most"), [(1, 1), (2.5, 2)])
+def test_no_more_chunks_are_decoded_at_once_than_fit_the_memory(monkeypatch, chunks, most):
+    data = (Path(__file__).parent / "fixtures" / "v3-chunks.maez").read_bytes()
+    expected = decompress(data)
+    entries = reader.chunk_entries(open_container(data, "scan.maez"))
+    largest = max(entry.grid.shape[0] * entry.grid.shape[1] * entry.grid.shape[2] for entry in entries)
+    free, running, seen, lock = expected.array.nbytes + int(chunks * 40 * largest), [], [], threading.Lock()
+    decode = reader.decode_chunk
+
+    def counted(*arguments):
+        with lock:
+            running.append(1)
+            seen.append(len(running))
+        time.sleep(0.01)
+        try:
+            return decode(*arguments)
+        finally:
+            with lock:
+                running.pop()
+
+    monkeypatch.setattr(reader, "decode_chunk", counted)
+    monkeypatch.setattr(reader, "free_system_memory", lambda: free)
+    monkeypatch.setattr(reader.os, "cpu_count", lambda: 8)
+    assert np.array_equal(decompress(data).array, expected.array)
+    assert len(entries) > most and max(seen) == most

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +109,7 @@ def read_volume(
         raise BadInput(f"{container.name} holds no volume that is {coarser} halvings coarser.")
     models = _models(container)
     steps = _steps(chosen, coarser)
-    with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 8))) as pool:
+    with ThreadPoolExecutor(_at_once(container, entries)) as pool:
         work = [pool.submit(decode_chunk, container, entry, models, coarser) for entry in chosen]
         try:
             pieces = []
@@ -232,12 +232,23 @@ def chunk_entries(container: Container) -> list[_Entry]:
             raise ValueError("the chunks do not fill the volume")
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise BadInput(f"{container.name} is damaged: its list of chunks is not one.") from None
-    needed = channels * i * j * k * np.dtype(volume["dtype"]).itemsize + _BYTES_PER_VOXEL * max(
-        int(np.prod(entry.grid.shape, dtype=np.int64)) for entry in entries
-    )
+    needed = sum(_memory(container, entries))
     if needed > free_system_memory():
         raise OutOfMemory(f"{container.name} needs {needed / 2**30:.1f} GiB of memory, more than is free.")
     return entries
+
+
+def _memory(container: Container, entries: Sequence[_Entry]) -> tuple[int, int]:
+    """The bytes of the volume, and those that decoding its largest chunk takes."""
+    volume = container.header["volume"]
+    whole = int(np.prod(volume["shape"], dtype=np.int64)) * np.dtype(volume["dtype"]).itemsize
+    return whole, _BYTES_PER_VOXEL * max(int(np.prod(entry.grid.shape, dtype=np.int64)) for entry in entries)
+
+
+def _at_once(container: Container, entries: Sequence[_Entry]) -> int:
+    """How many chunks are decoded side by side: one for each processor, eight at most, as far as memory allows."""
+    whole, each = _memory(container, entries)
+    return int(min(max(1, (free_system_memory() - whole) // each), os.cpu_count() or 1, 8))
 
 
 def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int, ...], size: int) -> _Entry:

@@ -194,6 +194,7 @@ def main() -> int:
     rows = []
     for name in PROBES:
         rows += probe(name, model, options.data, options.splits, lambda text: print(text, flush=True))
+    options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "features.json").write_text(json.dumps(rows, indent=2) + "\n")
     (options.output / "features.md").write_text(table(rows, model))
     print(table(rows, model))

@@ -25,6 +25,7 @@ Sink = Callable[..., None]  # the core's box, its voxels before and after, and i
 # Half of what is free: the rest is for the convolution library's own copies, the result, and other programs.
 _FRACTION_OF_MEMORY = 0.5
 _SMALLEST_TILE = 32**3
+_SMALLEST_EDGE = 3  # halos: where a core is narrower than its halo, nearly all work is done on neighbours
 _OTHER_CHANNELS = "The model's network does not turn one channel into one channel of the same size."
 _CROP = "Crop the volume, or choose another device."
 _NOT_WHOLE = "This network cannot work in tiles, and the device {device} has too little free memory for the whole."
@@ -149,16 +150,17 @@ class Engine:
         made = result.permute(1, 2, 3, 0) if flat else result[0]
         return before, [channel[tile.inner] for channel in made.numpy()]
 
-    def _largest_tile(self, network: Network, deviations: int) -> float:
+    def _largest_tile(self, network: Network, halo: tuple[int, ...], deviations: int) -> float:
         """How many voxels a tile's source may have, from the free memory and the network's appetite."""
         free = free_memory(str(self.torch_device)) * _FRACTION_OF_MEMORY
-        return max(free / bytes_per_voxel(network, deviations), _SMALLEST_TILE)
+        smallest = max(_SMALLEST_TILE, math.prod(max(1, _SMALLEST_EDGE * width) for width in halo))
+        return max(free / bytes_per_voxel(network, deviations), smallest)
 
     def _edges(
         self, network: Network, shape: tuple[int, ...], halo: tuple[int, ...], cut: tuple[int, ...], deviations: int
     ) -> tuple[int, ...]:
         """The edges of the cores, multiples of `cut`. Raises BadInput and OutOfMemory where they cannot be had."""
-        largest = self._largest_tile(network, deviations)
+        largest = self._largest_tile(network, halo, deviations)
         edges = (self.tile,) * 3 if self.tile else plan(shape, halo, cut, largest)
         edges = tuple(math.ceil(edge / step) * step for edge, step in zip(edges, cut, strict=True))
         if network.tiles:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -70,8 +71,9 @@ def processes_of(place: Path) -> list[psutil.Process]:
 def started(sites: list[Path], place: Path, output: Path) -> subprocess.Popen[str]:
     """A simulation without end whose two sites have begun to learn."""
     process = subprocess.Popen(
-        command(sites, output, 1000, 1000), env=environment(place), stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+        command(sites, output, 1000, 1000), env=environment(place), stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )  # fmt: skip
     deadline = time.monotonic() + 200
     while len(list(place.glob("*/t/medae-site-*/training"))) < 2:
         assert process.poll() is None and time.monotonic() < deadline, process.stderr and process.stderr.read()

@@ -65,7 +65,7 @@ def _levels(volume: Volume, denoised: Volume, evidence: Evidence) -> list[Figure
         removed = 0.0
     told = "The deviation of what was taken away, in tissue." if removed else "Nothing was removed."
     return [
-        measured("Noise before", before, units, "", "The standard deviation of the noise in tissue."),
+        measured("Noise before", before, units, "", "The noise's deviation where tissue is quiet: a fifth has less."),
         measured("Noise after", after, units, "", "What is left of it, from how much quieter flat tissue became."),
         measured(REMOVED, removed, units, "", told),
     ]

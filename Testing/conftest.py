@@ -21,6 +21,10 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # Before any test imports torch: its threads wait asleep, else they take the cores from the other tests' processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Torch imports triton where it is installed, though nothing here compiles. Its LLVM and that of the software renderer,
+# which tests of the panel load, cannot live in one process.
+sys.modules.setdefault("triton", None)
+
 # What a test finds must not depend on how busy the computer is.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

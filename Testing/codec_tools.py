@@ -1,8 +1,13 @@
 """Small volumes with anatomy-like content for the tests of the codec."""
 
+import zlib
+
 import numpy as np
 
 from MedAELib import Volume
+from MedAELib.codec.container import open_container, write_container
+from MedAELib.codec.reader import decompress
+from MedAELib.errors import MedAEError
 
 AFFINE = np.array([[-0.7, 0.0, 0.1, 101.5], [0.0, 0.9, 0.0, -33.25], [0.05, 0.0, 2.0, 7.0], [0.0, 0.0, 0.0, 1.0]])
 
@@ -19,3 +24,25 @@ def scan(shape: tuple[int, int, int] = (24, 20, 18), dtype: str = "int16", seed:
     voxels = np.stack([smooth(shape, seed + channel) for channel in range(channels)])
     lifted = np.rint(voxels) + (1200 if np.dtype(dtype).kind == "u" else 0)
     return Volume(lifted.astype(dtype), AFFINE, {"name": "ball", "modality": "CT", "header": {"note": "made"}})
+
+
+def check_forged_damage(
+    whole: bytes, place: float, change: int, shape: tuple[int, int, int], fault: type[MedAEError] = MedAEError
+) -> None:
+    """With all checksums right, damage in the coded part can only be seen by the coder; it must end all the same.
+
+    Either a fault is told in one sentence that names the file, or voxels of that shape come back.
+    """
+    container = open_container(whole, "it")
+    payload = bytearray(container.payload)
+    payload[int(place * len(payload))] ^= change
+    header = dict(container.header)
+    for chunk in header["chunks"]:
+        for block in (chunk["extra"], *chunk["parts"]):
+            block[2] = zlib.crc32(payload[block[0] : block[0] + block[1]])
+    try:
+        again = decompress(write_container(header, [bytes(payload)]), "broken.maez")
+    except fault as error:
+        assert "broken.maez" in str(error) and "\n" not in str(error)
+    else:
+        assert again.array.shape == (1, *shape)

@@ -27,6 +27,19 @@ def show(node: Any) -> None:
     slicer.util.setSliceViewerLayers(background=node, fit=True)
 
 
+def side_by_side_after_a_run(panel: OpenPanel) -> tuple[Any, int]:
+    """Run on a scan that is shown and press the button: the layout manager, and the layout before."""
+    import slicer
+
+    scan = add_scan()
+    show(scan)
+    panel.run(scan)
+    manager = slicer.app.layoutManager()
+    before = manager.layout
+    panel.ui.sideBySideButton.click()
+    return manager, before
+
+
 def test_after_a_run_the_views_show_the_result_and_before_brings_back_the_input(panel: OpenPanel) -> None:
     scan = add_scan()
     show(scan)
@@ -68,12 +81,7 @@ def test_a_run_that_makes_nothing_to_compare_leaves_the_views_alone(panel: OpenP
 def test_there_is_a_way_back_from_side_by_side_when_the_result_is_gone(panel: OpenPanel) -> None:
     import slicer
 
-    scan = add_scan()
-    show(scan)
-    panel.run(scan)
-    manager = slicer.app.layoutManager()
-    before = manager.layout
-    panel.ui.sideBySideButton.click()
+    manager, before = side_by_side_after_a_run(panel)
     slicer.mrmlScene.RemoveNode(panel.controller.results["denoised"])
     panel.widget.panel.update()
     assert panel.ui.sideBySideButton.enabled and not panel.ui.beforeButton.enabled
@@ -83,13 +91,7 @@ def test_there_is_a_way_back_from_side_by_side_when_the_result_is_gone(panel: Op
 
 
 def test_a_task_without_comparison_returns_to_the_user_s_layout(panel: OpenPanel) -> None:
-    import slicer
-
-    scan = add_scan()
-    panel.run(scan)
-    manager = slicer.app.layoutManager()
-    before = manager.layout
-    panel.ui.sideBySideButton.click()
+    manager, before = side_by_side_after_a_run(panel)
     assert manager.layout != before
     panel.parameters.task = "train"
     assert manager.layout == before and not panel.ui.sideBySideButton.checked
@@ -109,12 +111,7 @@ def test_a_view_that_shows_something_else_is_left_alone(panel: OpenPanel) -> Non
 def test_side_by_side_shows_three_linked_views_and_returns_to_the_user_s_layout(panel: OpenPanel) -> None:
     import slicer
 
-    scan = add_scan()
-    show(scan)
-    panel.run(scan)
-    manager = slicer.app.layoutManager()
-    before = manager.layout
-    panel.ui.sideBySideButton.click()
+    manager, before = side_by_side_after_a_run(panel)
     assert set(manager.sliceViewNames()) == {"MedAEBefore", "MedAEAfter", "MedAERemoved"}
     shown, places = {}, []
     for name in manager.sliceViewNames():

@@ -158,6 +158,18 @@ def publish(weights: bytes, folder: Path) -> None:
     write_text(folder / METADATA, json.dumps(told, indent=2) + "\n")
 
 
+def keep_further(weights: bytes, options: argparse.Namespace, entry: str, file: str) -> None:
+    """Write a further model of the codec, and with --publish put it and its hash into the codec's model folder."""
+    (options.output / "model.safetensors").write_bytes(weights)
+    folder: Path | None = options.publish
+    if folder is None:
+        return
+    told = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    told[entry] = {"name": f"{folder.name}-{entry}", "sha256": hashlib.sha256(weights).hexdigest()}
+    (folder / file).write_bytes(weights)
+    write_text(folder / METADATA, json.dumps(told, indent=2) + "\n")
+
+
 def _collected(data: Path) -> dict[str, object]:
     """Samples and default predictions: the predictions are fitted first, then used."""
     _, predictions = gather(data, False, untrained_predictions(), 0, lossy=False)

@@ -5,8 +5,6 @@ As in `codec.py`, the network is trained with the rounding of its integer form, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +12,16 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
-from MedAELib.atomic import write_text
 from MedAELib.codec.context import Doubles, Floats
 from MedAELib.codec.differentiable import CodecNetwork, exported
 from MedAELib.codec.front import OFFSETS, Front
 from MedAELib.codec.front_coder import front_setting
 from MedAELib.codec.front_context import FRONT_INPUTS
 from MedAELib.codec.front_network import SPACINGS, FrontModel, spacing_class
-from MedAELib.codec.model_file import FRONT, FRONT_WEIGHTS, METADATA, pack_front
+from MedAELib.codec.model_file import FRONT, FRONT_WEIGHTS, pack_front
 from MedAELib.codec.predictive import Grid
 from MedAELib.codec.tuning import Columns, sampled
-from MedAELib.training.codec import trained, training_options
+from MedAELib.training.codec import keep_further, trained, training_options
 from MedAELib.training.codec_samples import codec_volumes
 from MedAELib.training.cohort import kept
 
@@ -115,17 +112,7 @@ def main() -> None:
     layers, tails = exported(averaged)
     model = FrontModel({name: value[0] for name, value in layers.items()}, tails, stored["predictions"].numpy())
     weights = safetensors.numpy.save(pack_front(model))
-    (options.output / "model.safetensors").write_bytes(weights)
-    if options.publish:
-        publish(weights, options.publish)
-
-
-def publish(weights: bytes, folder: Path) -> None:
-    """Put weights into the model folder of the codec, and their hash into its description."""
-    told = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    told[FRONT] = {"name": f"{folder.name}-{FRONT}", "sha256": hashlib.sha256(weights).hexdigest()}
-    (folder / FRONT_WEIGHTS).write_bytes(weights)
-    write_text(folder / METADATA, json.dumps(told, indent=2) + "\n")
+    keep_further(weights, options, FRONT, FRONT_WEIGHTS)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ As in `codec.py`, the network is trained with the rounding of its integer form, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +13,14 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
-from MedAELib.atomic import write_text
 from MedAELib.codec.context import FRACTION, Floats
 from MedAELib.codec.differentiable import CodecNetwork, exported
-from MedAELib.codec.model_file import METADATA, SUBBAND, SUBBAND_WEIGHTS, pack_subband
+from MedAELib.codec.model_file import SUBBAND, SUBBAND_WEIGHTS, pack_subband
 from MedAELib.codec.subband import CASES, SUBBAND_INPUTS, Seen, cut
 from MedAELib.codec.subband_levels import SHIFTS, Cascade, OpenBand, WaveGrid
 from MedAELib.codec.subband_network import SubbandModel
 from MedAELib.codec.wavelet import FRACTION_BITS, Axes, Doubles, analyse, choose_axes
-from MedAELib.training.codec import trained, training_options
+from MedAELib.training.codec import keep_further, trained, training_options
 from MedAELib.training.codec_samples import codec_volumes
 from MedAELib.training.cohort import kept
 
@@ -134,17 +131,7 @@ def main() -> None:
 
     averaged = trained(CodecNetwork(CASES, SUBBAND_INPUTS, HIDDEN), batches, checks, options, 250)
     weights = safetensors.numpy.save(pack_subband(SubbandModel(*exported(averaged))))
-    (options.output / "model.safetensors").write_bytes(weights)
-    if options.publish:
-        publish(weights, options.publish)
-
-
-def publish(weights: bytes, folder: Path) -> None:
-    """Put weights into the model folder of the codec, and their hash into its description."""
-    told = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    told[SUBBAND] = {"name": f"{folder.name}-{SUBBAND}", "sha256": hashlib.sha256(weights).hexdigest()}
-    (folder / SUBBAND_WEIGHTS).write_bytes(weights)
-    write_text(folder / METADATA, json.dumps(told, indent=2) + "\n")
+    keep_further(weights, options, SUBBAND, SUBBAND_WEIGHTS)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -152,22 +152,26 @@ def publish(weights: bytes, folder: Path) -> None:
     """Put weights and their description into a model folder; its card and licence are written by hand."""
     told = {"name": folder.name, "version": "1.0.0", "sha256": hashlib.sha256(weights).hexdigest()}
     told["description"] = "Predicts voxels of CT and MRI from their neighbours, for lossless and near-lossless coding"
-    (folder / "configs").mkdir(parents=True, exist_ok=True)
-    (folder / "models").mkdir(exist_ok=True)
-    (folder / WEIGHTS).write_bytes(weights)
-    write_text(folder / METADATA, json.dumps(told, indent=2) + "\n")
+    _put(weights, folder, WEIGHTS, told)
 
 
 def keep_further(weights: bytes, options: argparse.Namespace, entry: str, file: str) -> None:
     """Write a further model of the codec, and with --publish put it and its hash into the codec's model folder."""
     (options.output / "model.safetensors").write_bytes(weights)
     folder: Path | None = options.publish
-    if folder is None:
-        return
-    told = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    told[entry] = {"name": f"{folder.name}-{entry}", "sha256": hashlib.sha256(weights).hexdigest()}
+    if folder is not None:
+        named = {"name": f"{folder.name}-{entry}", "sha256": hashlib.sha256(weights).hexdigest()}
+        _put(weights, folder, file, {entry: named})
+
+
+def _put(weights: bytes, folder: Path, file: str, told: Mapping[str, object]) -> None:
+    """Weights into a model folder, and what is told of them into its description, where other models keep theirs."""
+    description = folder / METADATA
+    before = json.loads(description.read_text(encoding="utf-8")) if description.is_file() else {}
+    for path in (folder / file, description):
+        path.parent.mkdir(parents=True, exist_ok=True)
     (folder / file).write_bytes(weights)
-    write_text(folder / METADATA, json.dumps(told, indent=2) + "\n")
+    write_text(description, json.dumps({**before, **told}, indent=2) + "\n")
 
 
 def _collected(data: Path) -> dict[str, object]:

@@ -1,0 +1,35 @@
+"""Models of the codec go into one folder: publishing one leaves the others usable."""
+
+import shutil
+from argparse import Namespace
+
+from MedAELib.bundle import CARD, LICENCE, models_folder
+from MedAELib.codec.model_file import (
+    BUNDLED,
+    FRONT,
+    FRONT_WEIGHTS,
+    SUBBAND,
+    SUBBAND_WEIGHTS,
+    WEIGHTS,
+    load_codec_model,
+    load_front_model,
+    load_subband_model,
+)
+from MedAELib.training.codec import keep_further, publish
+
+
+def test_each_model_is_published_without_harm_to_the_others(tmp_path):
+    bundled, folder = models_folder() / BUNDLED, tmp_path / BUNDLED
+    for name in (CARD, LICENCE):  # written by hand
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(bundled / name, folder / name)
+    options = Namespace(output=tmp_path, publish=folder)
+    further = ((FRONT, FRONT_WEIGHTS), (SUBBAND, SUBBAND_WEIGHTS))
+    for _ in range(2):  # the second time all are there already
+        publish((bundled / WEIGHTS).read_bytes(), folder)
+        for entry, file in further:
+            keep_further((bundled / file).read_bytes(), options, entry, file)
+    publish((bundled / WEIGHTS).read_bytes(), folder)
+    for load in (load_codec_model, load_front_model, load_subband_model):
+        assert load(folder).sha256 == load(bundled).sha256
+        assert load(folder).name == load(bundled).name

@@ -81,6 +81,7 @@ def test_brains_are_told_by_their_mask_alone(tmp_path):
     assert ANATOMIES not in learn_normals(model, [scan] * 3, Shown())
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_necks_are_known_by_others_and_chest_and_belly_are_not(data_folder: Path):
     cohort = COHORTS["head-neck-ct-anomaly"]

@@ -150,6 +150,7 @@ def test_a_wanted_quality_or_size_is_reached_for_every_type(waves, dtype, shape)
     assert 0.8 * volume.array.nbytes / wanted < len(smaller) <= volume.array.nbytes / wanted
 
 
+@pytest.mark.slow
 def test_anatomy_becomes_much_smaller_than_by_lattices(monkeypatch):
     volume = scan((40, 40, 32))
     by_waves = compress(volume, Mode("psnr", 40))

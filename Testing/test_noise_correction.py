@@ -114,6 +114,7 @@ def test_the_training_goes_on_where_it_was_and_writes_weights_that_can_be_used(f
     assert statistics is not None and np.isfinite(read(file)["MR"].log(statistics))
 
 
+@pytest.mark.slow
 def test_learning_finds_what_the_statistics_say():
     random = np.random.default_rng(0)
     rows = random.normal(0, 1, (600, 8))

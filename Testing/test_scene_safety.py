@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from panel_tools import MODULE
 
-DEFAULT_SEQUENCES = 150
+DEFAULT_SEQUENCES = 60
 ALL_SEQUENCES = 1000
-SLICE = 170  # of the slow ones in one test, so that several processes can share them
+SLICE = 94  # of the slow ones in one test, so that several processes can share them
 MUST_HAPPEN = (
     *("exporting", "starting", "running", "cancelling", "importing", "done", "cancelled", "failed"),
     "a sequence is done",

@@ -14,8 +14,8 @@ from MedAELib.training.corruptions import chance, log_uniform, uniform
 
 SHAPES = ((48, 48, 48), (48, 48, 48), (64, 64, 64), (64, 64, 32), (96, 96, 16), (72, 72, 24))  # of one patch
 VOXELS = 48**3 * 2  # of one batch, about
-CONSTANT_SHARE = 0.08  # of the patches
-LESION_SHARE = 0.35  # of the patches
+CONSTANT_SHARE = 0.12  # of the patches
+LESION_SHARE = {False: 0.35, True: 0.6}  # of the patches with anatomy, and of those that are constant
 BLENDED_SHARE = 0.2  # of the MR patches: the sum of two, as no scanner ever saw
 _CURVE = (-1.1, -0.3, -0.1, 0.1, 0.4, 1.5, 3.1)  # HU / 1000, between which a random curve to MR signal is straight
 THICKEST = {"MR": 4, "CT": 6}  # voxels that make one thick slice
@@ -90,7 +90,8 @@ def draw_patch(source: Source, shape: Sequence[int], modality: str, generator: G
     """One patch, its lesions and its maps, turned and flipped as the modality allows, with a random contrast."""
     if chance(CONSTANT_SHARE, generator):
         maps = [torch.full(tuple(shape), 0.7), torch.zeros(tuple(shape))] if modality == "CT" else []
-        return [_constant(shape, modality, generator), torch.zeros(tuple(shape)), *maps]
+        constant = _constant(shape, modality, generator)
+        return [*with_some_lesions(constant, modality, generator, constant=True), *maps]
     # An MRI slice may lie in any plane; a CT is reconstructed in axial planes (i, j), which its noise shows.
     order = torch.randperm(3, generator=generator).tolist() if modality == "MR" else _in_plane(generator)
     flips = [axis for axis in range(3) if chance(0.5, generator)]
@@ -144,7 +145,7 @@ def _in_plane(generator: Generator) -> list[int]:
 
 
 def _constant(shape: Sequence[int], modality: str, generator: Generator) -> Tensor:
-    """Nothing but one value: there the network must learn to invent nothing."""
+    """One value: there the network must learn to invent nothing, and to leave small lesions alone."""
     low, high = (0.0, 1.0) if modality == "MR" else (-1.0, 0.3)
     return torch.full(tuple(shape), uniform(low, high, generator))
 
@@ -182,9 +183,14 @@ def _softened(voxels: Tensor, width: float) -> Tensor:
     return torch.from_numpy(gaussian_filter(voxels.numpy(), width, truncate=3.0))
 
 
-def with_some_lesions(voxels: Tensor, modality: str, generator: Generator) -> tuple[Tensor, Tensor]:
-    """A patch [i, j, k], by chance with lesions, and what they added to it."""
-    made = _with_lesions(voxels, modality, generator) if chance(LESION_SHARE, generator) else voxels
+def with_some_lesions(
+    voxels: Tensor, modality: str, generator: Generator, constant: bool = False
+) -> tuple[Tensor, Tensor]:
+    """A patch [i, j, k], by chance with lesions, and what they added to it.
+
+    Constant patches have them more often: a network that saw all tissue without texture empty would empty it.
+    """
+    made = _with_lesions(voxels, modality, generator) if chance(LESION_SHARE[constant], generator) else voxels
     return made, made - voxels
 
 

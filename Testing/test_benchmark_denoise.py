@@ -16,7 +16,7 @@ from benchmarks.denoise_medae import NAME, SCALE, noise_map_ratio, safety
 from benchmarks.denoise_pairs import pairs
 from benchmarks.denoise_peers import CHOICES, Peer, peers, present
 from benchmarks.denoise_stabilised import destabilise, rician_level, stabilise
-from benchmarks.denoise_trust import LESIONS, trust_figures
+from benchmarks.denoise_trust import LESIONS, flat_lesions, trust_figures
 from conftest import data_folder_path
 from models import small_model
 from scipy.ndimage import gaussian_filter
@@ -219,6 +219,7 @@ def test_a_run_writes_what_the_model_card_reads_and_draws_the_pictures(tmp_path:
     monkeypatch.setattr("benchmarks.denoise.peers", lambda modality, choice: peers(modality, "fast")[:1])
     monkeypatch.setattr("benchmarks.denoise.noise_free", lambda *_: [small_case().clean])
     monkeypatch.setattr("benchmarks.denoise.safety", partial(safety, size=(20, 20, 12)))
+    monkeypatch.setattr("benchmarks.denoise.flat_lesions", partial(flat_lesions, size=(48, 48, 36)))
     benchmark = Benchmark(small_model(modality="MR"), "MR", "fast", tmp_path)
     benchmark.run(tmp_path, (24, 24, 24), None)
     kept = json.loads((tmp_path / "denoise-MR.json").read_text())
@@ -226,6 +227,7 @@ def test_a_run_writes_what_the_model_card_reads_and_draws_the_pictures(tmp_path:
     assert [r["method"] for r in kept["speed"]] == ["Gaussian", NAME]
     summary = _summary(kept, "MR")
     assert summary["cases"] == 1 and summary["trust (%)"]["clean changed"] > 0
+    assert 0 < summary["trust (%)"]["flat lesions kept, 5 %"] < 300
     for name in ("denoise-MR.png", "denoise-MR-levels.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
     assert "MedAE minus the best peer" in (tmp_path / "denoise-MR.md").read_text()

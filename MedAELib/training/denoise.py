@@ -38,7 +38,7 @@ from MedAELib.training.objectives import lost_contrast, relative_error
 from MedAELib.training.patches import Source, draw_batch
 
 LEVEL_SHARE = 0.03  # of the objective, for an error of the noise level by a factor of e
-LOST_SHARE = 0.2  # of the objective, for all contrast of small lesions that is lost
+LOST_SHARE = 0.4  # of the objective, for all contrast of small lesions that is lost
 VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
 
 

@@ -35,7 +35,7 @@ from benchmarks.denoise_figures import Result, best, timed
 from benchmarks.denoise_medae import NAME, medae, noise_map_ratio, safety
 from benchmarks.denoise_pairs import pairs
 from benchmarks.denoise_peers import CHOICES, Peer, Unfit, peers, present
-from benchmarks.denoise_trust import trust_figures
+from benchmarks.denoise_trust import flat_lesions, trust_figures
 
 from MedAELib.errors import BadInput
 from MedAELib.model import Model
@@ -74,6 +74,7 @@ class Benchmark:
             self._measure(case, "pairs")
             self.write()
         self.result["trust"] = safety(self.model, self.modality, noise_free(self.modality, crop))
+        self.result["trust"] |= flat_lesions(self.model, self.modality)
         self.write()
         return self.result
 

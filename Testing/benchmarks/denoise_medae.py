@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from benchmarks.denoise_cases import LEVELS, Case, Crop, Image, Scan
@@ -16,6 +18,7 @@ from MedAELib.volume import Volume
 
 NAME = "MedAE"
 SCALE = 1000.0  # the units that scanners write
+FLAT: Crop = (64, 64, 48)  # voxels of tissue without structure
 
 
 def medae(model: Model) -> Peer:
@@ -58,18 +61,24 @@ def noise_map_ratio(model: Model, case: Case, scan: Scan) -> float | None:
     return float(np.sqrt(np.mean(found[inside] ** 2) / np.mean(real[inside] ** 2)))
 
 
-def safety(model: Model, modality: str, clean: list[Image], size: Crop = (64, 64, 48)) -> dict[str, float]:
+def safety(model: Model, modality: str, clean: list[Image], size: Crop = FLAT) -> dict[str, float]:
     """What must not happen: change of a noise-free volume (RMS, % of the window), noise kept around a constant (SD, %).
 
     Only generated volumes are noise-free; `size` is that of the constant one.
     """
     changed = [float(np.sqrt(np.mean((applied(model, image, modality) - image) ** 2))) for image in clean]
+    kept = {}
+    for scan in flat_scans(modality, size):
+        output = applied(model, scan.noisy, modality)
+        kept[f"pure_noise_kept_{scan.level:g}"] = 100 * float(output.std() / scan.noisy.std())
+    return ({"clean_changed": 100 * max(changed)} if changed else {}) | kept
+
+
+def flat_scans(modality: str, size: Crop) -> Iterator[Scan]:
+    """Tissue without any structure, at each level of noise."""
     generator = torch.Generator().manual_seed(3)
     flat = torch.full(size, 0.5 if modality == "MR" else 0.04)
-    kept = {}
     for level in LEVELS[modality]:
         noise = scan_noise(flat, 3.0, generator)
         noisy = magnitude_noise(flat, level, generator) if modality == "MR" else flat + level * noise / noise.std()
-        output = applied(model, noisy.numpy(), modality)
-        kept[f"pure_noise_kept_{level:g}"] = 100 * float(output.std() / noisy.std())
-    return ({"clean_changed": 100 * max(changed)} if changed else {}) | kept
+        yield Scan(noisy.numpy(), modality, level)

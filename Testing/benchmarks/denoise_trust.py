@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from benchmarks.denoise_cases import Image, Scan
-from benchmarks.denoise_medae import SCALE, scanned
+from benchmarks.denoise_cases import Crop, Image, Scan
+from benchmarks.denoise_medae import FLAT, SCALE, applied, flat_scans, scanned
 
+from MedAELib.model import Model
 from MedAELib.tasks.trust import trust
 
 LESIONS = "Small lesions kept"  # how the names of the figures begin that tell the contrast of inserted lesions
@@ -23,3 +24,19 @@ def trust_figures(scan: Scan, image: Image, again: Callable[[Image], Image]) -> 
     denoised = volume.like((image * SCALE)[None].astype(np.float32))
     figures = trust(volume, denoised, lambda noisy: (again(noisy / SCALE) * SCALE).astype(np.float32), noise)
     return {figure.name: figure.value for figure in figures if figure.value is not None}
+
+
+def flat_lesions(model: Model, modality: str, size: Crop = FLAT) -> dict[str, float]:
+    """How much contrast (%) balls of 5 voxels at twice the noise keep amid tissue without structure, by level.
+
+    Who empties flat tissue of noise may empty it of lesions too. Levels at which MR signal is too weak are left out.
+    """
+    kept = {}
+    for scan in flat_scans(modality, size):
+        figures = trust_figures(
+            scan, applied(model, scan.noisy, modality), lambda noisy: applied(model, noisy, modality)
+        )
+        found = figures.get(f"{LESIONS}, 2 x noise")
+        if found is not None:
+            kept[f"flat_lesions_kept_{scan.level:g}"] = found
+    return kept

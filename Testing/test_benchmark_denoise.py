@@ -124,6 +124,8 @@ def test_fast_leaves_out_what_is_slow_and_none_leaves_out_all() -> None:
     assert names["none"] == [] and set(names["fast"]) < set(names["all"])
     assert not any("BM4D" in name or "ANTs" in name for name in names["fast"])
     assert any("spectrum" in name for name in names["all"])
+    assert names["strongest"] == ["BM4D, noise spectrum"] and len(names["filters"]) == 4
+    assert [peer.name for peer in peers("MR", "strongest")] == ["BM4D stabilised, true level"]
 
 
 @pytest.mark.parametrize("modality", ["MR", "CT"])

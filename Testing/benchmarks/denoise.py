@@ -2,7 +2,8 @@
 
     pip install -r Testing/benchmarks/requirements.txt
     python Testing/benchmarks/denoise.py [--modality MR] [--model NAME|FOLDER] [--data FOLDER] [--output FOLDER]
-                                         [--peers none|fast|all] [--cases N] [--crop I J K]
+                                         [--peers none|filters|strongest|fast|all]
+                                         [--cases N] [--crop I J K]
 
 Noise is put on each reference, held-out subjects and generated anatomy: Rician of 3, 5, 9 and 15 % of the 99.9th
 percentile for MR, projection-simulated of 20, 40 and 80 HU in soft tissue for CT; real pairs of a noisy and a cleaner
@@ -164,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default=None, help="only with one modality; default: the bundled model")
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
-    parser.add_argument("--peers", choices=CHOICES, default="fast", help="fast: without BM4D and ANTs; filters: four")
+    parser.add_argument(
+        "--peers", choices=CHOICES, default="fast", help="fast: without BM4D and ANTs; filters: four; strongest: BM4D"
+    )
     parser.add_argument("--without-trust", action="store_true", help="PSNR and SSIM alone: in a few minutes")
     parser.add_argument("--cases", type=int, default=None, help="this many, of as many sources as possible")
     parser.add_argument("--crop", type=int, nargs=3, default=CROP, metavar=("I", "J", "K"), help="voxels at most")

@@ -24,8 +24,11 @@ from MedAELib.quality import noise_level
 
 Setting = Mapping[str, float]
 Filter = Callable[[Scan, Setting], Image]
-CHOICES = ("none", "filters", "fast", "all")
-FILTERS = ("Gaussian", "Gaussian in plane", "bilateral", "total variation")  # what `filters` stands for
+CHOICES = ("none", "filters", "strongest", "fast", "all")
+CHOSEN = {
+    "filters": ("Gaussian", "Gaussian in plane", "bilateral", "total variation"),
+    "strongest": ("BM4D stabilised, true level", "BM4D, noise spectrum"),  # of MR and CT, each told what it wants
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Peer:
 
 
 def peers(modality: str, choice: str = "fast") -> list[Peer]:
-    """All peers of a modality (`all`), those that take seconds (`fast`), the fastest (`filters`), or `none`."""
+    """All peers of a modality (`all`), those that take seconds (`fast`), some by name (`CHOSEN`), or `none`."""
     if choice == "none":
         return []
     found = [
@@ -71,8 +74,8 @@ def peers(modality: str, choice: str = "fast") -> list[Peer]:
         _ants(modality),
         *(_bm4d_mr() if modality == "MR" else _bm4d_ct()),
     ]
-    if choice == "filters":
-        return [peer for peer in found if peer.name in FILTERS]
+    if choice in CHOSEN:
+        return [peer for peer in found if peer.name in CHOSEN[choice]]
     return [peer for peer in found if choice == "all" or not peer.slow]
 
 

@@ -112,8 +112,8 @@ def simple_ways(learned: list[Source]) -> dict[str, Callable[[Source, Floats], F
         told = ", standard contrast" if standard else ""
         for degree in DEGREES:
             curve = np.polynomial.Polynomial.fit(seen[::5], wanted[::5], degree)
-            ways[f"polynomial {degree}{told}"] = lambda source, mask, c=curve, e=ends, s=standard: c(
-                np.clip(seen_scan(source, s), *e)
+            ways[f"polynomial {degree}{told}"] = (
+                lambda source, mask, c=curve, e=ends, s=standard: c(np.clip(seen_scan(source, s), *e))
             )
         for bins in BINS:
             mean = conditional_mean(learned, bins, standard)

@@ -7,6 +7,8 @@ import logging
 import time
 from collections import deque
 
+from slicer.i18n import tr as _
+
 from MedAELib.errors import BadInput
 from MedAELib.worker import runs
 
@@ -51,7 +53,7 @@ class RunController:
         try:
             runs.sweep(runsFolder)
         except OSError as error:
-            self.say(f"The folder of runs cannot be cleaned up: {error}")
+            self.say(_("The folder of runs cannot be cleaned up: {error}").format(error=error))
 
     def _reset(self, state, subject=""):
         self.state, self.subject = state, subject
@@ -94,7 +96,7 @@ class RunController:
             raise
         self._reset("exporting", target.place.name)
         self._run, self._target, self._writer, self._partial = run, target, writer, request.slab is not None
-        self.stage = "Reading the volume"
+        self.stage = _("Reading the volume")
         self._start()
 
     def cancel(self):
@@ -102,7 +104,7 @@ class RunController:
         if self.state in ("exporting", "importing") or (self.state == "starting" and not self._submitted):
             self._end("cancelled")
         elif self.state in ("starting", "running"):
-            self.state, self.stage, self.remaining = "cancelling", "Stopping", None
+            self.state, self.stage, self.remaining = "cancelling", _("Stopping"), None
             self._client.cancel()
             self._notify()
 
@@ -110,7 +112,7 @@ class RunController:
         """Let a training end with the best so far; it is answered within a few steps."""
         if self.state in ("starting", "running"):
             self._client.finish()
-            self.say("Asked to stop with the best so far.")
+            self.say(_("Asked to stop with the best so far."))
             self._notify()
 
     def release(self):
@@ -133,7 +135,7 @@ class RunController:
         """Bring a finished result into the scene as new nodes. Raises MedAEError when it is damaged or gone."""
         self._refuseWhenBusy()
         if not runs.claim(run):
-            raise BadInput("This result is gone, or another Slicer has taken it.")
+            raise BadInput(_("This result is gone, or another Slicer has taken it."))
         if run not in self._dropped:
             self._dropped.append(run)
         result = runs.read_result(run, verify=True)
@@ -152,10 +154,10 @@ class RunController:
         """Go on with an interrupted training. Raises MedAEError when it is gone."""
         self._refuseWhenBusy()
         if not runs.is_resumable(run) or not runs.claim(run):
-            raise BadInput("This training is gone, or another Slicer has taken it.")
+            raise BadInput(_("This training is gone, or another Slicer has taken it."))
         target = targetOf(runs.read_job(run))
         self._reset("starting", target.place.name)
-        self._run, self._target, self.stage = run, target, "Going on from the last checkpoint"
+        self._run, self._target, self.stage = run, target, _("Going on from the last checkpoint")
         self._start()
 
     def discard(self, run):
@@ -218,9 +220,10 @@ class RunController:
             return
         changed = self._writer.changed()
         if changed:
-            raise BadInput(f"'{changed}' was changed while it was being read.", "Press Apply again.")
+            sentence = _("'{name}' was changed while it was being read.").format(name=changed)
+            raise BadInput(sentence, _("Press Apply again."))
         self._writer = None
-        self._enter("starting", "Preparing" if self.workerAlive else "Starting the worker")
+        self._enter("starting", _("Preparing") if self.workerAlive else _("Starting the worker"))
         self._submit()
 
     def _submit(self):
@@ -249,7 +252,8 @@ class RunController:
         kind = type(event).__name__
         if kind == "Hello":
             self.devices, self.versions = event.devices, event.versions
-            self.say("Worker ready: " + ", ".join(f"{name} {version}" for name, version in event.versions.items()))
+            versions = ", ".join(f"{name} {version}" for name, version in event.versions.items())
+            self.say(_("Worker ready: {versions}").format(versions=versions))
             for warning in event.warnings:
                 self.say(warning)
         elif kind == "Log":
@@ -276,7 +280,8 @@ class RunController:
         if self._sceneClosed and self._partial:
             self._end("cancelled")
         elif self._sceneClosed and self._target.inScene:
-            self.remark = f"The scene was closed during the run; the result of '{self.subject}' can be recovered."
+            told = _("The scene was closed during the run; the result of '{name}' can be recovered.")
+            self.remark = told.format(name=self.subject)
             self.say(self.remark)
             self._keep()
             self._end("cancelled")
@@ -362,7 +367,8 @@ class RunController:
 
     def _refuseWhenBusy(self):
         if self.busy:
-            raise BadInput(f"MedAE is still working on '{self.subject}'.", "Wait until it has finished, or cancel it.")
+            sentence = _("MedAE is still working on '{name}'.").format(name=self.subject)
+            raise BadInput(sentence, _("Wait until it has finished, or cancel it."))
 
     def say(self, text):
         """Put a text into the log."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 from .target import Target
 
 
@@ -36,7 +38,7 @@ class ModelTarget(_Goal):
     """Where a training leads: a model of that name in the folder of the user's models, whatever scene is open then."""
 
     folder: str
-    stage = "Keeping the model"
+    stage = _("Keeping the model")
 
     def toJson(self):
         """What a later Slicer needs to keep the model."""
@@ -74,7 +76,7 @@ class FileTarget(_Goal):
     """Where the ONNX file of a model leads: to a path that the user has named."""
 
     file: str
-    stage = "Writing the file"
+    stage = _("Writing the file")
 
     def toJson(self):
         """What a later Slicer needs to write the file."""
@@ -107,7 +109,8 @@ class FileImport(_Import):
             with whole_file(path, path.suffix) as temporary:
                 shutil.copyfile(self._run / ONNX, temporary)
         except OSError as error:
-            raise BadInput(f"{path} cannot be written ({error.strerror}).", "Name another file.") from None
+            sentence = _("{path} cannot be written ({reason}).").format(path=path, reason=error.strerror)
+            raise BadInput(sentence, _("Name another file.")) from None
         return {}
 
 

@@ -1,10 +1,12 @@
 """What the panel says about the chosen volume: what it looks like, and why a model may not suit it."""
 
+from slicer.i18n import tr as _
+
 from . import faults, sequences
 from .source import changes
 
 _TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
-_SAID = {"CT": "CT", "MR": "MRI", "": "Kind of scan unknown"}
+_SAID = {"CT": "CT", "MR": "MRI", "": _("Kind of scan unknown")}
 
 
 class InputFacts:
@@ -51,7 +53,7 @@ class InputFacts:
 
         self.volume, self.text, self.problem = None, "", ""
         if node is None:
-            self.problem = "Choose a volume first."
+            self.problem = _("Choose a volume first.")
             return
         try:
             frames = sequences.read(node)
@@ -62,7 +64,8 @@ class InputFacts:
         volume = frames[middle]
         kind = guess_modality(thinned(volume))
         image = sequences.voxelNodes(node)[middle].GetImageData()
-        self.text = describe(volume, kind, image.GetScalarRange(), len(frames)) + ofSequence(node)
+        told = describe(volume, kind, image.GetScalarRange(), len(frames)), ofSequence(node)
+        self.text = " ".join(filter(None, told))
         self.volume = volume.like(volume.array, modality=kind)  # the guess is made only once
 
     def _compare(self, bundle):
@@ -84,12 +87,15 @@ def describe(volume, kind, valueRange, frames=1):
     """One line: kind of scan, size in voxels, spacing in millimetres, range of values; `volume` is the middle frame."""
     said = _SAID.get(kind, kind)
     if kind and not volume.meta.get("modality"):
-        said += " by its values"
+        said = _("{kind} by its values").format(kind=said)
     size = _TIMES.join(map(str, volume.shape))
-    spacing = _TIMES.join(f"{step:.3g}" for step in volume.spacing)
+    spacing = _TIMES.join(f"{step:.3g}" for step in volume.spacing) + "\N{NO-BREAK SPACE}mm"
     low, high = (f"{value:.5g}".replace("-", "\N{MINUS SIGN}") for value in valueRange)
-    many, where = (f"{frames} frames of ", " in the middle frame") if frames > 1 else ("", "")
-    return f"{said}. {many}{size} voxels of {spacing}\N{NO-BREAK SPACE}mm, values {low} to {high}{where}."
+    if frames > 1:
+        sentence = _("{frames} frames of {size} voxels of {spacing}, values {low} to {high} in the middle frame.")
+    else:
+        sentence = _("{size} voxels of {spacing}, values {low} to {high}.")
+    return f"{said}. " + sentence.format(frames=frames, size=size, spacing=spacing, low=low, high=high)
 
 
 def ofSequence(node):
@@ -97,4 +103,5 @@ def ofSequence(node):
     whole = sequences.sequenceOf(node)
     if whole is None:
         return ""
-    return f" One frame of the sequence '{whole.GetName()}'; choose the sequence to have all frames denoised."
+    told = _("One frame of the sequence '{name}'; choose the sequence to have all frames denoised.")
+    return told.format(name=whole.GetName())

@@ -3,6 +3,8 @@
 import datetime
 from dataclasses import replace
 
+from slicer.i18n import tr as _
+
 from . import analysing, latents, overlay, sequences, traversal
 from .target import PER_FRAME, TITLES
 
@@ -37,7 +39,7 @@ class ResultImport:
         wanted = {name: title for name, title in wanted.items() if name in result.outputs or name not in _OPTIONAL}
         missing = [name for name in wanted if name not in result.outputs and name not in result.files]
         if missing:
-            raise InternalFault(f"The result has no output '{missing[0]}'.")
+            raise InternalFault(_("The result has no output '{name}'.").format(name=missing[0]))
         self._names, self._sequences = wanted, {}  # by output name; those of a sequence are put together on the way
         volumes = [name for name in wanted if name not in result.files]
         self._fillings = {name: [nodes.Filling(frame) for frame in self._frames(name)] for name in volumes}
@@ -56,7 +58,8 @@ class ResultImport:
         elif index is None or name not in PER_FRAME:
             return [volume]
         if volume.channels != len(index["values"]):
-            raise InternalFault(f"The result has {volume.channels} frames instead of {len(index['values'])}.")
+            sentence = _("The result has {found} frames instead of {wanted}.")
+            raise InternalFault(sentence.format(found=volume.channels, wanted=len(index["values"])))
         self._sequences[name] = sequences.Assembly(self._names[name], volume.affine, index, self._provenance(name))
         return [volume.like(volume.array[frame : frame + 1]) for frame in range(volume.channels)]
 

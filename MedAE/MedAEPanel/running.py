@@ -1,10 +1,12 @@
 """The part of the panel that shows a run: progress with remaining time, how it ended, the log, results to recover."""
 
+from slicer.i18n import tr as _
+
 from MedAELib.remarks import remarks
 
 from . import faults
 
-_ENDED = {"idle": "", "cancelled": "Cancelled; the scene is as it was."}
+_ENDED = {"idle": "", "cancelled": _("Cancelled; the scene is as it was.")}
 
 
 def remainingText(seconds):
@@ -12,12 +14,12 @@ def remainingText(seconds):
     if seconds is None:
         return ""
     if seconds < 1.5:
-        return "about 1 s left"
+        return _("about 1 s left")
     if seconds < 90:
-        return f"about {seconds:.0f} s left"
+        return _("about {count:.0f} s left").format(count=seconds)
     if seconds < 90 * 60:
-        return f"about {seconds / 60:.0f} min left"
-    return f"about {seconds / 3600:.1f} h left"
+        return _("about {count:.0f} min left").format(count=seconds / 60)
+    return _("about {count:.1f} h left").format(count=seconds / 3600)
 
 
 def statusText(controller, shown=""):
@@ -32,33 +34,62 @@ def statusText(controller, shown=""):
     if report.get("task") == "train":
         return _trained(report)
     if report.get("task") == "onnx":
-        return f"The network of {report['model']} is written as ONNX ({report['checked']})."
-    parts = ["Done"]
-    if report.get("seconds"):
-        parts.append(f" in {report['seconds']:.3g} s")
-    if report.get("device"):
-        parts.append(f" on {report['device']}")
-    before, after, units = report.get("noise_before"), report.get("noise_after"), report.get("units") or ""
-    if before is not None and after is not None:
-        parts.append(f"; estimated noise {before:.3g} \N{RIGHTWARDS ARROW} {after:.3g} {units}".rstrip())
-    if report.get("task") == "compress":
-        parts.append(f"; {report['ratio']:.3g} times smaller, {report['bits_per_voxel']:.3g} bits per voxel")
-    if report.get("task") == "features":
-        rows = len(report["features"])
-        parts.append(f"; {len(report['names'])} features in a table of {rows} row{'s' if rows != 1 else ''}")
-    if report.get("task") == "anomaly":
-        parts.append(f"; regions above the threshold: {report['regions']}")
+        told = _("The network of {name} is written as ONNX ({checked}).")
+        return told.format(name=report["model"], checked=report["checked"])
     # How usual the scan is as a whole, whether the model adapted, and doubts: whether the result can be believed.
     doubts = [] if report.get("task") == "compress" else remarks(report)  # its section shows the guidance
-    said = ["".join(parts) + ".", report.get("case"), *doubts]
+    said = ["; ".join([_done(report), *_found(report)]) + ".", report.get("case"), *doubts]
     return " ".join(sentence for sentence in said if sentence and sentence not in shown)
+
+
+def _done(report):
+    """That the run has ended, after how long, and where it ran."""
+    seconds, device = report.get("seconds"), report.get("device")
+    if not seconds:
+        return _("Done")
+    told = _("Done in {seconds:.3g} s on {device}") if device else _("Done in {seconds:.3g} s")
+    return told.format(seconds=seconds, device=device)
+
+
+def _found(report):
+    """What came of the run, in figures."""
+    found = []
+    before, after, units = report.get("noise_before"), report.get("noise_after"), report.get("units") or ""
+    if before is not None and after is not None:
+        told = f"{before:.3g} \N{RIGHTWARDS ARROW} {after:.3g} {units}".rstrip()
+        found.append(_("estimated noise {change}").format(change=told))
+    if report.get("task") == "compress":
+        told = _("{times:.3g} times smaller, {bits:.3g} bits per voxel")
+        found.append(told.format(times=report["ratio"], bits=report["bits_per_voxel"]))
+    if report.get("task") == "features":
+        count, rows = len(report["names"]), len(report["features"])
+        one, many = _("{count} features in a table of 1 row"), _("{count} features in a table of {rows} rows")
+        found.append((one if rows == 1 else many).format(count=count, rows=rows))
+    if report.get("task") == "anomaly":
+        found.append(_("regions above the threshold: {count}").format(count=report["regions"]))
+    return found
 
 
 def _trained(report):
     """What came of a training."""
     figures = report.get("figures") or {}
-    quality = f" Held-out subjects: {figures['psnr']:.2f} dB." if "psnr" in figures else " Nothing was held out."
-    return f"The model {report.get('model', '')} is trained and in the list of models.{quality}"
+    told = _("The model {name} is trained and in the list of models.").format(name=report.get("model", ""))
+    if "psnr" not in figures:
+        return told + " " + _("Nothing was held out.")
+    return told + " " + _("Held-out subjects: {quality:.2f} dB.").format(quality=figures["psnr"])
+
+
+def _offer(name, others):
+    """That a finished result is not in the scene, and how many more there are."""
+    if name and others:
+        told = _("Not in the scene: the result of '{name}' ({count} more).")
+    elif name:
+        told = _("Not in the scene: the result of '{name}'.")
+    elif others:
+        told = _("Not in the scene: a finished result ({count} more).")
+    else:
+        told = _("Not in the scene: a finished result.")
+    return told.format(name=name, count=others)
 
 
 class RunView:
@@ -95,7 +126,7 @@ class RunView:
         else:
             bar.format = ""
         ui.statusLabel.text = statusText(controller, ui.warningLabel.text) or (
-            f"Working on '{controller.subject}'." if controller.busy else ""
+            _("Working on '{name}'.").format(name=controller.subject) if controller.busy else ""
         )
         ui.cancelButton.enabled = controller.busy and controller.state != "cancelling"
         ui.releaseButton.enabled = controller.workerAlive and not controller.busy
@@ -117,9 +148,7 @@ class RunView:
                 name = (origin.get("place") or {}).get("name", "")
             except MedAEError:
                 name = ""
-            others = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-            what = f"the result of '{name}'" if name else "a finished result"
-            self._ui.recoverLabel.text = f"Not in the scene: {what}{others}."
+            self._ui.recoverLabel.text = _offer(name, len(found) - 1)
         self._ui.recoverFrame.setVisible(self._offered is not None)
 
     def say(self, text):

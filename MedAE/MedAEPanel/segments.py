@@ -1,5 +1,7 @@
 """The segments of a segmentation as labels on a scan's voxels, with their names."""
 
+from slicer.i18n import tr as _
+
 from . import sequences
 
 
@@ -27,9 +29,10 @@ def labelsOf(segmentation, scan):
     from MedAELib.errors import BadInput
     from MedAELib.volume import Volume
 
-    name = segmentation.GetName() or "The segmentation"
+    name = segmentation.GetName() or _("The segmentation")
     if not idsOf(segmentation):
-        raise BadInput(f"'{name}' holds no segment.", "Draw a segment first, or choose another segmentation.")
+        sentence = _("'{name}' holds no segment.").format(name=name)
+        raise BadInput(sentence, _("Draw a segment first, or choose another segmentation."))
     scene = slicer.mrmlScene
     labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", scene.GenerateUniqueName("MedAE labels"))
     try:
@@ -37,10 +40,12 @@ def labelsOf(segmentation, scan):
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         shown = sequences.shown(scan) or scan
         if not logic.ExportSegmentsToLabelmapNode(segmentation, idsOf(segmentation), labels, shown):
-            raise BadInput(f"The segments of '{name}' cannot be laid over '{scan.GetName()}'.", "Choose another one.")
+            sentence = _("The segments of '{name}' cannot be laid over '{scan}'.")
+            raise BadInput(sentence.format(name=name, scan=scan.GetName()), _("Choose another one."))
         voxels = slicer.util.arrayFromVolume(labels).T.copy()
         if not voxels.any():
-            raise BadInput(f"No segment of '{name}' lies in '{scan.GetName()}'.", "Choose another one.")
+            sentence = _("No segment of '{name}' lies in '{scan}'.").format(name=name, scan=scan.GetName())
+            raise BadInput(sentence, _("Choose another one."))
         return Volume(voxels[None], nodes.affine_of(labels), {"name": name})
     finally:
         scene.RemoveNode(labels)

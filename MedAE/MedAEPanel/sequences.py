@@ -1,8 +1,10 @@
 """Sequences of volumes: their frames as values, and results as sequences that play in step with their input."""
 
+from slicer.i18n import tr as _
+
 _CLASS = "vtkMRMLSequenceNode"
 _SEQUENCE_ROLE, _VOLUME_ROLE = "sequenceNodeRef", "dataNodeRef"  # of a browser's references, each with one ending
-_ADVICE = "MedAE needs frames of one size, voxel type and place."
+_ADVICE = _("MedAE needs frames of one size, voxel type and place.")
 
 
 def isSequence(node):
@@ -31,11 +33,12 @@ def read(node):
     name = node.GetName() or node.GetID()
     holders = voxelNodes(node)
     if not holders:
-        raise BadInput(f"'{name}' is a sequence without frames.", "Load it again, or choose another one.")
+        sentence = _("'{name}' is a sequence without frames.").format(name=name)
+        raise BadInput(sentence, _("Load it again, or choose another one."))
     meta = {"name": name, "modality": nodes.modality_of(node) or nodes.modality_of(shown(node))}
     frames = []
     for number, holder in enumerate(holders, 1):
-        called = f"Frame {number} of '{name}'"
+        called = _("Frame {number} of '{name}'").format(number=number, name=name)
         frame = nodes.read_scan(holder, called)
         _checkAlike(frame, frames[0] if frames else frame, called)
         frames.append(frame.like(frame.array, **meta))
@@ -48,11 +51,11 @@ def _checkAlike(frame, first, called):
     from MedAELib.errors import BadInput
 
     if frame.shape != first.shape:
-        raise BadInput(f"{called} has another size than the first frame.", _ADVICE)
+        raise BadInput(_("{frame} has another size than the first frame.").format(frame=called), _ADVICE)
     if frame.array.dtype != first.array.dtype:
-        raise BadInput(f"{called} has another voxel type than the first frame.", _ADVICE)
+        raise BadInput(_("{frame} has another voxel type than the first frame.").format(frame=called), _ADVICE)
     if not np.allclose(frame.affine, first.affine, rtol=1e-5, atol=1e-3):
-        raise BadInput(f"{called} lies elsewhere than the first frame.", _ADVICE)
+        raise BadInput(_("{frame} lies elsewhere than the first frame.").format(frame=called), _ADVICE)
 
 
 def indexOf(sequence):
@@ -121,7 +124,8 @@ def whyNotShown(node):
     """Why a sequence cannot be looked at, in one sentence; empty when it can, and for a volume."""
     if node is None or shown(node) is not None:
         return ""
-    return f"'{node.GetName()}' is in no sequence browser, so no frame of it is shown; add it in the module Sequences."
+    told = _("'{name}' is in no sequence browser, so no frame of it is shown; add it in the module Sequences.")
+    return told.format(name=node.GetName())
 
 
 # ---- results ----

@@ -1,5 +1,7 @@
 """What a run reads: the voxels of a volume, some slices of it, or all frames of a sequence, where they lie."""
 
+from slicer.i18n import tr as _
+
 from . import latents, segments, sequences
 
 
@@ -65,7 +67,7 @@ class Export:
     def changed(self):
         """The name of a volume into whose voxels somebody has written meanwhile; empty when there is none."""
         found = (source for source in self._sources.values() if source.changed())
-        return next((source.frames[0].name or "The volume" for source in found), "")
+        return next((source.frames[0].name or _("The volume") for source in found), "")
 
     def close(self):
         """Give up what is not written yet."""

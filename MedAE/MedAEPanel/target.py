@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from slicer.i18n import tr as _
+
 from . import latents, sequences
 
-NO_FRAMES = "The results of a sequence are new sequences; an existing volume cannot receive them."
+NO_FRAMES = _("The results of a sequence are new sequences; an existing volume cannot receive them.")
 PER_FRAME = ("denoised", "removed")  # outputs that are sequences when the input is one
 TITLES = {
     "denoised": "denoised", "removed": "removed noise", "noise": "noise map", "trust": "trust figures",
@@ -50,7 +52,7 @@ class Target:
     outputs: dict = field(default_factory=dict)
     index: dict | None = None
     inScene = True  # the result is nodes, which a closed scene cannot receive
-    stage = "Adding the result to the scene"
+    stage = _("Adding the result to the scene")
 
     @staticmethod
     def of(inputNode, outputNodes, titles=TITLES):
@@ -65,11 +67,13 @@ class Target:
 
         chosen = [node for node in outputNodes.values() if node is not None]
         if any(node is inputNode or node is sequences.shown(inputNode) for node in chosen):
-            raise BadInput(f"'{inputNode.GetName()}' is both input and output.", "Choose another output volume.")
+            sentence = _("'{name}' is both input and output.").format(name=inputNode.GetName())
+            raise BadInput(sentence, _("Choose another output volume."))
         if len({node.GetID() for node in chosen}) < len(chosen):
-            raise BadInput(f"'{chosen[0].GetName()}' is chosen for two outputs.", "Choose another output volume.")
+            sentence = _("'{name}' is chosen for two outputs.").format(name=chosen[0].GetName())
+            raise BadInput(sentence, _("Choose another output volume."))
         if sequences.isSequence(inputNode) and any(outputNodes.get(name) is not None for name in PER_FRAME):
-            raise BadInput(NO_FRAMES, "Leave that output empty.")
+            raise BadInput(NO_FRAMES, _("Leave that output empty."))
         place = latents.placeOf(inputNode) if latents.isLatent(inputNode) else sequences.placeOf(inputNode)
         return Target(
             place=place,

@@ -2,20 +2,27 @@
 
 from html import escape
 
-_NAMES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
+from slicer.i18n import tr as _
+
+_NAMES = {"psnr": _("PSNR (dB)"), "ssim": "SSIM"}
 
 
 def html(bundle):
     """The card of a bundle: training data, figures, limits, licence, identity."""
     parts = [f"<p><b>{escape(bundle.name)}</b> {escape(bundle.version)}<br>{escape(bundle.description)}</p>"]
     if bundle.training_data:
-        parts.append(f"<p><b>Trained on</b></p>{_bullets(bundle.training_data)}")
+        parts.append(_titled(_("Trained on"), _bullets(bundle.training_data)))
     if bundle.figures:
-        parts.append(f"<p><b>Figures on scans it had not seen</b></p>{_figures(bundle.figures)}")
+        parts.append(_titled(_("Figures on scans it had not seen"), _figures(bundle.figures)))
     if bundle.limits:
-        parts.append(f"<p><b>Limits</b></p>{_bullets(bundle.limits)}")
-    parts.append(f"<p><b>Licence</b> {escape(bundle.licence.strip())}<br><b>SHA-256</b> {bundle.sha256[:16]}\u2026</p>")
+        parts.append(_titled(_("Limits"), _bullets(bundle.limits)))
+    licence = "<b>" + escape(_("Licence")) + "</b> " + escape(bundle.licence.strip())
+    parts.append(f"<p>{licence}<br><b>SHA-256</b> {bundle.sha256[:16]}\u2026</p>")
     return "".join(parts)
+
+
+def _titled(title, content):
+    return f"<p><b>{escape(title)}</b></p>{content}"
 
 
 def _bullets(texts):

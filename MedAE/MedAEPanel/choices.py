@@ -1,5 +1,7 @@
 """Combo boxes that show labels and stand for values, one value per parameter of the parameter node."""
 
+from slicer.i18n import tr as _
+
 
 class Choices:
     """A combo box of (label, value) pairs. `onChosen(value)` is called when the user picks another one."""
@@ -33,16 +35,16 @@ class Choices:
 
 def devices(found):
     """(label, value) pairs for the devices that the worker reported, with their memory."""
-    pairs = [("Automatic", "auto")]
+    pairs = [(_("Automatic"), "auto")]
     for device in found:
         memory = f" ({device.memory_bytes / 2**30:.0f} GB)" if device.memory_bytes else ""
         pairs.append((f"{device.name or device.id}{memory}", device.id))
-    return pairs if found else [*pairs, ("Processor (CPU)", "cpu")]
+    return pairs if found else [*pairs, (_("Processor (CPU)"), "cpu")]
 
 
 PRECISIONS = [
-    ("Automatic", "auto"),
-    ("32 bit (float32)", "float32"),
-    ("16 bit (bfloat16)", "bfloat16"),
-    ("16 bit (float16)", "float16"),
+    (_("Automatic"), "auto"),
+    (_("32 bit (float32)"), "float32"),
+    (_("16 bit (bfloat16)"), "bfloat16"),
+    (_("16 bit (float16)"), "float16"),
 ]

@@ -1,5 +1,7 @@
 """Compress and decode for scripts: what `MedAELogic.compress` and `.decompress` ask of the controller."""
 
+from slicer.i18n import tr as _
+
 from . import compressing, latents, sequences
 
 
@@ -22,5 +24,6 @@ def decodeRequest(pathOrNode):
 
     node = pathOrNode if hasattr(pathOrNode, "GetClassName") else latents.read(pathOrNode)
     if not latents.isLatent(node):
-        raise BadInput(f"'{node.GetName()}' is not a compressed volume.", "Choose one, or name a .maez file.")
+        sentence = _("'{name}' is not a compressed volume.").format(name=node.GetName())
+        raise BadInput(sentence, _("Choose one, or name a .maez file."))
     return compressing.decodeRequest(node)

@@ -1,15 +1,17 @@
 """The Compress section of the panel: the promise, the compressed volume that is chosen with its figures, Decode."""
 
+from slicer.i18n import tr as _
+
 from . import latents
 from .request import Request
 
 PROMISES = [
-    ("Lossless (bit for bit)", "lossless"),
-    ("Largest error of a voxel", "max-error"),
-    ("Quality (PSNR)", "psnr"),
-    ("Size (how many times smaller)", "ratio"),
+    (_("Lossless (bit for bit)"), "lossless"),
+    (_("Largest error of a voxel"), "max-error"),
+    (_("Quality (PSNR)"), "psnr"),
+    (_("Size (how many times smaller)"), "ratio"),
 ]
-ONE_FRAME = "A sequence cannot be compressed as a whole; choose the volume that its browser shows, one frame of it."
+ONE_FRAME = _("A sequence cannot be compressed as a whole; choose the volume that its browser shows, one frame of it.")
 _PARAMETERS = {"max-error": "largestError", "psnr": "decibels", "ratio": "timesSmaller"}
 WARNING_STYLE = "background-color: #fff3cd; color: #664d03; border: 1px solid #ffe69c; border-radius: 3px;"
 
@@ -67,7 +69,7 @@ class Compressing:
         if controller.state == "done" and mine is not None and mine is not wanted.latent and self._new(mine):
             wanted.latent = mine
         latent = wanted.latent
-        ui.latentLabel.text = latents.figuresHtml(latent) if latent is not None else "None yet: press Apply."
+        ui.latentLabel.text = latents.figuresHtml(latent) if latent is not None else _("None yet: press Apply.")
         ui.decodeButton.enabled = latent is not None and not controller.busy
         warning = self._warning(wanted, latent, volume)
         ui.guidanceLabel.text = warning

@@ -6,9 +6,11 @@ it while Slicer goes on. Saving a volume compresses it losslessly in the worker,
 
 import logging
 
+from slicer.i18n import tr as _
+
 FILE_TYPE = "MedAECompressedVolume"
-DESCRIPTION = "Compressed volume (MedAE)"
-FILTER = "Compressed volume (*.maez)"
+DESCRIPTION = _("Compressed volume (MedAE)")
+FILTER = _("Compressed volume") + " (*.maez)"
 _MAGIC = b"\x8bMAEZ"
 
 
@@ -122,7 +124,7 @@ def _compressTo(node, path):
     controller.apply(Request(node, "compress", wish, {latents.OUTPUT: None}))
     dialog = None
     if not slicer.app.testingEnabled():
-        dialog = slicer.util.createProgressDialog(labelText="Compressing without loss", maximum=1000)
+        dialog = slicer.util.createProgressDialog(labelText=_("Compressing without loss"), maximum=1000)
 
     def show():
         dialog.value = int(999 * controller.fraction)  # a modal dialog serves its Cancel button when it is changed

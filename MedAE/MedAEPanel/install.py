@@ -7,6 +7,8 @@ imports torch once, at the end of its own installation, to see that it works.
 
 import re
 
+from slicer.i18n import tr as _
+
 from MedAELib.errors import MissingPackage
 
 from . import locations
@@ -63,19 +65,21 @@ def ensure(wheelFolder="", confirm=None, further=()):
         return False
     names = ", ".join(_NAME.match(line).group() for line in lacking)
     if slicer.app.testingEnabled() and confirm is None:  # no dialogs and no installation in tests
-        raise MissingPackage(f"MedAE needs Python packages that are not installed: {names}.")
+        raise MissingPackage(_("MedAE needs Python packages that are not installed: {names}.").format(names=names))
     if wheelFolder:
         _fromFolder(lacking, names, wheelFolder, confirm or slicer.util.confirmOkCancelDisplay)
     else:
         _fromInternet(lacking, names, confirm or slicer.util.confirmOkCancelDisplay)
     still = missing(lacking)
     if still:
-        raise MissingPackage(f"These Python packages are still missing after the installation: {', '.join(still)}.")
+        sentence = _("These Python packages are still missing after the installation: {names}.")
+        raise MissingPackage(sentence.format(names=", ".join(still)))
     return True
 
 
 def _declined():
-    return MissingPackage("MedAE cannot work without its Python packages; nothing was installed.", "Press Apply again.")
+    sentence = _("MedAE cannot work without its Python packages; nothing was installed.")
+    return MissingPackage(sentence, _("Press Apply again."))
 
 
 def _fromFolder(lacking, names, folder, confirm):
@@ -84,8 +88,10 @@ def _fromFolder(lacking, names, folder, confirm):
     import slicer
 
     if not os.path.isdir(folder):
-        raise MissingPackage(f"The folder of wheel files {folder} does not exist.", "Choose it again under Advanced.")
-    if not confirm(f"MedAE needs these Python packages: {names}.\n\nInstall them from {folder}?"):
+        sentence = _("The folder of wheel files {folder} does not exist.").format(folder=folder)
+        raise MissingPackage(sentence, _("Choose it again under Advanced."))
+    question = _("MedAE needs these Python packages: {names}.\n\nInstall them from {folder}?")
+    if not confirm(question.format(names=names, folder=folder)):
         raise _declined()
     _pip(slicer.util.pip_install, ["--no-index", "--find-links", folder, *lacking])
 
@@ -102,7 +108,7 @@ def _fromInternet(lacking, names, confirm):
     try:
         from slicer.packaging import pip_ensure
     except ImportError:
-        if not confirm(f"MedAE needs these Python packages: {names}.\n\nInstall them now?"):
+        if not confirm(_("MedAE needs these Python packages: {names}.\n\nInstall them now?").format(names=names)):
             raise _declined() from None
         _pip(slicer.util.pip_install, others)
         return
@@ -120,10 +126,11 @@ def _torch(line, confirm):
         _offerExtension(confirm)
         return
     old, version = _installed("torch"), line[len("torch") :].strip()
-    if old and not confirm(
-        f"torch {old} is installed; MedAE needs torch {version}.\n\nReplace it? Other extensions that use torch "
+    question = _(
+        "torch {old} is installed; MedAE needs torch {version}.\n\nReplace it? Other extensions that use torch "
         "will use the new one."
-    ):
+    )
+    if old and not confirm(question.format(old=old, version=version)):
         raise _declined()
     install = PyTorchUtils.PyTorchUtilsLogic().installTorch
     if _pip(install, askConfirmation=True, torchVersionRequirement=version) is None:
@@ -134,17 +141,19 @@ def _offerExtension(confirm):
     import slicer
 
     if not confirm(
-        "MedAE computes with PyTorch, which comes with the PyTorch extension.\n\nInstall the extension now?"
+        _("MedAE computes with PyTorch, which comes with the PyTorch extension.\n\nInstall the extension now?")
     ):
         raise _declined()
     model = slicer.app.extensionsManagerModel()
     model.interactive = False
-    restart = "Restart Slicer, then press Apply again."
     if model.installExtensionFromServer("PyTorch", False):
-        raise MissingPackage("The PyTorch extension is installed and starts with the next start of Slicer.", restart)
+        raise MissingPackage(
+            _("The PyTorch extension is installed and starts with the next start of Slicer."),
+            _("Restart Slicer, then press Apply again."),
+        )
     raise MissingPackage(
-        "The PyTorch extension could not be installed.",
-        "Install it in the Extensions Manager, or choose a folder of wheel files under Advanced.",
+        _("The PyTorch extension could not be installed."),
+        _("Install it in the Extensions Manager, or choose a folder of wheel files under Advanced."),
     )
 
 
@@ -155,6 +164,6 @@ def _pip(install, *arguments, **options):
         return install(*arguments, **options)
     except subprocess.CalledProcessError:
         raise MissingPackage(
-            "The Python packages could not be installed; Slicer's error log says why.",
-            "Check the connection to the internet, or choose a folder of wheel files under Advanced.",
+            _("The Python packages could not be installed; Slicer's error log says why."),
+            _("Check the connection to the internet, or choose a folder of wheel files under Advanced."),
         ) from None

@@ -11,12 +11,14 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 OUTPUT = "latent"  # the output's name in provenance, by which a latent is told from other text nodes
 _CLASS = "vtkMRMLTextNode"
 _TRANSFORM_ROLE = "MedAE.transform"
 _MODES = {
-    "lossless": "bit for bit", "max-error": "no voxel off by more than {bound:g}", "psnr": "at least {decibels:g} dB",
-    "ratio": "at least {times:g} times smaller",
+    "lossless": _("bit for bit"), "max-error": _("no voxel off by more than {bound:g}"),
+    "psnr": _("at least {decibels:g} dB"), "ratio": _("at least {times:g} times smaller"),
 }  # fmt: skip
 
 
@@ -37,7 +39,7 @@ def make(data, place, name, provenance, original=None):
     node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)
     node.SetText(base64.b64encode(data).decode("ascii"))
     nodes.stamp(node, {**provenance, "output": OUTPUT, "place": place.to_json()}, original)
-    node.SetDescription("A volume compressed by MedAE; decode it in the module MedAE, or save it as .maez")
+    node.SetDescription(_("A volume compressed by MedAE; decode it in the module MedAE, or save it as .maez"))
     scene.AddNode(node)  # complete: selectors look at its attributes when it comes
     transform = scene.GetNodeByID(place.transform_id) if place.transform_id else None
     if transform is not None:
@@ -76,8 +78,8 @@ def bytesOf(node):
     try:
         return base64.b64decode(node.GetText() or "", validate=True)
     except (binascii.Error, ValueError):
-        sentence = f"'{node.GetName()}' holds no compressed volume: its text was changed."
-        raise BadInput(sentence, "Load the file or the scene again.") from None
+        sentence = _("'{name}' holds no compressed volume: its text was changed.").format(name=node.GetName())
+        raise BadInput(sentence, _("Load the file or the scene again.")) from None
 
 
 def placeOf(node):
@@ -111,20 +113,22 @@ def showOpened(volume):
 def figuresHtml(node):
     """What a compressed volume keeps and costs, as two columns of HTML."""
     told = _attributes(node)
-    rows = [("Promise", _promise(told.get("mode")))]
+    rows = [(_("Promise"), _promise(told.get("mode")))]
     if "bytes" in told:
-        times = f", {told['ratio']:.3g} times smaller" if "ratio" in told else ""
-        rows.append(("Size", f"{_bytesText(told['bytes'])}{times}"))
+        size = _bytesText(told["bytes"])
+        if "ratio" in told:
+            size = _("{size}, {times:.3g} times smaller").format(size=size, times=told["ratio"])
+        rows.append((_("Size"), size))
     if "bitsPerVoxel" in told:
-        rows.append(("Bits per voxel", f"{told['bitsPerVoxel']:.3g}"))
+        rows.append((_("Bits per voxel"), f"{told['bitsPerVoxel']:.3g}"))
     exact = told.get("maxError") == 0
     if exact:
-        rows.append(("Difference", "none: every voxel comes back bit for bit"))
+        rows.append((_("Difference"), _("none: every voxel comes back bit for bit")))
     elif "maxError" in told:
-        units = told.get("units") or "grey values"
+        units = told.get("units") or _("grey values")
         rows += [
             ("PSNR", _number(told.get("psnr"), " dB", 4)), ("SSIM", _number(told.get("ssim"), "", 4)),
-            ("Largest error", f"{told['maxError']:.4g} {units}"),
+            (_("Largest error"), f"{told['maxError']:.4g} {units}"),
         ]  # fmt: skip
     cells = (f"<tr><td>{escape(name)}&nbsp;&nbsp;</td><td>{escape(text)}</td></tr>" for name, text in rows if text)
     return f"<table>{''.join(cells)}</table>"
@@ -196,4 +200,4 @@ def _bytesText(size):
     for factor, unit in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")):
         if size >= factor:
             return f"{size / factor:.3g} {unit}"
-    return f"{size} bytes"
+    return _("{size} bytes").format(size=size)

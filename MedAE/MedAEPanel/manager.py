@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 from MedAELib.errors import MedAEError
 
 from . import faults
@@ -62,9 +64,7 @@ class ModelManager:
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEditable)
             item.setToolTip(f"{bundle.description}\n{bundle.spec.network}, {bundle.spec.dims}D, {_size(size)}")
             view.addItem(item)
-        count = len(sizes)
-        total = f"{count} model{'s' if count > 1 else ''}, {_size(sum(sizes))}." if sizes else ""
-        self._ui.ownModelsLabel.text = total or "None yet: train one, or import one."
+        self._ui.ownModelsLabel.text = _total(sizes)
         if self._ui.ownModelsFolderEdit.currentPath != str(folder):
             self._ui.ownModelsFolderEdit.currentPath = str(folder)
         self._onRow()
@@ -92,7 +92,9 @@ class ModelManager:
 
         bundle = self.chosen if on else None
         if bundle is not None:
-            self._ui.removeLabel.text = f"Delete {bundle.name} ({_size(disk_use(bundle))}) for good?"
+            self._ui.removeLabel.text = _("Delete {name} ({size}) for good?").format(
+                name=bundle.name, size=_size(disk_use(bundle))
+            )
         self._ui.removeFrame.setVisible(bundle is not None)
 
     # ---- what the user does ----
@@ -113,17 +115,18 @@ class ModelManager:
         from MedAELib.library import import_model
 
         if source:
-            self._do(lambda: import_model(Path(source), modelsFolder()), lambda made: f"{made.name} is imported.")
+            said = _("{name} is imported.")
+            self._do(lambda: import_model(Path(source), modelsFolder()), lambda made: said.format(name=made.name))
 
     def _onImportFolder(self, checked=False):
         import qt
 
-        self._import(qt.QFileDialog.getExistingDirectory(self._ui.importFolderButton, "Model folder"))
+        self._import(qt.QFileDialog.getExistingDirectory(self._ui.importFolderButton, _("Model folder")))
 
     def _onImportFile(self, checked=False):
         import qt
 
-        self._import(_path(qt.QFileDialog.getOpenFileName(self._ui.importFileButton, "Model", "", "Zip (*.zip)")))
+        self._import(_path(qt.QFileDialog.getOpenFileName(self._ui.importFileButton, _("Model"), "", "Zip (*.zip)")))
 
     def _exported(self, button, ending, kind):
         """The chosen model, and the file of that ending that the user names for it; "" for none."""
@@ -133,7 +136,7 @@ class ModelManager:
         if bundle is None:
             return None, ""
         wish = f"{bundle.name}{ending}"
-        target = _path(qt.QFileDialog.getSaveFileName(button, "Export", wish, f"{kind} (*{ending})"))
+        target = _path(qt.QFileDialog.getSaveFileName(button, _("Export"), wish, f"{kind} (*{ending})"))
         return bundle, target + ending if target and not target.lower().endswith(ending) else target
 
     def _onExport(self, checked=False):
@@ -141,7 +144,10 @@ class ModelManager:
 
         bundle, path = self._exported(self._ui.exportModelButton, ".zip", "Zip")
         if path:
-            self._do(lambda: export_model(bundle, Path(path)), lambda made: f"{bundle.name} is exported to {made}.")
+            said = _("{name} is exported to {path}.")
+            self._do(
+                lambda: export_model(bundle, Path(path)), lambda made: said.format(name=bundle.name, path=made)
+            )
 
     def _onExportOnnx(self, checked=False):
         """Let the worker write the network; torch is needed, and never comes into Slicer."""
@@ -166,19 +172,28 @@ class ModelManager:
             self._panel.renamed(str(bundle.folder), str(made.folder))
             return made
 
-        self._do(rename, lambda made: f"{bundle.name} is now {made.name}.")
+        self._do(rename, lambda made: _("{before} is now {after}.").format(before=bundle.name, after=made.name))
 
     def _onRemove(self, checked=False):
         from MedAELib.library import remove_model
 
         bundle = self.chosen
         if bundle is not None:
-            self._do(lambda: remove_model(bundle, modelsFolder()), lambda _: f"{bundle.name} is removed.")
+            said = _("{name} is removed.").format(name=bundle.name)
+            self._do(lambda: remove_model(bundle, modelsFolder()), lambda done: said)
 
     def _onFolder(self, folder):
         if not self._busy and folder != str(modelsFolder()) and (not folder or Path(folder).is_dir()):
             chooseModelsFolder(folder)
             self._panel.update()
+
+
+def _total(sizes):
+    """How many models of one's own there are, and how much room they take."""
+    if not sizes:
+        return _("None yet: train one, or import one.")
+    told = _("1 model, {size}.") if len(sizes) == 1 else _("{count} models, {size}.")
+    return told.format(count=len(sizes), size=_size(sum(sizes)))
 
 
 def _size(size):

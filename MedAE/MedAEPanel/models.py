@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 from MedAELib.errors import MedAEError
 
 from .analysing import ANY_MODEL
 from .locations import modelsFolder
 
-_MODALITIES = {"CT": "CT", "MR": "MRI", "any": "CT and MRI"}
+_MODALITIES = {"CT": "CT", "MR": "MRI", "any": _("CT and MRI")}
 
 
 class Models:
@@ -77,7 +79,9 @@ class Models:
 
     def choices(self, task, chosen):
         """(label, value) pairs for the combo box; the first one is automatic."""
-        automatic = f"Automatic ({chosen.name})" if chosen is not None else "Automatic"
+        automatic = _("Automatic")
+        if chosen is not None:
+            automatic = _("Automatic ({name})").format(name=chosen.name)
         return [(automatic, ""), *((label(bundle), parameter(bundle)) for bundle in self.all(task))]
 
 

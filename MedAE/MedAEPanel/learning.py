@@ -1,10 +1,13 @@
 """What a training looks like while it runs: its curve as charts of a table, and a held-out slice in a view."""
 
+from slicer.i18n import tr as _
+
 from .target import NodeReference
 
 LOSS, QUALITY = "loss", "held-out PSNR (dB)"
 _LAYOUT = 7510  # Slicer's own layouts have small numbers
 _VIEWS = {LOSS: "MedAELoss", QUALITY: "MedAEQuality", "picture": "MedAEHeldOut"}
+_TITLES = {LOSS: _("loss"), QUALITY: _("held-out PSNR (dB)")}
 _COLOURS = {LOSS: (0.29, 0.56, 0.85), QUALITY: (0.35, 0.65, 0.41)}
 
 
@@ -143,9 +146,9 @@ class Learning:
             chart = self._new(f"{name} chart", "vtkMRMLPlotChartNode", f"{name} chart")
             chart.RemoveAllPlotSeriesNodeIDs()
             chart.AddAndObservePlotSeriesNodeID(series.GetID())
-            chart.SetTitle(f"{self.name}: {name}")
-            chart.SetXAxisTitle("step")
-            chart.SetYAxisTitle(name)
+            chart.SetTitle(f"{self.name}: {_TITLES[name]}")
+            chart.SetXAxisTitle(_("step"))
+            chart.SetYAxisTitle(_TITLES[name])
             chart.SetLegendVisibility(False)
         self._draw()
 

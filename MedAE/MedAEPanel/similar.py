@@ -3,9 +3,11 @@
 import os
 from html import escape
 
+from slicer.i18n import tr as _
+
 from .overlay import jumpTo
 
-NOTHING = "<p>No similar cases yet: name a file of known cases and press Apply.</p>"
+NOTHING = "<p>" + _("No similar cases yet: name a file of known cases and press Apply.") + "</p>"
 _MOST = 200  # rows: a slice each of a long scan
 
 
@@ -46,13 +48,17 @@ class Similar:
             if node.GetName() == name and not nodes.provenance(node):
                 return node
         if not os.path.exists(path):
-            where = f"its file {path} is not there" if path else "no file of it is known"
-            self._say(f"{name} is not in the scene, and {where}. Load it, then click again.")
+            if path:
+                told = _("{name} is not in the scene, and its file {path} is not there. Load it, then click again.")
+            else:
+                told = _("{name} is not in the scene, and no file of it is known. Load it, then click again.")
+            self._say(told.format(name=name, path=path))
             return None
         try:
             return slicer.util.loadVolume(path, {"name": name})
         except RuntimeError:
-            self._say(f"Slicer cannot open {path}. Load {name} by the module DICOM or Add Data, then click again.")
+            told = _("Slicer cannot open {path}. Load {name} by the module DICOM or Add Data, then click again.")
+            self._say(told.format(path=path, name=name))
             return None
 
 
@@ -67,6 +73,7 @@ def html(rows):
         mine = f"<td>{escape(row['item'])}&nbsp;&nbsp;</td>" if many else ""
         link = f'<a href="#{number}">{escape(case)}</a>'
         cells.append(f"<tr>{mine}<td>{link}&nbsp;&nbsp;</td><td>{float(row['distance']):.3g}</td></tr>")
-    head = "<th align='left'>here&nbsp;&nbsp;</th>" if many else ""
-    left = f"<p>{len(rows) - _MOST} more stand in the table.</p>" if len(rows) > _MOST else ""
-    return f"<table><tr>{head}<th align='left'>similar case</th><th>distance</th></tr>{''.join(cells)}</table>{left}"
+    head = "<th align='left'>" + _("here") + "&nbsp;&nbsp;</th>" if many else ""
+    head += "<th align='left'>" + _("similar case") + "</th><th>" + _("distance") + "</th>"
+    left = _("{count} more stand in the table.").format(count=len(rows) - _MOST) if len(rows) > _MOST else ""
+    return f"<table><tr>{head}</tr>{''.join(cells)}</table>" + (f"<p>{left}</p>" if left else "")

@@ -2,13 +2,15 @@
 
 import json
 
+from slicer.i18n import tr as _
+
 from . import sequences
 from .request import Request
 
 MOST = 3  # directions
 NAMES = tuple(f"traversal_{number}" for number in range(1, MOST + 1))
-NOWHERE = "Put the crosshair into the scan first: hold Shift and move the mouse over a slice."
-NOTHING = "Nothing yet: put the crosshair where you want to look (Shift and mouse), then press the button."
+NOWHERE = _("Put the crosshair into the scan first: hold Shift and move the mouse over a slice.")
+NOTHING = _("Nothing yet: put the crosshair where you want to look (Shift and mouse), then press the button.")
 
 
 def indexOf(report):
@@ -149,9 +151,14 @@ def _titles(found):
     for number, node in enumerate(found):
         told = _report(node)
         rows = told.get("directions") or []
-        name = f"Channel {told['channel']}" if told.get("channel") else f"Direction {number + 1}"
-        share = f" ({100 * rows[number]['share_of_variance']:.0f} % of the variance)" if number < len(rows) else ""
-        titles.append(name + share)
+        if told.get("channel"):
+            title = _("Channel {number}").format(number=told["channel"])
+        else:
+            title = _("Direction {number}").format(number=number + 1)
+        if number < len(rows):
+            share = f"{100 * rows[number]['share_of_variance']:.0f}"
+            title = _("{name} ({share} % of the variance)").format(name=title, share=share)
+        titles.append(title)
     return titles
 
 
@@ -159,4 +166,4 @@ def _told(found):
     """How much moving the code changes, in one line."""
     rows = (_report(found[0]).get("directions") if found else None) or []
     most = ", ".join(f"{row['largest_change']:g}" for row in rows)
-    return f"Half a deviation changes a voxel by at most {most}." if rows else ""
+    return _("Half a deviation changes a voxel by at most {most}.").format(most=most) if rows else ""

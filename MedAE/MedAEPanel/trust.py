@@ -2,9 +2,12 @@
 
 from html import escape
 
+from slicer.i18n import tr as _
+
 _COLORS = {"good": "#2e7d32", "look": "#b26a00", "poor": "#c62828"}
 _MARKS = {"good": "\N{HEAVY CHECK MARK}", "look": "\N{WHITE CIRCLE}", "poor": "\N{HEAVY BALLOT X}"}
-NOTHING = "<p>Not measured. Tick \u2018Measure how far the result can be trusted\u2019 before you press Apply.</p>"
+_NOT_MEASURED = _("Not measured. Tick ‘Measure how far the result can be trusted’ before you press Apply.")  # noqa: RUF001
+NOTHING = f"<p>{_NOT_MEASURED}</p>"
 
 
 def html(verdict, rows):

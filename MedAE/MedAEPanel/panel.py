@@ -2,6 +2,8 @@
 
 import json
 
+from slicer.i18n import tr as _
+
 from MedAELib import nodes
 from MedAELib.errors import MedAEError
 from MedAELib.tasks import TASKS
@@ -179,7 +181,8 @@ class Panel:
         """Why Apply is not possible, in one sentence; empty when it is."""
         wanted = self.parameters
         if self.controller.busy:
-            return f"MedAE is working on '{self.controller.subject}'; wait until it has finished, or cancel it."
+            told = _("MedAE is working on '{name}'; wait until it has finished, or cancel it.")
+            return told.format(name=self.controller.subject)
         if wanted.task == "train":
             return self.train.problem()
         if self.facts.problem:
@@ -191,21 +194,24 @@ class Panel:
         chosen = self.outputs()
         outputs = [node for node in chosen.values() if node is not None]
         if any(node is wanted.inputVolume or node is sequences.shown(wanted.inputVolume) for node in outputs):
-            return "The output is the input itself; choose another one, or 'Create new volume'."
+            return _("The output is the input itself; choose another one, or 'Create new volume'.")
         if len({node.GetID() for node in outputs}) < len(outputs):
-            return "The same volume is chosen for two outputs; choose another one, or 'Create new volume'."
+            return _("The same volume is chosen for two outputs; choose another one, or 'Create new volume'.")
         if sequences.isSequence(wanted.inputVolume) and any(chosen.get(name) is not None for name in PER_FRAME):
-            return f"{NO_FRAMES} Choose 'Create new volume'."
+            return NO_FRAMES + " " + _("Choose 'Create new volume'.")
         return ""
 
     def _noModel(self):
         if self.parameters.model:
-            return f"The model {self.parameters.model} cannot be used on this computer; choose another model."
+            told = _("The model {name} cannot be used on this computer; choose another model.")
+            return told.format(name=self.parameters.model)
         if self.models.all(self.parameters.task):
-            return "No model was made for this kind of scan; choose one yourself to go on nevertheless."
-        trained = self.parameters.task == "translate"  # none comes with MedAE
-        first = "train one with the task 'Train a model', or " if trained else ""
-        return f"There is no model for this task; {first}add the folder of one."
+            return _("No model was made for this kind of scan; choose one yourself to go on nevertheless.")
+        if self.parameters.task == "translate":  # none comes with MedAE
+            return _(
+                "There is no model for this task; train one with the task 'Train a model', or add the folder of one."
+            )
+        return _("There is no model for this task; add the folder of one.")
 
     def outputs(self):
         """The wanted outputs: a node each, or None for a new one."""
@@ -216,16 +222,15 @@ class Panel:
         doubtful = bool(self.facts.warnings) and not training
         button = self.ui.applyButton
         button.enabled = not problem
-        button.text = "Apply anyway" if doubtful and not problem else "Apply"
+        button.text = _("Apply anyway") if doubtful and not problem else _("Apply")
         told = problem in (self.ui.inputLabel.text, self.ui.modelLabel.text) or self.controller.busy
         self.ui.problemLabel.text = "" if told else problem
         self.ui.problemLabel.setVisible(bool(self.ui.problemLabel.text))
         if training:
-            button.toolTip = problem or "Start the training; you can go on working meanwhile."
+            button.toolTip = problem or _("Start the training; you can go on working meanwhile.")
             return
-        button.toolTip = problem or (
-            "Run the task although the volume may not suit the model." if doubtful else "Run the task on the volume."
-        )
+        plain, doubted = _("Run the task on the volume."), _("Run the task although the volume may not suit the model.")
+        button.toolTip = problem or (doubted if doubtful else plain)
 
     def _updateCompare(self):
         source, task = self.parameters.inputVolume, self.parameters.task
@@ -336,7 +341,7 @@ class Panel:
     def _onModelFolder(self, checked=False):
         import qt
 
-        folder = qt.QFileDialog.getExistingDirectory(self.ui.modelFolderButton, "Model folder")
+        folder = qt.QFileDialog.getExistingDirectory(self.ui.modelFolderButton, _("Model folder"))
         if not folder or self.parameters is None:
             return
         try:
@@ -346,7 +351,8 @@ class Panel:
             return
         if bundle.spec.task != self.parameters.task:
             title = TASKS[bundle.spec.task].title if bundle.spec.task in TASKS else bundle.spec.task
-            self.runView.say(f"The model {bundle.name} was made for another task, '{title}'.")
+            told = _("The model {name} was made for another task, '{task}'.")
+            self.runView.say(told.format(name=bundle.name, task=title))
             return
         self.parameters.model = models.parameter(bundle)
 

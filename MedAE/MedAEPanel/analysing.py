@@ -1,10 +1,12 @@
 """The tasks that look at a scan through a model: translate, features, explain; their parameters, outputs and tables."""
 
+from slicer.i18n import tr as _
+
 from . import segments
 from .probe import toLocal
 
 TASKS = ("translate", "features", "explain")
-ROWS = [("the volume", "volume"), ("each slice", "slice"), ("each segment", "segment")]
+ROWS = [(_("the volume"), "volume"), (_("each slice"), "slice"), (_("each segment"), "segment")]
 WIDGETS = {
     "translate": ("uncertaintyCheckBox",),
     "features": (
@@ -33,7 +35,7 @@ def showFor(ui, task, perSegment=False):
 def refusal(wanted):
     """Why the task cannot do what is asked for, in one sentence; empty when it can."""
     if wanted.task == "features" and wanted.featuresPer == "segment" and wanted.segments is None:
-        return "Choose the segmentation whose segments the features shall describe."
+        return _("Choose the segmentation whose segments the features shall describe.")
     return ""
 
 

@@ -1,5 +1,7 @@
 """What each task needs from the panel: its parameters, its outputs, and the widgets that belong to it."""
 
+from slicer.i18n import tr as _
+
 from MedAELib.tasks import TASKS
 
 from . import analysing, compressing, models, sequences
@@ -17,12 +19,15 @@ _MODEL = ("modelComboLabel", "modelComboBox", "modelFolderButton", "cardCollapsi
 _NETWORK = ("precisionLabel", "precisionComboBox", "tileLabel", "tileSpinBox")
 # What a task lets compare with the input: the outputs that are shown as result and beside it, and how they are called.
 COMPARED = {
-    "denoise": (("denoised", "removed"), ("denoised volume", "removed noise")),
-    "anomaly": (("typical", "residual"), ("nearest typical scan", "difference from it")),
-    "compress": (("decoded", "lost"), ("decoded volume", "what was lost")),
-    "explain": (("typical", "residual_1_7mm"), ("nearest typical scan", "difference from it at 1.7 mm")),
-    "translate": (("translated", "uncertainty"), ("translated scan", "its uncertainty")),
+    "denoise": (("denoised", "removed"), (_("denoised volume"), _("removed noise"))),
+    "anomaly": (("typical", "residual"), (_("nearest typical scan"), _("difference from it"))),
+    "compress": (("decoded", "lost"), (_("decoded volume"), _("what was lost"))),
+    "explain": (("typical", "residual_1_7mm"), (_("nearest typical scan"), _("difference from it at 1.7 mm"))),
+    "translate": (("translated", "uncertainty"), (_("translated scan"), _("its uncertainty"))),
 }
+_HEADINGS = {
+    "denoised": _("Denoised"), "typical": _("Typical"), "decoded": _("Decoded"), "translated": _("Translated"),
+}  # fmt: skip
 _HIDDEN = {
     "features": ("compareCollapsibleButton",),  # makes a table
     "train": ("inputsCollapsibleButton", "compareCollapsibleButton", *_MODEL, *_NETWORK),  # no volume; makes its model
@@ -44,16 +49,15 @@ def showFor(ui, wanted):
 def tellCompared(ui, task):
     """Let headings and tooltips under 'Compare' say what the task lets compare."""
     (name, _beside), (result, beside) = COMPARED[task]
-    ui.probeOutputHeading.text = name.capitalize()
+    ui.probeOutputHeading.text = _HEADINGS[name]
     for widget in (ui.probeOutputHeading, ui.probeOutputLabel):
-        widget.toolTip = f"Value of the {result} there."
+        widget.toolTip = _("Value of the {result} there.").format(result=result)
     for widget in (ui.probeDifferenceHeading, ui.probeDifferenceLabel):
-        widget.toolTip = f"Input minus {result} there."
+        widget.toolTip = _("Input minus {result} there.").format(result=result)
         widget.setVisible(task != "translate")  # intensities of two kinds of scan have no difference
-    return (
-        f"Switch all slice views between the input and the {result}.",
-        f"Show input, {result} and {beside} side by side in linked views; press again to return to your layout.",
-    )
+    switch = _("Switch all slice views between the input and the {result}.")
+    show = _("Show input, {result} and {beside} side by side in linked views; press again to return to your layout.")
+    return switch.format(result=result), show.format(result=result, beside=beside)
 
 
 def needsModel(wanted):
@@ -62,35 +66,38 @@ def needsModel(wanted):
 
 
 _AUTOMATIC = {  # what the run chooses where the panel leaves it to it
-    "features": "Automatic takes the encoder of ct-denoise, for MRI too.",
-    "explain": "Automatic takes the anomaly model for MRI, the denoiser for CT.",
+    "features": _("Automatic takes the encoder of ct-denoise, for MRI too."),
+    "explain": _("Automatic takes the anomaly model for MRI, the denoiser for CT."),
 }
 
 
 def automatic(wanted, bundle):
     """What an automatic choice of the model will lead to, where that is decided in the run; else empty."""
     if wanted.model == NO_MODEL and wanted.task == "anomaly":
-        return "The map shows brightness alone."
+        return _("The map shows brightness alone.")
     if wanted.model or wanted.inputVolume is None:
         return ""
     if wanted.task != "anomaly":
         return _AUTOMATIC.get(wanted.task, "")
     if bundle is None:
-        return "No model was made for this kind of scan: the map shows brightness alone. Train a model, or choose one."
-    return "It is used where the brain looks like those it was trained on; else the map shows brightness alone."
+        return _(
+            "No model was made for this kind of scan: the map shows brightness alone. Train a model, or choose one."
+        )
+    return _("It is used where the brain looks like those it was trained on; else the map shows brightness alone.")
 
 
 def refusal(wanted):
     """Why the task cannot work on what is chosen, in one sentence; empty when it can."""
     if wanted.task not in TASKS:
-        return f"The scene asks for '{wanted.task}', which this version of MedAE does not know; choose another task."
+        told = _("The scene asks for '{task}', which this version of MedAE does not know; choose another task.")
+        return told.format(task=wanted.task)
     one = wanted.task == "compress" or wanted.task in analysing.TASKS
     return compressing.ONE_FRAME if one and sequences.isSequence(wanted.inputVolume) else analysing.refusal(wanted)
 
 
 def modelChoices(task, pairs):
     """The pairs of the model box, with that for no model where a task can do without."""
-    return [*pairs, ("None (brightness alone)", NO_MODEL)] if task == "anomaly" else pairs
+    return [*pairs, (_("None (brightness alone)"), NO_MODEL)] if task == "anomaly" else pairs
 
 
 def parametersOf(wanted, bundle):

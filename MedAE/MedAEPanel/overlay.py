@@ -3,12 +3,15 @@
 from html import escape
 from statistics import NormalDist
 
+from slicer.i18n import tr as _
+
 _COLORS = "MedAE unlike normal"
 _HEAT = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
 _TOP = 8.0  # z that has the brightest colour
 _OPACITY = 0.6
 _SAMPLE = 200_000  # voxels, for the readout of how much lies above the threshold
-NOTHING = "<p>No region lies above the threshold.</p>"
+NOTHING = "<p>" + _("No region lies above the threshold.") + "</p>"
+NO_MAP = "<p>" + _("Press Apply with the task ‘Unlike normal’.") + "</p>"  # noqa: RUF001
 
 
 def showMap(node, threshold):
@@ -36,7 +39,7 @@ def heatColors():
 
     places = [index / 255 for index in range(256)]
     named = [f"z {place * _TOP:.2f}" for place in places]
-    told = "z: how rare a place is in normal tissue, the lighter the rarer"
+    told = _("z: how rare a place is in normal tissue, the lighter the rarer")
     return nodes.color_table("unlike normal", _COLORS, told, np.array(_HEAT), places, named)
 
 
@@ -82,8 +85,8 @@ def html(rows):
         f"<td>z {float(row['peak_z']):.1f}</td><td>{escape(row['side'])}</td><td>{escape(row['brightness'])}</td></tr>"
         for index, row in enumerate(rows)
     ]
-    heading = "<tr><th></th><th>volume</th><th>peak</th><th>side</th><th></th></tr>"
-    return f'<table cellspacing="6">{heading}{"".join(lines)}</table>'
+    heading = "".join(f"<th>{title}</th>" for title in ("", _("volume"), _("peak"), _("side"), ""))
+    return f'<table cellspacing="6"><tr>{heading}</tr>{"".join(lines)}</table>'
 
 
 def _percent(share):
@@ -104,7 +107,7 @@ class Overlay:
     def setNodes(self, mapNode, rows):
         """The map of the chosen scan (None when there is none) and the rows of its table of regions."""
         changed, self._map, self._rows = mapNode is not self._map, mapNode, rows
-        page = html(rows) if mapNode is not None else "<p>Press Apply with the task \u2018Unlike normal\u2019.</p>"
+        page = html(rows) if mapNode is not None else NO_MAP
         if page != self._html:
             self._html = page
             self._ui.regionsBrowser.setHtml(page)
@@ -157,9 +160,8 @@ class Overlay:
         self._updating = False
         rate = 1 - NormalDist().cdf(threshold)
         above = 1 - np.searchsorted(self._sorted, threshold) / max(1, self._sorted.size)
-        self._ui.thresholdLabel.text = (
-            f"Above z {threshold:.2f}: {_percent(rate)} of normal tissue, {_percent(above)} of this scan."
-        )
+        told = _("Above z {threshold:.2f}: {rate} of normal tissue, {above} of this scan.")
+        self._ui.thresholdLabel.text = told.format(threshold=threshold, rate=_percent(rate), above=_percent(above))
 
     def _onThreshold(self, value):
         if self._map is not None and not self._updating:

@@ -2,24 +2,26 @@
 
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 from . import choices, models
 from .goals import ModelTarget
 from .locations import modelsFolder
 from .request import Request
 
 VOLUME_ROLE = "MedAE.trainVolume"  # of the node references of the parameter node
-SOURCES = [("Volumes of the scene", "scene"), ("A folder of files or DICOM", "folder")]
+SOURCES = [(_("Volumes of the scene"), "scene"), (_("A folder of files or DICOM"), "folder")]
 GOALS = [
-    ("Remove noise, from good scans", "denoise"),
-    ("Remove noise, from noisy scans alone", "noise"),
-    ("Rebuild scans from short codes", "reconstruct"),
-    ("Make one kind of scan of another", "translate"),
+    (_("Remove noise, from good scans"), "denoise"),
+    (_("Remove noise, from noisy scans alone"), "noise"),
+    (_("Rebuild scans from short codes"), "reconstruct"),
+    (_("Make one kind of scan of another"), "translate"),
 ]
 NETWORKS = {
-    "plain": "Plain", "denoising": "Denoising", "sparse": "Sparse", "variational": "Variational",
-    "quantised": "Vector-quantised", "conditional": "Conditional on spacing", "recurrent": "Recurrent over slices",
-    "adversarial": "Adversarial", "dense": "Fully connected", "fusion": "Fusion of kinds of scan",
-    "translating": "Translating",
+    "plain": _("Plain"), "denoising": _("Denoising"), "sparse": _("Sparse"), "variational": _("Variational"),
+    "quantised": _("Vector-quantised"), "conditional": _("Conditional on spacing"),
+    "recurrent": _("Recurrent over slices"), "adversarial": _("Adversarial"), "dense": _("Fully connected"),
+    "fusion": _("Fusion of kinds of scan"), "translating": _("Translating"),
 }  # fmt: skip
 _OF_GOAL = {
     "denoise": ["denoising"],
@@ -31,14 +33,14 @@ _OF_GOAL = {
 }  # fmt: skip
 DIMS = [("3D", 3), ("2D", 2)]
 OBJECTIVES = [
-    ("As usual for the network", ""),
-    ("Squared error and structure (SSIM)", "mse=1,ssim=0.1"),
-    ("Absolute error", "l1=1"),
-    ("Absolute error, smooth at 0 (Charbonnier)", "charbonnier=1"),
-    ("Absolute error and edges", "l1=1,gradient=0.5"),
-    ("Cross-entropy of intensities", "cross_entropy=0.01"),
+    (_("As usual for the network"), ""),
+    (_("Squared error and structure (SSIM)"), "mse=1,ssim=0.1"),
+    (_("Absolute error"), "l1=1"),
+    (_("Absolute error, smooth at 0 (Charbonnier)"), "charbonnier=1"),
+    (_("Absolute error and edges"), "l1=1,gradient=0.5"),
+    (_("Cross-entropy of intensities"), "cross_entropy=0.01"),
 ]
-SIZES = [("Small", "small"), ("Medium", "medium"), ("Large", "large")]
+SIZES = [(_("Small"), "small"), (_("Medium"), "medium"), (_("Large"), "large")]
 
 
 def networksFor(goal):
@@ -161,7 +163,7 @@ class TrainSection:
         self._updateList(wanted)
         chosen = volumesOf(wanted.parameterNode)
         people = len({patientOf(node) or node.GetID() for node in chosen})
-        ui.trainDataLabel.text = _told(len(chosen), people) if scene else "A sub-folder is one subject."
+        ui.trainDataLabel.text = _told(len(chosen), people) if scene else _("A sub-folder is one subject.")
         ui.trainDataLabel.setVisible(bool(ui.trainDataLabel.text))
 
     def _updateList(self, wanted):
@@ -187,7 +189,7 @@ class TrainSection:
 
     def _updateChoices(self, wanted):
         start = self._panel.models.anywhere(wanted.trainStart)
-        self._combos["trainStart"].offer([("From scratch", ""), *self._starts()], wanted.trainStart)
+        self._combos["trainStart"].offer([(_("From scratch"), ""), *self._starts()], wanted.trainStart)
         goal, network, dims = wanted.trainGoal, wanted.trainNetwork, wanted.trainDims
         goal = goal if goal in _OF_GOAL else "denoise"  # a scene of a later version may want what is not known here
         offered = networksFor(goal)
@@ -225,7 +227,7 @@ class TrainSection:
         ui, controller, learning = self._ui, self._panel.controller, self._panel.controller.learning
         running = controller.state == "running" and learning.active
         ui.trainStopButton.enabled = running and bool(learning.rows) and not learning.stopping
-        ui.trainStopButton.text = "Stopping\N{HORIZONTAL ELLIPSIS}" if learning.stopping else "Stop and keep the best"
+        ui.trainStopButton.text = _("Stopping…") if learning.stopping else _("Stop and keep the best")
         ui.trainShowButton.enabled = bool(learning.rows)
         ui.trainShowButton.checked = learning.shown
         ui.trainCurveLabel.text = curveText(learning)
@@ -242,7 +244,8 @@ class TrainSection:
             if found:
                 name = (read_job(found[0]).origin.get("place") or {}).get("name", "model")
                 step, steps = reached(found[0])
-                self._ui.trainResumeLabel.text = f"Interrupted: {name}, after {step} of {steps} steps."
+                told = _("Interrupted: {name}, after {step} of {steps} steps.")
+                self._ui.trainResumeLabel.text = told.format(name=name, step=step, steps=steps)
         self._ui.trainResumeFrame.setVisible(bool(found))
 
     # ---- what is asked for ----
@@ -254,18 +257,19 @@ class TrainSection:
         wanted = self._panel.parameters
         if wanted.trainSource == "folder":
             if not wanted.trainFolder or not Path(wanted.trainFolder).is_dir():
-                return "Choose the folder with the volumes to learn from."
+                return _("Choose the folder with the volumes to learn from.")
         elif not volumesOf(wanted.parameterNode):
-            return "Tick the volumes to learn from; three or more, so that some can be held out to measure on."
+            return _("Tick the volumes to learn from; three or more, so that some can be held out to measure on.")
         if wanted.trainStart and self._panel.models.anywhere(wanted.trainStart) is None:
-            return f"The model {wanted.trainStart} cannot be used on this computer; choose another one to start from."
+            told = _("The model {name} cannot be used on this computer; choose another one to start from.")
+            return told.format(name=wanted.trainStart)
         kinds, goal = kindsOf(wanted.trainKinds), self._combos["trainGoal"].value
         if goal == "translate" and len(kinds) < 2:
-            return "Say which kinds of scan, from source to target, such as T1 T2: texts in the volumes' names."
+            return _("Say which kinds of scan, from source to target, such as T1 T2: texts in the volumes' names.")
         if goal == "translate" and len(kinds) > 2 and self._combos["trainNetwork"].value != "fusion":
-            return "Only the fusion network learns from more than two kinds of scan; name two, or choose it."
+            return _("Only the fusion network learns from more than two kinds of scan; name two, or choose it.")
         if not is_name(wanted.trainName):
-            return "Give the model a name of letters, digits, '-', '_' and '.', at most 64."
+            return _("Give the model a name of letters, digits, '-', '_' and '.', at most 64.")
         return ""
 
     def request(self):
@@ -356,23 +360,23 @@ def curveText(learning):
     if not learning.rows:
         return ""
     step, loss, quality = learning.rows[-1]
-    parts = [f"Step {step} of {learning.steps}"]
-    if loss is not None:
-        parts.append(f"loss {loss:.3g}")
+    told = _("Step {step} of {steps}") if loss is None else _("Step {step} of {steps}, loss {loss:.3g}")
+    where = told.format(step=step, steps=learning.steps, loss=loss)
     if quality is None:
-        return ", ".join(parts) + "; nothing is held out, so nothing says how good it is."
+        return _("{where}; nothing is held out, so nothing says how good it is.").format(where=where)
     bestStep, best = learning.best
-    parts.append(f"held-out subjects {quality:.2f} dB")
-    return ", ".join(parts) + f"; best {best:.2f} dB at step {bestStep}."
+    told = _("{where}, held-out subjects {quality:.2f} dB; best {best:.2f} dB at step {step}.")
+    return told.format(where=where, quality=quality, best=best, step=bestStep)
 
 
 def _told(count, people):
     if not count:
         return ""
-    said = f"{count} volume{'s' if count > 1 else ''} of {people} subject{'s' if people > 1 else ''}. "
+    one = _("1 volume of 1 subject.") if count == 1 else _("{count} volumes of 1 subject.")
+    said = (one if people == 1 else _("{count} volumes of {people} subjects.")).format(count=count, people=people)
     if people == 1:
-        return said + "Nothing can be held out: no figure will say how good the model is."
+        return said + " " + _("Nothing can be held out: no figure will say how good the model is.")
     if people == 2:
-        return said + "One subject decides when to stop and is measured on."
-    fifth = max(1, round(people / 5))
-    return said + f"{fifth} kept aside to decide when to stop, and {fifth} to measure on."
+        return said + " " + _("One subject decides when to stop and is measured on.")
+    kept = _("{fifth} kept aside to decide when to stop, and {fifth} to measure on.")
+    return said + " " + kept.format(fifth=max(1, round(people / 5)))

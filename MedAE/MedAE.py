@@ -236,8 +236,8 @@ class MedAELogic(ScriptedLoadableModuleLogic):
     def run(self, task, inputNode, waitForCompletion=True, segments=None, outputs=None, **parameters):
         """Run any task on a node, such as "features", "explain" or "translate"; returns its nodes by output name.
 
-        parameters: as the options of the task's command, such as per="slice". segments: the segmentation node of
-        per="segment". outputs: those that are wanted, a node each or None for a new one. Otherwise as `denoise`.
+        parameters: as the options of the task's command, such as per="slice", others={"T2": node}. segments: the node
+        of per="segment". outputs: those that are wanted, a node each or None for a new one. Otherwise as `denoise`.
         """
         from MedAEPanel import scripting
 

@@ -85,6 +85,8 @@ def run_task(
         return Result(made, told, {"latent": file})
     if task == "decompress":
         return Result(*fake_codec.decompress(volume, allocate))
+    if task == "translate":
+        return translate(inputs, parameters, allocate)
     denoised = allocate("denoised", volume.array.shape, volume.array.dtype)
     denoised[...] = volume.array - (volume.array > 0).astype(volume.array.dtype)
     outputs = {"denoised": volume.like(denoised)}
@@ -136,6 +138,21 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
         "case": "As a whole (score 3.00) it is less usual than 4 of 5 normal scans.",
     }  # fmt: skip
     return Result(outputs, report)
+
+
+def translate(inputs: dict[str, Any], parameters: dict[str, Any], allocate: Any) -> Result:
+    """The sum of the scans; the report tells what was asked for and where the scans were."""
+    volume = inputs["input"]
+    made = allocate("translated", volume.array.shape, "float32")
+    made[...] = sum(scan.array.astype("float32") for scan in inputs.values())
+    outputs = {"translated": volume.like(made)}
+    if parameters.get("uncertainty"):
+        doubt = allocate("uncertainty", volume.array.shape, "float32")
+        doubt[...] = 1
+        outputs["uncertainty"] = volume.like(doubt)
+    asked = {name: parameters.get(name) for name in ("source", "target", "others", "uncertainty")}
+    affines = {name: scan.affine.tolist() for name, scan in inputs.items()}
+    return Result(outputs, {"task": "translate", "warnings": [], "asked": asked, "affines": affines, "seconds": 0.1})
 
 
 def features(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:

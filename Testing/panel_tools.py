@@ -19,10 +19,12 @@ MODULE = ROOT / "MedAE" / "MedAE.py"
 FAKE_WORKER = [sys.executable, str(ROOT / "Testing" / "fake_worker.py")]
 
 
-def write_model(folder: Path, modality: str = "CT", task: str = "denoise", dims: int = 3) -> Path:
+def write_model(
+    folder: Path, modality: str = "CT", task: str = "denoise", dims: int = 3, spec: Spec | None = None
+) -> Path:
     """A model folder that can be read and shown but holds no real weights; its name is the folder's."""
     window = Window("fixed", -1000.0, 1000.0) if modality == "CT" else Window("percentile", 0.0, 99.9)
-    spec = Spec("denoising", {"channels": 8}, dims, task, modality, window)
+    spec = spec or Spec("denoising", {"channels": 8}, dims, task, modality, window)
     weights = b"not real weights"
     for name in (METADATA, WEIGHTS, CARD, LICENCE):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -120,6 +120,16 @@ def test_fused_kinds_are_translated_with_some_of_them_missing(tmp_path, capsys):
     made = [Volume.load(tmp_path / f"{name}.nrrd") for name in "abcu"]
     assert all(volume.channels == 1 and np.isfinite(volume.array).all() for volume in made)
     assert not np.array_equal(made[0].array, made[2].array)  # a second scan is used where there is one
+    resampled, far = tmp_path / "coarse.nrrd", tmp_path / "far.nrrd"
+    scan = Volume.load(t2)
+    Volume(scan.array[:, ::2], scan.affine @ np.diag([2, 1, 1, 1])).save(resampled)
+    Volume(scan.array, np.diag([1, 1, 1, 1.0]) + np.eye(4, k=3) * 1e4).save(far)
+    assert run("translate", t1, tmp_path / "e.nrrd", *common, "--with", f"T2={resampled}") == 0
+    assert "coarse.nrrd (T2) was resampled" in capsys.readouterr().err
+    near, other = (Volume.load(tmp_path / f"{name}.nrrd").array for name in "ec")
+    assert np.abs(near - other).mean() < np.abs(made[0].array - other).mean()  # as with the scan itself, nearly
+    assert run("translate", t1, tmp_path / "d.nrrd", *common, "--with", f"T2={far}") == 2
+    assert "do not overlap" in capsys.readouterr().err
     assert run("translate", t1, tmp_path / "d.nrrd", *common, "--with", f"PD={t2}") == 2
     assert "does not fuse" in capsys.readouterr().err
 

@@ -21,6 +21,7 @@ from .running import RunView
 from .similar import Similar
 from .target import NO_FRAMES, PER_FRAME
 from .training import TrainSection
+from .translating import Translating
 from .traversal import Traversal
 
 _WHEEL_FOLDER = "MedAE/WheelFolder"  # in Slicer's settings: it belongs to the computer, not to the scene
@@ -37,7 +38,7 @@ class Panel:
         self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
         self.overlay, self.compressing = Overlay(ui), Compressing(self)
         self.similar = Similar(ui, lambda text: self.runView.say(text))
-        self.traversal = Traversal(ui, self)
+        self.traversal, self.translating = Traversal(ui, self), Translating(ui, self)
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
         self._wasDone = self._updating = False
         self._watched = None  # (input node, observer tag)
@@ -127,6 +128,7 @@ class Panel:
         try:
             self._updateInput()
             self._updateChoices()
+            self.translating.update()
             self.train.update()
             self.manager.update()
             self._updateApply()
@@ -191,6 +193,8 @@ class Panel:
             return options.refusal(wanted)
         if self._bundle is None and options.needsModel(wanted):
             return self._noModel()
+        if self.translating.problem():
+            return self.translating.problem()
         chosen = self.outputs()
         outputs = [node for node in chosen.values() if node is not None]
         if any(node is wanted.inputVolume or node is sequences.shown(wanted.inputVolume) for node in outputs):
@@ -325,7 +329,8 @@ class Panel:
         wanted = self.parameters
         if wanted.task == "train":
             return self.train.request()
-        asked, inputs = options.parametersOf(wanted, self._bundle), analysing.inputsOf(wanted)
+        asked = {**options.parametersOf(wanted, self._bundle), **self.translating.parameters()}
+        inputs = analysing.inputsOf(wanted) or self.translating.inputs()
         return Request(wanted.inputVolume, wanted.task, asked, self.outputs(), inputs=inputs)
 
     def renamed(self, before, after):

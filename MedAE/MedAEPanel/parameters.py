@@ -29,6 +29,7 @@ class MedAEParameterNode:
     trainStart - model to start from, as `model`; empty for from scratch
     trainKinds, trainObjective - texts in the names that tell kinds of scan, and what is made small; empty: the usual
     trainMinutes, trainName - how long at most, and what the new model is called
+    translateSource, translateTarget - kinds of scan that a fusing model knows; empty for the likely ones
     makeUncertainty - of the translation, as a second volume
     featuresPer, knownCases - "volume", "slice" or "segment", and the file of cases to find similar ones among
     segments - the segmentation whose segments the features describe
@@ -75,6 +76,8 @@ class MedAEParameterNode:
     trainObjective: str = ""
     trainMinutes: Annotated[float, WithinRange(0.1, 10000)] = 30.0
     trainName: str = "my-model"
+    translateSource: str = ""
+    translateTarget: str = ""
     makeUncertainty: bool = False
     featuresPer: str = "volume"
     segments: vtkMRMLSegmentationNode

@@ -23,10 +23,16 @@ def run(controller, request, waitForCompletion):
 
 
 def taskRequest(task, inputNode, segmentation, outputs, parameters):
-    """Any task on a node; without `outputs` all that it makes. `segmentation` is for the features of segments."""
+    """Any task on a node; without `outputs` all that it makes. `segmentation` is for the features of segments; the
+    parameter `others` has further scans of a translation by their kind."""
     from . import segments
     from .request import Request
 
+    others = parameters.get("others")
+    if others:
+        names = [f"with_{number}" for number in range(len(others))]
+        inputs = {"input": inputNode, **dict(zip(names, others.values()))}
+        return Request(inputNode, task, {**parameters, "others": dict(zip(names, others))}, outputs, inputs=inputs)
     if segmentation is None:
         return Request(inputNode, task, parameters, outputs)
     parameters = {"segment_names": segments.namesOf(segmentation), **parameters}

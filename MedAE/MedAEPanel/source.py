@@ -8,7 +8,8 @@ from . import latents, segments, sequences
 class Source:
     """The frames of an input node, one for a volume; they outlive the node. Raises BadInput for what cannot be read.
 
-    Of a compressed volume it is the file, of a segmentation the labels on the voxels of `scan`.
+    Of a compressed volume it is the file, of a segmentation the labels on the voxels of `scan`. Another volume than
+    `scan` is placed as it lies beside it, parent transforms of both included.
     """
 
     def __init__(self, node, slab=None, scan=None):
@@ -20,6 +21,8 @@ class Source:
             self.frames, self._before = [segments.labelsOf(node, scan)], []
             return
         frames = sequences.read(node)
+        if scan is not None and node is not scan:
+            frames = besides(frames, node, scan)
         self.frames = [frame.slab(*slab) for frame in frames] if slab else frames
         self._images = [holder.GetImageData() for holder in sequences.voxelNodes(node)]
         self._before = [changes(image) for image in self._images]
@@ -35,6 +38,29 @@ class Source:
     def changed(self):
         """Whether somebody has written into the voxels since."""
         return [changes(image) for image in self._images] != self._before
+
+
+def besides(frames, node, scan):
+    """The frames of a node with affines in the coordinates of a scan, which a run sees without its parent transform.
+
+    Raises BadInput where a transform between the two is not linear.
+    """
+    import slicer
+    import vtk
+
+    from MedAELib.errors import BadInput
+    from MedAELib.volume import Volume
+
+    shown = [sequences.shown(each) or each for each in (node, scan)]
+    own, other = (each.GetParentTransformNode() for each in shown)
+    if own is other:
+        return frames
+    matrix = vtk.vtkMatrix4x4()
+    linear = all(parent is None or parent.IsTransformToWorldLinear() for parent in (own, other))
+    if not linear or not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(own, other, matrix):
+        raise BadInput(f"'{node.GetName()}' lies under a transform that is not linear.", "Harden the transform first.")
+    moved = slicer.util.arrayFromVTKMatrix(matrix)
+    return [Volume(frame.array, moved @ frame.affine, frame.meta) for frame in frames]
 
 
 class Export:

@@ -28,7 +28,7 @@ _OF_ONE_VOLUME: dict[str, Callable[..., TaskResult]] = {
 _OF_ONE_FILE: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "decompress": run_decompress,
 }
-# Inputs that a task may be given besides the volume.
+# Inputs that a task may be given besides the volume; those of "translate" are named by its parameter `others`.
 _FURTHER: dict[str, set[str]] = {"features": {"segments"}}
 
 
@@ -59,8 +59,8 @@ def run_task(
         known = ", ".join((*_OF_ONE_VOLUME, *_OF_ONE_FILE))
         raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {known}.")
     given = inputs.get("input")
-    further = {name: volume for name, volume in inputs.items() if name != "input"}
-    fits = set(further) <= _FURTHER.get(task, set())
+    further = {name: found for name, found in inputs.items() if name != "input"}
+    fits = task == "translate" or set(further) <= _FURTHER.get(task, set())
     if fits and task in _OF_ONE_VOLUME and isinstance(given, Volume):
         return _OF_ONE_VOLUME[task](given, parameters, progress, allocate, **further)
     if fits and task in _OF_ONE_FILE and isinstance(given, bytes):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..bundle import fuses
 from ..engine.run import Engine
-from ..errors import BadModel
+from ..errors import BadInput, BadModel
 from ..modality import check_domain
 from ..model import Model
 from ..translation.domain import doubts, spread
+from ..translation.together import together
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_model, parameters_of, versions
 from .denoise import Allocate, Progress
@@ -22,24 +23,34 @@ from .translate import Direction, direction, source_windows, translate
 @dataclass(frozen=True)
 class Parameters(RunParameters):
     """What a user can set besides: `source` and `target`, kinds of scan that the model knows (empty: its first and
-    last), and `uncertainty`, whether to make the second volume."""
+    last), and `uncertainty`, whether to make the second volume; `others` names the kinds of further inputs, by the
+    names of these."""
 
     source: str = ""
     target: str = ""
     uncertainty: bool = False
+    others: dict[str, str] = field(default_factory=dict)
 
 
-def run_translate(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
+def run_translate(
+    volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate, **further: Volume
+) -> TaskResult:
     """Make another kind of scan of a volume; `parameters` are those of `Parameters`, by name.
+
+    `further` scans of the same place go with a model that fuses several; those on another grid are resampled.
 
     Outputs: "translated", and "uncertainty" where it is wanted. A volume of several channels holds one of each kind
     for a model that fuses them, else frames.
     """
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
-    check_values(volume)
+    for scan in (volume, *further.values()):
+        check_values(scan)
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, "translate")
     way = direction(model.spec, wanted.source, wanted.target)
+    notes: list[str] = []
+    if further or wanted.others:
+        volume, notes = together(volume, wanted.source, _by_kind(wanted.others, further), model.spec)
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     outputs = translate(
         volume, model, source=wanted.source, target=wanted.target, uncertainty=wanted.uncertainty, engine=engine,
@@ -49,9 +60,19 @@ def run_translate(volume: Volume, parameters: Mapping[str, Any], progress: Progr
         "task": "translate", **_told(volume, model, way), **engine.used, "versions": versions(),
         "seconds": round(time.monotonic() - started, 3),
     }  # fmt: skip
+    report["warnings"] = notes + report["warnings"]
     if engine.used["halvings"]:
         report["warnings"].append("Memory ran short, so the tile was halved. The result is the same.")
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
+
+
+def _by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume]) -> dict[str, Volume]:
+    """The further scans by their kind. Raises BadInput where the two do not belong together."""
+    if set(kinds) != set(further) or not all(isinstance(kind, str) for kind in kinds.values()):
+        raise BadInput("Every further scan must have its kind, and every kind its scan.")
+    if len(set(kinds.values())) < len(kinds):
+        raise BadInput("Two further scans are of one kind.", "Name one of each kind.")
+    return {kind: further[name] for name, kind in kinds.items()}
 
 
 def _told(volume: Volume, model: Model, way: Direction) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,9 @@ def _run(options: argparse.Namespace) -> int:
     others = _others(options.others)
     check_paths([options.input, *others.values()], [options.output, options.uncertainty], [options.report])
     volume = Volume.load(options.input, options.series)
-    if others:
-        volume = _together(volume, others, options)
+    if others and not options.model:
+        raise BadInput("Further scans need a model that fuses several.", "Name it with --model.")
+    inputs = {f"with_{n}": Volume.load(path) for n, path in enumerate(others.values())}
     results = {"translated": options.output, "uncertainty": options.uncertainty}
     for path in filter(None, results.values()):
         check_holds(path, (1, *volume.shape), "uint8")  # the type of the result is the model's
@@ -50,8 +50,9 @@ def _run(options: argparse.Namespace) -> int:
         "source": options.source,
         "target": options.target,
         "uncertainty": options.uncertainty is not None,
+        "others": dict(zip(inputs, others)),
     }
-    result = run_task("translate", {"input": volume}, parameters, progress=Terminal())
+    result = run_task("translate", {"input": volume, **inputs}, parameters, progress=Terminal())
     report = result.report
     tell(report)
     save_all({path: result.outputs[name] for name, path in results.items() if path is not None})
@@ -72,24 +73,3 @@ def _others(named: list[str]) -> dict[str, Path]:
             raise BadInput(f"'{text}' is not of the form KIND=FILE, or names a kind twice.", "As in: --with T2=t2.nii")
         found[name] = Path(path)
     return found
-
-
-def _together(volume: Volume, others: Mapping[str, Path], options: argparse.Namespace) -> Volume:
-    """All scans as one volume, a channel for each kind that the model knows; without numbers where there is none."""
-    import numpy as np
-
-    from ..bundle import find_bundle, fuses
-
-    if not options.model:
-        raise BadInput("Further scans need a model that fuses several.", "Name it with --model.")
-    spec = find_bundle(options.model).spec
-    names = [kind.name for kind in spec.kinds]
-    scans = {options.source or (names or [""])[0]: volume} | {name: Volume.load(path) for name, path in others.items()}
-    if len(scans) <= len(others) or not set(scans) <= set(names) or not fuses(spec):
-        raise BadInput("The model does not fuse these scans.", f"It knows {', '.join(names) or 'no kinds of scan'}.")
-    array = np.full((len(names), *volume.shape), np.nan, np.float32)
-    for name, scan in scans.items():
-        if scan.shape != volume.shape or not np.allclose(scan.affine, volume.affine, atol=0.01) or scan.channels != 1:
-            raise BadInput(f"{scan.name} and {volume.name} lie on different grids.", "Resample one of them first.")
-        array[names.index(name)] = scan.array[0]
-    return volume.like(array)

@@ -1,0 +1,51 @@
+"""Several scans of one place as one volume with a channel for each kind that a model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..anomaly.grid import Grid, onto_grid
+from ..bundle import Spec, fuses
+from ..errors import BadInput
+from ..volume import Volume
+
+
+def together(volume: Volume, source: str, others: Mapping[str, Volume], spec: Spec) -> tuple[Volume, list[str]]:
+    """The volume, of the kind `source` (empty: the model's first), and further scans by their kind, on its grid.
+
+    A channel holds no finite number where there is no scan. The second result says which scans were resampled, in plain
+    sentences. Raises BadInput for kinds that the model does not know, frames, and scans of different places.
+    """
+    names = [kind.name for kind in spec.kinds]
+    scans = {source or (names or [""])[0]: volume} | others
+    if len(scans) <= len(others) or not set(scans) <= set(names) or not fuses(spec):
+        raise BadInput("The model does not fuse these scans.", f"It knows {', '.join(names) or 'no kinds of scan'}.")
+    array, notes = np.full((len(names), *volume.shape), np.nan, np.float32), []
+    for kind, scan in scans.items():
+        if scan.channels != 1:
+            raise BadInput(f"{scan.name or kind} has {scan.channels} frames.", "Scans that are fused have one each.")
+        array[names.index(kind)] = scan.array[0] if _on_one_grid(scan, volume) else _brought(scan, volume, kind, notes)
+    return volume.like(array), notes
+
+
+def _on_one_grid(scan: Volume, volume: Volume) -> bool:
+    return scan.shape == volume.shape and np.allclose(scan.affine, volume.affine, atol=0.01)
+
+
+def _brought(scan: Volume, volume: Volume, kind: str, notes: list[str]) -> npt.NDArray[Any]:
+    """The voxels of a scan on the grid of the volume, linearly; not finite outside of it."""
+    grid, voxels = Grid(volume.shape, volume.affine), np.asarray(scan.array[0], np.float32)
+    known = np.isfinite(voxels)
+    inside = onto_grid(known, scan.affine, grid) > 0.5
+    if not inside.any():
+        raise BadInput(
+            f"{scan.name or kind} and {volume.name or 'the volume'} do not overlap.", "Register one onto the other."
+        )
+    floor = voxels[known].min()
+    found = onto_grid(np.where(known, voxels, floor) - floor, scan.affine, grid) + floor
+    notes.append(f"{scan.name or kind} ({kind}) was resampled; it only helps if it is registered to the other.")
+    return np.where(inside, found, np.float32(np.nan))

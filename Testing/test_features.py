@@ -103,6 +103,24 @@ def test_segments_of_a_label_map_with_other_voxels_are_pooled_where_they_are():
     assert alone.items[0].values == found[1].values
 
 
+def test_intensities_are_told_in_hounsfield_units_or_of_what_is_brightest_in_the_scan():
+    """The denoisers see noise as unit: without these, twice as bright would look the same."""
+    ct = Volume(np.full((1, 16, 16, 16), 300, np.int16), np.eye(4), {"modality": "CT"})
+    array = ct.array.copy()
+    array[:, 8:] = -700
+    array[:, ::2] += 100  # within a cell of two voxels
+    made = features(ct.like(array), small_model(), air=True, engine=CPU)
+    found = dict(zip(made.names, made.items[0].values))
+    assert found["intensity_mean"] == pytest.approx(-0.15, abs=1e-5)
+    assert found["texture_mean"] == pytest.approx(0.05, abs=1e-5) and found["texture_sd1"] < 1e-4
+    assert found["intensity_sd1"] == found["intensity_sd4"] == pytest.approx(0.5, abs=1e-5)
+    assert (found["intensity_p05"], found["intensity_p95"]) == pytest.approx((-0.65, 0.35), abs=1e-5)
+    volume, louder = scan((32, 32, 16)), scan((32, 32, 16))
+    louder = louder.like(louder.array * 7.0)
+    one, other = (features(v, small_model(modality="MR"), engine=CPU).items[0].values[-13:] for v in (volume, louder))
+    assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
 def test_segments_are_called_by_their_names_where_those_are_known():
     volume = scan((32, 32, 16))
     labels = np.zeros(volume.array.shape, np.uint8)
@@ -162,7 +180,7 @@ def test_the_task_gives_plain_values_a_placed_latent_and_can_be_cancelled(tmp_pa
     save_small_model(tmp_path / "small", modality="MR")
     volume, parameters = scan(), {"model": str(tmp_path / "small"), "latent": True, "device": "cpu"}
     result = run_task("features", {"input": volume}, parameters, progress=lambda *_: None)
-    assert result.report["features"][0]["case"] == "scan0" and len(result.report["names"]) == 8 * 4
+    assert result.report["features"][0]["case"] == "scan0" and len(result.report["names"]) == 8 * 4 + 2 * 4 + 5
     latent = result.outputs["code"]
     assert latent.channels == 8 and latent.shape == (11, 10, 7)
     assert latent.meta["provenance"]["model_sha256"] == result.report["model_sha256"]

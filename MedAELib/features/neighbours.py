@@ -59,7 +59,9 @@ def check_comparable(index: Table, more: Table, path: Path) -> None:
     """Refuse two tables of which one's numbers mean something else than the other's."""
     models = {row[7] for row in index.known} | {row[7] for row in more.known}
     settings = {row[8] for row in index.known} | {row[8] for row in more.known}
-    if index.names != more.names or len(models) > 1:
+    if index.names != more.names and len(models) == 1:
+        raise BadInput(f"{path} holds other features, of another version of MedAE.", "Begin a new index.")
+    if len(models) > 1:
         raise BadInput(f"{path} holds features of another model.", "Name another index, or the model that made it.")
     if len(settings) > 1:
         raise BadInput(f"{path} was made with other settings ({' and '.join(sorted(settings))}).", "Use the same.")

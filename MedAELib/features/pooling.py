@@ -1,4 +1,5 @@
-"""From a spatial code to features: means, and variation at several scales, over a volume, a slice or a segment."""
+"""From a spatial code and the scan's intensities to features: means and variation at several scales, of a volume, a
+slice or a segment."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import numpy.typing as npt
 from ..anomaly.masks import head_mask
 from ..errors import BadInput
 from ..volume import Volume
-from .latent import Floats, Latent, Seen
+from .intensity import RANKS, brightness, cell_means, quantiles
+from .latent import Latent, Seen
 
 SCALES = 3  # cells, and blocks of 2 and 4 cells along an edge
 Weights = npt.NDArray[np.float64]
@@ -26,13 +28,19 @@ class Item:
     values: tuple[float, ...]
 
 
-def names(channels: int, spatial: bool) -> list[str]:
-    """The names of the features of a code with so many channels, in their order."""
+def names(channels: int, spatial: bool, modalities: int = 1) -> list[str]:
+    """The names of the features of a code with so many channels, of so many modalities, in their order."""
     kinds = ["mean", *(f"sd{2**scale}" for scale in range(SCALES))] if spatial else ["mean", "sd1"]
-    return [f"{kind}_{channel:03d}" for kind in kinds for channel in range(channels)]
+    numbers = [f"_{number}" for number in range(modalities)] if modalities > 1 else [""]
+    own = [f"{what}{number}" for what in ("intensity", "texture") for number in numbers]
+    return [
+        *(f"{kind}_{channel:03d}" for kind in kinds for channel in range(channels)),
+        *(f"{name}_{kind}" for kind in kinds for name in own),
+        *(f"intensity{number}_p{rank:02d}" for number in numbers for rank in RANKS),
+    ]
 
 
-def pooled(latent: Latent, weights: Weights) -> tuple[float, ...]:
+def pooled(latent: Latent, weights: Weights) -> npt.NDArray[np.float64]:
     """The features of the cells `[i, j, k]` by their weights: each channel's mean, and its deviations at three scales.
 
     A deviation is that of the means of blocks of 1, 2 and 4 cells: how much the channel varies, finely and coarsely.
@@ -47,33 +55,34 @@ def pooled(latent: Latent, weights: Weights) -> tuple[float, ...]:
             sums, counts = _halved(sums), _halved(counts)
         centred = sums / np.maximum(counts, 1e-30) - mean[:, None, None, None]
         found.append(np.sqrt(np.tensordot(centred**2, counts, 3) / total))
-    return tuple(float(f"{value:.6g}") for value in np.concatenate(found))
+    return np.concatenate(found)
 
 
-def whole_volume(latent: Latent, seen: Seen, air: bool) -> list[Item]:
+def whole_volume(latent: Latent, seen: Seen, unit: float, air: bool) -> list[Item]:
     """One row for the whole scan; without `air` only what is no air counts (the brain, for a normative network)."""
-    return [_item("volume", latent, _inside(latent, seen, air))]
+    return [_item("volume", latent, brightness(latent, seen, unit), _inside(latent, seen, air))]
 
 
-def slices(latent: Latent, seen: Seen, air: bool) -> list[Item]:
+def slices(latent: Latent, seen: Seen, unit: float, air: bool) -> list[Item]:
     """A row for each layer of cells along the third axis, named by the index of the voxel slice in its middle.
 
     Layers of air alone are left out. Raises BadInput for a network with one code for the whole volume.
     """
     if latent.cells.shape[3] == 1 and not latent.spatial and seen.voxels.shape[3] > 1:
         raise BadInput("This network has one code for the whole volume, so slices have none.", "Choose the volume.")
-    inside, rows = _inside(latent, seen, air), []
+    inside, bright, rows = _inside(latent, seen, air), brightness(latent, seen, unit), []
     to_voxel = np.linalg.inv(seen.affine) @ latent.affine
     for k in range(latent.cells.shape[3]):
         weights = np.zeros_like(inside)
         weights[..., k] = inside[..., k]
         if weights.any():
             middle = (to_voxel @ [0, 0, k, 1])[2]
-            rows.append(_item(str(int(np.clip(round(middle), 0, seen.voxels.shape[3] - 1))), latent, weights))
+            name = str(int(np.clip(round(middle), 0, seen.voxels.shape[3] - 1)))
+            rows.append(_item(name, latent, bright, weights))
     return rows
 
 
-def segments(latent: Latent, seen: Seen, labels: Volume) -> list[Item]:
+def segments(latent: Latent, seen: Seen, unit: float, labels: Volume) -> list[Item]:
     """A row for each label above 0 of a label map, which may have voxels of its own.
 
     A cell counts by the number of the segment's voxels in it. Raises BadInput where the map holds no label, lies
@@ -94,18 +103,20 @@ def segments(latent: Latent, seen: Seen, labels: Volume) -> list[Item]:
     if not there.any():
         raise BadInput(f"{labels.name or 'The label map'} does not overlap the volume.", "Check its position.")
     cells, found = cells[there], values[tuple(places[there].T)].astype(np.int64)
-    flat, rows = np.ravel_multi_index(tuple(cells.T), shape), []
+    flat, bright, rows = np.ravel_multi_index(tuple(cells.T), shape), brightness(latent, seen, unit), []
     for label in np.unique(found):
         counts = np.bincount(flat[found == label], minlength=int(np.prod(shape))).reshape(shape)
-        rows.append(_item(str(label), latent, counts.astype(np.float64)))
+        rows.append(_item(str(label), latent, bright, counts.astype(np.float64)))
     return rows
 
 
-def _item(item: str, latent: Latent, weights: Weights) -> Item:
+def _item(item: str, latent: Latent, bright: Latent, weights: Weights) -> Item:
     middle = [float(weights.sum(axis=tuple({0, 1, 2} - {n})) @ np.arange(weights.shape[n])) for n in range(3)]
     centre = latent.affine @ [*(np.array(middle) / weights.sum()), 1]
     r, a, s = (round(float(x), 2) for x in centre[:3])
-    return Item(item, (r, a, s), int((weights > 0).sum()), pooled(latent, weights))
+    ranks = quantiles(bright.cells[: len(bright.cells) // 2], weights)
+    values = np.concatenate([pooled(latent, weights), pooled(bright, weights), ranks.ravel()])
+    return Item(item, (r, a, s), int((weights > 0).sum()), tuple(float(f"{value:.6g}") for value in values))
 
 
 def _inside(latent: Latent, seen: Seen, air: bool) -> Weights:
@@ -114,17 +125,10 @@ def _inside(latent: Latent, seen: Seen, air: bool) -> Weights:
     if air or not latent.spatial:
         return np.ones(shape)
     if seen.mask is not None:
-        inside = _cell_means(seen.mask.astype(np.float32), latent.cell) > 0.5
+        inside = cell_means(seen.mask.astype(np.float32), latent.cell) > 0.5
     else:
-        inside = head_mask(np.mean([_cell_means(channel, latent.cell) for channel in seen.voxels], axis=0))
+        inside = head_mask(np.mean([cell_means(channel, latent.cell) for channel in seen.voxels], axis=0))
     return (inside if inside.any() else np.ones(shape)).astype(np.float64)
-
-
-def _cell_means(voxels: Floats, cell: tuple[int, ...]) -> Floats:
-    """Means of voxels over the cells of a code, the last of which may reach beyond the volume."""
-    padded = np.pad(voxels, [(0, -size % step) for size, step in zip(voxels.shape, cell)], mode="edge")
-    i, j, k = (size // step for size, step in zip(padded.shape, cell))
-    return np.asarray(padded.reshape(i, cell[0], j, cell[1], k, cell[2]).mean(axis=(1, 3, 5)), np.float32)
 
 
 def _halved(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

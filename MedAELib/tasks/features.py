@@ -8,6 +8,7 @@ from typing import Any
 
 from ..engine.run import Engine
 from ..errors import BadInput
+from ..features.intensity import unit_of
 from ..features.latent import Latent, latent_of, resampled, seen_by
 from ..features.pooling import Item, names, segments, slices, whole_volume
 from ..model import Model
@@ -43,9 +44,9 @@ def features(
 ) -> FeaturesResult:
     """The features of a volume, per "volume", "slice" (along its third axis) or "segment" (of the map `labels`).
 
-    Their count depends on the model alone. With a `spacing` in millimetres the scan is first resampled to it, along the
-    patient's axes. `air` counts what is outside of the body, too: for pieces from inside a body. Of several frames the
-    first is looked at. Raises BadInput, BadModel, OutOfMemory; `progress` may raise Cancelled.
+    Their count depends on the model alone: those of the code, then those of the intensities (`features.intensity`).
+    With a `spacing` in millimetres the scan is first resampled to it, along the patient's axes. `air` counts what is
+    outside of the body, too: for pieces from inside a body. Of several frames the first is looked at. Raises BadInput, BadModel, OutOfMemory; `progress` may raise Cancelled.
     """
     if per not in PER:
         raise BadInput(f"Features per {per!r} are not known.", f"Known: {', '.join(PER)}.")
@@ -57,11 +58,13 @@ def features(
     seen = seen_by(model, source)
     latent = latent_of(model.network, seen, engine, partial(progress, "Encoding"))
     progress("Pooling", 0, 1)
+    unit = unit_of(volume)
     if labels is not None:
-        items = segments(latent, seen, labels)
+        items = segments(latent, seen, unit, labels)
     else:
-        items = (whole_volume if per == "volume" else slices)(latent, seen, air)
+        items = (whole_volume if per == "volume" else slices)(latent, seen, unit, air)
     warnings = []
     if volume.channels > 1 and model.network.in_channels == 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
-    return FeaturesResult(items, names(len(latent.cells), latent.spatial), latent, {"warnings": warnings})
+    called = names(len(latent.cells), latent.spatial, len(seen.voxels))
+    return FeaturesResult(items, called, latent, {"warnings": warnings})

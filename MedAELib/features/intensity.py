@@ -1,0 +1,58 @@
+"""The scan's own intensities beside a code: how bright and how uneven each cell is, in a unit that scans share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle import Window
+from ..modality import guess_modality
+from ..quality import limits
+from ..volume import Volume
+from .latent import Floats, Latent, Seen
+
+_HOUNSFIELD = 1000.0
+RANKS = (5, 25, 50, 75, 95)  # per cent
+
+
+def unit_of(volume: Volume) -> float:
+    """The intensity that counts as 1: of CT 1000 HU, of anything else the scan's 99.9th percentile, as MRI has none."""
+    if guess_modality(volume) == "CT":
+        return _HOUNSFIELD
+    return limits(Window("percentile", 0.0, 99.9), volume.array[0])[1]
+
+
+def brightness(latent: Latent, seen: Seen, unit: float) -> Latent:
+    """Over the cells of a code, the mean of the scan's intensities `[n]` in the unit, then their deviation `[n]`.
+
+    A denoising network sees the noise as unit, and hides how bright things are; this says it. Of several modalities
+    each is in its own window, and `n` is their number.
+    """
+    voxels = seen.voxels
+    if len(voxels) == 1:
+        voxels = (voxels * np.float32(seen.scale) + np.float32(seen.low)) / np.float32(unit)
+    means = np.stack([cell_means(channel, latent.cell) for channel in voxels])
+    squares = np.stack([cell_means(channel * channel, latent.cell) for channel in voxels])
+    deviations = np.sqrt(np.maximum(squares - means * means, 0))
+    return replace(latent, cells=np.concatenate([means, deviations]))
+
+
+def quantiles(cells: Floats, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The quantiles `RANKS` of each channel of cells `[c, i, j, k]` by their weights: `[c, ranks]`."""
+    there = weights > 0
+    found = []
+    for channel in cells:
+        order = np.argsort(channel[there], kind="stable")
+        values, share = channel[there][order].astype(np.float64), weights[there][order]
+        places = (np.cumsum(share) - share / 2) / share.sum()
+        found.append(np.interp(np.array(RANKS) / 100, places, values))
+    return np.array(found)
+
+
+def cell_means(voxels: Floats, cell: tuple[int, ...]) -> Floats:
+    """Means of voxels over the cells of a code, the last of which may reach beyond the volume."""
+    padded = np.pad(voxels, [(0, -size % step) for size, step in zip(voxels.shape, cell)], mode="edge")
+    i, j, k = (size // step for size, step in zip(padded.shape, cell))
+    return np.asarray(padded.reshape(i, cell[0], j, cell[1], k, cell[2]).mean(axis=(1, 3, 5)), np.float32)

@@ -38,6 +38,9 @@ WRONG = {
     "no output": ["train", "{folder}", "--network", "plain"],
     "output is a file": ["train", "{folder}", "--network", "plain", "--output", "{file}"],
     "output is no model": ["train", "{folder}", "--network", "plain", "--output", "{folder}"],
+    "output below a file": ["train", "{folder}", "--network", "plain", "--output", "{file}/m"],
+    "output blocked": ["train", "{folder}", "--network", "plain", "--output", "blocked"],
+    "output too long": ["train", "{folder}", "--network", "plain", "--output", "m" * 300],
     "output nowhere": ["train", "{folder}", "--network", "plain", "--output", "absent/m"],
     "dense in 3D": ["train", "{folder}", "--network", "dense", "--dims", "3", "--output", "m"],
     "no steps": ["train", "{folder}", "--network", "plain", "--steps", "0", "--output", "m"],
@@ -74,6 +77,7 @@ def test_whatever_is_wrong_is_one_line_and_exit_status_2_and_nothing_is_written(
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.nrrd").write_text("hello")
     (tmp_path / "file").touch()
+    (tmp_path / "blocked.training").touch()
     names = {"folder": folder, "bare": tmp_path / "bare", "bad": tmp_path / "bad", "file": tmp_path / "file"}
     before = sorted(tmp_path.rglob("*"))
     assert run(*[argument.format(**names) for argument in arguments]) == 2
@@ -81,6 +85,22 @@ def test_whatever_is_wrong_is_one_line_and_exit_status_2_and_nothing_is_written(
     assert len(errors) == 1, errors
     assert "Traceback" not in errors[0]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_volume_is_read(folder, tmp_path, capfd, monkeypatch):
+    """As without the right to write there, which an administrator always has."""
+    from MedAELib.training import command
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(command.tempfile, "mkdtemp", refuse)
+    assert run("train", folder, "--network", "plain", "--output", tmp_path / "m") == 2
+    told = capfd.readouterr()
+    assert told.err.strip().splitlines() == [
+        f"medae: {tmp_path / 'm'} cannot be written: Permission denied. Name another place for the model."
+    ]
+    assert told.out == "" and list(tmp_path.iterdir()) == []
 
 
 def _stop_at(monkeypatch, step: int, error: type[BaseException] = KeyboardInterrupt) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -212,9 +214,22 @@ def _terms(objective: str) -> dict[str, float]:
 
 def check_output(output: Path) -> None:
     """Refuse, before any work, a model folder that could not be written or that is something else. Raises BadInput."""
+    try:
+        _check_place(output)
+        os.rmdir(tempfile.mkdtemp(prefix=".medae-", dir=output.parent))
+    except OSError as error:
+        reason = error.strerror or "nobody knows why"
+        raise BadInput(f"{output} cannot be written: {reason}.", "Name another place for the model.") from None
+
+
+def _check_place(output: Path) -> None:
     if output.is_file():
         raise BadInput(f"{output} is a file.", "Name a folder for the model.")
     if not output.parent.is_dir():
-        raise BadInput(f"{output} cannot be written: its folder does not exist.", "Make the folder first.")
+        what = "is no folder" if output.parent.exists() else "does not exist"
+        raise BadInput(f"{output} cannot be written: {output.parent} {what}.", "Name a folder that is there.")
     if output.is_dir() and any(output.iterdir()) and not (output / "configs" / "metadata.json").is_file():
         raise BadInput(f"{output} is a folder with other things in it.", "Name a new folder for the model.")
+    meanwhile = output.with_name(output.name + ".training")  # what a training keeps until it has ended
+    if meanwhile.exists() and not meanwhile.is_dir():
+        raise BadInput(f"{meanwhile} is in the way: it is a file.", "Move it away, or name another model.")

@@ -1,4 +1,4 @@
-"""Translate in the panel: from which kind to which, further scans of a model that fuses several, and what is refused."""
+"""Translate in the panel: from which kind to which, further scans for a model that fuses, and what is refused."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def features(
 
     Their count depends on the model alone: those of the code, then those of the intensities (`features.intensity`).
     With a `spacing` in millimetres the scan is first resampled to it, along the patient's axes. `air` counts what is
-    outside of the body, too: for pieces from inside a body. Of several frames the first is looked at. Raises BadInput, BadModel, OutOfMemory; `progress` may raise Cancelled.
+    outside of the body, too: for pieces from inside a body. Of several frames the first is looked at. Raises BadInput,
+    BadModel, OutOfMemory; `progress` may raise Cancelled.
     """
     if per not in PER:
         raise BadInput(f"Features per {per!r} are not known.", f"Known: {', '.join(PER)}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -216,7 +215,7 @@ def check_output(output: Path) -> None:
     """Refuse, before any work, a model folder that could not be written or that is something else. Raises BadInput."""
     try:
         _check_place(output)
-        os.rmdir(tempfile.mkdtemp(prefix=".medae-", dir=output.parent))
+        Path(tempfile.mkdtemp(prefix=".medae-", dir=output.parent)).rmdir()
     except OSError as error:
         reason = error.strerror or "nobody knows why"
         raise BadInput(f"{output} cannot be written: {reason}.", "Name another place for the model.") from None

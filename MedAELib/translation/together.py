@@ -21,10 +21,11 @@ def together(volume: Volume, source: str, others: Mapping[str, Volume], spec: Sp
     sentences. Raises BadInput for kinds that the model does not know, frames, and scans of different places.
     """
     names = [kind.name for kind in spec.kinds]
-    scans = {source or (names or [""])[0]: volume} | others
+    scans = {source or (names or [""])[0]: volume, **others}
     if len(scans) <= len(others) or not set(scans) <= set(names) or not fuses(spec):
         raise BadInput("The model does not fuse these scans.", f"It knows {', '.join(names) or 'no kinds of scan'}.")
-    array, notes = np.full((len(names), *volume.shape), np.nan, np.float32), []
+    notes: list[str] = []
+    array = np.full((len(names), *volume.shape), np.nan, np.float32)
     for kind, scan in scans.items():
         if scan.channels != 1:
             raise BadInput(f"{scan.name or kind} has {scan.channels} frames.", "Scans that are fused have one each.")

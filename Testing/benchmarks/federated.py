@@ -1,10 +1,10 @@
 """Federations of sites with different scanners against each site alone, on the held-out people of all.
 
-    python Testing/benchmarks/federated.py --modality any|MR --rows FILE.json [--dims 2] [--rounds 20]
-                                           [--steps-per-round 100] [--seed 0]
+    python Testing/benchmarks/federated.py --modality any|MR --rows FILE.json [--dims 2] [--rounds 200]
+                                           [--steps-per-round 10] [--seed 0]
     python Testing/benchmarks/federated.py --report FILE.json ... [--write docs/federated.md]
 
-The first form trains and measures. Sites for "any": whole heads of healthy adults (T1 MRI, 2 mm) and planning CT of
+The first form trains and measures every model that the rows lack. Sites for "any": whole heads of healthy adults (T1 MRI, 2 mm) and planning CT of
 head and neck (4 mm). For "MR": the same heads; crops around the hippocampus (T1, 1 mm, another scanner); thick slices
 of people with multiple sclerosis (T1, T2, FLAIR, a third scanner). The federation runs by NVIDIA FLARE's simulator, as
 `python -m MedAELib federate simulate` does; a site alone begins with the same weights, makes as many steps with the
@@ -19,6 +19,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -59,14 +60,14 @@ def folders(modality: str, place: Path) -> dict[str, Path]:
     return found
 
 
-def alone(federation: Federation, folder: Path, place: Path) -> tuple[Site, Model]:
+def alone(federation: Federation, folder: Path, place: Path) -> Model:
     """What a site comes to without the others in the same steps."""
     own = replace(federation, rounds=1, steps=federation.rounds * federation.steps, sites=1)
     site = Site(own, folder, place, CPU, print)
     spec = own.spec()
     weights, _ = site.learn(0, start(spec.network, spec.dims, spec.arguments, own.seed).state_dict())
     site.plan.network.load_state_dict(weights)
-    return site, Model(spec, site.plan.network.eval())
+    return Model(spec, site.plan.network.eval())
 
 
 def tell(row: dict) -> None:
@@ -86,16 +87,24 @@ def measured(models: dict[str, Model], sites: dict[str, Site]) -> list[dict]:
     return rows
 
 
-def run(federation: Federation) -> list[dict]:
-    """Train alone and together; a row for each model."""
+def run(federation: Federation, rows: list[dict], keep: Callable[[list[dict]], None]) -> list[dict]:
+    """Train together and alone what the rows lack; a row for each model, kept as soon as it is measured."""
     with tempfile.TemporaryDirectory(prefix="medae-benchmark-", ignore_cleanup_errors=True) as place:
-        data, models, sites = folders(federation.modality, Path(place, "data")), {}, {}
-        outcome = simulate(federation, data, Path(place, "federation"), "cpu", tell)
-        models["federated"] = model_of(outcome)
+        data = folders(federation.modality, Path(place, "data"))
+        sites = {
+            name: Site(federation, folder, Path(place, "measure", name), CPU, print) for name, folder in data.items()
+        }
+
+        def row(name: str, train: Callable[[], Model]) -> None:
+            if not any(there["model"] == name for there in rows):
+                rows.extend(measured({name: train()}, sites))
+                keep(rows)
+                print(f"{name}: done", flush=True)
+
+        row("federated", lambda: model_of(simulate(federation, data, Path(place, "together"), "cpu", tell)))
         for name, folder in data.items():
-            sites[name], models[f"{name} alone"] = alone(federation, folder, Path(place, "alone", name))
-            print(f"{name} alone: done", flush=True)
-        return measured(models, sites)
+            row(f"{name} alone", lambda f=folder, n=name: alone(federation, f, Path(place, "alone", n)))
+        return rows
 
 
 def table(rows: list[dict]) -> str:
@@ -131,8 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modality", choices=list(SITES), default="any")
     parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--steps-per-round", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--steps-per-round", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=Path, help="the file to write the rows to")
     parser.add_argument("--report", type=Path, nargs="+", help="files of rows to make tables of")
@@ -145,11 +154,16 @@ def main() -> None:
         "plain", options.dims, options.modality, options.rounds, options.steps_per_round,
         len(SITES[options.modality]), seed=options.seed, subject=r"(patient\d+)",
     )  # fmt: skip
-    rows = run(federation)
-    print(table(rows))
-    if options.rows:
-        kept = {"federation": asdict(federation), "rows": rows}
-        options.rows.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    agreed = asdict(federation)
+    kept = json.loads(options.rows.read_text()) if options.rows and options.rows.is_file() else {}
+    if kept and kept["federation"] != json.loads(json.dumps(agreed)):
+        sys.exit(f"{options.rows} holds the rows of another federation.")
+
+    def keep(rows: list[dict]) -> None:
+        if options.rows:
+            options.rows.write_text(json.dumps({"federation": agreed, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+    print(table(run(federation, kept.get("rows", []), keep)))
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_network_options(parser, NETWORKS)
     parser.set_defaults(start="", size="")
     parser.add_argument("--modality", required=True, choices=("CT", "MR", "any"), help="what all sites' volumes are")
-    parser.add_argument("--rounds", type=int, default=10, help="how often the weights are averaged; default: 10")
-    parser.add_argument("--steps-per-round", type=int, default=100, metavar="N", help="of each site; default: 100")
+    parser.add_argument("--rounds", type=int, default=50, help="how often the weights are averaged; default: 50")
+    parser.add_argument("--steps-per-round", type=int, default=20, metavar="N", help="of each site; default: 20")
     parser.add_argument("--privacy", default="none", choices=PRIVACIES, help="FLARE's filter of updates; default: none")
     parser.add_argument("--privacy-set", action="append", default=[], metavar="NAME=NUMBER", help="one of its settings")
 

@@ -58,7 +58,8 @@ def besides(frames, node, scan):
     matrix = vtk.vtkMatrix4x4()
     linear = all(parent is None or parent.IsTransformToWorldLinear() for parent in (own, other))
     if not linear or not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(own, other, matrix):
-        raise BadInput(f"'{node.GetName()}' lies under a transform that is not linear.", "Harden the transform first.")
+        sentence = _("'{name}' lies under a transform that is not linear.").format(name=node.GetName())
+        raise BadInput(sentence, _("Harden the transform first."))
     moved = slicer.util.arrayFromVTKMatrix(matrix)
     return [Volume(frame.array, moved @ frame.affine, frame.meta) for frame in frames]
 

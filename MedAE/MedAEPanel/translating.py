@@ -1,5 +1,7 @@
 """The Translate part of the panel: which kind of scan is made of which, and further scans that a model can fuse."""
 
+from slicer.i18n import tr as _
+
 from . import choices
 
 ROLE = "MedAE.translateWith."  # of the node references of the parameter node; the kind follows
@@ -84,13 +86,13 @@ class Translating:
         import slicer
 
         label, selector = qt.QLabel(), slicer.qMRMLNodeComboBox()
-        label.toolTip = selector.toolTip = (
+        label.toolTip = selector.toolTip = _(
             "A scan of this kind of the same place, registered to the input; the model does without it where there is"
             " none. One with other voxels is resampled."
         )
         selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
         selector.noneEnabled, selector.addEnabled, selector.removeEnabled = True, False, False
-        selector.noneDisplay = "None: it is missing"
+        selector.noneDisplay = _("None: it is missing")
         selector.setMRMLScene(slicer.mrmlScene)
         number = len(self._rows)
         selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._onFurther(number, node))
@@ -107,15 +109,16 @@ class Translating:
         if wanted.task != "translate" or bundle is None:
             return ""
         if wanted.makeUncertainty and bundle.spec.network != "ensemble":
-            return "The model is no ensemble, so it cannot tell how sure it is; leave the uncertainty out."
+            return _("The model is no ensemble, so it cannot tell how sure it is; leave the uncertainty out.")
         if not kinds:
             return ""
         source, target = directionOf(wanted, kinds)
         if source == target:
-            return f"The scan is {source} already; choose another kind to make, or another kind that it is."
+            told = _("The scan is {kind} already; choose another kind to make, or another kind that it is.")
+            return told.format(kind=source)
         scans = [wanted.inputVolume, *self._further().values()]
         if len({node.GetID() for node in scans if node is not None}) < len(scans):
-            return "One scan is chosen as two kinds; choose another one for one of them, or none."
+            return _("One scan is chosen as two kinds; choose another one for one of them, or none.")
         return ""
 
     def parameters(self):

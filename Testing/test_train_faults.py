@@ -195,8 +195,12 @@ def test_a_full_disk_and_a_diverging_loss_are_one_line_and_leave_no_half_model(f
         assert list(tmp_path.iterdir()) == []
     with monkeypatch.context() as patch:
         patch.setitem(plan.TERMS, "mse", lambda made, target, extras: made.mean() * float("nan"))
-        assert run(*options) == 2
-        assert "diverged" in capsys.readouterr().err
+        for steps in (options[options.index("--steps") + 1], 3):  # a short one comes to its end, and to nothing
+            options[options.index("--steps") + 1] = steps
+            assert run(*options) == 2
+            told = capsys.readouterr().err
+            assert "diverged" in told and "last.pt" not in told and "another seed" in told
+            assert list(tmp_path.iterdir()) == []
     assert not (tmp_path / "m").exists()
 
 

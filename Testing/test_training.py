@@ -86,8 +86,9 @@ def test_a_diverging_training_stops_and_keeps_its_last_good_weights(anatomy, tmp
         return noisy * (float("nan") if step >= 4 else 1), *others
 
     schedule = Schedule(steps=40, checkpoint_every=2)
-    with pytest.raises(InternalFault, match="diverged"):
+    with pytest.raises(InternalFault, match="diverged") as told:
         train(_network(), poisoned, denoising_error, schedule, tmp_path)
+    assert "last good weights" in told.value.next_step
     kept = torch.load(tmp_path / "last.pt", weights_only=True)
     assert all(torch.isfinite(value).all() for value in kept["network"].values())
     assert all(torch.isfinite(value).all() for value in kept["averaged"].values())

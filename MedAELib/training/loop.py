@@ -25,6 +25,7 @@ Objective = Callable[[nn.Module, Batch], Tensor]
 CriticError = Callable[[nn.Module, nn.Module, Batch], Tensor]
 
 _AVERAGED_EVERY, _SETTLED = 4, 20  # steps
+_HOPELESS = 10  # steps without a finite gradient in a row
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,8 @@ def train(
         while state.step < end and not ended:
             parts = tuple(part.to(device) for part in own_share(next(batches)))
             bad = 0 if _step(state, losses, parts, schedule) else bad + 1
-            if bad == 10:
-                raise InternalFault(
-                    "The training diverged: ten steps in a row had no finite gradient.",
-                    f"Resume from {folder / 'last.pt'} with a smaller learning rate.",
-                )
+            if bad == _HOPELESS or bad == end:  # or every step of a short training
+                raise _diverged(bad, folder)
             ended = agreed(stop(state.step), device)
             if ended or state.step % schedule.validate_every == 0 or state.step == schedule.steps:
                 _note(
@@ -157,6 +155,14 @@ def train(
             if bad == 0 and (last or state.step % schedule.checkpoint_every == 0):
                 _keep(folder, state, schedule)
     return state.best if state.best_step else state.averaged, state.history
+
+
+def _diverged(steps: int, folder: Path) -> InternalFault:
+    """What is said of a training that has come to nothing, or to nothing more."""
+    again = "Train with smaller weights in the objective, or another seed."
+    if (folder / "last.pt").is_file():
+        again = f"Go on from the last good weights by resuming; if it happens again: {again[0].lower()}{again[1:]}"
+    return InternalFault(f"The training diverged: {steps} steps in a row had no finite gradient.", again)
 
 
 def _begin(network: nn.Module, schedule: Schedule, critic: Critic | None) -> _State:
@@ -236,7 +242,8 @@ def _note(
 ) -> None:  # fmt: skip
     """Add a line to the history and report it; remember the weights if they are the best so far."""
     since = state.step - (state.history[-1]["step"] if state.history else 0)
-    row: dict[str, Any] = {"step": state.step, "loss": sum(state.losses) / max(len(state.losses), 1)}
+    loss = sum(state.losses) / len(state.losses) if state.losses else math.nan
+    row: dict[str, Any] = {"step": state.step, "loss": loss}
     row |= {"rate": schedule.rate(state.step - 1), "seconds_per_step": seconds / max(since, 1), **measured}
     state.history.append(row)
     state.losses.clear()

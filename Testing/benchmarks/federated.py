@@ -1,16 +1,15 @@
 """Federations of sites with different scanners against each site alone, on the held-out people of all.
 
-    python Testing/benchmarks/federated.py --modality any|MR --rows FILE.json [--dims 2] [--rounds 200]
-                                           [--steps-per-round 10] [--seed 0]
-    python Testing/benchmarks/federated.py --report FILE.json ... [--write docs/federated.md]
+    python Testing/benchmarks/federated.py --output FOLDER [--modality any MR] [--dims 2] [--rounds 200]
+                                           [--steps-per-round 10] [--seed 0] [--write docs/federated.md]
 
-The first form trains and measures every model that the rows lack. Sites for "any": whole heads of healthy adults (T1 MRI, 2 mm) and planning CT of
-head and neck (4 mm). For "MR": the same heads; crops around the hippocampus (T1, 1 mm, another scanner); thick slices
-of people with multiple sclerosis (T1, T2, FLAIR, a third scanner). The federation runs by NVIDIA FLARE's simulator, as
-`python -m MedAELib federate simulate` does; a site alone begins with the same weights, makes as many steps with the
-same learning rates on the same patches, and is not stopped early, as the federation is not. The figure is the PSNR of
-reconstructions (in the scan's window) of people that no training has seen. The second form writes the tables. Data:
-the environment variable MEDAE_DATA, else ../shared/data.
+Trains and measures each model that FOLDER has no row of, then writes the tables. Sites for "any": whole heads of healthy
+adults (T1 MRI, 2 mm) and planning CT of head and neck (4 mm). For "MR": the same heads; crops around the hippocampus
+(T1, 1 mm, another scanner); thick slices of people with multiple sclerosis (T1, T2, FLAIR, a third scanner). The
+federation runs by NVIDIA FLARE's simulator, as `python -m MedAELib federate simulate` does; a site alone begins with
+the same weights, makes as many steps with the same learning rates on the same patches, and is not stopped early, as the
+federation is not. The figure is the PSNR of reconstructions (in the scan's window) of people that no training has seen.
+Data: the environment variable MEDAE_DATA, else ../shared/data.
 """
 
 from __future__ import annotations
@@ -120,14 +119,8 @@ def table(rows: list[dict]) -> str:
     return "\n".join([*lines, "", f"The federated model on the other sites' people: {', '.join(gains)}."])
 
 
-def report(files: list[Path], document: Path | None) -> None:
+def report(parts: list[str], document: Path | None) -> None:
     """Print the tables, and put them into a document where asked."""
-    parts = []
-    for path in files:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        agreed = Federation(**kept["federation"])
-        parts.append(f"`--modality {agreed.modality}`, {agreed.dims}D, {agreed.rounds} rounds of {agreed.steps} steps:")
-        parts.append(table(kept["rows"]))
     print("\n\n".join(parts))
     if document:
         head, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
@@ -135,35 +128,41 @@ def report(files: list[Path], document: Path | None) -> None:
         document.write_text(f"{head}{middle}{rest.partition(END)[2]}", encoding="utf-8")
 
 
+def rows_of(federation: Federation, path: Path) -> list[dict]:
+    """The rows of a federation, of which those in the file are not made again."""
+    agreed = json.loads(json.dumps(asdict(federation)))
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"federation": agreed, "rows": []}
+    if kept["federation"] != agreed:
+        sys.exit(f"{path} holds the rows of another federation.")
+
+    def keep(rows: list[dict]) -> None:
+        path.write_text(json.dumps({"federation": agreed, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+    return run(federation, kept["rows"], keep)
+
+
 def main() -> None:
-    """Train and measure, or report."""
+    """Train, measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--modality", choices=list(SITES), default="any")
+    parser.add_argument("--modality", choices=list(SITES), nargs="+", default=list(SITES))
     parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--steps-per-round", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=Path, help="the file to write the rows to")
-    parser.add_argument("--report", type=Path, nargs="+", help="files of rows to make tables of")
+    parser.add_argument("--output", type=Path, default=Path("federated-benchmark"), help="the folder of the rows")
     parser.add_argument("--write", type=Path, help="the document to put the tables into")
     options = parser.parse_args()
-    if options.report:
-        report(options.report, options.write)
-        return
-    federation = Federation(
-        "plain", options.dims, options.modality, options.rounds, options.steps_per_round,
-        len(SITES[options.modality]), seed=options.seed, subject=r"(patient\d+)",
-    )  # fmt: skip
-    agreed = asdict(federation)
-    kept = json.loads(options.rows.read_text()) if options.rows and options.rows.is_file() else {}
-    if kept and kept["federation"] != json.loads(json.dumps(agreed)):
-        sys.exit(f"{options.rows} holds the rows of another federation.")
-
-    def keep(rows: list[dict]) -> None:
-        if options.rows:
-            options.rows.write_text(json.dumps({"federation": agreed, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-
-    print(table(run(federation, kept.get("rows", []), keep)))
+    options.output.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for modality in options.modality:
+        federation = Federation(
+            "plain", options.dims, modality, options.rounds, options.steps_per_round, len(SITES[modality]),
+            seed=options.seed, subject=r"(patient\d+)",
+        )  # fmt: skip
+        rows = rows_of(federation, options.output / f"{modality}.json")
+        parts.append(f"`{modality}`, {federation.dims}D, {federation.rounds} rounds of {federation.steps} steps:")
+        parts.append(table(rows))
+    report(parts, options.write)
 
 
 if __name__ == "__main__":

@@ -28,27 +28,6 @@ def test_any_volume_comes_back_bit_for_bit(data, dtype):
     assert np.array_equal(again.affine, volume.affine)
 
 
-@pytest.mark.slow
-@settings(max_examples=2000)
-@given(seed=st.integers(0, 2**32 - 1), dtype=st.sampled_from(TYPES), shape=SHAPES, kind=st.integers(0, 4))
-def test_thousands_of_volumes_come_back_bit_for_bit(seed, dtype, shape, kind):
-    """Random bits, constants, few values, ramps, and anatomy-like content."""
-    generator = np.random.default_rng(seed)
-    array = np.frombuffer(generator.bytes(int(np.prod(shape)) * np.dtype(dtype).itemsize), dtype).reshape(shape)
-    if dtype == "bool":
-        array = generator.integers(0, 2, shape).astype(bool)
-    with np.errstate(all="ignore"):
-        made = [
-            array,
-            np.full(shape, array.flat[0]),
-            generator.choice(array.ravel()[:3], shape),
-            np.arange(np.prod(shape)).reshape(shape).astype(dtype),
-            smooth(shape, seed).astype(dtype),
-        ][kind]
-    volume = Volume(made, AFFINE)
-    assert decompress(compress(volume)).array.tobytes() == np.ascontiguousarray(made).tobytes()
-
-
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),

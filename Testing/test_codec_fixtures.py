@@ -8,12 +8,18 @@ import pytest
 from codec_tools import AFFINE
 
 from MedAELib.codec.container import read_container
-from MedAELib.codec.model_file import BUNDLED, load_codec_model, load_front_model, load_subband_model
+from MedAELib.codec.model_file import (
+    BUNDLED,
+    load_codec_model,
+    load_front_model,
+    load_restoration_model,
+    load_subband_model,
+)
 from MedAELib.codec.reader import read_volume
 
 FOLDER = Path(__file__).parent / "fixtures"
 EXPECTED = {
-    name: told for version in "123" for name, told in json.loads((FOLDER / f"v{version}.json").read_text()).items()
+    name: told for version in "1234" for name, told in json.loads((FOLDER / f"v{version}.json").read_text()).items()
 }
 
 
@@ -41,5 +47,7 @@ def test_the_bundled_model_is_small_and_the_one_that_the_fixtures_need():
     fronts = [header["front"] for header in headers if "front" in header]
     assert all(told["sha256"] == load_front_model().sha256 for told in fronts)
     waves = [header["waves"] for header in headers if "waves" in header]
-    assert len(waves) == 3 and all(told["sha256"] == load_subband_model().sha256 for told in waves)
+    assert len(waves) == 6 and all(told["sha256"] == load_subband_model().sha256 for told in waves)
+    restored = [header["restoration"] for header in headers if "restoration" in header]
+    assert len(restored) == 3 and all(told["sha256"] == load_restoration_model().sha256 for told in restored)
     assert sum("tuning" in told for told in fronts) == 1 and len(fronts) == 3

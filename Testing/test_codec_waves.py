@@ -24,7 +24,6 @@ from MedAELib.codec.subband_levels import WaveGrid
 from MedAELib.codec.subband_symbols import flag_rows, flag_tables, zero_frequency
 from MedAELib.codec.volumes import Mode, compress
 from MedAELib.codec.wavelet import analyse, brightness, choose_axes, levels_of, synthesise
-from MedAELib.codec.waves import wave_step
 from MedAELib.errors import BadInput
 from MedAELib.quality import psnr
 
@@ -97,7 +96,8 @@ def test_flags_tell_the_chance_of_a_block_of_zeros():
 def coded(values: np.ndarray, step: int) -> tuple[WaveGrid, object, list[bytes], np.ndarray]:
     axes = tuple(choose_axes(values.shape, (700, 700, 2000))) or ((0,),)
     grid = WaveGrid(values.shape, (700, 700, 2000), axes, step, int(values.max()))
-    return grid, *encode_waves(values, grid, load_subband_model().subband, load_codec_model().context)
+    made = encode_waves(values, grid, load_subband_model().subband, load_codec_model().context)
+    return grid, made.low, made.parts, made.decoded
 
 
 @settings(max_examples=15)
@@ -143,7 +143,7 @@ def test_a_wanted_quality_or_size_is_reached_for_every_type(waves, dtype, shape)
     volume = Volume(voxels.astype(dtype), AFFINE, {"name": "ball"})
     data = compress(volume, Mode("psnr", 48))
     again = decompress(data)
-    assert data[8] == 3 and again.array.dtype == volume.array.dtype
+    assert data[8] in (3, 4) and again.array.dtype == volume.array.dtype
     assert 48 <= psnr(volume.array, again.array, span(volume)) < 49.5
     wanted = 1.1 * volume.array.nbytes / len(data)
     smaller = compress(volume, Mode("ratio", wanted))
@@ -156,7 +156,7 @@ def test_anatomy_becomes_much_smaller_than_by_lattices(monkeypatch):
     by_waves = compress(volume, Mode("psnr", 40))
     monkeypatch.setattr(volumes, "_WAVE_VOXELS", 1 << 40)
     by_lattices = compress(volume, Mode("psnr", 40))
-    assert by_waves[8] == 3 and by_lattices[8] == 1
+    assert by_waves[8] in (3, 4) and by_lattices[8] == 1
     assert len(by_waves) < 0.8 * len(by_lattices)
 
 
@@ -213,15 +213,6 @@ def test_a_file_that_carries_its_models_decodes_where_they_are_missing(waves, mo
         decompress(plain)
     monkeypatch.setattr(model_file, "load_codec_model", missing)
     assert np.array_equal(decompress(data).array, expected.array)
-
-
-def test_a_step_is_found_that_is_neither_too_fine_nor_too_coarse():
-    for wanted in (30.0, 47.3, 80.0):
-        step = wave_step(lambda step: 100 - 5 * np.log2(step), "psnr", wanted, 1, 1000)
-        assert step is not None and 0 <= 100 - 5 * np.log2(step) - wanted < 0.6
-    assert wave_step(lambda step: 20.0, "psnr", 30, 1, 1000) is None
-    step = wave_step(lambda step: 22 - 0.7 * np.log2(step), "ratio", 2**10, 2**24, 1000)
-    assert step is not None and 13.9 < 22 - 0.7 * np.log2(step) <= 14
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from .. import __version__
 from ..dicom import without_persons
 from ..volume import Volume
-from .container import CODER, FRONT, WAVES, lay_out, write_container
-from .model_file import CodecModel, load_front_model, load_subband_model
+from .container import CODER, FRONT, RESTORATION, WAVES, lay_out, write_container
+from .model_file import CodecModel, load_front_model, load_restoration_model, load_subband_model
 
 _LARGEST_TEXT = 1 << 16
 
@@ -47,8 +47,10 @@ def assemble(
     orders = {chunk.entry.get("order") for chunk in chunks}
     model, front = models.lattice, load_front_model() if FRONT in orders else None
     waves = load_subband_model() if WAVES in orders else None
+    restored = any(chunk.entry.get("restored") for chunk in chunks)
+    restoration = load_restoration_model() if restored else None
     if models.inside:
-        named = model, front, waves
+        named = model, front, waves, None, restoration
         pieces += [(-1, place, some.weights) for place, some in enumerate(named) if some is not None]
     if models.tuning and front:
         pieces.append((-1, 3, models.tuning))
@@ -65,7 +67,7 @@ def assemble(
         entries.append({**place, **chunk.entry, "extra": blocks[number, -1].to_json(), "parts": parts})
     inside: list[dict[str, Any]] = [
         {name: blocks[-1, place].to_json()} if (-1, place) in blocks else {}
-        for place, name in enumerate(("inside", "inside", "inside", "tuning"))
+        for place, name in enumerate(("inside", "inside", "inside", "tuning", "inside"))
     ]
     header: dict[str, Any] = {
         "coder": CODER,
@@ -74,6 +76,7 @@ def assemble(
         "model": {"name": model.name, "sha256": model.sha256, **inside[0]},
         **({FRONT: {"name": front.name, "sha256": front.sha256, **inside[1], **inside[3]}} if front else {}),
         **({WAVES: {"name": waves.name, "sha256": waves.sha256, **inside[2]}} if waves else {}),
+        **({RESTORATION: {"name": restoration.name, "sha256": restoration.sha256, **inside[4]}} if restoration else {}),
         "volume": _description(volume),
         "spacing_um": list(micrometres(volume)),
         "chunks": entries,

@@ -22,10 +22,12 @@ from ..atomic import whole_file
 from ..errors import BadInput, DiskFull
 
 MAGIC = b"\x8bMAEZ\r\n\x1a"
-VERSION = 3  # of files with a chunk of wavelets; 2 with one in the order of a wave front; all others are of version 1
+VERSION = 4  # of files with a restored chunk; 3 with one of wavelets; 2 with one of a wave front; others are of 1
+_DEFLATED = 3  # since this version headers are
 CODER = "lattice"
 FRONT = "front"  # the second model that a header may name, and the order of chunks that need it
 WAVES = "waves"  # the third model, and the order of chunks that need it
+RESTORATION = "restoration"  # the fourth one
 _PRELUDE = struct.Struct("<8sHHI32s")  # magic, version, zero, bytes of the header, its SHA-256
 LARGEST_HEADER = 1 << 24
 LARGEST_AXIS = 1 << 16
@@ -92,7 +94,7 @@ def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes
     if len(text) > LARGEST_HEADER:
         raise BadInput("The header of the compressed volume would be too large.")
     version = _version(full)
-    text = zlib.compress(text, 9) if version == VERSION else text
+    text = zlib.compress(text, 9) if version >= _DEFLATED else text
     return _PRELUDE.pack(MAGIC, version, 0, len(text), hashlib.sha256(text).digest()) + text + payload
 
 
@@ -107,7 +109,7 @@ def _inflated(text: bytes) -> bytes:
 
 def _version(header: Mapping[str, Any]) -> int:
     """The version that a file with this header has."""
-    return VERSION if WAVES in header else 2 if FRONT in header else 1
+    return 4 if RESTORATION in header else 3 if WAVES in header else 2 if FRONT in header else 1
 
 
 def with_more(data: bytes, **more: Any) -> bytes:
@@ -142,7 +144,7 @@ def open_container(data: bytes | memoryview, name: str) -> Container:
     if hashlib.sha256(text).digest() != digest:
         raise BadInput(f"{name} is damaged: its header differs from its SHA-256.", _DAMAGED)
     try:
-        header = json.loads(_inflated(text) if version == VERSION else text, parse_constant=_refuse)
+        header = json.loads(_inflated(text) if version >= _DEFLATED else text, parse_constant=_refuse)
         _check_header(header)
     except (zlib.error, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         raise BadInput(f"{name} is damaged: its header is not one of a .maez file.", _DAMAGED) from None
@@ -202,7 +204,7 @@ def _check_header(header: Mapping[str, Any]) -> None:
         raise ValueError("no affine")
     if abs(float(np.linalg.det(np.reshape(affine, (4, 4))))) < _FLATTEST:
         raise ValueError("the affine cannot be inverted")
-    models = [header["model"], *(header[name] for name in (FRONT, WAVES) if name in header)]
+    models = [header["model"], *(header[name] for name in (FRONT, WAVES, RESTORATION) if name in header)]
     texts = volume["dtype"], volume["name"], volume["modality"], header["payload_sha256"], header["coder"]
     named = [model[key] for model in models for key in ("name", "sha256")]
     if not all(isinstance(text, str) for text in (*texts, *named)):

@@ -21,7 +21,7 @@ HIDDEN = (32, 24)
 ONE = 256.0  # an integer weight of 1
 
 
-def _rounded(value: Tensor) -> Tensor:
+def rounded(value: Tensor) -> Tensor:
     """Rounded to integers, with the gradient of the identity."""
     return value + (value.round() - value).detach()
 
@@ -56,13 +56,13 @@ class CodecNetwork(nn.Module):
         layers = {f"w{n}": getattr(self, f"w{n}") * ONE for n in "12"} | {"w3": self.w3 * ONE * self.gain}
         layers |= {f"b{n}": getattr(self, f"b{n}") * ONE * 32 for n in "12"}
         layers |= {"b3": (self.b3 * 32 * self.gain + self.start) * ONE}
-        return {name: _rounded(value) for name, value in layers.items()}
+        return {name: rounded(value) for name, value in layers.items()}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Correction, scale and shape [case, n, 3], as integers, from inputs [case, n, 37]."""
         layers, current = self.integers(), inputs
         for n in "12":
-            current = _rounded(torch.baddbmm(layers[f"b{n}"], current, layers[f"w{n}"]) / ONE).clamp(0, 255)
+            current = rounded(torch.baddbmm(layers[f"b{n}"], current, layers[f"w{n}"]) / ONE).clamp(0, 255)
         return torch.baddbmm(layers["b3"], current, layers["w3"]) / ONE
 
 

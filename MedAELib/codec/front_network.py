@@ -14,7 +14,7 @@ from .front import OFFSETS
 from .front_context import FRONT_INPUTS, FrontSetting, Predicted, Seen, front_inputs
 from .network import check_layers, check_tails, evaluate
 from .residuals import Distribution
-from .tables import ResidualTables
+from .tables import ResidualTables, tables_of
 
 SPACINGS = 3  # classes of the ratio of spacings, each with its default predictions
 
@@ -40,7 +40,7 @@ class FrontModel:
     @cached_property
     def residuals(self) -> ResidualTables:
         """The tables for entropy coding."""
-        return ResidualTables(self.tails)
+        return tables_of(self.tails)
 
     def default(self, ratio: int) -> tuple[Doubles, Doubles]:
         """The first predictions of a chunk whose own are not sent."""

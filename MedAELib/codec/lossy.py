@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,15 +38,3 @@ def lossy_whole(voxels: Array, start: float, unit: float) -> Mapped:
         return Mapped(whole, {"kind": "grid", "start": start, "step": unit, "divisor": 1.0})
     low = int(voxels.min())
     return Mapped((voxels.astype(np.int64) - low), {"kind": "even", "start": low, "step": 1})
-
-
-def largest_step(fits: Callable[[int], bool], most: int) -> int:
-    """The largest odd step up to `most` that fits, where smaller ones fit if larger ones do; 1 if none does."""
-    low, high = 0, max((most - 1) // 2, 0)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(2 * middle + 1):
-            low = middle
-        else:
-            high = middle - 1
-    return 2 * low + 1

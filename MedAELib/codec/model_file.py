@@ -18,6 +18,7 @@ from ..errors import BadModel
 from .context import Doubles, Floats
 from .front_network import FrontModel
 from .network import ContextModel
+from .restoration import RestorationModel
 from .subband_network import SubbandModel
 
 METADATA = "configs/codec.json"  # not metadata.json: that would make it a network of `bundle.py`
@@ -27,9 +28,11 @@ FRONT = "front"  # of the description: the second model of the folder
 FRONT_WEIGHTS = "models/front.safetensors"
 SUBBAND = "subband"  # the third one
 SUBBAND_WEIGHTS = "models/subband.safetensors"
+RESTORATION = "restoration"  # the fourth one
+RESTORATION_WEIGHTS = "models/restoration.safetensors"
 _LARGEST = 4 << 20
 Numbers = TypeVar("Numbers")
-Kind = TypeVar("Kind", "CodecModel", "FrontCodec", "SubbandCodec")
+Kind = TypeVar("Kind", "CodecModel", "FrontCodec", "SubbandCodec", "RestorationCodec")
 _LAYERS = ("w1", "w2", "w3", "b1", "b2", "b3")
 
 
@@ -63,18 +66,32 @@ class SubbandCodec:
     weights: bytes
 
 
+@dataclass(frozen=True, eq=False)
+class RestorationCodec:
+    """A model of the restoration with its name and the SHA-256 of its numbers."""
+
+    name: str
+    sha256: str
+    restoration: RestorationModel
+    weights: bytes
+
+
 def pack_model(model: ContextModel) -> dict[str, npt.NDArray[np.generic]]:
     """All numbers of a model in the smallest integer types that hold them."""
     return _packed(model.weights, model.tails) | {"predictions": model.predictions.astype(np.int16)}
 
 
 def _packed(weights: Mapping[str, Floats], tails: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
+    return _whole(weights) | {"tails": tails.astype(np.int32)}
+
+
+def _whole(weights: Mapping[str, Floats]) -> dict[str, npt.NDArray[np.generic]]:
     packed: dict[str, npt.NDArray[np.generic]] = {}
     for name, value in weights.items():
         packed[name] = value.astype(np.int32 if name.startswith("b") else np.int16)
         if not np.array_equal(packed[name], value):
             raise ValueError(f"the layer {name} does not fit its integer type")
-    return packed | {"tails": tails.astype(np.int32)}
+    return packed
 
 
 def pack_front(model: FrontModel) -> dict[str, npt.NDArray[np.generic]]:
@@ -85,6 +102,11 @@ def pack_front(model: FrontModel) -> dict[str, npt.NDArray[np.generic]]:
 def pack_subband(model: SubbandModel) -> dict[str, npt.NDArray[np.generic]]:
     """All numbers of a model of wavelet coefficients in the smallest integer types that hold them."""
     return _packed(model.weights, model.tails)
+
+
+def pack_restoration(model: RestorationModel) -> dict[str, npt.NDArray[np.generic]]:
+    """All numbers of a model of the restoration in the smallest integer types that hold them."""
+    return _whole(model.weights)
 
 
 def unpack_model(packed: Mapping[str, npt.NDArray[np.generic]]) -> ContextModel:
@@ -102,12 +124,21 @@ def unpack_subband(packed: Mapping[str, npt.NDArray[np.generic]]) -> SubbandMode
     return SubbandModel(*_unpacked(packed))
 
 
+def unpack_restoration(packed: Mapping[str, npt.NDArray[np.generic]]) -> RestorationModel:
+    """The model that `pack_restoration` packed. Raises BadModel when it is none."""
+    return RestorationModel(_layers(packed))
+
+
 def _unpacked(
     packed: Mapping[str, npt.NDArray[np.generic]], *more: str
 ) -> tuple[dict[str, Floats], npt.NDArray[np.int64]]:
-    if set(packed) != {*_LAYERS, "tails", *more} or any(value.dtype.kind != "i" for value in packed.values()):
+    return _layers(packed, "tails", *more), packed["tails"].astype(np.int64)
+
+
+def _layers(packed: Mapping[str, npt.NDArray[np.generic]], *more: str) -> dict[str, Floats]:
+    if set(packed) != {*_LAYERS, *more} or any(value.dtype.kind != "i" for value in packed.values()):
         raise BadModel("The codec's model does not hold the integers of one.")
-    return {name: packed[name].astype(np.float32) for name in _LAYERS}, packed["tails"].astype(np.int64)
+    return {name: packed[name].astype(np.float32) for name in _LAYERS}
 
 
 def _predictions(packed: Mapping[str, npt.NDArray[np.generic]]) -> Doubles:
@@ -130,6 +161,12 @@ def load_front_model(folder: Path | None = None) -> FrontCodec:
 def load_subband_model(folder: Path | None = None) -> SubbandCodec:
     """The bundled model of wavelet coefficients, or the one in a folder. Raises as `load_codec_model`."""
     return read_subband_model(*_stored(folder or models_folder() / BUNDLED, SUBBAND_WEIGHTS, SUBBAND))
+
+
+@functools.lru_cache(maxsize=4)
+def load_restoration_model(folder: Path | None = None) -> RestorationCodec:
+    """The bundled model of the restoration, or the one in a folder. Raises as `load_codec_model`."""
+    return read_restoration_model(*_stored(folder or models_folder() / BUNDLED, RESTORATION_WEIGHTS, RESTORATION))
 
 
 def _stored(folder: Path, file: str, part: str | None) -> tuple[bytes, str, str]:
@@ -165,6 +202,12 @@ def read_subband_model(weights: bytes, name: str, file: str) -> SubbandCodec:
     return SubbandCodec(name, hashlib.sha256(weights).hexdigest(), _read(weights, file, unpack_subband), weights)
 
 
+def read_restoration_model(weights: bytes, name: str, file: str) -> RestorationCodec:
+    """The model of the restoration in the bytes of a safetensors file. Raises as `read_codec_model`."""
+    found = _read(weights, file, unpack_restoration)
+    return RestorationCodec(name, hashlib.sha256(weights).hexdigest(), found, weights)
+
+
 def _read(weights: bytes, file: str, unpack: Callable[[Mapping[str, npt.NDArray[np.generic]]], Numbers]) -> Numbers:
     import safetensors
     import safetensors.numpy
@@ -193,6 +236,13 @@ def find_front_model(name: str, sha256: str, file: str, inside: Callable[[], byt
 def find_subband_model(name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None) -> SubbandCodec:
     """The model of wavelet coefficients that a file was coded with. Raises as `find_codec_model`."""
     return _found(name, sha256, file, inside, load_subband_model, read_subband_model)
+
+
+def find_restoration_model(
+    name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None
+) -> RestorationCodec:
+    """The model of the restoration that a file was coded with. Raises as `find_codec_model`."""
+    return _found(name, sha256, file, inside, load_restoration_model, read_restoration_model)
 
 
 def _found(

@@ -6,6 +6,7 @@ any order of summation, are checked when a model is read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,10 +29,10 @@ from .context import (
 )
 from .lattice import CASES, NEIGHBOURS, Stage
 from .residuals import Distribution
-from .tables import LARGEST_SHIFT, POINTS, SCALES, SHAPES, SMALLEST, STEP, ResidualTables
+from .tables import LARGEST_SHIFT, POINTS, SCALES, SHAPES, SMALLEST, STEP, ResidualTables, tables_of
 
 ACTIVATION_BITS = 8  # activations are 0 .. 255, weights of 1 are 2^8
-_EXACT = 1 << 24
+EXACT = 1 << 24
 _OUTPUTS = 3  # correction of the prediction, logarithm of the scale, shape
 RATIO_CLASSES = 3
 
@@ -61,7 +62,7 @@ class ContextModel:
     @cached_property
     def residuals(self) -> ResidualTables:
         """The tables for entropy coding."""
-        return ResidualTables(self.tails)
+        return tables_of(self.tails)
 
     def default_prediction(self, parity: tuple[int, int], stage: Stage) -> Doubles:
         """The weights [28] of a pass whose own are not sent."""
@@ -86,14 +87,7 @@ class ContextModel:
 
 def evaluate(layers: dict[str, Floats], made: Floats) -> tuple[Floats, Floats, Floats]:
     """The three outputs [n] of a network: the correction in 32nds of the unit, 24ths of an octave, 0..3."""
-    current = made
-    for layer in ("1", "2"):
-        current = layers[f"w{layer}"] @ current
-        current += layers[f"b{layer}"][:, None]
-        current *= np.float32(2**-ACTIVATION_BITS)
-        np.rint(current, out=current)
-        np.clip(current, 0, 255, out=current)
-    outputs = layers["w3"] @ current + layers["b3"][:, None]
+    outputs = layers["w3"] @ hidden(layers, made) + layers["b3"][:, None]
     outputs = np.rint(outputs * np.float32(2**-ACTIVATION_BITS))
     limit = STEP * SCALES + OCTAVE * LARGEST_SHIFT - SMALLEST
     return (
@@ -103,18 +97,32 @@ def evaluate(layers: dict[str, Floats], made: Floats) -> tuple[Floats, Floats, F
     )
 
 
-def check_layers(weights: dict[str, Floats], cases: tuple[int, ...], inputs: int, largest: int) -> None:
+def hidden(layers: Mapping[str, Floats], made: Floats) -> Floats:
+    """The activations of the second layer, 0..255."""
+    current = made
+    for layer in ("1", "2"):
+        current = layers[f"w{layer}"] @ current
+        current += layers[f"b{layer}"][:, None]
+        current *= np.float32(2**-ACTIVATION_BITS)
+        np.rint(current, out=current)
+        np.clip(current, 0, 255, out=current)
+    return current
+
+
+def check_layers(
+    weights: dict[str, Floats], cases: tuple[int, ...], inputs: int, largest: int, outputs: int = _OUTPUTS
+) -> None:
     """Raise BadModel unless all layers [*cases, ...] are of integers of fitting shapes whose sums are always exact."""
-    hidden, second = weights["b1"].shape[-1], weights["b2"].shape[-1]
-    wanted: dict[str, tuple[int, ...]] = {"w1": (hidden, inputs), "w2": (second, hidden), "w3": (_OUTPUTS, second)}
-    wanted |= {"b1": (hidden,), "b2": (second,), "b3": (_OUTPUTS,)}
+    first, second = weights["b1"].shape[-1], weights["b2"].shape[-1]
+    wanted: dict[str, tuple[int, ...]] = {"w1": (first, inputs), "w2": (second, first), "w3": (outputs, second)}
+    wanted |= {"b1": (first,), "b2": (second,), "b3": (outputs,)}
     for name, shape in wanted.items():
         value = weights[name]
         if value.shape != (*cases, *shape) or not np.array_equal(value, np.rint(value)):
             raise BadModel(f"The codec's layer {name} is not of integers of the right shape.")
     for layer, most in (("1", largest), ("2", 255), ("3", 255)):
         sums = np.abs(weights[f"w{layer}"]).astype(np.float64).sum(axis=-1) * most
-        if (sums + np.abs(weights[f"b{layer}"]) >= _EXACT).any():
+        if (sums + np.abs(weights[f"b{layer}"]) >= EXACT).any():
             raise BadModel(f"The codec's layer {layer} has weights so large that its sums would not be exact.")
 
 

@@ -15,14 +15,15 @@ import numpy.typing as npt
 from ..engine.memory import free_system_memory
 from ..errors import BadInput, OutOfMemory
 from ..volume import Volume
-from .container import FRONT, WAVES, Block, Container, block_of, open_container
+from .container import FRONT, RESTORATION, WAVES, Block, Container, block_of, open_container
 from .context import LARGEST
 from .filled import unpack_mask
 from .front import Front
 from .front_coder import decode_front
 from .front_network import FrontModel
-from .model_file import CodecModel, find_codec_model, find_front_model, find_subband_model
+from .model_file import CodecModel, find_codec_model, find_front_model, find_restoration_model, find_subband_model
 from .predictive import PREVIEW_HALVINGS, ChunkDecoder, Grid, parts_of
+from .restoration import RestorationModel
 from .subband_decoder import LowGrid, WaveDecoder
 from .subband_levels import WaveGrid
 from .subband_network import SubbandModel
@@ -49,6 +50,7 @@ class _Entry:
     parts: list[Block]
     front: bool  # a preview, and the whole chunk in the order of a wave front
     waves: tuple[WaveGrid, LowGrid] | None  # the levels of its wavelets, and their last low band
+    restored: bool  # whether its levels tell of a restoration
 
     @property
     def preview(self) -> int:
@@ -125,29 +127,33 @@ def read_volume(
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """What the chunks of a file were coded with; only files of version 2 or 3 need the others."""
+    """What the chunks of a file were coded with; only files of version 2 to 4 need the others."""
 
     lattice: CodecModel
     front: FrontModel | None
     waves: SubbandModel | None
+    restoration: RestorationModel | None
 
 
 def _models(container: Container) -> Models:
     """The models that a file names: installed ones, or those inside it. Raises BadInput, BadModel."""
     wanted = container.header["model"]
     lattice = find_codec_model(wanted["name"], wanted["sha256"], container.name, _inside(container, "model"))
-    waves = None
+    waves, restoration = None, None
+    if RESTORATION in container.header:
+        told, inside = container.header[RESTORATION], _inside(container, RESTORATION)
+        restoration = find_restoration_model(told["name"], told["sha256"], container.name, inside).restoration
     if WAVES in container.header:
         wanted = container.header[WAVES]
         inside = _inside(container, WAVES)
         waves = find_subband_model(wanted["name"], wanted["sha256"], container.name, inside).subband
     if FRONT not in container.header:
-        return Models(lattice, None, waves)
+        return Models(lattice, None, waves, restoration)
     wanted = container.header[FRONT]
     inside, tuning = _inside(container, FRONT), _inside(container, FRONT, "tuning")
     front = find_front_model(wanted["name"], wanted["sha256"], container.name, inside).front
     try:
-        return Models(lattice, front if tuning is None else apply_tuning(front, tuning()), waves)
+        return Models(lattice, front if tuning is None else apply_tuning(front, tuning()), waves, restoration)
     except BadInput as error:
         raise _damaged(container, error) from None
 
@@ -206,7 +212,10 @@ def _by_waves(container: Container, entry: _Entry, models: Models, coarser: int)
     """The coded numbers of a chunk of wavelets, thinned where the halvings left out do not fill a level."""
     if models.waves is None or entry.waves is None:
         raise BadInput("it names no model for one of its chunks")
-    decoder = WaveDecoder(*entry.waves, models.waves, models.lattice.context)
+    if entry.restored and models.restoration is None:
+        raise BadInput("it names no model for one of its chunks")
+    restoration = models.restoration if entry.restored else None
+    decoder = WaveDecoder(*entry.waves, models.waves, models.lattice.context, restoration)
     for number, block in enumerate(entry.needed(coarser)):
         decoder.decode_part(container.read(block), number)
     out, _ = levels_left_out(entry.waves[0], coarser)
@@ -266,7 +275,8 @@ def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int,
     grid = Grid(shape, along, low, high, largest, 1 if waves else step, chunk.get("eased") is True)
     parts = [block_of(part, size) for part in chunk["parts"]]
     front = chunk.get("order") == FRONT
-    entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, block_of(chunk["extra"], size), parts, front, waves)
+    extra, restored = block_of(chunk["extra"], size), waves is not None and chunk.get("restored") is True
+    entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, extra, parts, front, waves, restored)
     expected = len(parts_of(waves[1].grid.stages())) + len(waves[0].levels) if waves else 2 if front else 1
     expected = expected if waves or front or entry.deflated else len(parts_of(grid.stages()))
     if len(parts) != expected or (waves is not None and entry.deflated):

@@ -175,13 +175,14 @@ class Relatives:
         surround = above
         if parent is not None:
             size = magnitude(parent)
-            above, surround = (band.ordered(_spread(some, halved, inside)) for some in (size, box(size, (1, 1, 1))))
+            above, surround = (band.ordered(repeated(some, halved, inside)) for some in (size, box(size, (1, 1, 1))))
         self.maps += [above, surround]
         self.strong = self.strong + 4 * above + surround
         self.quiet = (total + surround) == 0
 
 
-def _spread(values: Whole, halved: Axes, shape: Shape) -> Whole:
+def repeated(values: npt.NDArray[Kind], halved: Axes, shape: Shape) -> npt.NDArray[Kind]:
+    """Values of half the size along some axes, as those of the whole size."""
     for axis in halved:
         values = np.repeat(values, 2, axis=axis)
     return fitted(values, shape)

@@ -14,6 +14,7 @@ from .parts import split_part
 from .predictive import ChunkDecoder, Grid, parts_of
 from .rans import Decoder
 from .residuals import Distribution
+from .restoration import RestorationModel, unpack_layer
 from .subband import Seen
 from .subband_levels import LARGEST_SHIFT, SHIFTS, Cascade, Indices, OpenBand, WaveGrid
 from .subband_network import ZERO, SubbandModel
@@ -38,8 +39,11 @@ class LowGrid:
 class WaveDecoder:
     """Decodes a chunk part by part; after the low band's parts and after each level, `cascade` shows a finer volume."""
 
-    def __init__(self, grid: WaveGrid, low: LowGrid, model: SubbandModel, lattice: ContextModel) -> None:
-        self.grid, self._low, self.model = grid, low, model
+    def __init__(
+        self, grid: WaveGrid, low: LowGrid, model: SubbandModel, lattice: ContextModel,
+        restoration: RestorationModel | None = None,
+    ) -> None:  # fmt: skip
+        self.grid, self._low, self.model, self._restoration = grid, low, model, restoration
         self._base = ChunkDecoder(low.grid, lattice)
         self._bases = len(parts_of(low.grid.stages()))
         self.cascade: Cascade | None = None
@@ -55,10 +59,13 @@ class WaveDecoder:
         if self.cascade is None:
             raise BadInput("a part is missing")
         lanes, side, coded, bits = split_part(data)
-        numbers = np.frombuffer(side, np.int8).astype(np.int64)
-        level = self.grid.levels[self.cascade.place - 1]
-        if len(numbers) != SHIFTS + len(level.bands()) or (np.abs(numbers[:SHIFTS]) > LARGEST_SHIFT).any():
+        count = SHIFTS + len(self.grid.levels[self.cascade.place - 1].bands())
+        numbers, last = np.frombuffer(side[:count], np.int8).astype(np.int64), side[count:]
+        if len(numbers) != count or (np.abs(numbers[:SHIFTS]) > LARGEST_SHIFT).any():
             raise BadInput("the side information is damaged")
+        if self._restoration is None and last:
+            raise BadInput("the side information is damaged")
+        layer = None if self._restoration is None else unpack_layer(last, self._restoration)
         if not coded:
             raise BadInput("a part is too short")
         decoder, plain, offsets = Decoder(coded, lanes), BitReader(bits), iter(numbers[SHIFTS:])
@@ -66,6 +73,8 @@ class WaveDecoder:
         if not plain.finished() or not decoder.finished():
             raise BadInput("a part does not end where it should")
         self.cascade.join(found, numbers[:SHIFTS])
+        if layer is not None and self._restoration is not None:
+            self.cascade.low = self.cascade.around(found).restored(self._restoration, layer)
 
     def voxels(self) -> Indices:
         """The chunk, as fine as it is known by now."""

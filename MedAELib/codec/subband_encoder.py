@@ -6,6 +6,7 @@ The encoder takes the decoder's own steps, so what it restores is what will be d
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ from .parts import pack_part
 from .predictive import encode_chunk
 from .rans import PRECISION, Tables, encode
 from .residuals import Distribution
+from .restoration import NOT_RESTORED
 from .subband import Coefficients, Seen, cut
 from .subband_decoder import LARGEST_VALUE, LowGrid
 from .subband_levels import LARGEST_SHIFT, SHIFTS, Cascade, Indices, OpenBand, WaveGrid
@@ -27,20 +29,36 @@ from .wavelet import FRACTION_BITS, Axes, Doubles, analyse
 
 _BYTES_A_LANE = 600  # more cost less than a percent, fewer cost time
 _MOST_LANES = 8192
-_TRADE = 0.11  # squared steps that a bit is worth
+TRADE = 0.11  # squared steps that a bit is worth
 _FEWEST = 200  # coefficients of a band whose scales are moved
 _SAMPLES = 10_000  # of each parity, on which the move is sought
 
 
-def encode_waves(
-    voxels: Indices, grid: WaveGrid, model: SubbandModel, lattice: ContextModel
-) -> tuple[LowGrid, list[bytes], Indices]:
-    """How the low band is coded, the parts of a chunk, coarse to fine, and its voxels as they will be decoded.
+Restore = Callable[[Cascade, dict[Axes, Coefficients], Doubles], bytes]
 
-    `voxels` [i, j, k] are within 0..grid.largest < 2^16. Raises BadInput when the step is too small for its range.
+
+@dataclass(frozen=True, eq=False)
+class CodedWaves:
+    """How the low band is coded, the parts of a chunk, coarse to fine, whether they tell of a restoration, and the
+    chunk's voxels as they will be decoded."""
+
+    low: LowGrid
+    parts: list[bytes]
+    restored: bool
+    decoded: Indices
+
+
+def encode_waves(
+    voxels: Indices, grid: WaveGrid, model: SubbandModel, lattice: ContextModel, restore: Restore | None = None
+) -> CodedWaves:
+    """Code a chunk of voxels [i, j, k] within 0..grid.largest < 2^16.
+
+    `restore` is given each low band that a level has restored, with the level's bands and the true low band; it may
+    change it and returns the side information. Raises BadInput when the step is too small for the chunk's range.
     """
-    low, bands = voxels.astype(np.float64) * 2**FRACTION_BITS, []
+    low, bands, lows = voxels.astype(np.float64) * 2**FRACTION_BITS, [], []
     for level in grid.levels:
+        lows.append(low)
         bands.append(analyse(low, level.axes))
         low = bands[-1].pop(())
     quantised = np.rint(low / grid.low_step).astype(np.int64)
@@ -53,20 +71,24 @@ def encode_waves(
     near, far = (int(value) for value in np.percentile(whole, [1, 99]))
     told = LowGrid.of(grid, start, near, far, int(whole.max()))
     parts, _ = encode_chunk(whole, told.grid, lattice)
-    cascade = Cascade(grid, quantised * float(grid.low_step))
+    cascade, levels = Cascade(grid, quantised * float(grid.low_step)), []
     while cascade.place:
         made = _Level(bands[cascade.place - 1], steps[cascade.place - 1], model)
         found = cascade.next(made.encode)
-        shifts = made.shifts(found)
-        cascade.join(found, shifts)
-        parts.append(made.to_bytes(shifts))
-    return told, parts, cascade.voxels()
+        made.shift(found)
+        cascade.join(found, made.shifts)
+        if restore is not None:
+            made.layer = restore(cascade, found, lows[cascade.place])
+        levels.append(made)
+    restored = any(made.layer != NOT_RESTORED for made in levels)
+    return CodedWaves(told, parts + [made.to_bytes(restored) for made in levels], restored, cascade.voxels())
 
 
 @dataclass
 class _Level:
     """The true coefficients of a level's bands, their steps, and what the passes have produced so far: batches of
-    entries with their tables, plain bits, by how much the scales of each band move."""
+    entries with their tables, plain bits, by how much the scales of each band move, how magnitudes are restored, and
+    what is told of the restoration."""
 
     truth: dict[Axes, Doubles]
     steps: dict[Axes, int]
@@ -75,6 +97,8 @@ class _Level:
     plain: list[Indices] = field(default_factory=list)
     counts: list[Indices] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    shifts: Indices = field(default_factory=lambda: np.zeros(SHIFTS, np.int64))
+    layer: bytes = NOT_RESTORED
 
     def encode(self, opened: OpenBand) -> None:
         """Quantise and code a band; closed loop: contexts are what was quantised."""
@@ -110,8 +134,8 @@ class _Level:
         self.plain.append(coded.plain[lower])
         self.counts.append(coded.counts[lower])
 
-    def shifts(self, found: dict[Axes, Coefficients]) -> Indices:
-        """Where within their interval magnitudes of 1, 2 and more lie in the mean, from its middle, in 64ths of it."""
+    def shift(self, found: dict[Axes, Coefficients]) -> None:
+        """Find where in their interval magnitudes of 1, 2 and more lie in the mean, from its middle, in 64ths of it."""
         sums, counts = np.zeros(SHIFTS), np.zeros(SHIFTS)
         for high, values in found.items():
             size = np.abs(values).reshape(-1)
@@ -121,17 +145,17 @@ class _Level:
             sums += np.bincount(kind, away, SHIFTS)
             counts += np.bincount(kind, minlength=SHIFTS)
         moved = np.rint(64 * sums / np.maximum(counts, 1)).astype(np.int64)
-        return np.clip(moved, -LARGEST_SHIFT, LARGEST_SHIFT)
+        self.shifts = np.clip(moved, -LARGEST_SHIFT, LARGEST_SHIFT)
 
-    def to_bytes(self, shifts: Indices) -> bytes:
-        """The part as it is stored."""
+    def to_bytes(self, restored: bool) -> bytes:
+        """The part as it is stored, with what is told of the restoration or without."""
         frequencies = [tables.frequencies[some].astype(np.float32) for some, tables in self.batches]
         bits = sum(float((PRECISION - np.log2(some)).sum()) for some in frequencies)
         lanes = int(min(max(bits / 8 / _BYTES_A_LANE, 1), _MOST_LANES))
         coded = encode([some for some, _ in self.batches], [tables for _, tables in self.batches], lanes)
         plain = pack(np.concatenate(self.plain), np.concatenate(self.counts))
-        side = struct.pack(f"<{SHIFTS + len(self.offsets)}b", *shifts, *self.offsets)
-        return pack_part(lanes, side, coded, plain)
+        side = struct.pack(f"<{SHIFTS + len(self.offsets)}b", *self.shifts, *self.offsets)
+        return pack_part(lanes, side + (self.layer if restored else b""), coded, plain)
 
 
 def _quantised(scaled: Doubles, kinds: Distribution, seen: Seen, model: SubbandModel) -> Indices:
@@ -146,7 +170,7 @@ def _quantised(scaled: Doubles, kinds: Distribution, seen: Seen, model: SubbandM
         more, less = found[doubt], found[doubt] - 1
         bits = [_bits(sign * value, expected, model) for value in (more, less)]
         away = [(size[doubt] - value) ** 2 for value in (more, less)]
-        found[doubt] = np.where(away[1] + _TRADE * bits[1] < away[0] + _TRADE * bits[0], less, more)
+        found[doubt] = np.where(away[1] + TRADE * bits[1] < away[0] + TRADE * bits[0], less, more)
     return (np.sign(scaled) * found).astype(np.int64)
 
 

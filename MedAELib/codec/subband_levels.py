@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from .restoration import Surroundings
 from .subband import Band, Bytes, Coefficients, Known, LowBand, Relatives, Seen, case_of, fitted, passes, seen
 from .wavelet import (
     FRACTION_BITS,
@@ -53,6 +54,10 @@ class WaveGrid:
         """The step of a band of a level; of its low band if `high` is empty."""
         before = sum(len(level.axes) for level in self.levels[:place])
         return band_step(self.step, before, len(self.levels[place].axes) - len(high), len(high))
+
+    def joined_step(self, place: int) -> int:
+        """The step of the low band that a level restores."""
+        return band_step(self.step, sum(len(level.axes) for level in self.levels[:place]), 0, 0)
 
     @property
     def low_shape(self) -> Shape:
@@ -131,6 +136,11 @@ class Cascade:
         level = self.grid.levels[self.place]
         whole = {high: restored(band, self.grid.step_of(self.place, high), shifts) for high, band in bands.items()}
         self.low = synthesise({(): self.low, **whole}, level.shape, level.axes)
+
+    def around(self, bands: dict[Axes, Coefficients]) -> Surroundings:
+        """The low band that was just restored from the bands of its level, as the restoration sees it."""
+        level, shared = self.grid.levels[self.place], (self.place, self.grid.rate)
+        return Surroundings(self.low, bands, level, self.grid.spacing, self.grid.joined_step(self.place), shared)
 
     def voxels(self) -> Indices:
         """The volume of whole numbers that the low band shows."""

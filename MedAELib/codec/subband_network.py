@@ -12,7 +12,7 @@ from .context import CLIP, CORRECTION_FACTOR, FRACTION, OCTAVE, UNIT_LOG, Floats
 from .network import check_layers, check_tails, evaluate
 from .residuals import Distribution
 from .subband import CASES, SUBBAND_INPUTS, Seen
-from .tables import ResidualTables
+from .tables import ResidualTables, tables_of
 
 ZERO = 1 << 15  # what is coded is a quantised coefficient plus this, so that it is never negative
 _BLOCK = 16384
@@ -33,7 +33,7 @@ class SubbandModel:
     @cached_property
     def residuals(self) -> ResidualTables:
         """The tables for entropy coding."""
-        return ResidualTables(self.tails)
+        return tables_of(self.tails)
 
     def distribution(self, seen: Seen, case: int) -> Distribution:
         """Where each kind of coefficient that was seen is expected."""

@@ -6,7 +6,7 @@ A row's symbols are the residuals -reach .. reach and, last, the escape. Rows of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,16 @@ class ResidualTables:
         frequencies = 1 + mass * spare // int(mass.sum())
         frequencies[int(np.argmax(frequencies))] += (1 << PRECISION) - int(frequencies.sum())
         return frequencies
+
+
+@lru_cache(maxsize=8)
+def _kept(tails: bytes) -> ResidualTables:
+    return ResidualTables(np.frombuffer(tails, np.int64).reshape(SHAPES, POINTS))
+
+
+def tables_of(tails: Indices) -> ResidualTables:
+    """The tables of these shapes; models that share them, as tuned ones do, share their tables."""
+    return _kept(tails.astype(np.int64).tobytes())
 
 
 def reach_of(shape: int, scale: int) -> int:

@@ -22,14 +22,16 @@ from .context import LARGEST
 from .front import Front
 from .front_coder import encode_front
 from .front_network import FrontModel
-from .lossy import largest_step, lossy_unit, lossy_whole
-from .model_file import CodecModel, load_codec_model, load_front_model, load_subband_model
+from .lossy import lossy_unit, lossy_whole
+from .model_file import CodecModel, load_codec_model, load_front_model, load_restoration_model, load_subband_model
 from .predictive import Grid, encode_chunk
 from .reader import decode_chunk, decompress
+from .restoration import RestorationModel
+from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step
 from .subband_network import SubbandModel
 from .tuning import tune
 from .values import TYPES, Mapped, from_whole, to_whole
-from .waves import wave_chunk, wave_step
+from .waves import wave_chunk
 
 _CHUNK_VOXELS = 4_000_000
 _THINNEST = 16  # slices of a chunk, unless they are huge
@@ -80,6 +82,7 @@ class _Plan:
     front: FrontModel | None = None
     tuning: bytes = b""
     waves: SubbandModel | None = None  # its step counts in 2^-6 units
+    restoration: RestorationModel | None = None
 
     @property
     def eased(self) -> bool:
@@ -93,7 +96,7 @@ def compress(
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
     Every promise of `Mode` is kept, or BadInput says that it cannot be. `progress(stage, done, total)` may raise.
-    `with_model` puts the models that it needs (up to 191 kB) into the file, which then decodes where they are missing.
+    `with_model` puts the models that it needs (up to 196 kB) into the file, which then decodes where they are missing.
     """
     return compress_and_decode(volume, mode, progress, with_model)[0]
 
@@ -139,27 +142,43 @@ def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress
     """The file by wavelets with the coarsest step that keeps a PSNR, or the finest that gives a ratio; or None."""
     if volume.array[0].size < _WAVE_VOXELS or (plan.mode.value > _MOST_DECIBELS and plan.mode.kind == "psnr"):
         return None
-    span = float(np.ptp(volume.array.astype(np.float64)))
-    plan = replace(plan, waves=load_subband_model().subband)
+    span = float(np.ptp(volume.array.astype(np.float64))) or 1.0
+    plan = replace(plan, waves=load_subband_model().subband, restoration=load_restoration_model().restoration)
     slabs = _slabs(volume, _WAVE_THINNEST, _WAVE_LEAST)
+    wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
+    estimate = WaveEstimate(list(wholes), micrometres(volume), span / plan.unit)
+    try:
+        found = _searched(volume, plan, model, slabs, estimate, progress)
+    except BadInput:
+        return None
+    return None if found is None else found[1]
+
+
+def _searched(
+    volume: Volume, plan: _Plan, model: CodecModel, slabs: list[tuple[int, int, int]], estimate: Estimate,
+    progress: Progress | None, first: int | None = None,
+) -> tuple[int, bytes] | None:  # fmt: skip
+    """The coarsest step that keeps a PSNR, or the finest that gives a ratio, with its file; `first` is tried first."""
     files: dict[int, bytes] = {}
     choosing = None if progress is None else lambda _, done, total: progress("Choosing the step", done, total)
 
     def measure(step: int) -> float:
         chunks = _encode_chunks(volume, replace(plan, step=step), model, slabs, choosing)
         files[step] = _file(volume, plan, model, slabs, chunks)
-        if plan.mode.kind == "ratio":
-            return math.log2(len(files[step]))
-        channels: list[list[Array]] = [[] for _ in range(volume.channels)]
-        for (channel, *_), chunk in zip(slabs, chunks, strict=True):
-            channels[channel].append(chunk.decoded)
-        return psnr(volume.array, np.stack([np.concatenate(some, axis=2) for some in channels]), span)
+        return math.log2(len(files[step])) if plan.mode.kind == "ratio" else _decibels(volume, slabs, chunks)
 
-    try:
-        step = wave_step(measure, plan.mode.kind, plan.mode.value, volume.array.nbytes, span / plan.unit)
-    except BadInput:
-        return None
-    return None if step is None else files[step]
+    goal = Goal.of(plan.mode.kind, plan.mode.value, volume.array.nbytes)
+    step = find_step(measure, estimate, goal, first)
+    return None if step is None else (step, files[step])
+
+
+def _decibels(volume: Volume, slabs: list[tuple[int, int, int]], chunks: list[Chunk]) -> float:
+    """The PSNR of what coded chunks will decode to."""
+    channels: list[list[Array]] = [[] for _ in range(volume.channels)]
+    for (channel, *_), chunk in zip(slabs, chunks, strict=True):
+        channels[channel].append(chunk.decoded)
+    span = float(np.ptp(volume.array.astype(np.float64)))
+    return psnr(volume.array, np.stack([np.concatenate(some, axis=2) for some in channels]), span)
 
 
 def _worth_trying(volume: Volume, data: bytes) -> bool:
@@ -169,41 +188,21 @@ def _worth_trying(volume: Volume, data: bytes) -> bool:
 
 
 def _by_lattices(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
-    """The file by lattices that has the promised quality or size."""
-    step = _sampled_step(volume, plan, model)
-    while True:
-        data = _encode_volume(volume, replace(plan, step=step), model, progress)
-        if plan.mode.kind == "ratio" and _kept(volume, plan.mode, data, volume.array):
-            return data
-        if plan.mode.kind == "psnr" and _kept(volume, plan.mode, data, decompress(data).array):
-            return data
-        step = _next_step(plan.mode, step, int(np.ptp(volume.array.astype(np.float64)) / plan.unit))
-
-
-def _sampled_step(volume: Volume, plan: _Plan, model: CodecModel) -> int:
-    """The largest step that keeps a PSNR, or the smallest that gives a ratio, on the middle slices."""
+    """The file by lattices that has the promised quality or size; in a large volume some slices tell the first step."""
     i, j, k = volume.shape
-    thick = max(min(k, _SAMPLE_VOXELS // (i * j)), 1)
-    middle = volume.slab(2, (k - thick) // 2, (k - thick) // 2 + thick)
-    sample = Volume(middle.array[:1], middle.affine, {})
-    most = max(int(np.ptp(volume.array.astype(np.float64)) / plan.unit) // 2, 1)
-    span = float(np.ptp(volume.array.astype(np.float64)))
-
-    def fits(step: int) -> bool:
-        chunk = _encode(sample.array[0], micrometres(volume), replace(plan, step=step), model)
-        if plan.mode.kind == "ratio":
-            return sample.array.nbytes < plan.mode.value * sum(map(len, chunk.parts))
-        return psnr(sample.array[0], chunk.decoded, span) >= plan.mode.value
-
-    return largest_step(fits, most)
-
-
-def _next_step(mode: Mode, step: int, most: int) -> int:
-    """A somewhat finer step for a PSNR, a coarser one for a ratio. Raises BadInput when there is none."""
-    found = (int(step * 0.95) - 1) // 2 * 2 + 1 if mode.kind == "psnr" else int(step * 1.05) // 2 * 2 + 3
-    if found < 1 or found > 2 * most + 1 or (mode.kind == "psnr" and step == 1):
-        raise BadInput(f"A {mode.kind} of {mode.value:g} cannot be reached with this volume.", "Ask for less.")
-    return max(found, 1)
+    span = max(float(np.ptp(volume.array.astype(np.float64))) / plan.unit, 1.0)
+    estimate, first = LatticeEstimate(volume.array.nbytes, span), None
+    if volume.array.size > _SAMPLE_VOXELS:
+        thick = max(min(k, _SAMPLE_VOXELS // (i * j)), 1)
+        part = volume.slab(2, (k - thick) // 2, (k - thick) // 2 + thick)
+        part = Volume(part.array[:1], part.affine, {})
+        found = _searched(part, plan, model, _slabs(part), replace(estimate, nbytes=part.array.nbytes), None)
+        first = None if found is None else found[0]
+    found = _searched(volume, plan, model, _slabs(volume), estimate, progress, first)
+    if found is None:
+        told = f"A {plan.mode.kind} of {plan.mode.value:g} cannot be reached with this volume."
+        raise BadInput(told, "Ask for less.")
+    return found[1]
 
 
 def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
@@ -268,7 +267,8 @@ def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: Co
     """One chunk, by the model or, where that is shorter, deflated."""
     voxels = np.ascontiguousarray(voxels)
     if plan.waves is not None:
-        return wave_chunk(voxels, lossy_whole(voxels, plan.start, plan.unit), spacing, plan.step, plan.waves, model)
+        whole = lossy_whole(voxels, plan.start, plan.unit)
+        return wave_chunk(voxels, whole, spacing, plan.step, plan.waves, model, plan.restoration)
     mapped, step = _mapped(voxels, plan)
     grid = _grid(mapped.whole, spacing, step, plan)
     front = plan.front if _takes_front(grid, plan) else None

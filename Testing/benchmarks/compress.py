@@ -1,4 +1,4 @@
-"""Compression beside ready codecs on held-out scans: lossless size, near-lossless size, rate-distortion, seconds.
+"""Compression beside ready codecs on held-out scans: lossless and near-lossless size, rate-distortion, time, memory.
 
 `python Testing/benchmarks/compress.py [--lossless] [--near E ...] [--lossy DB ...] [--slices N] [--cases NAME ...]`.
 The other codecs come from imagecodecs and PyAV where they are installed (Testing/benchmarks/requirements.txt); those of
@@ -8,9 +8,9 @@ images see slice after slice. No volume here was used to train the codec.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,7 @@ from scipy.interpolate import PchipInterpolator
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.compress_cost import Cost, measured
 from benchmarks.compress_peers import lossy_peers, sperr_bounded
 
 from MedAELib.codec.reader import decompress
@@ -83,56 +84,56 @@ def unsigned(volume: Volume) -> list[np.ndarray]:
             range(volume.shape[2])]  # fmt: skip
 
 
-def by_slice(volume: Volume, codec: Codec, exact: bool = True) -> tuple[float, float, float]:
-    """Bits per voxel, and CPU seconds per million voxels to encode and to decode."""
-    slices, millions = unsigned(volume), volume.array.size / 1e6
-    started = time.process_time()
-    coded = [codec[0](part) for part in slices]
-    between = time.process_time()
-    decoded = [codec[1](part) for part in coded]
-    ended = time.process_time()
+def by_slice(volume: Volume, codec: Codec, exact: bool = True) -> tuple[float, Cost, Cost]:
+    """Bits per voxel, and what encoding and decoding take per million voxels."""
+    slices, voxels = unsigned(volume), volume.array.size
+    coded, encoding = measured(lambda: [codec[0](part) for part in slices])
+    decoded, decoding = measured(lambda: [codec[1](part) for part in coded])
     if exact and not all(np.array_equal(a, b) for a, b in zip(slices, decoded, strict=True)):
         sys.exit("A lossless codec did not return the voxels.")
-    size = 8 * sum(map(len, coded)) / volume.array.size
-    return size, (between - started) / millions, (ended - between) / millions
+    return 8 * sum(map(len, coded)) / voxels, encoding.per_million(voxels), decoding.per_million(voxels)
 
 
-def ours(volume: Volume, mode: Mode) -> tuple[float, float, float, np.ndarray]:
-    """Bits per voxel of a .maez file; CPU seconds per million voxels to encode and check, and to decode; the voxels."""
-    millions = volume.array.size / 1e6
-    started = time.process_time()
-    data = compress(volume, mode)
-    between = time.process_time()
-    again = decompress(data).array
-    ended = time.process_time()
-    return 8 * len(data) / volume.array.size, (between - started) / millions, (ended - between) / millions, again
+def ours(volume: Volume, mode: Mode) -> tuple[float, Cost, Cost, np.ndarray]:
+    """Bits per voxel of a .maez file; what encoding with its check and decoding take; the voxels."""
+    voxels = volume.array.size
+    data, encoding = measured(lambda: compress(volume, mode))
+    again, decoding = measured(lambda: decompress(data).array)
+    return 8 * len(data) / voxels, encoding.per_million(voxels), decoding.per_million(voxels), again
 
 
 def lossless(volumes: list[Volume]) -> None:
-    """One table: bits per voxel; and one line on speed."""
+    """Two tables: bits per voxel of each scan, and what a million voxels cost."""
     codecs = lossless_codecs()
     print("| scan | nii.gz | " + " | ".join(codecs) + " | MedAE | against the better JPEG-XL |")
     print("|---" * (len(codecs) + 4) + "|")
-    ratios, seconds = [], []
+    ratios: list[float] = []
+    costs: dict[str, list[tuple[Cost, Cost]]] = {name: [] for name in (*codecs, OURS)}
     for volume in volumes:
-        sizes = {name: by_slice(volume, codec)[0] for name, codec in codecs.items()}
+        sizes = {}
+        for name, codec in codecs.items():
+            sizes[name], *cost = by_slice(volume, codec)
+            costs[name].append((cost[0], cost[1]))
         gz = 8 * len(zlib.compress(volume.array.tobytes("F"), 6)) / volume.array.size
-        size, encode, decode, again = ours(volume, Mode())
+        size, encoding, decoding, again = ours(volume, Mode())
         if not np.array_equal(again, volume.array):
             sys.exit(f"{volume.name} did not come back.")
         best = min([sizes[name] for name in sizes if "XL" in name] or [gz])
         ratios.append(size / best)
-        seconds.append((encode, decode))
-        row = [
-            f"{gz:.2f}",
-            *(f"{value:.2f}" for value in sizes.values()),
-            f"{size:.2f}",
-            f"{100 * (size / best - 1):+.1f} %",
-        ]
-        print(f"| {volume.name} | " + " | ".join(row) + " |", flush=True)
-    mean = np.mean(seconds, axis=0)
+        costs[OURS].append((encoding, decoding))
+        row = [f"{gz:.2f}", *(f"{value:.2f}" for value in sizes.values()), f"{size:.2f}"]
+        print(f"| {volume.name} | " + " | ".join(row) + f" | {100 * (size / best - 1):+.1f} % |", flush=True)
     print(f"Mean: {100 * (np.mean(ratios) - 1):+.1f} %")
-    print(f"CPU seconds per million voxels: encode and check {mean[0]:.2f}, decode {mean[1]:.2f}")
+    print_costs(costs)
+
+
+def print_costs(costs: dict[str, list[tuple[Cost, Cost]]]) -> None:
+    """One table: means of all scans; MedAE's encoding includes the check."""
+    print("\n| per million voxels | encode, CPU s | decode, CPU s | encode, MB | decode, MB |\n|---|---|---|---|---|")
+    for name, pairs in costs.items():
+        encoding, decoding = (Cost.mean(pair[place] for pair in pairs) for place in (0, 1))
+        told = f"{encoding.seconds:.3f} | {decoding.seconds:.3f} | {encoding.megabytes:.0f} | {decoding.megabytes:.0f}"
+        print(f"| {name} | {told} |", flush=True)
 
 
 def near_lossless(volumes: list[Volume], bounds: list[int]) -> None:
@@ -160,15 +161,22 @@ def lossy(volumes: list[Volume], decibels: list[float]) -> None:
         whole = volume.array[0].astype(np.int64) - int(volume.array.min())
         span = float(np.ptp(whole))
         curves: dict[str, list[tuple[float, float]]] = {name: [] for name in (*peers, OURS)}
+        costs: dict[str, list[Cost]] = {name: [] for name in (*peers, OURS, f"{OURS}, decoding")}
         for wanted in decibels:
             for name, codec in peers.items():
-                coded, again = codec(whole, wanted)
+                (coded, again), cost = measured(functools.partial(codec, whole, wanted))
+                costs[name].append(cost.per_million(whole.size))
                 curves[name].append((psnr(whole, again, span), 8 * coded / whole.size))
-            size, _, _, mine = ours(volume, Mode("psnr", wanted))
+            size, encoding, decoding, mine = ours(volume, Mode("psnr", wanted))
+            costs[OURS].append(encoding + decoding)
+            costs[f"{OURS}, decoding"].append(decoding)
             curves[OURS].append((psnr(volume.array, mine, span), size))
-        told = {name: [[round(x, 2), round(y, 4)] for x, y in curve] for name, curve in curves.items()}
+        told: dict[str, object] = {name: [[round(x, 2), round(y, 4)] for x, y in some] for name, some in curves.items()}
         rates = {name: round(bd_rate(curves[REFERENCE], curve), 1) for name, curve in curves.items()}
         against = {name: round(bd_rate(curve, curves[OURS]), 1) for name, curve in curves.items() if name != OURS}
+        means = {name: Cost.mean(some) for name, some in costs.items()}
+        told["seconds_per_million_voxels"] = {name: round(cost.seconds, 2) for name, cost in means.items()}
+        told["megabytes_per_million_voxels"] = {name: round(cost.megabytes) for name, cost in means.items()}
         row = {"scan": volume.name, "against_jpeg_2000_percent": rates, "medae_against_percent": against, **told}
         print(json.dumps(row), flush=True)
 

@@ -35,7 +35,7 @@ def made(seed: int, dtype: str, content: str) -> Volume:
     """A volume that depends on its arguments alone."""
     generator = np.random.default_rng(seed)
     large = generator.random() < 0.01
-    sizes = generator.integers(14, 27, 3) if large else generator.integers(1, 10, 3)
+    sizes = generator.integers(14, 27, 3) if large else generator.integers(1, 8, 3)
     channels = 1 if large else int(generator.integers(1, 3))
     shape = (channels, *(int(size) for size in sizes))
     kind = np.dtype(dtype)

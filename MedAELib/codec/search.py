@@ -20,6 +20,7 @@ _MARGIN = 0.4  # of what is close enough: where to aim
 _SAMPLES = 400_000
 _DEAD = 0.62  # steps below which a coefficient becomes zero, roughly
 _UNIT = 1 << 14
+_HEADER = 700  # bytes, roughly
 LARGEST_STEP = LARGEST << FRACTION_BITS
 _BITS = (5.0, 2.0)  # of a coefficient that is not zero, and for each doubling of it, roughly
 
@@ -99,17 +100,22 @@ def _whole(place: float, estimate: Estimate) -> int:
 def _next_place(
     tried: dict[int, float], expected: Expected, goal: Goal, offset: float, steps: tuple[int, int]
 ) -> float:
-    """Where the goal should lie: as expected, moved by the offset, but between the tries on its two sides."""
+    """Where the goal should lie: as expected, moved by the offset; once it lies between two tries, as both of them
+    say, and not too near to either."""
     target = goal.value + (_MARGIN if goal.floor else -_MARGIN) * goal.close
-    finer = [math.log2(step) for step, figure in tried.items() if figure > target]
-    coarser = [math.log2(step) for step, figure in tried.items() if figure <= target]
-    first, last = max(finer, default=math.log2(steps[0])), min(coarser, default=math.log2(steps[1]))
+    finer = [step for step, figure in tried.items() if figure > target]
+    coarser = [step for step, figure in tried.items() if figure <= target]
+    first, last = math.log2(max(finer, default=steps[0])), math.log2(min(coarser, default=steps[1]))
+    wanted, margin = target - offset, 0.0
+    if finer and coarser:
+        above, below = tried[max(finer)], tried[min(coarser)]
+        share = (above - target) / (above - below) if math.isfinite(above) else 0.5
+        wanted, margin = expected(first) + share * (expected(last) - expected(first)), 0.1 * (last - first)
     low, high = first, last
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if expected(middle) + offset > target else (low, middle)
-    inside = 0.1 * (last - first) if finer and coarser else 0.0
-    return min(max((low + high) / 2, first + inside), last - inside)
+        low, high = (middle, high) if expected(middle) > wanted else (low, middle)
+    return min(max((low + high) / 2, first + margin), last - margin)
 
 
 @dataclass(frozen=True)
@@ -169,4 +175,4 @@ class WaveEstimate:
         size = self._size / 2.0 ** (place - FRACTION_BITS)
         some = size[size >= _DEAD]
         bits = (_BITS[0] * len(some) + _BITS[1] * float(np.log2(some / _DEAD).sum())) * self._every
-        return math.log2(bits / 8 + 200)
+        return math.log2(bits / 8 + _HEADER)

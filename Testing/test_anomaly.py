@@ -209,3 +209,16 @@ def test_a_model_that_does_not_say_what_is_normal_is_refused_in_a_sentence(norma
         gate_of({"gate": gate})
     with pytest.raises(BadModel, match="what normal scans look like"):
         gate_of({})
+
+
+@pytest.mark.parametrize("reach", (0.6, 0.8, 1.2, 1.4))
+def test_a_scanner_whose_scores_reach_less_far_keeps_the_rate_and_a_large_lesion_does_not_hide_itself(reach):
+    random = np.random.default_rng(1)
+    normal = np.abs(random.standard_normal((40, 40, 40))).astype(np.float32)
+    mask = np.ones(normal.shape, bool)
+    known = Calibration.of([(normal, mask)])
+    ninetieth = np.quantile(normal, 0.9)
+    other = np.where(normal > ninetieth, ninetieth + reach * (normal - ninetieth), normal)
+    assert 0.005 < (known.z(other, mask) > z_of(0.01)).mean() < 0.02
+    other[:16, :16, :16] += 20 * np.float32(ninetieth)  # a sixteenth of the tissue
+    assert (known.z(other, mask)[:16, :16, :16] > z_of(0.01)).all()

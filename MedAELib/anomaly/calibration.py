@@ -18,6 +18,8 @@ from .masks import Mask
 # How much of normal tissue lies above each knot.
 RATES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005)
 _BULK = 0.9  # quantile: with the median it says how the scores of a scan lie; lesions are rarer than the rest
+_TAIL = 0.02  # of the tissue: what this share of it exceeds says how long the tail of a scan's scores is
+_STRETCH = (0.3, 1.5)  # so much shorter or longer than that of normal scans it may be: lesions make it longer, too
 _HIGHEST = 12.0  # z
 
 
@@ -33,9 +35,10 @@ class Calibration:
     """How the scores of normal tissue are spread: the value, in units of the scan's bulk, above which each rate lies.
 
     The unit is the scan's own: 0 is its median, 1 its 90th percentile. So another scanner, whose scores are higher or
-    wider as a whole, does not set off alarms everywhere; what stands out within the scan does. With `bulk`, a median
-    and a 90th percentile of all normal scans together, the unit is the same for every scan: what is unlike them as a
-    whole stands out, too.
+    wider as a whole, does not set off alarms everywhere; what stands out within the scan does. How far scores reach
+    beyond 1 differs from scanner to scanner, too: it is measured at the scan's own 98th percentile. With `bulk`, a
+    median and a 90th percentile of all normal scans together, the unit is the same for every scan: what is unlike them
+    as a whole stands out, too.
     """
 
     knots: tuple[float, ...]
@@ -76,6 +79,9 @@ class Calibration:
         levels = np.array([z_of(rate) for rate in RATES])
         knots = np.array(self.knots) + 1e-6 * np.arange(len(RATES))  # equal knots, of scores that are often the same
         units = _in_bulk(score, mask, self.bulk)
+        if self.bulk is None:
+            stretch = np.float32(self._stretch(units[mask]))
+            units = np.where(units > 1, 1 + (units - 1) / stretch, units)
         found = np.interp(units, knots, levels)
         slope = (levels[-1] - levels[-4]) / (knots[-1] - knots[-4])
         beyond = units > knots[-1]
@@ -83,6 +89,15 @@ class Calibration:
         below = units < knots[0]
         found[below] = (units[below] - knots[0]) * (levels[3] - levels[0]) / max(knots[3] - knots[0], 1e-6)
         return np.where(mask, np.clip(found, -_HIGHEST, _HIGHEST), 0).astype(np.float32)
+
+    def _stretch(self, units: Floats) -> float:
+        """How many times as far as in normal scans the highest scores of a scan reach beyond its 90th percentile.
+
+        Measured where more voxels lie than lesions mostly have; the rates beyond are those of normal scans, so that
+        what is rare in this scan alone stands out. It is kept within limits: a large lesion must not hide itself.
+        """
+        usual, own = self.knots[RATES.index(_TAIL)] - 1, float(np.quantile(units, 1 - _TAIL)) - 1
+        return float(np.clip(own / max(usual, 1e-6), *_STRETCH))
 
 
 def calibrations(known: Mapping[str, Any]) -> dict[str, Calibration]:

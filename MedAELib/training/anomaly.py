@@ -27,7 +27,7 @@ from MedAELib.anomaly.prepare import BODY_RANGE, MEDIAN, Prepared
 from MedAELib.errors import BadInput, MedAEError
 from MedAELib.model import Model
 from MedAELib.networks import build
-from MedAELib.training.anomalies import KINDS, Floats, Mask, Random, draw_anomaly
+from MedAELib.training.anomalies import KINDS, Floats, Mask, Random, draw_anomaly, draw_spots
 from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.training.cohort import data_folder
 from MedAELib.training.loop import Batch, Schedule, train
@@ -38,6 +38,7 @@ BATCHES = {2: 16, 3: 2}  # patches by dimensions
 _DARKEST = 1e-3  # of the inside of an image, whose ground may be 0: 0 stands for what is not looked at
 _VISIBLE = 0.02  # by how much a pixel of an image must change
 _RARE = 8.0  # how much more a changed voxel counts than a normal one: there are few of them
+_SPOTTED = 0.25  # of the patches of volumes
 # How often each kind is drawn: what is hard to tell from normal tissue more often.
 _SHARES = {"bright": 0.12, "dark": 0.24, "texture": 0.12, "blur": 0.18, "copy": 0.16, "bulge": 0.18}
 
@@ -119,7 +120,8 @@ def _coarse(shape: tuple[int, ...], cells: int, deviation: float, random: Random
 
 
 def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
-    """None (one patch in eight), coarse noise (one), or three to ten anomalies of any kind, and where they are.
+    """None (one patch in eight), coarse noise (one), of volumes many small spots (two), or three to ten anomalies of
+    any kind, and where they are.
 
     Coarse noise changes every place (Kascenas et al., MIDL 2022): most of what a patch can teach at first.
     """
@@ -129,6 +131,8 @@ def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats
         return normal, where
     if drawn < 0.25:
         return _with_coarse_noise(normal, inside, random)
+    if drawn < 0.25 + _SPOTTED and normal.shape[2] > 1:
+        return draw_spots(normal, inside, random)
     changed = normal
     for _ in range(random.integers(3, 11)):
         radius = float(np.exp(random.uniform(np.log(2.0), np.log(7))))

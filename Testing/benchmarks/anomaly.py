@@ -1,6 +1,7 @@
 """Anomaly figures: the model's map beside plain baselines, on drawn anomalies in held-out scans and on a real case.
 
     python Testing/benchmarks/anomaly.py [--model brain-t1-anomaly] [--data FOLDER] [--each N] [--output FOLDER]
+                                         [--peers MODEL ...]
 
 Drawn anomalies: ellipsoids with radii of 3 to 6 cells of the model's grid in held-out normal scans: bright and dark by
 0.2 (the tissue's median is 0.5, of CT 0.2 is 100 HU), texture of deviation 0.4, blur, tissue copied from elsewhere, and
@@ -8,7 +9,8 @@ a bulge of 0.6. Real, for brains: the lesions of multiple sclerosis that three r
 and on FLAIR (without one). Average precision, best Dice and Dice at the calibrated threshold within the tissue that is
 looked at, for every map; Dice of the regions that the user gets; the share of lesions found by size; false alarms on
 the normal scans themselves and on scans of other scanners, outside of known lesions; what the input gate says of wrong
-scans; seconds. Writes anomaly.json and anomaly.md.
+scans; seconds. Peers are autoencoders that `train` made of the same people, see anomaly_peers.py: their residuals are
+further maps. Writes anomaly.json and anomaly.md.
 """
 
 from __future__ import annotations
@@ -24,12 +26,16 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.anomaly_peers import Peer, learned
 
 from MedAELib.anomaly.average import average_of
 from MedAELib.anomaly.calibration import calibrations, z_of
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
+from MedAELib.anomaly.grid import from_grid
 from MedAELib.anomaly.normals import scores_of, z_maps
-from MedAELib.anomaly.prepare import Prepared
+from MedAELib.anomaly.prepare import Prepared, prepared_for
 from MedAELib.anomaly.regions import find_regions, peak_for
 from MedAELib.anomaly.shown import shown_of
 from MedAELib.engine.run import Engine
@@ -84,7 +90,7 @@ def figures(found: dict[str, np.ndarray], truth: np.ndarray, looked_at: np.ndarr
     }
 
 
-def drawn(model: Model, scans: list[Prepared], each: int) -> list[dict[str, Any]]:
+def drawn(model: Model, scans: list[Prepared], each: int, peers: list[Peer]) -> list[dict[str, Any]]:
     """A row for every drawn anomaly: kind, share of the tissue, millilitres, and the figures of each map."""
     known, rows = (model.bundle.calibration if model.bundle else {}), []
     shown, spread, average, engine = shown_of(known), calibrations(known), average_of(known), Engine()
@@ -93,7 +99,7 @@ def drawn(model: Model, scans: list[Prepared], each: int) -> list[dict[str, Any]
             source = scans[number % len(scans)]
             changed, truth = drawn_case(source, kind, [4242, KINDS.index(kind), number])
             scores = scores_of(changed, model, engine, shown, average=average)
-            found = z_maps(scores, spread, shown, changed)
+            found = z_maps(scores, spread, shown, changed) | {peer.name: peer.z(changed) for peer in peers}
             labels, regions = find_regions(found[shown.name], z_of(0.01), changed, LEAST_ML, None, peak_for(0.01))
             rows.append({
                 "kind": kind,
@@ -135,14 +141,16 @@ def of_other_scanners(model: Model, data: Path) -> list[tuple[str, Volume, np.nd
     return found + [(name, Volume.load(data / name), None) for name in OTHER[1:]]
 
 
-def real(model: Model, data: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """The lesions of multiple sclerosis: T1 with the model, FLAIR without one."""
+def real(model: Model, data: Path, peers: list[Peer]) -> dict[str, dict[str, dict[str, float]]]:
+    """The lesions of multiple sclerosis: T1 with the model and its peers, FLAIR without one."""
     folder = data / "ms_patient26"
     truth = Volume.load(folder / "lesion.nii.gz").array[0] > 0
-    on_t1 = anomaly(Volume.load(folder / "T1.nii.gz"), model)
+    volume = Volume.load(folder / "T1.nii.gz")
+    on_t1, scan = anomaly(volume, model), prepared_for(volume, model)
+    others = {peer.name: from_grid(peer.z(scan), scan.grid, volume) for peer in peers}
     on_flair = anomaly(Volume.load(folder / "FLAIR.nii.gz"), None)
     return {
-        "T1": figures(maps(on_t1, mine(model)), truth, on_t1.map.array[0] != 0),
+        "T1": figures(maps(on_t1, mine(model)) | others, truth, on_t1.map.array[0] != 0),
         "FLAIR": figures(maps(on_flair, "bright"), truth, on_flair.map.array[0] != 0),
     }
 
@@ -236,15 +244,18 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--each", type=int, default=8, help="anomalies of each kind")
     parser.add_argument("--output", type=Path, default=Path("anomaly-benchmark"))
+    parser.add_argument("--peers", type=Path, nargs="*", default=[], help="autoencoders beside it: model folders")
     chosen = parser.parse_args()
     data, model = chosen.data or data_folder(), Model.load(chosen.model)
     chosen.output.mkdir(parents=True, exist_ok=True)
     cohort = next(cohort for cohort in COHORTS.values() if cohort.modality == model.spec.modality)
     scans = volumes(data, cohort.test)
+    tuning = cohort.scans(data, cohort.calibration) if chosen.peers else []
+    peers = [learned(folder, tuning) for folder in chosen.peers]
     result = {
         "model": model.bundle.sha256 if model.bundle else "",
-        "drawn": drawn(model, [cohort.prepare(volume) for volume in scans], chosen.each),
-        "real": real(model, data) if cohort.modality == "MR" else {},
+        "drawn": drawn(model, [cohort.prepare(volume) for volume in scans], chosen.each, peers),
+        "real": real(model, data, peers) if cohort.modality == "MR" else {},
         "false_alarms": false_alarms(model, [(volume.name, volume, None) for volume in scans]),
         "other_scanners": false_alarms(model, of_other_scanners(model, data)),
         "gate": gate(model, data, scans),

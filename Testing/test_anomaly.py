@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MedAELib.anomaly.calibration import RATES, Calibration, calibrations, own_z, z_of
+from MedAELib.anomaly.choice import fitting
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
 from MedAELib.anomaly.gate import doubts, gate_of, measures, population, turned
 from MedAELib.anomaly.grid import from_grid, grid_around, onto_grid
@@ -199,6 +200,22 @@ def test_the_gate_names_what_makes_a_scan_unlike_the_training_scans(normative):
     louder = Scores({**scores.maps, "unlike": scores.maps["unlike"] + 5})
     assert any("Most of the scan" in warning for warning in doubts(usual, louder, known))
     assert any("not calibrated" in warning for warning in doubts(usual, scores, None))
+
+
+def test_white_and_grey_matter_the_other_way_round_are_another_sequence(normative, tmp_path):
+    usual = prepare(head((4.0, 4.0, 4.0))[0])
+    scores = model_scores(usual, normative, Engine("cpu"), lambda done, total: None)
+    gate = population([measures(usual, scores)] * 2)
+    bundle = tiny_normative(tmp_path / "model", gate=gate).bundle
+    t2 = dataclasses.replace(usual, voxels=np.where(usual.mask, 1 - usual.voxels, 0).astype(np.float32))
+    assert fitting(usual, "it", [bundle]) == (bundle, "")
+    assert any("another sequence" in warning for warning in doubts(t2, scores, {"gate": gate | {"distance": [9.0]}}))
+    wide = tiny_normative(tmp_path / "wide", gate=gate | {"distance": [9.0]}).bundle
+    assert fitting(t2, "it", [wide]) == (None, "No bundled model was trained on scans like it.")
+    older = tiny_normative(tmp_path / "older", gate=dict(list(gate.items())[:-1]) | {"distance": [9.0]}).bundle
+    assert fitting(t2, "it", [older])[0] is older  # it does not say which sequence it knows
+    with pytest.raises(BadModel, match="what normal scans look like"):
+        gate_of({"gate": gate | {"inward": ["x"]}})
 
 
 @pytest.mark.parametrize("part", ["histogram", "distance", "odds", "coarse"])

@@ -8,13 +8,14 @@ import torch
 from generated_heads import head
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import label
 
 from MedAELib.anomaly.normals import learn_normals
 from MedAELib.anomaly.prepare import prepare
 from MedAELib.anomaly.shown import Shown
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
-from MedAELib.training.anomalies import KINDS, draw_anomaly
+from MedAELib.training.anomalies import KINDS, draw_anomaly, draw_spots
 from MedAELib.training.anomaly import batches, main, objective
 from MedAELib.training.anomaly_cohorts import volumes
 from MedAELib.training.loop import Schedule, train
@@ -44,6 +45,18 @@ def test_a_drawn_anomaly_changes_its_place_and_nothing_else(source, kind, radius
         difference = (changed - before)[where]
         assert (difference >= 0).all() if kind == "bright" else (difference <= 0).all()
         assert np.abs(difference).max() <= 0.3 * strength + 1e-6
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000))
+def test_spots_are_many_small_places_in_bright_tissue_of_one_kind(source, seed):
+    changed, where = draw_spots(source.voxels, source.mask, np.random.default_rng(seed))
+    assert where.any() and not where[~source.mask].any()
+    assert label(where)[1] > 1 and source.voxels[where].mean() > np.median(source.voxels[source.mask])
+    difference = (changed - source.voxels)[where]
+    assert (difference >= 0).all() or (difference <= 0).all()
+    nothing = np.zeros_like(source.mask)
+    assert not draw_spots(source.voxels, nothing, np.random.default_rng(seed))[1].any()
 
 
 def test_batches_depend_on_the_step_alone_and_hold_what_they_say(source):

@@ -1,4 +1,4 @@
-"""Which normative model suits a scan: by how its tissue looks, not by its name."""
+"""Which normative model suits a scan: by how its tissue and its anatomy look, not by its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..bundle import Bundle
 from .anatomies import anatomies_of
-from .gate import ALLOWED, coarse_of, distance_from, gate_of
+from .gate import ALLOWED, coarse_of, distance_from, gate_of, other_sequence
 from .prepare import Prepared
 
 
@@ -28,6 +28,8 @@ def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[B
 
 
 def _knows(bundle: Bundle, prepared: Prepared) -> bool:
-    """Whether the model knows this part of the body, if it says which ones."""
+    """Whether the model knows this part of the body, if it says which ones, and this sequence of a brain."""
+    if other_sequence(prepared, gate_of(bundle.calibration)):
+        return False
     anatomies = anatomies_of(bundle.calibration)
     return anatomies is None or anatomies.knows(coarse_of(prepared).ravel())

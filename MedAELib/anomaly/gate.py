@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, zoom
+from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 
 from ..errors import BadModel
 from .anatomies import anatomies_of
@@ -23,17 +23,41 @@ _TURNS = {"upside down": (2,), "back to front": (1,), "upside down and back to f
 _ODD = 2.0  # more log-odds than the largest of normal scans
 _CLOSEST = 0.04  # the farthest normal histogram is at least so far: few scans of one scanner lie close together
 ALLOWED = 1.5  # times as far from the training scans as the farthest normal one
+_RIM, _DEEP = (4.0, 8.0), (16.0, 24.0)  # mm below the surface of a brain: mostly grey, and mostly white matter
+_SAME = 0.25  # of the contrast between them in normal scans (its logarithm) is left where it is the same sequence
 
 
 def measures(prepared: Prepared, scores: Scores) -> dict[str, Floats]:
     """What the gate looks at: the histogram of the tissue, the log-odds that nine tenths of it stay below, the coarse
-    anatomy `[10, 10, 10]` (none of single images), and whether it is a brain."""
+    anatomy `[10, 10, 10]` (none of single images), whether it is a brain, and how much brighter it is within."""
     return {
         "histogram": _histogram(prepared),
         "odds": np.quantile(scores.maps["unlike"][prepared.mask], [0.9]),
         "coarse": coarse_of(prepared).ravel(),
         "brain": np.array([float(prepared.brain)]),
+        "inward": inward(prepared),
     }
+
+
+def inward(prepared: Prepared) -> Floats:
+    """The logarithm of how much brighter a brain is deep inside than near its surface, as a list; empty of all else.
+
+    On T1 white matter is brighter than grey matter, on T2 and FLAIR it is darker; a histogram does not tell which is
+    which.
+    """
+    if not prepared.brain:
+        return np.zeros(0)
+    depth = distance_transform_edt(np.pad(prepared.mask, 1))[1:-1, 1:-1, 1:-1] * float(prepared.grid.affine[0, 0])
+    layers = [prepared.voxels[(depth > low) & (depth <= high)] for low, high in (_RIM, _DEEP)]
+    if not all(layer.size and np.median(layer) > 0 for layer in layers):
+        return np.zeros(0)
+    return np.log(np.array([np.median(layers[1]) / np.median(layers[0])]))
+
+
+def other_sequence(prepared: Prepared, gate: Mapping[str, Floats]) -> bool:
+    """Whether white and grey matter differ otherwise than in the training scans; False where either does not tell."""
+    usual, found = gate["inward"], inward(prepared)
+    return bool(usual.size and found.size and found[0] * np.sign(usual[0]) < _SAME * abs(usual[0]))
 
 
 def population(normals: Sequence[Mapping[str, Floats]]) -> dict[str, list[float]]:
@@ -47,6 +71,8 @@ def population(normals: Sequence[Mapping[str, Floats]]) -> dict[str, list[float]
         "coarse": np.mean([normal["coarse"] for normal in normals], axis=0),
         "brain": np.mean([normal["brain"] for normal in normals], axis=0),
     }
+    if all(normal["inward"].size for normal in normals):
+        found["inward"] = np.mean([normal["inward"] for normal in normals], axis=0)
     return {name: [float(f"{value:.4g}") for value in values] for name, values in found.items()}
 
 
@@ -54,7 +80,8 @@ def gate_of(known: Mapping[str, Any]) -> dict[str, Floats]:
     """The gate as a model folder gives it. Raises BadModel when it is not complete."""
     gate, sizes = known.get("gate"), {"histogram": len(_BINS) - 1, "distance": 1, "odds": 1, "brain": 1}
     if isinstance(gate, dict):
-        gate = {"brain": [1.0], **gate}
+        gate = {"brain": [1.0], "inward": [], **gate}
+        sizes["inward"] = 1 if gate["inward"] else 0
         images = gate["brain"] == [0.0] and gate.get("coarse") == []
         sizes["coarse"] = 0 if images else _COARSE**3
     if not isinstance(gate, dict) or any(not _numbers(gate.get(name), size) for name, size in sizes.items()):
@@ -128,6 +155,8 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
             f"The contrast of the tissue is {distance:.1f} times as far from the training scans as the farthest normal "
             f"scan: {reasons if brains else 'another kind of scan or another part of the body'}."
         )
+    if other_sequence(prepared, gate):
+        warnings.append("White and grey matter differ otherwise than in the training scans: another sequence.")
     anatomies = anatomies_of(known)
     if anatomies is not None and not anatomies.knows(found["coarse"]):
         warnings.append(

@@ -16,7 +16,7 @@ from .prepare import Prepared
 
 _MIDDLE = 5.0  # mm to each side of the middle of the head
 _MOST = 200  # regions: nobody reads a longer table
-_RARER = 300.0  # times than the rate of false alarms: the peak of a region
+_RARER = 3000.0  # times than the rate of false alarms: the peak of a region
 _RAREST = 1e-6  # share of normal tissue of which a z is known
 _OUTLINE = 0.5  # of its peak: what lies lower around it is its soft edge
 
@@ -42,7 +42,7 @@ class Region:
 
 
 def peak_for(rate: float) -> float:
-    """The z that a region must reach somewhere, by the rate of false alarms: that of a three-hundredth of the rate.
+    """The z that a region must reach somewhere, by the rate of false alarms: that of a three-thousandth of the rate.
 
     Of a thousand millilitres of normal brain ten lie above the threshold of 1 %, in some ten places; nearly all of them
     peak lower. Raises BadInput for a rate that makes no sense.

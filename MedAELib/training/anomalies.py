@@ -13,6 +13,7 @@ Mask = npt.NDArray[np.bool_]
 Random = np.random.Generator
 
 KINDS = ("bright", "dark", "texture", "blur", "copy", "bulge")
+SPOTS = "spots"  # many at once, besides the kinds: see draw_spots
 _BRIGHTER, _DEEP = 0.6, 4  # quantile of brightness, and voxels from the edge: where spots are drawn
 _DARK_SPOTS = 0.7  # how often spots are dark
 

@@ -86,10 +86,15 @@ def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
     inside = gaussian_filter(mask, random.uniform(0.3, 1.0)) > random.uniform(0.3, 0.7)
     if random.random() < 0.3:
         voxels = gaussian_filter(voxels, random.uniform(0.2, 0.7))
-    voxels = _as_on_another_ct(voxels, random) if source.hounsfield else _as_on_another_mr(voxels, random)
+    voxels = as_on_another_scanner(voxels, source.hounsfield, random)
     if flat:
         voxels = np.maximum(voxels, _DARKEST)
     return np.where(inside, voxels, 0).astype(np.float32), inside & (voxels > 0)
+
+
+def as_on_another_scanner(voxels: Floats, hounsfield: bool, random: Random) -> Floats:
+    """Windowed voxels `[i, j, k]` with another contrast, uneven brightness and more noise, as the modality has them."""
+    return _as_on_another_ct(voxels, random) if hounsfield else _as_on_another_mr(voxels, random)
 
 
 def _as_on_another_mr(voxels: Floats, random: Random) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from MedAELib.anomaly.scores import Scores, answers, scores_from
 from MedAELib.anomaly.shown import Shown
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
-from MedAELib.training.anomalies import KINDS, draw_anomaly
+from MedAELib.training.anomalies import KINDS, SPOTS, draw_anomaly, draw_spots
+from MedAELib.training.anomaly import as_on_another_scanner
 
 STRENGTH = {"bright": 2 / 3, "dark": 2 / 3, "texture": 1.0, "blur": 1.0, "copy": 1.0, "bulge": 1.0}
 RADII = (3.0, 6.0)  # voxels of the grid
@@ -34,13 +35,27 @@ _WITH_AVERAGE = tuple(((*parts, AVERAGE), rule) for parts in (_SCORES, (*_SCORES
 
 
 def drawn_case(scan: Prepared, kind: str, seed: Sequence[int]) -> tuple[Prepared, Mask]:
-    """The scan with one anomaly of a usual size and strength, as the seed says, and where it is.
+    """The scan with one anomaly of a usual size and strength, or many spots, as the seed says, and where it is.
 
     It is prepared anew, as a file that holds it would be: what its mask leaves out is lost to the map.
     """
     random = np.random.default_rng(seed)
-    changed, where = draw_anomaly(scan.voxels, scan.mask, kind, float(random.uniform(*RADII)), STRENGTH[kind], random)
+    if kind == SPOTS:
+        changed, where = draw_spots(scan.voxels, scan.mask, random)
+    else:
+        radius, strength = float(random.uniform(*RADII)), STRENGTH[kind]
+        changed, where = draw_anomaly(scan.voxels, scan.mask, kind, radius, strength, random)
     return prepared_again(scan, changed), where
+
+
+def _tuning_case(scans: Sequence[Prepared], kinds: Sequence[str], number: int) -> tuple[Prepared, Mask]:
+    """The anomaly of this number: kinds and scans in turns, every second round of a volume as on another scanner."""
+    turn, kind = number // len(kinds), kinds[number % len(kinds)]
+    scan = scans[turn % len(scans)]
+    if turn % 2 and scan.dims == 3:
+        other = as_on_another_scanner(scan.voxels, scan.hounsfield, np.random.default_rng([998, number]))
+        scan = replace(scan, voxels=np.where(scan.mask, other, 0).astype(np.float32))
+    return drawn_case(scan, kind, [999, number])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +82,11 @@ def choose_shown(
 ) -> tuple[Shown, list[dict[str, Any]]]:
     """The best way to make the first map, and what every way reached, the best first.
 
-    So many anomalies of each kind are drawn into the scans, which must not have been trained on; those that were `seen`
-    in the training make the average scan. The best finds the most kinds ("found": average precision at least five times
-    chance), and of these has the highest mean. A row holds "shown", "found", and the mean average precision by kind and
-    over all ("mean"). `progress(done, total)` may raise Cancelled.
+    So many anomalies of each kind, and of volumes small spots, are drawn into the scans, which must not have been
+    trained on, half of them as on another scanner; those that were `seen` in the training make the average scan. The
+    best finds the most kinds ("found" of "kinds": average precision at least five times chance), and of these has the
+    highest mean. A row holds "shown", these numbers, and the mean average precision by kind and over all ("mean").
+    `progress(done, total)` may raise Cancelled.
     """
     engine = engine or Engine("cpu")
     volumes = scans[0].dims == 3
@@ -90,12 +106,13 @@ def choose_shown(
         if way.smoothing not in kept:
             kept[way.smoothing] = [listed(said.scores(scan, way.smoothing), scan) for scan, said in normal]
         known[way] = calibrate_maps(kept[way.smoothing], way)
-    found: dict[Shown, dict[str, list[float]]] = {way: {kind: [] for kind in KINDS} for way in ways}
-    chances: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for number in range(each * len(KINDS)):
-        progress(number, each * len(KINDS))
-        kind = KINDS[number % len(KINDS)]
-        scan, where = drawn_case(scans[number // len(KINDS) % len(scans)], kind, [999, number])
+    kinds = (*KINDS, SPOTS) if volumes else KINDS
+    found: dict[Shown, dict[str, list[float]]] = {way: {kind: [] for kind in kinds} for way in ways}
+    chances: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for number in range(each * len(kinds)):
+        progress(number, each * len(kinds))
+        kind = kinds[number % len(kinds)]
+        scan, where = _tuning_case(scans, kinds, number)
         said = told(scan)
         inside = scan.mask | where
         chances[kind].append(float(where[inside].mean()))
@@ -113,7 +130,7 @@ def _means(by_kind: dict[str, list[float]], chances: dict[str, list[float]]) -> 
     """The mean of each kind and over the kinds, and how many kinds are found far better than by chance."""
     means = {kind: float(np.nanmean(values)) for kind, values in by_kind.items()}
     found = sum(mean >= _FAR * float(np.mean(chances[kind])) for kind, mean in means.items())
-    return {"found": found, "mean": float(np.mean(list(means.values()))), **means}
+    return {"found": found, "kinds": len(means), "mean": float(np.mean(list(means.values()))), **means}
 
 
 def in_words(rows: Sequence[dict[str, Any]]) -> str:
@@ -125,6 +142,6 @@ def in_words(rows: Sequence[dict[str, Any]]) -> str:
     smooth = f"smoothed by {way.smoothing:g} cells, " if way.smoothing else ""
     return (
         f"The map that is shown is {way.in_words()}, {smooth}chosen on anomalies drawn into tuning scans: of the ways "
-        f"that find the most kinds ({best['found']} of {len(KINDS)} at five times chance or more) it has the highest "
-        f"mean average precision, {best['mean']:.3f}, against {others}, at their best smoothing."
+        f"that find the most kinds ({best['found']} of {best['kinds']} at five times chance or more) it has the "
+        f"highest mean average precision, {best['mean']:.3f}, against {others}, at their best smoothing."
     )

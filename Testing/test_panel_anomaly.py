@@ -53,7 +53,7 @@ def test_the_panel_says_beforehand_when_brightness_alone_will_be_shown(looking: 
     assert ui.modelLabel.text.startswith("No model was made for this kind of scan: the map shows brightness alone.")
     write_model(models / "t1_anomaly", "CT", task="anomaly")  # the scan looks like CT
     looking.widget.panel.update()
-    assert "It is used where the brain looks like those it was trained on" in ui.modelLabel.text
+    assert "It is used where part of the body and tissue are as in its training" in ui.modelLabel.text
     looking.parameters.model = "t1_anomaly"
     assert "It is used where" not in ui.modelLabel.text
     looking.parameters.task, looking.parameters.model = "features", ""

@@ -82,24 +82,32 @@ def smoothed(scan: Prepared, made: Floats, smoothing: tuple[str, float]) -> Floa
     return scores_from(scan, np.zeros_like(made), made, width).maps["residual"]
 
 
-def learned(folder: Path, scans: Sequence[Prepared], each: int = 4) -> Peer:
-    """The autoencoder in a folder with the smoothing that finds drawn anomalies best in tuning scans, as the model's
-    own map was chosen, calibrated on these scans. Raises BadModel."""
-    model = Model.load(folder)
-    found: dict[tuple[str, float], list[float]] = {way: [] for way in SMOOTHINGS}
-    for number in range(each * len(KINDS)):
-        scan, where = drawn_case(scans[number // len(KINDS) % len(scans)], KINDS[number % len(KINDS)], [999, number])
-        made, inside = typical(model, scan), scan.mask | where
-        for way, values in found.items():
-            values.append(average_precision(smoothed(scan, made, way)[inside], where[inside]))
-    best = max(SMOOTHINGS, key=lambda way: float(np.mean(found[way])))
-    spread = Calibration.of([(smoothed(scan, typical(model, scan), best), scan.mask) for scan in scans])
-    print(f"{folder.name}: {best[0]} of {best[1]:g}, mean AP on tuning scans {np.mean(found[best]):.3f}", flush=True)
-    return Peer(folder.name, model, best, spread)
+def learned(folders: Sequence[Path], scans: Sequence[Prepared], each: int = 2) -> list[Peer]:
+    """The autoencoders in folders, each with the smoothing that finds drawn anomalies best in tuning scans, calibrated
+    on these scans. Raises BadModel."""
+    models = [Model.load(folder) for folder in folders]
+    found: list[dict[tuple[str, float], list[float]]] = [{way: [] for way in SMOOTHINGS} for _ in models]
+    for number in range(each * len(KINDS) if models else 0):
+        kind, source = KINDS[number % len(KINDS)], scans[number // len(KINDS) % len(scans)]
+        scan, where = drawn_case(source, kind, [999, number])
+        inside = scan.mask | where
+        for model, values in zip(models, found, strict=True):
+            made = typical(model, scan)
+            for way in SMOOTHINGS:
+                values[way].append(average_precision(smoothed(scan, made, way)[inside], where[inside]))
+    peers = []
+    for folder, model, values in zip(folders, models, found, strict=True):
+        best = max(SMOOTHINGS, key=lambda way, values=values: float(np.mean(values[way])))
+        spread = Calibration.of([(smoothed(scan, typical(model, scan), best), scan.mask) for scan in scans])
+        print(
+            f"{folder.name}: {best[0]} of {best[1]:g}, mean AP on tuning scans {np.mean(values[best]):.3f}", flush=True
+        )
+        peers.append(Peer(folder.name, model, best, spread))
+    return peers
 
 
 def main() -> int:
-    """Write the scans to learn from; returns the exit status."""
+    """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", choices=COHORTS, default=next(iter(COHORTS)))

@@ -58,9 +58,9 @@ bright spots in brighter tissue instead. The schedule of the learning rate was b
         description="Shows where a CT of head and neck is unlike other planning CTs (research use).",
         summary="A normative autoencoder for CT of head and neck (3D, 4 mm).",
         making="""`python -m MedAELib.training.anomaly --model head-neck-ct-anomaly --start MODEL --steps 6000`, on one
-core of a CPU, ended at step STEPS; until step 3750 the learning rate fell as for 8000 steps in all. MODEL had 3200 steps
-of such a training behind it, which began with the weights of the model for brains. Pieces of bodies were turned, scaled
-and made noisier; bright, dark, textured, blurred, copied and bulging places were drawn into them.""",
+core of a CPU, ended at step STEPS; until step 3750 the learning rate fell as for 8000 steps in all. MODEL had 3200
+steps of such a training behind it, which began with the weights of the model for brains. Pieces of bodies were turned,
+scaled and made noisier; bright, dark, textured, blurred, copied and bulging places were drawn into them.""",
         parts="Calibrated on patients 115, 116, 118, 119 and 120, tested on 11, 121, 122 and 123.",
         tuning="The calibration patients",
         training_data=(

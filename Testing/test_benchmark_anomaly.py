@@ -1,0 +1,51 @@
+"""The anomaly benchmark compares its peers on the same places, and its report holds every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from benchmarks import anomaly, anomaly_peers
+from generated_heads import head
+
+from MedAELib.anomaly.prepare import prepare
+from MedAELib.training.anomalies import SPOTS
+
+
+class _Same:
+    """An autoencoder that gives back what it gets, or that much brighter."""
+
+    def __init__(self, more: float) -> None:
+        self.more = more
+
+    def reconstruct(self, volume, engine):
+        return volume.like(volume.array + np.float32(self.more))
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return prepare(head((4.0, 4.0, 4.0))[0])
+
+
+def test_what_a_peer_makes_of_a_scan_lies_where_the_scan_does(scan):
+    np.testing.assert_array_equal(anomaly_peers.typical(_Same(0), scan), scan.voxels)
+    brighter = anomaly_peers.typical(_Same(0.25), scan)
+    assert (brighter[~scan.mask] == 0).all()
+    for way in anomaly_peers.SMOOTHINGS:
+        residual = anomaly_peers.smoothed(scan, brighter, way)
+        assert np.median(residual[scan.mask]) == pytest.approx(0.25, abs=1e-3)
+    cut = anomaly_peers.cut_out(scan)
+    place = cut.affine @ [5, 6, 7, 1]
+    index = np.rint(np.linalg.inv(scan.grid.affine) @ place).astype(int)[:3]
+    assert cut.array[0][5, 6, 7] == scan.voxels[tuple(index)]
+
+
+def test_the_report_holds_every_kind_and_spots_are_not_in_the_mean():
+    values = {"ap": 0.5, "best_dice": 0.5, "dice": 0.5}
+    rows = [
+        {"kind": kind, "share": 0.01, "ml": 2.0, "regions": {"count": 1, "dice": 0.5, "hit": True},
+         "hit": {"combined": True}, "maps": {"combined": values if kind != SPOTS else dict.fromkeys(values, 0.0)}}
+        for kind in anomaly.DRAWN
+    ]  # fmt: skip
+    text = anomaly.report({"drawn": rows, "real": {}, "false_alarms": [], "other_scanners": [], "gate": []})
+    assert all(f"| {kind} |" in text for kind in anomaly.DRAWN)
+    assert "| mean of all but spots | | 0.500 / 0.500 / 0.500 |" in text

@@ -83,7 +83,9 @@ def automatic(wanted, bundle):
         return _(
             "No model was made for this kind of scan: the map shows brightness alone. Train a model, or choose one."
         )
-    return _("It is used where part of the body and tissue are as in its training; else the map shows brightness alone.")
+    return _(
+        "It is used where part of the body and tissue are as in its training; else the map shows brightness alone."
+    )
 
 
 def refusal(wanted):

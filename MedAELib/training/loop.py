@@ -142,7 +142,7 @@ def train(
         while state.step < end and not ended:
             parts = tuple(part.to(device) for part in own_share(next(batches)))
             bad = 0 if _step(state, losses, parts, schedule) else bad + 1
-            if bad == _HOPELESS or bad == end:  # or every step of a short training
+            if bad in (_HOPELESS, end):  # or every step of a short training
                 raise _diverged(bad, folder)
             ended = agreed(stop(state.step), device)
             if ended or state.step % schedule.validate_every == 0 or state.step == schedule.steps:

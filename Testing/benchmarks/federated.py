@@ -3,7 +3,7 @@
     python Testing/benchmarks/federated.py --output FOLDER [--modality any MR] [--dims 2] [--rounds 200]
                                            [--steps-per-round 10] [--seed 0] [--write docs/federated.md]
 
-Trains and measures each model that FOLDER has no row of, then writes the tables. Sites for "any": whole heads of healthy
+Trains and measures each model that FOLDER has no row of, then writes the tables. Sites for "any": heads of healthy
 adults (T1 MRI, 2 mm) and planning CT of head and neck (4 mm). For "MR": the same heads; crops around the hippocampus
 (T1, 1 mm, another scanner); thick slices of people with multiple sclerosis (T1, T2, FLAIR, a third scanner). The
 federation runs by NVIDIA FLARE's simulator, as `python -m MedAELib federate simulate` does; a site alone begins with

@@ -177,7 +177,7 @@ def begin_with(network: nn.Module, path: Path) -> None:
 
     What the other one lacks begins without effect. Raises BadInput when they belong to another network.
     """
-    weights = _averaged(path)
+    weights = averaged_weights(path)
     own = network.state_dict()
     last = max((name.split(".")[1] for name in own if name.startswith("deep.")), default="0", key=int)
     theirs = max((name.split(".")[1] for name in weights if name.startswith("deep.")), default="0", key=int)
@@ -192,7 +192,8 @@ def begin_with(network: nn.Module, path: Path) -> None:
             raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
 
 
-def _averaged(path: Path) -> dict[str, Tensor]:
+def averaged_weights(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a training's last.pt, or those of a published model.safetensors, in float32."""
     if path.suffix == ".safetensors":
         return {name: value.float() for name, value in load_file(path).items()}
     averaged: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["averaged"]

@@ -4,6 +4,10 @@
 --output FOLDER    the model folder, such as Resources/Models/mr-denoise; replaced as a whole
 --figures FILE     denoise-MR.json of Testing/benchmarks/denoise.py (optional)
 --begun TEXT       what the training began with, for the card, where it was not random weights
+--start FILE, --share S
+                   the weights it began with, and how much (0..1) of the published ones is the training's; the rest are
+                   those: a model that learned something new that way keeps more of what it knew (Wortsman et al.,
+                   CVPR 2022)
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import torch
 from MedAELib.bundle import Spec, Window
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
+from MedAELib.training.denoise import averaged_weights
 
 WINDOWS = {"MR": Window("white noise", 0.0, 1.0), "CT": Window("correlated noise", 0.0, 1.0)}
 LICENCES = {
@@ -69,7 +74,7 @@ a fifth of the patches is the sum of two. Small balls of other brightness are dr
 lose counts of its own.""",
     "CT": """Patches are turned and flipped in the plane, averaged down by up to 3 voxels or to slices of up to 6,
 interpolated to grids of up to 4 times the fineness, given other tissue values. Small balls of other density are drawn
-into a third; the contrast that they lose counts of its own.""",
+into a third, and into most of the patches that are constant otherwise; the contrast that they lose counts of its own.""",
 }
 LIMITS = {
     "MR": [
@@ -109,10 +114,19 @@ LIMITS = {
 }
 
 
-def published(training: Path, modality: str, output: Path, figures: dict[str, Any] | None, begun: str = "") -> Model:
-    """Write the averaged weights of a training, in float16, as a model folder. Raises MedAEError."""
+def published(
+    training: Path, modality: str, output: Path, figures: dict[str, Any] | None, begun: str = "",
+    start: Path | None = None, share: float = 1.0,
+) -> Model:  # fmt: skip
+    """Write the averaged weights of a training, in float16, as a model folder. Raises MedAEError.
+
+    With a `start`, the weights that the training began with, only this `share` is the training's.
+    """
     kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
     weights = kept["averaged"]
+    if start is not None:
+        before = averaged_weights(start)
+        weights = {name: torch.lerp(before[name], value.float(), share) for name, value in weights.items()}
     arguments = _arguments(weights)
     model = Model.create(Spec("denoising", arguments, 3, "denoise", modality, WINDOWS[modality]))
     model.network.load_state_dict(weights)
@@ -230,14 +244,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--figures", type=Path, default=None)
     parser.add_argument("--begun", default="")
+    parser.add_argument("--start", type=Path, default=None)
+    parser.add_argument("--share", type=float, default=1.0)
     chosen = parser.parse_args(arguments)
     figures = json.loads(chosen.figures.read_text()) if chosen.figures else None
     try:
-        model = published(chosen.training, chosen.modality, chosen.output, figures, chosen.begun)
+        model = published(
+            chosen.training, chosen.modality, chosen.output, figures, chosen.begun, chosen.start, chosen.share
+        )
     except MedAEError as error:
         print(f"{error} {error.next_step}", file=sys.stderr)
         return 2
-    print(model.bundle)
+    print(f"{chosen.output}: SHA-256 {model.bundle.sha256}" if model.bundle else chosen.output)
     return 0
 
 

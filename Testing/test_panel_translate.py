@@ -106,3 +106,39 @@ def test_scripts_give_further_scans_by_their_kind(panel: OpenPanel, fusion) -> N
     request = scripting.taskRequest("translate", fusion, None, {"translated": None}, {"others": {"T2": second}})
     assert request.inputs == {"input": fusion, "with_0": second}
     assert request.parameters == {"others": {"with_0": "T2"}}
+
+
+@pytest.mark.slow
+def test_the_real_worker_fuses_two_scans_of_the_scene(slicer_host, tmp_path) -> None:
+    """The second one has other voxels and is resampled."""
+    import subprocess
+    import sys
+
+    from demo.session import Session
+
+    from MedAELib.volume import Volume
+
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from test_panel_translate import FUSION, KINDS, MR\n"
+        "from MedAELib.bundle import Spec\n"
+        "from MedAELib.model import Model\n"
+        "Model.create(Spec('ensemble', FUSION, 2, 'translate', 'MR', MR, KINDS)).save(sys.argv[1], name='three',"
+        " description='Random.', card='# x', licence='x', figures={}, limits=[], training_data=[])\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "three"), *sys.path], check=True)
+    random = np.random.default_rng(0)
+    for name, size, spacing in (("T1", (40, 40, 8), 1.0), ("T2", (20, 20, 8), 2.0)):
+        array = np.abs(random.normal(300, 50, (1, *size))).astype(np.float32)
+        Volume(array, np.diag([spacing, spacing, 2.0, 1.0])).save(tmp_path / f"{name}.nrrd")
+    with Session(tmp_path / "runs") as session:
+        scan, second = (session.load(tmp_path / f"{name}.nrrd", f"patient {name}", (0, 600)) for name in ("T1", "T2"))
+        wanted = session.panel.parameters
+        wanted.inputVolume, wanted.task, wanted.model = scan, "translate", str(tmp_path / "three")
+        wanted.makeUncertainty = True
+        session.panel.translating._rows[0][1].setCurrentNode(second)
+        run = session.apply(scan, str(tmp_path / "three"))
+        assert run.report["source"] == "T1 + T2" and run.report["target"] == "FLAIR"
+        assert any("patient T2 (T2) was resampled" in note for note in run.report["warnings"])
+        np.testing.assert_allclose(nodes.affine_of(run.nodes["translated"]), nodes.affine_of(scan), atol=1e-6)
+        assert "uncertainty" in run.nodes

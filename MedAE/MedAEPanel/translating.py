@@ -21,7 +21,7 @@ def directionOf(wanted, kinds):
     likely = max(named, key=len) if named else kinds[0]
     source = wanted.translateSource if wanted.translateSource in kinds else likely
     target = wanted.translateTarget
-    return source, target if target in kinds else [kind for kind in kinds if kind != source][-1]
+    return source, target if target in kinds else ([kind for kind in kinds if kind != source] or kinds)[-1]
 
 
 def furtherScan(parameterNode, kind):

@@ -38,7 +38,7 @@ def _on_one_grid(scan: Volume, volume: Volume) -> bool:
 
 
 def _brought(scan: Volume, volume: Volume, kind: str, notes: list[str]) -> npt.NDArray[Any]:
-    """The voxels of a scan on the grid of the volume, linearly; not finite outside of it."""
+    """The voxels of a scan on the grid of the volume, linearly; outside of it what is darkest in it."""
     grid, voxels = Grid(volume.shape, volume.affine), np.asarray(scan.array[0], np.float32)
     known = np.isfinite(voxels)
     inside = onto_grid(known, scan.affine, grid) > 0.5
@@ -49,4 +49,4 @@ def _brought(scan: Volume, volume: Volume, kind: str, notes: list[str]) -> npt.N
     floor = voxels[known].min()
     found = onto_grid(np.where(known, voxels, floor) - floor, scan.affine, grid) + floor
     notes.append(f"{scan.name or kind} ({kind}) was resampled; it only helps if it is registered to the other.")
-    return np.where(inside, found, np.float32(np.nan))
+    return found

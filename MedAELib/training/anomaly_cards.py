@@ -44,9 +44,9 @@ bright spots in brighter tissue instead. The schedule of the learning rate was b
             "Calibrated on one further subject, on whom the map was chosen, too: rates of false alarms below 0.1 % are "
             "extrapolated, and how usual a scan is as a whole is known beside one normal scan only.",
             "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
-            "Small, low-contrast lesions (multiple sclerosis) are mostly missed: see the figures.",
-            "On some scanners the map is about ten times stricter than its rate of false alarms says; a healthy brain "
-            "may have a few regions.",
+            "Small, low-contrast lesions (multiple sclerosis) are mostly missed, and the map asymmetry alone finds more "
+            "of them: see the figures.",
+            "Blur and bulges are not found. A healthy brain may have a few regions.",
             "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
             "Mirrored sides (left for right) are not noticed. What is normally one-sided, as large veins, may show.",
             "In a head with its skull, dark places at the surface of the brain may be taken for fluid around it and "

@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedAEError as error:
         print(f"{error} {error.next_step}", file=sys.stderr)
         return 2
-    print(model.bundle)
+    print(f"{chosen.output}: {name}")
     return 0
 
 

@@ -44,8 +44,8 @@ bright spots in brighter tissue instead. The schedule of the learning rate was b
             "Calibrated on one further subject, on whom the map was chosen, too: rates of false alarms below 0.1 % are "
             "extrapolated, and how usual a scan is as a whole is known beside one normal scan only.",
             "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
-            "Small, low-contrast lesions (multiple sclerosis) are mostly missed, and the map asymmetry alone finds more "
-            "of them: see the figures.",
+            "Small, low-contrast lesions (multiple sclerosis) are mostly missed, and the map asymmetry alone finds "
+            "more of them: see the figures.",
             "Blur and bulges are not found. A healthy brain may have a few regions.",
             "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
             "Mirrored sides (left for right) are not noticed. What is normally one-sided, as large veins, may show.",
@@ -55,20 +55,22 @@ bright spots in brighter tissue instead. The schedule of the learning rate was b
         licence=_SHARE_ALIKE,
     ),
     "head-neck-ct-anomaly": About(
-        description="Shows where a CT of head and neck is unlike other planning CTs (research use).",
+        description="Shows where a CT of head and neck is unlike other planning CTs; misses most (research use).",
         summary="A normative autoencoder for CT of head and neck (3D, 4 mm).",
         making="""`python -m MedAELib.training.anomaly --model head-neck-ct-anomaly --start MODEL --steps 6000`, on one
 core of a CPU, ended at step STEPS; until step 3750 the learning rate fell as for 8000 steps in all. MODEL had 3200
 steps of such a training behind it, which began with the weights of the model for brains. Pieces of bodies were turned,
 scaled and made noisier; bright, dark, textured, blurred, copied and bulging places were drawn into them.""",
         parts="Calibrated on patients 115, 116, 118, 119 and 120, tested on 11, 121, 122 and 123.",
-        tuning="The calibration patients",
+        tuning="The calibration patients, half of the time as on another scanner",
         training_data=(
             "OpenKBP, patients 10, 100, 101, 103 to 106, 108, 109, 111 to 114: planning CT of head and neck, about "
             "4 x 4 x 2.5 mm (MIT)",
             "by way of the weights that it began with: what brain-t1-anomaly was trained on",
         ),
         limits=(
+            "Not good enough to help: most of what is drawn into unseen scans is missed, see the figures. It shows how "
+            "such a map works; a model that helps needs more scans and a longer training.",
             "Trained on planning CTs of thirteen patients with cancer of head or neck: their tumours, surgery, masks "
             "and dental metal count as normal. It knows no healthy anatomy.",
             "Calibrated on five further patients, on whom the map was chosen, too.",

@@ -167,9 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.training or chosen.weights:
             kept, making = _weights(name, chosen.training, chosen.weights)
-            model = published(name, kept, making, chosen.output, chosen.data or data_folder(), found)
+            published(name, kept, making, chosen.output, chosen.data or data_folder(), found)
         elif found:
-            model = told(name, chosen.output, found)
+            told(name, chosen.output, found)
         else:
             parser.error("name --training, --weights or --figures")
     except MedAEError as error:

@@ -69,8 +69,8 @@ scaled and made noisier; bright, dark, textured, blurred, copied and bulging pla
             "by way of the weights that it began with: what brain-t1-anomaly was trained on",
         ),
         limits=(
-            "Not good enough to help: most of what is drawn into unseen scans is missed, see the figures. It shows how "
-            "such a map works; a model that helps needs more scans and a longer training.",
+            "Not good enough to help: most of what is drawn into unseen scans is missed, and none of it made a region; "
+            "asymmetry alone finds nearly as much. A model that helps needs more scans and a longer training.",
             "Trained on planning CTs of thirteen patients with cancer of head or neck: their tumours, surgery, masks "
             "and dental metal count as normal. It knows no healthy anatomy.",
             "Calibrated on five further patients, on whom the map was chosen, too.",

@@ -14,9 +14,9 @@ from MedAELib.anomaly.anatomies import ANATOMIES, Anatomies, anatomies_of
 from MedAELib.anomaly.choice import fitting
 from MedAELib.anomaly.gate import coarse_of
 from MedAELib.anomaly.normals import learn_normals
-from MedAELib.anomaly.prepare import prepare, prepare_body
+from MedAELib.anomaly.prepare import prepare, prepare_body, prepared_for
 from MedAELib.anomaly.shown import Shown
-from MedAELib.bundle import read_bundle
+from MedAELib.bundle import bundled_models, read_bundle
 from MedAELib.errors import BadModel
 from MedAELib.tasks.anomaly import anomaly
 from MedAELib.training.anomaly_cohorts import COHORTS, volumes
@@ -90,3 +90,18 @@ def test_real_necks_are_known_by_others_and_chest_and_belly_are_not(data_folder:
         assert known.knows(_coarse(volume)), volume.name
     for name in ("totalseg_examples/example_ct.nii.gz", "ct_lidc0314/LIDC-IDRI-0314_3mm.nii.gz"):
         assert not known.knows(_coarse(Volume.load(data_folder / name))), name
+
+
+@pytest.mark.data
+def test_bundled_models_are_chosen_by_what_they_know_and_not_by_the_modality(data_folder: Path):
+    chosen = {
+        "ct_openkbp/pt_11_ct.nii.gz": "head-neck-ct-anomaly",
+        "totalseg_examples/example_ct.nii.gz": None,
+        "ms_patient26/T1.nii.gz": "brain-t1-anomaly",
+        "ms_patient26/T2.nii.gz": None,
+        "ms_patient26/FLAIR.nii.gz": None,
+    }
+    for name, model in chosen.items():
+        bundle, reason = fitting(prepared_for(Volume.load(data_folder / name), None), "it", bundled_models("anomaly"))
+        assert (bundle.name if bundle else None) == model, name
+        assert bundle or reason == "No bundled model was trained on scans like it."

@@ -142,7 +142,7 @@ def _table(figures: dict[str, Any]) -> str:
     known = ("combined", "unlike", "residual", "average", "asymmetry", "bright", "contrast")
     others = ", ".join(f"`{name}`" for name in names if name not in known)
     peers = f"; {others}: residuals of such autoencoders, which `train` made of the same people" if others else ""
-    return f"""Average precision (1 is perfect, chance is the share of tissue, about 0.2 %) of each map on drawn
+    return f"""Average precision (1 is perfect, chance is the share of tissue, 0.1 to 1 %) of each map on drawn
 anomalies of 3 to 6 cells radius, on many spots of 1 to 3 at once, and on real lesions, made by
 `Testing/benchmarks/anomaly.py`. `{names[0]}` is the map that is shown, `unlike` the model's log-odds, `residual` scan
 minus typical scan; `average` how far the scan is from the mean of the training scans; `asymmetry` (how far from the

@@ -37,7 +37,7 @@ class Calibration:
     offset: float
 
 
-CALIBRATIONS = {"MR": Calibration(0.347, -0.020, 0.038), "CT": Calibration(0.130, -0.017, 0.102)}
+CALIBRATIONS = {"MR": Calibration(0.347, -0.020, 0.038), "CT": Calibration(0.138, -0.020, 0.097)}
 
 
 class WithNoise(Wrapped):

@@ -32,6 +32,7 @@ def test_a_model_that_is_not_there_is_one_line(capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_command_prints_errors_and_constants(tmp_path, capsys):
     save_small_model(tmp_path / "small", modality="MR")
     assert main(["--modality", "MR", "--model", str(tmp_path / "small"), "--scans", "12"]) == 0

@@ -112,6 +112,7 @@ def unlike() -> Volume:
     return Volume(np.rint(noise * 2).astype(np.int16)[None], np.diag([0.5, 0.5, 5.0, 1.0]), {"name": "unlike"})
 
 
+@pytest.mark.slow
 def test_a_tuned_model_travels_as_differences_and_makes_the_file_smaller(unlike, monkeypatch):
     plain = compress(unlike)
     monkeypatch.setattr(tuning, "_WORTH_VOXELS", 0)

@@ -128,6 +128,7 @@ def test_a_layer_comes_back_and_a_damaged_one_is_refused():
             unpack_layer(bad, MODEL)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("waves")
 def test_only_files_that_need_it_are_of_the_newest_version():
     data = compress(squares(), Mode("psnr", 30))
@@ -139,6 +140,7 @@ def test_only_files_that_need_it_are_of_the_newest_version():
     assert compress(flat, Mode("ratio", 2))[8] <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("waves")
 def test_a_file_asks_for_the_model_by_name_unless_it_holds_it(monkeypatch):
     plain, whole = (compress(squares(), Mode("psnr", 30), with_model=some) for some in (False, True))

@@ -1,8 +1,10 @@
 """Ten thousand volumes of every type, shape and content come back bit for bit, and ten thousand within a bound.
 
-`python -m pytest -n 0 -m slow Testing/test_codec_thousands.py`. One in a hundred is large enough for wave fronts.
+`MEDAE_ALL_CASES=1 python -m pytest -m slow Testing/test_codec_thousands.py`; without the variable only a tenth of them
+is drawn. One in a hundred is large enough for wave fronts.
 """
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +21,7 @@ from MedAELib.codec.values import TYPES
 from MedAELib.codec.volumes import Mode, compress, largest_error
 
 CASES, PARTS = 10_000, 20
+DRAWN = range(PARTS if os.environ.get("MEDAE_ALL_CASES") else PARTS // 10)
 CONTENTS = ("bits", "constant", "few values", "extremes", "ramp", "anatomy", "sparse", "steps")
 some = settings(max_examples=CASES // PARTS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 pytestmark = pytest.mark.slow
@@ -66,7 +69,7 @@ def extremes(kind: np.dtype) -> np.ndarray:
     return np.array([np.finfo(kind).min, np.finfo(kind).max, np.nan, np.inf, -np.inf, -0.0, 0.0, np.finfo(kind).tiny])
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", DRAWN)
 @some
 @drawn(seed=st.integers(0, 2**32 - 1), dtype=st.sampled_from(TYPES), content=st.sampled_from(CONTENTS))
 def test_volumes_come_back_bit_for_bit(part, seed, dtype, content):
@@ -76,7 +79,7 @@ def test_volumes_come_back_bit_for_bit(part, seed, dtype, content):
     assert again.tobytes() == np.ascontiguousarray(volume.array).tobytes()
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", DRAWN)
 @some
 @drawn(
     seed=st.integers(0, 2**32 - 1),

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import BadInput
@@ -21,22 +21,33 @@ def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
 
     Raises BadInput, which names `path`, when its folder takes no new file.
     """
-    temporary = _new_file(path, suffix)
+    temporary = _hidden(path, suffix)
     try:
+        _create(temporary, path)
         yield temporary
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there where it took its place, or could not be made
+            temporary.unlink()
 
 
 def check_folder_takes(path: Path) -> None:
     """Raise BadInput, which names `path`, when no file can be made in its folder."""
-    _new_file(path).unlink()
+    temporary = _hidden(path)
+    try:
+        _create(temporary, path)
+    finally:
+        with suppress(OSError):  # it is not there where it took its place, or could not be made
+            temporary.unlink()
 
 
-def _new_file(path: Path, suffix: str = "") -> Path:
-    """An empty file with a hidden name beside `path`."""
-    temporary = path.parent / f".medae-{secrets.token_hex(4)}{suffix}"
+def _hidden(path: Path, suffix: str = "") -> Path:
+    """A hidden name beside `path`; known before the file is there, so that an interrupt finds what to delete."""
+    return path.parent / f".medae-{secrets.token_hex(8)}{suffix}"
+
+
+def _create(temporary: Path, path: Path) -> None:
+    """Make an empty file that stands for `path` until it is whole."""
     try:
         temporary.open("xb").close()  # not by tempfile, whose files others may not read, whatever the user's umask
     except OSError as error:
@@ -44,7 +55,6 @@ def _new_file(path: Path, suffix: str = "") -> Path:
             raise
         reason = error.strerror or type(error).__name__
         raise BadInput(f"{path} cannot be written: {reason}.", "Choose a folder that you may write to.") from None
-    return temporary
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from models import save_small_model
 
 from MedAELib import Volume, atomic, bundle
-from MedAELib.atomic import replace_folder, write_text
+from MedAELib.atomic import check_folder_takes, replace_folder, write_text
 from MedAELib.errors import BadInput, DiskFull
 from MedAELib.model import Model
 
@@ -134,6 +134,21 @@ def test_an_interrupted_text_leaves_the_old_one_and_nothing_else(tmp_path, monke
         write_text(path, "new and longer")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("use", [check_folder_takes, lambda path: write_text(path, "all of it")])
+def test_an_interrupt_as_soon_as_a_new_file_is_there_leaves_none(tmp_path, monkeypatch, use):
+    opened = Path.open
+
+    def interrupted(path, *arguments, **options):
+        opened(path, *arguments, **options).close()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            use(tmp_path / "report.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no folder that nobody can write to")

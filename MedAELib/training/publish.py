@@ -99,6 +99,8 @@ LIMITS = {
         "Trained on coarse planning scans of the head and neck and one chest; thin lung detail was seen little.",
         "At 20 HU of noise a bilateral filter that is told the noise level and has its best setting was 0.5 dB better "
         "on an abdomen.",
+        "BM4D told the spectrum of the noise was as good on one of two planning scans, and 0.2 to 0.3 dB worse on the "
+        "other (`--peers strongest`, ended after two scans).",
         "Of pure noise around a constant a tenth is left.",
         "Amid tissue without any structure balls of 5 voxels keep 62 to 72 % of their contrast at twice the noise; in "
         "the one held-out planning scan with room for them 90 % at 20 HU of noise, 85 % at 40 and 80 % at 80 HU. The "

@@ -14,7 +14,7 @@ from .context import LARGEST
 from .subband_levels import WaveGrid
 from .wavelet import FRACTION_BITS, Shape, analyse, choose_axes
 
-_TRIES = 7
+_TRIES = 9
 _HALVINGS = 40  # of an interval of steps
 _MARGIN = 0.4  # of what is close enough: where to aim
 _SAMPLES = 400_000

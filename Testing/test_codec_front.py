@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from codec_tools import check_forged_damage, scan, smooth
+from codec_tools import check_forged_damage, numbers, scan, take_model_away
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ from MedAELib.codec.predictive import Grid
 from MedAELib.codec.reader import decompress, read_volume
 from MedAELib.codec.tuning import apply_tuning, tune
 from MedAELib.codec.volumes import Mode, compress
-from MedAELib.errors import BadInput
+from MedAELib.errors import BadInput, BadModel
 
 SHAPES = [(3, 5, 7), (1, 6, 9), (4, 1, 8), (2, 3, 1), (6, 9, 12)]
 
@@ -62,13 +62,7 @@ def test_slices_lie_across_the_coarsest_spacing():
     seed=st.integers(0, 99),
 )
 def test_every_chunk_comes_back_within_its_step(shape, step, content, seed):
-    generator = np.random.default_rng(seed)
-    values = {
-        "noise": lambda: generator.integers(0, 65536, shape),
-        "constant": lambda: np.full(shape, seed),
-        "extremes": lambda: generator.choice([0, 65535], shape),
-        "smooth": lambda: np.rint(smooth(shape, seed) + 1100).astype(np.int64).clip(0),
-    }[content]()
+    values = numbers(content, shape, seed)
     low, high = (int(value) for value in np.percentile(values, [1, 99]))
     grid = Grid(shape, (700, 700, 2000), low, high, int(values.max()), step)
     data, decoded = encode_front(values, grid, load_front_model().front)
@@ -139,19 +133,13 @@ def test_a_damaged_tuning_is_told(data):
 
 
 def test_a_file_that_carries_its_models_decodes_where_they_are_missing(fronts, monkeypatch):
-    from MedAELib.codec import model_file
-    from MedAELib.errors import BadModel
-
     volume = scan((24, 22, 20))
     data, plain = compress(volume, with_model=True), compress(volume)
 
-    def missing(folder=None):
-        raise BadModel("The model is missing.")
-
-    monkeypatch.setattr(model_file, "load_front_model", missing)
+    take_model_away(monkeypatch, "load_front_model")
     with pytest.raises(BadModel):
         decompress(plain)
-    monkeypatch.setattr(model_file, "load_codec_model", missing)
+    take_model_away(monkeypatch, "load_codec_model")
     assert np.array_equal(decompress(data).array, volume.array)
 
 

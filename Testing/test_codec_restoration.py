@@ -4,12 +4,12 @@ import hashlib
 
 import numpy as np
 import pytest
-from codec_tools import AFFINE, check_forged_damage
+from codec_tools import AFFINE, check_forged_damage, code_by_waves_alone, numbers, squares, take_model_away
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MedAELib import Volume
-from MedAELib.codec import model_file, restoration, volumes
+from MedAELib.codec import restoration
 from MedAELib.codec.container import open_container
 from MedAELib.codec.model_file import load_codec_model, load_restoration_model, load_subband_model
 from MedAELib.codec.reader import decompress
@@ -27,17 +27,10 @@ SPACING = (700, 700, 2000)
 MODEL = load_restoration_model().restoration
 
 
-def squares(shape: tuple[int, int, int] = (40, 36, 30)) -> Volume:
-    """Sharp edges, around which coarsely quantised wavelets ring."""
-    i, j, k = np.meshgrid(*map(np.arange, shape), indexing="ij")
-    return Volume((1000 * ((i // 9 + j // 7 + k // 8) % 2)).astype(np.int16)[None], AFFINE, {"name": "squares"})
-
-
 @pytest.fixture
 def waves(monkeypatch):
     """Small volumes are coded by wavelets too, and by nothing else."""
-    monkeypatch.setattr(volumes, "_WAVE_VOXELS", 0)
-    monkeypatch.setattr(volumes, "_worth_trying", lambda volume, data: False)
+    code_by_waves_alone(monkeypatch)
 
 
 def grid_of(values: np.ndarray, step: int) -> WaveGrid:
@@ -61,13 +54,7 @@ def coded(values: np.ndarray, step: int, restored: bool = True):
     seed=st.integers(0, 99),
 )
 def test_every_restored_chunk_decodes_to_what_the_encoder_saw(shape, step, content, seed):
-    generator = np.random.default_rng(seed)
-    values = {
-        "noise": lambda: generator.integers(0, 65536, shape),
-        "constant": lambda: np.full(shape, seed),
-        "extremes": lambda: generator.choice([0, 65535], shape),
-        "edges": lambda: squares(shape).array[0].astype(np.int64),
-    }[content]()
+    values = numbers(content, shape, seed)
     try:
         made = coded(values, step)
     except BadInput as error:
@@ -146,10 +133,7 @@ def test_a_file_asks_for_the_model_by_name_unless_it_holds_it(monkeypatch):
     plain, whole = (compress(squares(), Mode("psnr", 30), with_model=some) for some in (False, True))
     expected = hashlib.sha256(decompress(plain).array.tobytes()).hexdigest()
 
-    def missing(folder=None):
-        raise BadModel("The model is missing.")
-
-    monkeypatch.setattr(model_file, "load_restoration_model", missing)
+    take_model_away(monkeypatch, "load_restoration_model")
     with pytest.raises(BadModel):
         decompress(plain)
     assert hashlib.sha256(decompress(whole).array.tobytes()).hexdigest() == expected
@@ -164,8 +148,7 @@ def test_a_coarser_volume_is_restored_too():
 @pytest.fixture(scope="module")
 def whole() -> bytes:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(volumes, "_WAVE_VOXELS", 0)
-        patch.setattr(volumes, "_worth_trying", lambda volume, data: False)
+        code_by_waves_alone(patch)
         return compress(squares((20, 18, 16)), Mode("psnr", 30))
 
 

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from codec_tools import AFFINE, check_forged_damage, scan, smooth
+from codec_tools import AFFINE, check_forged_damage, code_by_waves_alone, numbers, scan, smooth, take_model_away
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ from MedAELib.codec.subband_levels import WaveGrid
 from MedAELib.codec.subband_symbols import flag_rows, flag_tables, zero_frequency
 from MedAELib.codec.volumes import Mode, compress
 from MedAELib.codec.wavelet import analyse, brightness, choose_axes, levels_of, synthesise
-from MedAELib.errors import BadInput
+from MedAELib.errors import BadInput, BadModel
 from MedAELib.quality import psnr
 
 SHAPES = st.tuples(*[st.integers(1, 20)] * 3)
@@ -108,13 +108,7 @@ def coded(values: np.ndarray, step: int) -> tuple[WaveGrid, object, list[bytes],
     seed=st.integers(0, 99),
 )
 def test_every_chunk_decodes_to_what_the_encoder_saw(shape, step, content, seed):
-    generator = np.random.default_rng(seed)
-    values = {
-        "noise": lambda: generator.integers(0, 65536, shape),
-        "constant": lambda: np.full(shape, seed),
-        "extremes": lambda: generator.choice([0, 65535], shape),
-        "smooth": lambda: np.rint(smooth(shape, seed) + 1100).astype(np.int64).clip(0),
-    }[content]()
+    values = numbers(content, shape, seed)
     try:
         grid, low, parts, decoded = coded(values, step)
     except BadInput as error:
@@ -130,8 +124,7 @@ def test_every_chunk_decodes_to_what_the_encoder_saw(shape, step, content, seed)
 @pytest.fixture
 def waves(monkeypatch):
     """Small volumes are coded by wavelets too, and by nothing else."""
-    monkeypatch.setattr(volumes, "_WAVE_VOXELS", 0)
-    monkeypatch.setattr(volumes, "_worth_trying", lambda volume, data: False)
+    code_by_waves_alone(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -199,27 +192,20 @@ def test_a_prefix_is_a_coarser_volume_that_looks_like_the_finer_one(waves):
 
 
 def test_a_file_that_carries_its_models_decodes_where_they_are_missing(waves, monkeypatch):
-    from MedAELib.codec import model_file
-    from MedAELib.errors import BadModel
-
     data, plain = (compress(scan(), Mode("psnr", 40), with_model=carried) for carried in (True, False))
     expected = decompress(data)
 
-    def missing(folder=None):
-        raise BadModel("The model is missing.")
-
-    monkeypatch.setattr(model_file, "load_subband_model", missing)
+    take_model_away(monkeypatch, "load_subband_model")
     with pytest.raises(BadModel):
         decompress(plain)
-    monkeypatch.setattr(model_file, "load_codec_model", missing)
+    take_model_away(monkeypatch, "load_codec_model")
     assert np.array_equal(decompress(data).array, expected.array)
 
 
 @pytest.fixture(scope="module")
 def whole() -> bytes:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(volumes, "_WAVE_VOXELS", 0)
-        patch.setattr(volumes, "_worth_trying", lambda volume, data: False)
+        code_by_waves_alone(patch)
         return compress(scan((20, 18, 16)), Mode("psnr", 45))
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import denoise_report as report
+from benchmarks.costs import measured
 from benchmarks.denoise import Benchmark
 from benchmarks.denoise_cache import Cache
 from benchmarks.denoise_cases import Case, Scan, body, cases, middle, spectrum
-from benchmarks.denoise_figures import best, measured
+from benchmarks.denoise_figures import best
 from benchmarks.denoise_medae import NAME, SCALE, noise_map_ratio, safety
 from benchmarks.denoise_pairs import pairs
 from benchmarks.denoise_peers import CHOICES, Peer, peers, present

@@ -8,11 +8,10 @@ images see slice after slice. No volume here was used to train the codec.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,8 @@ from scipy.interpolate import PchipInterpolator
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.compress_cost import Cost, measured
 from benchmarks.compress_peers import lossy_peers, sperr_bounded
+from benchmarks.costs import Cost, measured
 
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import Mode, compress, largest_error
@@ -46,6 +45,7 @@ CASES = {
     "head T1": "ms_longitudinal/patient12_study1_T1W*",
 }
 REFERENCE, OURS = "JPEG 2000", "MedAE"
+CPU, MEMORY = "cpu_seconds_per_million", "megabytes_per_million"
 Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
 
 
@@ -85,21 +85,24 @@ def unsigned(volume: Volume) -> list[np.ndarray]:
 
 
 def by_slice(volume: Volume, codec: Codec, exact: bool = True) -> tuple[float, Cost, Cost]:
-    """Bits per voxel, and what encoding and decoding take per million voxels."""
-    slices, voxels = unsigned(volume), volume.array.size
-    coded, encoding = measured(lambda: [codec[0](part) for part in slices])
-    decoded, decoding = measured(lambda: [codec[1](part) for part in coded])
+    """Bits per voxel, and what encoding and decoding take."""
+    slices = unsigned(volume)
+    with measured() as encoding:
+        coded = [codec[0](part) for part in slices]
+    with measured() as decoding:
+        decoded = [codec[1](part) for part in coded]
     if exact and not all(np.array_equal(a, b) for a, b in zip(slices, decoded, strict=True)):
         sys.exit("A lossless codec did not return the voxels.")
-    return 8 * sum(map(len, coded)) / voxels, encoding.per_million(voxels), decoding.per_million(voxels)
+    return 8 * sum(map(len, coded)) / volume.array.size, encoding, decoding
 
 
 def ours(volume: Volume, mode: Mode) -> tuple[float, Cost, Cost, np.ndarray]:
     """Bits per voxel of a .maez file; what encoding with its check and decoding take; the voxels."""
-    voxels = volume.array.size
-    data, encoding = measured(lambda: compress(volume, mode))
-    again, decoding = measured(lambda: decompress(data).array)
-    return 8 * len(data) / voxels, encoding.per_million(voxels), decoding.per_million(voxels), again
+    with measured() as encoding:
+        data = compress(volume, mode)
+    with measured() as decoding:
+        again = decompress(data).array
+    return 8 * len(data) / volume.array.size, encoding, decoding, again
 
 
 def lossless(volumes: list[Volume]) -> None:
@@ -108,32 +111,38 @@ def lossless(volumes: list[Volume]) -> None:
     print("| scan | nii.gz | " + " | ".join(codecs) + " | MedAE | against the better JPEG-XL |")
     print("|---" * (len(codecs) + 4) + "|")
     ratios: list[float] = []
-    costs: dict[str, list[tuple[Cost, Cost]]] = {name: [] for name in (*codecs, OURS)}
+    costs: dict[str, list[list[dict[str, float]]]] = {name: [] for name in (*codecs, OURS)}
     for volume in volumes:
         sizes = {}
         for name, codec in codecs.items():
-            sizes[name], *cost = by_slice(volume, codec)
-            costs[name].append((cost[0], cost[1]))
+            sizes[name], *taken = by_slice(volume, codec)
+            costs[name].append([cost.per_million(volume.array.size) for cost in taken])
         gz = 8 * len(zlib.compress(volume.array.tobytes("F"), 6)) / volume.array.size
         size, encoding, decoding, again = ours(volume, Mode())
         if not np.array_equal(again, volume.array):
             sys.exit(f"{volume.name} did not come back.")
         best = min([sizes[name] for name in sizes if "XL" in name] or [gz])
         ratios.append(size / best)
-        costs[OURS].append((encoding, decoding))
+        costs[OURS].append([cost.per_million(volume.array.size) for cost in (encoding, decoding)])
         row = [f"{gz:.2f}", *(f"{value:.2f}" for value in sizes.values()), f"{size:.2f}"]
         print(f"| {volume.name} | " + " | ".join(row) + f" | {100 * (size / best - 1):+.1f} % |", flush=True)
     print(f"Mean: {100 * (np.mean(ratios) - 1):+.1f} %")
     print_costs(costs)
 
 
-def print_costs(costs: dict[str, list[tuple[Cost, Cost]]]) -> None:
+def print_costs(costs: dict[str, list[list[dict[str, float]]]]) -> None:
     """One table: means of all scans; MedAE's encoding includes the check."""
     print("\n| per million voxels | encode, CPU s | decode, CPU s | encode, MB | decode, MB |\n|---|---|---|---|---|")
     for name, pairs in costs.items():
-        encoding, decoding = (Cost.mean(pair[place] for pair in pairs) for place in (0, 1))
-        told = f"{encoding.seconds:.3f} | {decoding.seconds:.3f} | {encoding.megabytes:.0f} | {decoding.megabytes:.0f}"
+        encoding, decoding = (means([pair[place] for pair in pairs]) for place in (0, 1))
+        told = " | ".join(f"{mean[CPU]:.3f}" for mean in (encoding, decoding))
+        told += "".join(f" | {mean[MEMORY]:.0f}" for mean in (encoding, decoding))
         print(f"| {name} | {told} |", flush=True)
+
+
+def means(costs: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each figure."""
+    return {name: float(np.mean([cost[name] for cost in costs])) for name in costs[0]}
 
 
 def near_lossless(volumes: list[Volume], bounds: list[int]) -> None:
@@ -161,22 +170,23 @@ def lossy(volumes: list[Volume], decibels: list[float]) -> None:
         whole = volume.array[0].astype(np.int64) - int(volume.array.min())
         span = float(np.ptp(whole))
         curves: dict[str, list[tuple[float, float]]] = {name: [] for name in (*peers, OURS)}
-        costs: dict[str, list[Cost]] = {name: [] for name in (*peers, OURS, f"{OURS}, decoding")}
+        costs: dict[str, list[dict[str, float]]] = {name: [] for name in (*peers, OURS, f"{OURS}, decoding")}
         for wanted in decibels:
             for name, codec in peers.items():
-                (coded, again), cost = measured(functools.partial(codec, whole, wanted))
+                with measured() as cost:
+                    coded, again = codec(whole, wanted)
                 costs[name].append(cost.per_million(whole.size))
                 curves[name].append((psnr(whole, again, span), 8 * coded / whole.size))
             size, encoding, decoding, mine = ours(volume, Mode("psnr", wanted))
-            costs[OURS].append(encoding + decoding)
-            costs[f"{OURS}, decoding"].append(decoding)
+            costs[OURS].append((encoding + decoding).per_million(whole.size))
+            costs[f"{OURS}, decoding"].append(decoding.per_million(whole.size))
             curves[OURS].append((psnr(volume.array, mine, span), size))
         told: dict[str, object] = {name: [[round(x, 2), round(y, 4)] for x, y in some] for name, some in curves.items()}
         rates = {name: round(bd_rate(curves[REFERENCE], curve), 1) for name, curve in curves.items()}
         against = {name: round(bd_rate(curve, curves[OURS]), 1) for name, curve in curves.items() if name != OURS}
-        means = {name: Cost.mean(some) for name, some in costs.items()}
-        told["seconds_per_million_voxels"] = {name: round(cost.seconds, 2) for name, cost in means.items()}
-        told["megabytes_per_million_voxels"] = {name: round(cost.megabytes) for name, cost in means.items()}
+        taken = {name: means(some) for name, some in costs.items()}
+        told["seconds_per_million_voxels"] = {name: round(mean[CPU], 2) for name, mean in taken.items()}
+        told["megabytes_per_million_voxels"] = {name: round(mean[MEMORY]) for name, mean in taken.items()}
         row = {"scan": volume.name, "against_jpeg_2000_percent": rates, "medae_against_percent": against, **told}
         print(json.dumps(row), flush=True)
 

@@ -21,33 +21,33 @@ def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
 
     Raises BadInput, which names `path`, when its folder takes no new file.
     """
-    temporary = _hidden(path, suffix)
-    try:
-        _create(temporary, path)
+    with _new_file(path, suffix) as temporary:
         yield temporary
         os.replace(temporary, path)
-    finally:
-        with suppress(OSError):  # it is not there where it took its place, or could not be made
-            temporary.unlink()
 
 
 def check_folder_takes(path: Path) -> None:
     """Raise BadInput, which names `path`, when no file can be made in its folder."""
-    temporary = _hidden(path)
+    with _new_file(path):
+        pass
+
+
+@contextmanager
+def _new_file(path: Path, suffix: str = "") -> Iterator[Path]:
+    """An empty file with a hidden name beside `path`, for a while.
+
+    Its name is known before it is there, so that an interrupt at any moment finds what to delete.
+    """
+    temporary = path.parent / f".medae-{secrets.token_hex(8)}{suffix}"
     try:
         _create(temporary, path)
+        yield temporary
     finally:
         with suppress(OSError):  # it is not there where it took its place, or could not be made
             temporary.unlink()
 
 
-def _hidden(path: Path, suffix: str = "") -> Path:
-    """A hidden name beside `path`; known before the file is there, so that an interrupt finds what to delete."""
-    return path.parent / f".medae-{secrets.token_hex(8)}{suffix}"
-
-
 def _create(temporary: Path, path: Path) -> None:
-    """Make an empty file that stands for `path` until it is whole."""
     try:
         temporary.open("xb").close()  # not by tempfile, whose files others may not read, whatever the user's umask
     except OSError as error:

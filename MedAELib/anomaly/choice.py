@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..bundle import Bundle
 from .anatomies import anatomies_of
-from .gate import ALLOWED, coarse_of, distance_from, gate_of, other_sequence
+from .gate import ALLOWED, Floats, coarse_of, distance_from, gate_of, inward, other_sequence
 from .prepare import Prepared
 
 
@@ -17,19 +17,22 @@ def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[B
     """
     if not (prepared.brain or prepared.hounsfield):
         return None, f"No brain was found in {name}."
+    coarse, white = coarse_of(prepared).ravel(), inward(prepared)
     ranked = sorted(
         (distance_from(prepared, gate_of(bundle.calibration)), n)
         for n, bundle in enumerate(bundles)
-        if bundle.spec.dims == 3 and (bundle.spec.modality == "CT") == prepared.hounsfield and _knows(bundle, prepared)
+        if bundle.spec.dims == 3
+        and (bundle.spec.modality == "CT") == prepared.hounsfield
+        and _knows(bundle, coarse, white)
     )
     if not ranked or ranked[0][0] > ALLOWED:
         return None, f"No bundled model was trained on scans like {name}."
     return bundles[ranked[0][1]], ""
 
 
-def _knows(bundle: Bundle, prepared: Prepared) -> bool:
+def _knows(bundle: Bundle, coarse: Floats, white: Floats) -> bool:
     """Whether the model knows this part of the body, if it says which ones, and this sequence of a brain."""
-    if other_sequence(prepared, gate_of(bundle.calibration)):
+    if other_sequence(white, gate_of(bundle.calibration)):
         return False
     anatomies = anatomies_of(bundle.calibration)
-    return anatomies is None or anatomies.knows(coarse_of(prepared).ravel())
+    return anatomies is None or anatomies.knows(coarse)

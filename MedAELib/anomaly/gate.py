@@ -54,9 +54,12 @@ def inward(prepared: Prepared) -> Floats:
     return np.log(np.array([np.median(layers[1]) / np.median(layers[0])]))
 
 
-def other_sequence(prepared: Prepared, gate: Mapping[str, Floats]) -> bool:
-    """Whether white and grey matter differ otherwise than in the training scans; False where either does not tell."""
-    usual, found = gate["inward"], inward(prepared)
+def other_sequence(found: Floats, gate: Mapping[str, Floats]) -> bool:
+    """Whether white and grey matter, of which `inward` found so much, differ otherwise than in the training scans.
+
+    False where either does not tell.
+    """
+    usual = gate["inward"]
     return bool(usual.size and found.size and found[0] * np.sign(usual[0]) < _SAME * abs(usual[0]))
 
 
@@ -155,7 +158,7 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
             f"The contrast of the tissue is {distance:.1f} times as far from the training scans as the farthest normal "
             f"scan: {reasons if brains else 'another kind of scan or another part of the body'}."
         )
-    if other_sequence(prepared, gate):
+    if other_sequence(found["inward"], gate):
         warnings.append("White and grey matter differ otherwise than in the training scans: another sequence.")
     anatomies = anatomies_of(known)
     if anatomies is not None and not anatomies.knows(found["coarse"]):

@@ -48,9 +48,8 @@ def drawn_case(scan: Prepared, kind: str, seed: Sequence[int]) -> tuple[Prepared
     return prepared_again(scan, changed), where
 
 
-def _tuning_case(scans: Sequence[Prepared], kinds: Sequence[str], number: int) -> tuple[Prepared, Mask]:
-    """The anomaly of this number: kinds and scans in turns, every second round of a volume as on another scanner."""
-    turn, kind = number // len(kinds), kinds[number % len(kinds)]
+def _tuning_case(scans: Sequence[Prepared], kind: str, turn: int, number: int) -> tuple[Prepared, Mask]:
+    """The anomaly of this number: scans in turns, every second turn of a volume as on another scanner."""
     scan = scans[turn % len(scans)]
     if turn % 2 and scan.dims == 3:
         other = as_on_another_scanner(scan.voxels, scan.hounsfield, np.random.default_rng([998, number]))
@@ -111,8 +110,9 @@ def choose_shown(
     chances: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(each * len(kinds)):
         progress(number, each * len(kinds))
-        kind = kinds[number % len(kinds)]
-        scan, where = _tuning_case(scans, kinds, number)
+        turn, place = divmod(number, len(kinds))
+        kind = kinds[place]
+        scan, where = _tuning_case(scans, kind, turn, number)
         said = told(scan)
         inside = scan.mask | where
         chances[kind].append(float(where[inside].mean()))

@@ -169,7 +169,7 @@ class MedAELogic(ScriptedLoadableModuleLogic):
 
     def denoise(
         self, inputNode, outputNode=None, removedNode=None, model=None, strength=1.0, removed=False,
-        device="auto", precision="auto", tile=0, waitForCompletion=True,
+        device="auto", precision="auto", tile=0, passes=0, waitForCompletion=True,
     ):  # fmt: skip
         """Denoise a volume node, or every frame of a sequence node, in the worker process.
 
@@ -177,13 +177,13 @@ class MedAELogic(ScriptedLoadableModuleLogic):
         sequence are always new sequences, which join the input's sequence browser.
         model: name of a bundled model or a model folder; None takes the one that fits the volume.
         strength: 0..1. removed: also make the volume of removed noise. device: "auto", "cpu", "cuda:0", "mps".
-        precision: "auto", "float32", "bfloat16", "float16". tile: edge in voxels, 0 for automatic.
+        precision: "auto", "float32", "bfloat16", "float16". tile: edge in voxels; passes: 1, 2, 4, 8; 0: automatic.
         waitForCompletion: True returns the denoised node, or None when the run was cancelled; False returns the run
         controller at once. Raises MedAEError with one plain sentence. The packages have to be installed.
         """
         parameters = {
             "model": str(model or ""), "device": device, "precision": precision, "tile": int(tile),
-            "strength": float(strength), "removed": bool(removed or removedNode is not None),
+            "strength": float(strength), "passes": int(passes), "removed": bool(removed or removedNode is not None),
         }  # fmt: skip
         outputs = {"denoised": outputNode, **({"removed": removedNode} if parameters["removed"] else {})}
         return self.run("denoise", inputNode, waitForCompletion, outputs=outputs, **parameters)

@@ -80,6 +80,10 @@ def _parser() -> _Parser:
     denoise.add_argument(
         "--adapt", type=int, default=0, metavar="SECONDS", help="let the model learn from this volume first"
     )
+    denoise.add_argument(
+        "--passes", type=int, default=0, metavar="1|2|4|8",
+        help="mirror images that the result is the mean over: more are slower and better; default: by the size",
+    )  # fmt: skip
     denoise.add_argument("--removed", type=Path, metavar="FILE", help="also write what was removed")
     denoise.add_argument(
         "--noise", type=Path, metavar="FILE", help="also write the strength of the noise at each voxel"
@@ -113,6 +117,7 @@ def _denoise(options: argparse.Namespace) -> int:
         **run_parameters(options),
         "strength": options.strength,
         "adapt": options.adapt,
+        "passes": options.passes,
         "removed": options.removed is not None,
         "noise": options.noise is not None,
         "trust": options.trust is not None,

@@ -188,6 +188,17 @@ def test_adapting_is_asked_for_in_seconds(panel: OpenPanel) -> None:
     assert json.loads(provenance(panel)["parameters"])["adapt"] == 90
 
 
+def test_the_passes_are_chosen_under_advanced_and_kept_with_the_result(panel: OpenPanel) -> None:
+    panel.choose(add_scan())
+    assert [panel.ui.passesComboBox.itemData(n) for n in range(panel.ui.passesComboBox.count)] == [0, 1, 2, 4, 8]
+    panel.ui.passesComboBox.setCurrentIndex(3)
+    assert panel.parameters.passes == 4
+    panel.run()
+    assert json.loads(provenance(panel)["parameters"])["passes"] == 4
+    panel.ui.taskComboBox.setCurrentIndex(1)
+    assert not panel.ui.passesComboBox.visible and not panel.ui.passesLabel.visible
+
+
 def test_each_apply_makes_new_volumes_by_default(panel: OpenPanel) -> None:
     panel.run(add_scan())
     first = panel.controller.results["denoised"]

@@ -48,3 +48,11 @@ PRECISIONS = [
     (_("16 bit (bfloat16)"), "bfloat16"),
     (_("16 bit (float16)"), "float16"),
 ]
+
+PASSES = [
+    (_("Automatic"), 0),
+    (_("1 (fastest)"), 1),
+    (_("2"), 2),
+    (_("4"), 4),
+    (_("8 (best)"), 8),
+]

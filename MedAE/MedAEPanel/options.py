@@ -9,7 +9,8 @@ from . import analysing, compressing, models, sequences
 NO_MODEL = "none"  # of the anomaly task: brightness alone
 _WIDGETS = {  # sections with a file of their own are hidden as a whole: an empty one would leave a gap
     "denoise": (
-        "outputsCollapsibleButton", "adaptCheckBox", "adaptSpinBox", "previewCheckBox", "trustCollapsibleButton",
+        "outputsCollapsibleButton", "adaptCheckBox", "adaptSpinBox", "passesLabel", "passesComboBox", "previewCheckBox",
+        "trustCollapsibleButton",
     ),
     "anomaly": ("Anomaly",),
     "compress": ("Compress",),
@@ -120,6 +121,7 @@ def parametersOf(wanted, bundle):
     return {
         **common, "model": models.parameter(bundle), "strength": wanted.strength, "removed": wanted.makeRemoved,
         "noise": wanted.makeNoise, "trust": wanted.makeTrust, "adapt": wanted.adaptSeconds if wanted.adapt else 0,
+        "passes": wanted.passes,
     }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class MedAEParameterNode:
     device - "auto", "cpu", "cuda:0", "mps" ...
     precision - one of PRECISIONS
     tile - edge of a tile in voxels; 0 for automatic
+    passes - mirror images that the denoised volume is the mean over; 0 for automatic
     """
 
     inputVolume: Union[vtkMRMLScalarVolumeNode, vtkMRMLSequenceNode, None]  # noqa: UP007  (Slicer reads only this form)
@@ -89,3 +90,4 @@ class MedAEParameterNode:
     device: str = "auto"
     precision: Annotated[str, Choice(PRECISIONS)] = "auto"
     tile: Annotated[int, WithinRange(0, 1024)] = 0
+    passes: Annotated[int, Choice([0, 1, 2, 4, 8])] = 0

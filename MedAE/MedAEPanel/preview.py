@@ -4,7 +4,7 @@ from . import sequences
 from .request import Request
 from .target import NodeReference
 
-SMALLEST = 4_000_000  # voxels: smaller volumes are ready about as soon as their preview would be
+SMALLEST = 1_000_000  # voxels: smaller volumes are ready about as soon as their preview would be
 _AROUND = 12  # slices on each side of the visible one: what the network needs to see, nearly
 
 
@@ -86,7 +86,8 @@ class Preview:
         if slab is None:
             self._controller.apply(request)
             return
-        parameters = {**request.parameters, "removed": False, "noise": False, "trust": False, "adapt": 0}
+        hasty = {"removed": False, "noise": False, "trust": False, "adapt": 0, "passes": 1}
+        parameters = {**request.parameters, **hasty}
         self._controller.apply(Request(request.inputNode, request.task, parameters, {"denoised": None}, slab))
         self._request = request
 

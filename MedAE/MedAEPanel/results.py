@@ -15,7 +15,7 @@ _REPORTED = {
     "above_threshold": "aboveThreshold", "map": "map", "shown": "shownMap", "case": "wholeScan", "mode": "mode",
     "bytes": "bytes", "ratio": "ratio", "bits_per_voxel": "bitsPerVoxel", "psnr": "psnr", "ssim": "ssim",
     "max_error": "maxError", "units": "units", "modality": "modality",
-    "point": "point", "traversal": "traversal",
+    "passes": "passes", "point": "point", "traversal": "traversal",
 }  # fmt: skip
 
 _OPTIONAL = ("typical", "residual", "attribution", *traversal.NAMES)  # where the model cannot tell, there is none

@@ -113,7 +113,7 @@ class Engine:
         precision = str(self.dtype).removeprefix("torch.")
         return {"device": str(self.torch_device), "precision": precision, "tile": tile, "tiles": 0, "halvings": 0}
 
-    def _prepare(self, network: Network) -> torch.nn.Module:
+    def _prepare(self, network: Network) -> Network:
         """The network on the device, in the memory layout that convolutions like best there."""
         ranks = {parameter.ndim for parameter in network.parameters()}
         layout = torch.channels_last_3d if 5 in ranks else torch.channels_last if 4 in ranks else None
@@ -220,9 +220,9 @@ def _partly(progress: Progress, done: int, voxels: int, total: int, part: float)
 class _layer_progress:
     """Report the finished part of a tile after every layer, so that one large tile is not a silent one."""
 
-    def __init__(self, network: torch.nn.Module, report: Callable[[float], None]) -> None:
+    def __init__(self, network: Network, report: Callable[[float], None]) -> None:
         leaves = [module for module in _leaves(network) if any(True for _ in module.parameters())]
-        self.count, self.total, self.report = 0, len(leaves), report
+        self.count, self.total, self.report = 0, len(leaves) * network.calls, report
         self.hooks = [module.register_forward_hook(self._layer_done) for module in leaves]
 
     def _layer_done(self, *_: object) -> None:

@@ -22,6 +22,7 @@ from MedAELib.networks import (
     translating,
     variational,
 )
+from MedAELib.networks.mirrored import Mirrored
 from MedAELib.networks.network import Given, Network, Wrapped
 
 NETWORKS: dict[str, Callable[..., Network]] = {
@@ -56,4 +57,4 @@ def build(name: str, dims: int, arguments: Mapping[str, Any]) -> Network:
     return builder(dims=dims, **arguments)
 
 
-__all__ = ["NETWORKS", "Given", "Network", "Wrapped", "build"]
+__all__ = ["NETWORKS", "Given", "Mirrored", "Network", "Wrapped", "build"]

@@ -17,7 +17,8 @@ class Network(nn.Module):
     A network without ``tiles`` sees a slice (2D) or a volume (3D) only as a whole; ``halo`` then says nothing. If it
     resamples what it sees to a cube of its own, ``grid`` is that cube's edge. Cell n of a spatial code lies at voxel
     n x cell + ``offset``, where a cell is the stride or, where finer and coarser codes are joined, what divides it.
-    ``in_channels`` is the number of channels that go in and, reconstructed, come out.
+    ``in_channels`` is the number of channels that go in and, reconstructed, come out. ``calls`` is how often a forward
+    runs each layer.
     """
 
     dims: int
@@ -27,6 +28,7 @@ class Network(nn.Module):
     grid: int = 0
     offset: float = 0.0
     in_channels: int = 1
+    calls: int = 1
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -60,6 +62,7 @@ class Wrapped(Network):
         self.network = network
         self.dims, self.stride, self.halo, self.tiles = network.dims, network.stride, network.halo, network.tiles
         self.grid, self.offset, self.in_channels = network.grid, network.offset, network.in_channels
+        self.calls = network.calls
 
     @property
     def strides(self) -> tuple[int, ...]:

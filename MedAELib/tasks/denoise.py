@@ -13,6 +13,7 @@ from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput, BadModel
 from ..model import Model
+from ..networks.mirrored import PASSES, Mirrored
 from ..quality import limits
 from ..volume import Volume
 from .noise_map import NoiseMap, WithNoise, check_tells_noise
@@ -23,6 +24,8 @@ Floats = npt.NDArray[np.float32]
 
 
 _PIECE = 1 << 17  # voxels
+# What automatic passes make of a volume at most, in voxels: one pass over a large CT, 512 x 512 x 300.
+_WORK = 80_000_000
 
 
 def in_memory(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -39,15 +42,17 @@ def denoise(
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
     window: tuple[float, float] | None = None,
+    passes: int = 0,
 ) -> Volume:
     """The volume without (`strength` 1), or with part of (0..1), its noise: same place, same type, same units.
 
     Integers are rounded and stay within their type; voxels that are not finite stay as they are. Every channel (frame)
     is processed on its own. `engine.used` tells afterwards how it ran. `progress` may raise Cancelled. `window` holds
-    the intensities that the network sees as 0 and 1, where `shared_limits` of the volume has been asked already.
-    Raises BadInput for a strength outside 0..1, BadModel for a model of another task.
+    the intensities that the network sees as 0 and 1, where `shared_limits` of the volume has been asked already. The
+    result is the mean over 1, 2, 4 or 8 `passes`, each over another mirror image; 0 takes `automatic_passes`.
+    Raises BadInput for a strength outside 0..1 or another number of passes, BadModel for a model of another task.
     """
-    return _denoised(volume, model, strength, engine or Engine(), progress, allocate, window)
+    return _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, passes)
 
 
 def denoise_and_map(
@@ -59,8 +64,9 @@ def denoise_and_map(
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
     window: tuple[float, float] | None = None,
+    passes: int = 0,
 ) -> tuple[Volume, Volume]:
-    """What `denoise` gives, and the noise map from the same pass: the deviation of the noise around each voxel.
+    """What `denoise` gives, and the noise map from the same passes: the deviation of the noise around each voxel.
 
     The map is float32, in the volume's units, of one channel whatever the strength: the root mean square over the
     frames. It is 0 where the scan is constant. Raises BadModel also for a model that cannot tell how strong the noise
@@ -68,13 +74,13 @@ def denoise_and_map(
     """
     check_tells_noise(model.network, model.spec.modality)
     gathered = NoiseMap(allocate("noise", (1, *volume.shape), np.dtype(np.float32)), volume.channels)
-    denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, gathered)
+    denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, passes, gathered)
     return denoised, volume.like(gathered.finish(), name=f"{volume.name} noise map".strip(), frames=False)
 
 
 def _denoised(
     volume: Volume, model: Model, strength: float, engine: Engine, progress: Progress, allocate: Allocate,
-    window: tuple[float, float] | None, noise: NoiseMap | None = None,
+    window: tuple[float, float] | None, passes: int, noise: NoiseMap | None = None,
 ) -> Volume:  # fmt: skip
     """The denoised volume, channel by channel; what the network tells of the noise goes into `noise`."""
     if not 0 <= strength <= 1:
@@ -83,6 +89,7 @@ def _denoised(
         made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
+    network = Mirrored(network, passes or automatic_passes(volume))
     window = window or shared_limits(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels = volume.array[0].size
@@ -102,6 +109,11 @@ def _denoised(
     return volume.like(result, name=f"{volume.name} denoised".strip())
 
 
+def automatic_passes(volume: Volume) -> int:
+    """As many passes as cost no more than one over a large CT, on any computer: 8 up to ten million voxels."""
+    return max(passes for passes in PASSES if passes == 1 or passes * volume.array.size <= _WORK)
+
+
 def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
     """The intensities that the network sees as 0 and 1 in every frame: the median over five frames at most.
 
@@ -114,7 +126,7 @@ def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
 
 
 def denoised_again(
-    model: Model, window: tuple[float, float], strength: float, engine: Engine,
+    model: Model, window: tuple[float, float], strength: float, passes: int, engine: Engine,
     progress: Progress = lambda stage, done, total: None,
 ) -> Callable[[Floats], Floats]:  # fmt: skip
     """The same denoising for other voxels [i, j, k] of the same scan, float32: for what a result must be tested with.
@@ -122,13 +134,15 @@ def denoised_again(
     `window` holds the intensities that the network saw as 0 and 1 in the whole volume.
     """
 
+    network = Mirrored(model.network, passes)
+
     def again(voxels: Floats) -> Floats:
         result = np.empty(voxels.shape, np.float32)
 
         def write(core: Box, before: Floats, after: Floats) -> None:
             _blend(voxels[core], before, after, strength, result[core])
 
-        engine.run(model.network, voxels, window, write, partial(progress, "Denoising a test"))
+        engine.run(network, voxels, window, write, partial(progress, "Denoising a test"))
         return result
 
     return again

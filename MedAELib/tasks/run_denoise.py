@@ -11,12 +11,14 @@ from ..engine.run import Engine
 from ..errors import BadInput
 from ..modality import check_domain, guess_modality
 from ..model import Model
+from ..networks.mirrored import check_passes
 from ..training.adapt import adapt
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_model, parameters_of, versions
 from .denoise import (
     Allocate,
     Progress,
+    automatic_passes,
     denoise,
     denoise_and_map,
     denoised_again,
@@ -33,10 +35,12 @@ Limits = tuple[float, float]  # the intensities that the network sees as 0 and 1
 @dataclass(frozen=True)
 class Parameters(RunParameters):
     """What a user can set besides: `strength` 0..1, `adapt` for how many seconds the model learns from the volume first
-    (0: not), `removed`, `noise`, `trust` whether to make the removed noise, the noise map and the trust figures too."""
+    (0: not), `passes` how many mirror images the result is the mean over (1, 2, 4, 8; 0: automatic), `removed`,
+    `noise`, `trust` whether to make the removed noise, the noise map and the trust figures too."""
 
     strength: float = 1.0
     adapt: int = 0
+    passes: int = 0
     removed: bool = False
     noise: bool = False
     trust: bool = False
@@ -46,6 +50,8 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     """Denoise a volume; `parameters` are those of `Parameters`, by name."""
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
     check_values(volume)
+    wanted = replace(wanted, passes=wanted.passes or automatic_passes(volume))
+    check_passes(wanted.passes)
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, "denoise")
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
@@ -88,7 +94,8 @@ def _outputs(
     allocate: Allocate,
 ) -> dict[str, Volume]:  # fmt: skip
     """The volumes that were asked for; the noise map also where only the trust figures need it."""
-    options: dict[str, Any] = {"strength": wanted.strength, "engine": engine, "progress": progress, "window": window}
+    options: dict[str, Any] = {"strength": wanted.strength, "passes": wanted.passes, "window": window}
+    options |= {"engine": engine, "progress": progress}
     if wanted.noise or (wanted.trust and tells_noise(model.network, model.spec.modality)):
         room = allocate if wanted.noise else _apart(allocate)
         denoised, noise = denoise_and_map(volume, model, allocate=room, **options)
@@ -110,7 +117,7 @@ def _judged(
     progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """The trust figures and the verdict, as plain values."""
-    again = denoised_again(model, window, wanted.strength, engine, progress)
+    again = denoised_again(model, window, wanted.strength, wanted.passes, engine, progress)
     figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 
@@ -125,6 +132,7 @@ def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:
         "model_version": model.bundle.version,
         "model_sha256": model.bundle.sha256,
         "strength": wanted.strength,
+        "passes": wanted.passes,
         "units": "HU" if guess_modality(volume) == "CT" else "",
         "warnings": check_domain(volume, model.spec),
         "versions": versions(),

@@ -72,7 +72,7 @@ PATCHES = {
 finer grids, given other contrasts and coil sensitivities; CT anatomy is seen through random curves of intensity, and
 a fifth of the patches is the sum of two. Small balls of other brightness are drawn into a third; the contrast that they
 lose counts of its own.""",
-    "CT": """Patches are turned and flipped in the plane, averaged down by up to 3 voxels or to slices of up to 6,
+    "CT": """Patches are turned in the plane and flipped, averaged down by up to 3 voxels or to slices of up to 6,
 interpolated to grids of up to 4 times the fineness, given other tissue values. Small balls of other density are drawn
 into a third, and into most of the patches that are constant otherwise; the contrast that they lose counts on its
 own.""",

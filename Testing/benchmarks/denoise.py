@@ -33,7 +33,7 @@ from benchmarks import denoise_report as report
 from benchmarks.denoise_cache import Cache
 from benchmarks.denoise_cases import CROP, LEVELS, Case, Crop, Image, Scan, cases, noise_free
 from benchmarks.denoise_figures import Result, best, timed
-from benchmarks.denoise_medae import NAME, medae, noise_map_ratio, safety
+from benchmarks.denoise_medae import OURS, medae, noise_map_ratio, safety
 from benchmarks.denoise_pairs import pairs
 from benchmarks.denoise_peers import CHOICES, Peer, Unfit, peers, present
 from benchmarks.denoise_trust import flat_lesions, trust_figures
@@ -96,11 +96,11 @@ class Benchmark:
                 self.result["unsuited"].append({"case": case.name, "level": level, "own_noise": own})
                 rows = self.result["apart"]
                 print(f"{case.name:24s} {level:.3g} set apart: the reference holds {100 * own:.2g} %", flush=True)
-            for peer in [NOISY, *self.peers, medae(self.model)]:
+            for peer in [NOISY, *self.peers, *medae(self.model)]:
                 try:
                     figures, picture = self._figures(peer, case, scan)
                 except (Unfit, ValueError, RuntimeError) as error:
-                    if peer.name == NAME:
+                    if peer.name in OURS:
                         raise
                     self.result["failed"][f"{case.name} {peer.name}"] = f"{type(error).__name__}: {error}"
                     print(f"{case.name:24s} {peer.name}: {error}", flush=True)
@@ -118,7 +118,7 @@ class Benchmark:
     def _figures(self, peer: Peer, case: Case, scan: Scan) -> tuple[dict[str, Any], Image | None]:
         """A peer's figures and middle slice, from the cache if they are there; MedAE's are always made anew."""
         key = Cache.key(case.name, scan.level, peer.name, case.fingerprint, peer.identity())
-        kept = self.cache.get(key) if peer.name != NAME else None
+        kept = self.cache.get(key) if peer.name not in OURS else None
         if kept is not None and ("trust" in kept[0] or peer is NOISY or not self.trusting):
             return kept
         found = best(peer, case, scan)
@@ -126,7 +126,7 @@ class Benchmark:
         if peer is not NOISY and self.trusting:
             figures["trust"] = self._trusted(peer, scan, found)
         picture = found.image[:, :, found.image.shape[2] // 2]
-        if peer.name != NAME:
+        if peer.name not in OURS:
             self.cache.put(key, figures, picture)
         return figures, picture
 
@@ -151,7 +151,7 @@ class Benchmark:
         """What every method costs at its best setting, one after the other on one volume: never from the cache."""
         scan, rows = case.scans[self._middle_level()], []
         settings = {r["method"]: r["setting"] for r in self.result["rows"] if r["level"] == self._middle_level()}
-        for peer in [*self.peers, medae(self.model)]:
+        for peer in [*self.peers, *medae(self.model)]:
             if peer.name in settings:
                 cost = timed(partial(peer.apply, scan, settings[peer.name]), scan.noisy.size)
                 rows.append({"method": peer.name, **cost})

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.denoise_cases import Case, Image
-from benchmarks.denoise_medae import NAME
+from benchmarks.denoise_medae import NAME, OURS
 
 PEERS_SHOWN, PEERS_CHARTED = 3, 7
 _SCALE = 2  # inches
@@ -16,7 +16,7 @@ _SCALE = 2  # inches
 def crops(case: Case, level: float, slices: dict[str, Image], psnr: dict[str, float], path: Path) -> None:
     """Noisy, the best peers, MedAE and the reference in a row, all in the same window."""
     modality = case.scans[level].modality
-    peers = sorted(set(slices) - {"noisy", NAME}, key=lambda name: -psnr[name])[:PEERS_SHOWN]
+    peers = sorted(set(slices) - {"noisy", *OURS}, key=lambda name: -psnr[name])[:PEERS_SHOWN]
     names = [name for name in ("noisy", *peers, NAME) if name in slices]
     panels = {f"{name}\n{psnr[name]:.1f} dB": slices[name] for name in names}
     panels["reference\n"] = case.clean[:, :, case.clean.shape[2] // 2]
@@ -41,7 +41,7 @@ def chart(rows: list[dict[str, Any]], modality: str, path: Path) -> None:
         return float(np.mean(found)) if found else float("nan")
 
     best = sorted(methods, key=lambda name: -sum(mean(name, level) for level in levels))
-    methods = [*[name for name in best if name != NAME][:PEERS_CHARTED], *[NAME] * (NAME in methods)]
+    methods = [*[name for name in best if name not in OURS][:PEERS_CHARTED], *[NAME] * (NAME in methods)]
     figure = _figure(7, 4)
     axes = figure.add_subplot()
     for method in methods:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from benchmarks.denoise_medae import NAME
+from benchmarks.denoise_medae import NAME, OURS
 from benchmarks.denoise_trust import LESIONS
 
 Row = dict[str, Any]
@@ -95,7 +95,7 @@ def against_best_peer(rows: list[Row], figure: str) -> list[Row]:
     for case in distinct(rows, "case"):
         for level in distinct(rows, "level"):
             here = {r["method"]: r[figure] for r in rows if r["case"] == case and r["level"] == level}
-            others = {method: value for method, value in here.items() if method not in (NAME, "noisy")}
+            others = {method: value for method, value in here.items() if method not in (*OURS, "noisy")}
             if NAME in here and others:
                 peer = max(others, key=lambda method: others[method])
                 found.append({"case": case, "level": level, "peer": peer, "margin": here[NAME] - others[peer]})

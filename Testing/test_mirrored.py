@@ -1,0 +1,124 @@
+"""Mirrored passes: the mean over mirror images, exact under tiling, as many as were asked for or the size allows."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import save_small_model, small_model
+
+from MedAELib import Volume, denoise
+from MedAELib.__main__ import main
+from MedAELib.engine.run import Engine
+from MedAELib.errors import BadInput
+from MedAELib.networks import Mirrored
+from MedAELib.networks.mirrored import PASSES
+from MedAELib.tasks.denoise import automatic_passes
+from MedAELib.tasks.noise_map import WithNoise
+
+
+def scan(shape=(1, 14, 12, 10), seed=0) -> Volume:
+    array = np.random.default_rng(seed).normal(100, 300, shape).astype(np.float32)
+    return Volume(array, np.eye(4), {"name": "scan", "modality": "CT"})
+
+
+def cpu(tile: int = 0) -> Engine:
+    return Engine("cpu", "float32", tile)
+
+
+@pytest.mark.parametrize("passes, expected", [(1, 1), (2, 2), (4, 4), (8, 8)])
+def test_the_result_is_the_mean_over_the_mirror_images(passes, expected):
+    network = small_model().network
+    x = torch.randn((1, 1, 8, 6, 10), generator=torch.Generator().manual_seed(1))
+    axes = {
+        1: [()],
+        2: [(), (2, 3, 4)],
+        4: [(), (2, 3), (2, 4), (3, 4)],
+        8: [(), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4), (2, 3, 4)],
+    }[passes]
+    assert len(axes) == expected
+    mean = torch.stack([network(x.flip(turn)).flip(turn) for turn in axes]).mean(0)
+    assert torch.allclose(Mirrored(network, passes)(x), mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("passes", [4, 8])
+def test_a_2d_network_has_four_mirror_images(passes):
+    network = small_model(dims=2).network
+    x = torch.randn((3, 1, 8, 6), generator=torch.Generator().manual_seed(1))
+    mean = torch.stack([network(x.flip(turn)).flip(turn) for turn in [(), (2,), (3,), (2, 3)]]).mean(0)
+    assert torch.allclose(Mirrored(network, passes)(x), mean, atol=1e-6)
+
+
+def test_a_mirrored_scan_gives_the_mirrored_result():
+    model, volume = small_model(), scan()
+    turned = volume.like(np.ascontiguousarray(volume.array[:, ::-1]))
+    made = denoise(volume, model, engine=cpu(), passes=8).array
+    assert np.abs(denoise(turned, model, engine=cpu(), passes=8).array[:, ::-1] - made).max() < 0.05
+    once = denoise(volume, model, engine=cpu(), passes=1).array
+    assert np.abs(denoise(turned, model, engine=cpu(), passes=1).array[:, ::-1] - once).max() > 1
+
+
+@settings(max_examples=12)
+@given(
+    shape=st.tuples(*[st.integers(1, 26)] * 3), tile=st.integers(5, 27), passes=st.sampled_from(PASSES),
+    dims=st.sampled_from([2, 3]), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_any_size_and_tile_agree(shape, tile, passes, dims, seed):
+    model, volume = small_model(dims=dims, channels=4, blocks=1), scan((1, *shape), seed)
+    expected = denoise(volume, model, engine=cpu(), passes=passes).array
+    assert np.abs(denoise(volume, model, engine=cpu(tile), passes=passes).array - expected).max() <= 1e-4 * 1000
+
+
+def test_the_noise_is_the_mean_over_the_mirror_images_too():
+    network = WithNoise(small_model().network, "CT")
+    x = torch.randn((1, 1, 8, 8, 8), generator=torch.Generator().manual_seed(1))
+    mean = (network(x)[:, 1:] + network(x.flip((2, 3, 4)))[:, 1:].flip((2, 3, 4))) / 2
+    assert torch.allclose(Mirrored(network, 2)(x)[:, 1:], mean, rtol=1e-4)
+
+
+def test_progress_rises_evenly_through_all_passes():
+    def steps(passes):
+        seen = [0]
+        denoise(scan(), small_model(), engine=cpu(), passes=passes, progress=lambda _, done, total: seen.append(done))
+        assert seen == sorted(seen) and seen[-1] == 14 * 12 * 10
+        return np.diff(seen)
+
+    one, eight = steps(1), steps(8)
+    assert len(eight) > 7 * len(one) and eight.max() <= one.max()
+
+
+@pytest.mark.parametrize(
+    "shape, passes", [((2, 2, 2), 8), ((215, 215, 216), 8), ((256, 256, 170), 4), ((512, 512, 150), 2),
+                      ((512, 512, 300), 1), ((1024, 1024, 400), 1)],
+)  # fmt: skip
+def test_automatic_passes_cost_no_more_than_one_over_a_large_ct(shape, passes):
+    empty = np.broadcast_to(np.zeros(1, np.int16), (1, *shape))
+    assert automatic_passes(Volume(empty, np.eye(4))) == passes
+
+
+def test_the_frames_of_a_sequence_count_together():
+    empty = np.broadcast_to(np.zeros(1, np.int16), (20, 100, 100, 100))
+    assert automatic_passes(Volume(empty, np.eye(4), {"frames": True})) == 4
+
+
+def test_the_report_tells_the_passes_that_were_asked_for_or_taken(tmp_path):
+    save_small_model(tmp_path / "small")
+    scan().save(tmp_path / "in.nii")
+    command = ["denoise", str(tmp_path / "in.nii"), str(tmp_path / "out.nii"), "--model", str(tmp_path / "small")]
+    for wanted, passes in (["--passes", "2"], 2), ([], 8):
+        assert main([*command, *wanted, "--report", str(tmp_path / "report.json")]) == 0
+        assert json.loads((tmp_path / "report.json").read_text())["passes"] == passes
+
+
+@pytest.mark.parametrize("passes", [-1, 3, 16])
+def test_another_number_of_passes_is_refused_in_one_sentence(passes, tmp_path, capsys):
+    with pytest.raises(BadInput, match=f"{passes} passes are not possible"):
+        denoise(scan(), small_model(), engine=cpu(), passes=passes)
+    scan().save(tmp_path / "in.nii")
+    wanted = ["denoise", str(tmp_path / "in.nii"), str(tmp_path / "out.nii"), "--passes", str(passes)]
+    assert main(wanted) == 2
+    told = capsys.readouterr().err.strip()
+    assert told == f"medae: {passes} passes are not possible. Choose 1, 2, 4 or 8, or 0 for automatic."
+    assert not (tmp_path / "out.nii").exists()

@@ -146,7 +146,7 @@ def test_apply_makes_results_beside_the_input_and_tells_what_was_done(panel: Ope
     told = provenance(panel)
     assert json.loads(told["parameters"]).items() >= {"strength": 0.5, "tile": 64, "precision": "float32"}.items()
     assert (told["inputName"], told["model"], told["device"]) == ("CT chest", "ct_denoise", "cpu")
-    assert panel.ui.statusLabel.text == "Done in 0.1 s on cpu; estimated noise 20 → 8."
+    assert panel.ui.statusLabel.text == "Denoise 'CT chest': done in 0.1 s on cpu; estimated noise 20 → 8."
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     parents = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (scan, *results.values())}
     assert len(parents) == 1
@@ -243,6 +243,34 @@ def test_progress_shows_stage_percentage_and_remaining_time(panel: OpenPanel) ->
     assert not panel.ui.applyButton.enabled
     panel.ui.cancelButton.click()
     panel.spin(lambda: not panel.controller.busy, 1)
+
+
+def test_bar_and_status_take_no_room_while_there_is_nothing_to_tell(panel: OpenPanel) -> None:
+    bar, status = panel.ui.progressBar, panel.ui.statusLabel
+    panel.choose(add_scan())
+    assert bar.isHidden() and status.isHidden()
+    panel.behaviour = SLOW_RUN
+    panel.ui.applyButton.click()
+    assert not bar.isHidden() and not status.isHidden()
+    panel.ui.cancelButton.click()
+    panel.spin(lambda: not panel.controller.busy, 1)
+    assert bar.isHidden() and not status.isHidden()
+
+
+def test_what_is_told_of_a_run_names_its_task_and_volume_when_others_are_chosen(panel: OpenPanel) -> None:
+    panel.run(add_scan("first scan"))
+    panel.choose(add_scan("second scan"))
+    panel.parameters.task = "train"
+    assert panel.ui.statusLabel.text.startswith("Denoise 'first scan': done")
+
+
+def test_the_tooltip_of_the_task_says_what_it_does(panel: OpenPanel) -> None:
+    from MedAELib.tasks import TASKS
+
+    panel.choose(add_scan())
+    for name, task in TASKS.items():
+        panel.parameters.task = name
+        assert panel.ui.taskComboBox.toolTip == task.description
 
 
 @pytest.mark.parametrize("behaviour", [SLOW_RUN, {"behaviour": "hang"}, {"behaviour": "deaf"}])

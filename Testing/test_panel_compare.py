@@ -45,6 +45,7 @@ def test_after_a_run_the_views_show_the_result_and_before_brings_back_the_input(
     show(scan)
     panel.run(scan)
     assert set(backgrounds().values()) == {"CT chest denoised"}
+    assert "removed noise side by side" in panel.ui.sideBySideButton.toolTip
     panel.ui.beforeButton.click()
     assert set(backgrounds().values()) == {"CT chest"}
     panel.ui.beforeButton.click()
@@ -55,12 +56,13 @@ def test_headings_and_tooltips_say_what_the_task_lets_compare(panel: OpenPanel) 
     ui = panel.ui
     panel.choose(add_scan())
     for task, heading, word in (
-        ("denoise", "Denoised", "removed noise"), ("anomaly", "Typical", "nearest typical scan"),
-        ("compress", "Decoded", "what was lost"), ("translate", "Translated", "its uncertainty"),
+        ("denoise", "Denoised", "denoised volume"), ("anomaly", "Typical", "nearest typical scan"),
+        ("compress", "Decoded", "decoded volume"), ("translate", "Translated", "translated scan"),
     ):  # fmt: skip
         panel.parameters.task = task
         assert ui.probeOutputHeading.text == heading
-        assert word in ui.sideBySideButton.toolTip and not ui.compareCollapsibleButton.isHidden()
+        said = ui.sideBySideButton.toolTip
+        assert said.startswith("Nothing to compare yet") and word in said and not ui.compareCollapsibleButton.isHidden()
         assert ("denoised" in ui.beforeButton.toolTip) == (task == "denoise")
         assert ui.probeDifferenceLabel.isHidden() == (task == "translate")
     panel.parameters.task = "features"

@@ -131,7 +131,8 @@ def test_the_panel_says_whether_the_model_adapted_and_its_doubts(panel: OpenPane
     panel.parameters.adapt, panel.parameters.adaptSeconds = True, seconds
     panel.run(add_scan())
     text = panel.ui.statusLabel.text
-    assert text.startswith("Done in 0.1 s on cpu") and said in text and text.endswith("The volume is doubtful.")
+    assert text.startswith("Denoise 'CT chest': done in 0.1 s on cpu")
+    assert said in text and text.endswith("The volume is doubtful.")
 
 
 def test_what_a_scene_of_a_later_version_wants_is_told_and_can_be_chosen_anew(panel: OpenPanel) -> None:

@@ -130,7 +130,7 @@ def test_a_sequence_without_a_browser_gives_sequences_that_cannot_be_compared_ye
         "'perfusion' is in no sequence browser, so no frame of it is shown; add it in the module Sequences."
     )
     panel.choose(add_scan())
-    assert panel.ui.beforeButton.toolTip.startswith("Switch all slice views")
+    assert panel.ui.beforeButton.toolTip.startswith("Nothing to compare yet")
 
 
 @pytest.mark.parametrize("frames", [1, 2])

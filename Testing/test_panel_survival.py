@@ -30,7 +30,7 @@ def test_a_run_goes_on_while_the_user_works_in_another_module(panel: OpenPanel) 
     panel.spin(lambda: not panel.controller.busy)
     assert panel.controller.results["denoised"].GetName() == "CT chest denoised"
     representation.enter()
-    assert panel.ui.statusLabel.text.startswith("Done")
+    assert panel.ui.statusLabel.text.startswith("Denoise 'CT chest': done")
     assert panel.ui.beforeButton.enabled
 
 
@@ -199,7 +199,7 @@ def test_a_reload_keeps_the_run_and_the_new_panel_shows_it(panel: OpenPanel) -> 
     assert panel.widget.logic.controller is panel.controller
     assert panel.ui.cancelButton.enabled
     panel.spin(lambda: not panel.controller.busy)
-    assert panel.ui.statusLabel.text.startswith("Done")
+    assert panel.ui.statusLabel.text.startswith("Denoise 'CT chest': done")
     assert panel.controller.results["denoised"].GetName() == "CT chest denoised"
     panel.widget.onReload()
     assert panel.controller.closed

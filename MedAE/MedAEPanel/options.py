@@ -39,6 +39,7 @@ _HIDDEN = {
 def showFor(ui, wanted):
     """Show the widgets of the task and hide those of the others."""
     task = wanted.task
+    ui.taskComboBox.toolTip = TASKS[task].description if task in TASKS else ""
     for name, widgets in _WIDGETS.items():
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)
@@ -47,8 +48,8 @@ def showFor(ui, wanted):
         getattr(ui, widget).setVisible(widget not in _HIDDEN.get(task, ()))
 
 
-def tellCompared(ui, task):
-    """Let headings and tooltips under 'Compare' say what the task lets compare."""
+def tellCompared(ui, task, possible):
+    """Let headings and tooltips under 'Compare' say what the task lets compare, or that it is not `possible` yet."""
     (name, _beside), (result, beside) = COMPARED[task]
     ui.probeOutputHeading.text = _HEADINGS[name]
     for widget in (ui.probeOutputHeading, ui.probeOutputLabel):
@@ -56,6 +57,8 @@ def tellCompared(ui, task):
     for widget in (ui.probeDifferenceHeading, ui.probeDifferenceLabel):
         widget.toolTip = _("Input minus {result} there.").format(result=result)
         widget.setVisible(task != "translate")  # intensities of two kinds of scan have no difference
+    if not possible:
+        return (_("Nothing to compare yet: this volume has no {result} in the scene.").format(result=result),) * 2
     switch = _("Switch all slice views between the input and the {result}.")
     show = _("Show input, {result} and {beside} side by side in linked views; press again to return to your layout.")
     return switch.format(result=result), show.format(result=result, beside=beside)

@@ -99,6 +99,7 @@ class Overlay:
     def __init__(self, ui):
         self._ui, self._map, self._rows, self._sorted, self._html = ui, None, [], None, None
         self._updating = False
+        self._tell()
         ui.thresholdSlider.connect("valueChanged(double)", self._onThreshold)
         ui.overlayCheckBox.connect("toggled(bool)", self._onShown)
         ui.regionsBrowser.setOpenLinks(False)
@@ -149,6 +150,8 @@ class Overlay:
         return np.sort(inside[:: max(1, inside.size // _SAMPLE)])
 
     def _tell(self):
+        """Say how much lies above the threshold, where there is a map."""
+        self._ui.thresholdLabel.setVisible(self._map is not None)
         if self._map is None or self._map.GetDisplayNode() is None:
             self._ui.thresholdLabel.text = ""
             return

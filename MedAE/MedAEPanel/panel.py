@@ -252,7 +252,7 @@ class Panel:
         known = results.get("similar")
         self.similar.setRows(nodes.table_rows(known) if known is not None else [])
         hidden = sequences.whyNotShown(source) or sequences.whyNotShown(after)
-        said = options.tellCompared(self.ui, task) if task in options.COMPARED else ("", "")
+        said = options.tellCompared(self.ui, task, self.compare.possible) if task in options.COMPARED else ("", "")
         for button, toolTip in zip((self.ui.beforeButton, self.ui.sideBySideButton), said, strict=True):
             button.enabled, button.toolTip = self.compare.possible, hidden or toolTip
         self._enableSideBySide()

@@ -3,6 +3,7 @@
 from slicer.i18n import tr as _
 
 from MedAELib.remarks import remarks
+from MedAELib.tasks import TASKS
 
 from . import faults
 
@@ -38,16 +39,24 @@ def statusText(controller, shown=""):
         return told.format(name=report["model"], checked=report["checked"])
     # How usual the scan is as a whole, whether the model adapted, and doubts: whether the result can be believed.
     doubts = [] if report.get("task") == "compress" else remarks(report)  # its section shows the guidance
-    said = ["; ".join([_done(report), *_found(report)]) + ".", report.get("case"), *doubts]
+    ended = f"{_what(controller)}: {'; '.join([_done(report), *_found(report)])}."
+    said = [ended, report.get("case"), *doubts]
     return " ".join(sentence for sentence in said if sentence and sentence not in shown)
+
+
+def _what(controller):
+    """Which task and volume the last run was about: the panel may show others by now."""
+    task = controller.report.get("task", "")
+    title = _("Decode") if task == "decompress" else TASKS[task].title if task in TASKS else task
+    return _("{task} '{name}'").format(task=title, name=controller.subject)
 
 
 def _done(report):
     """That the run has ended, after how long, and where it ran."""
     seconds, device = report.get("seconds"), report.get("device")
     if not seconds:
-        return _("Done")
-    told = _("Done in {seconds:.3g} s on {device}") if device else _("Done in {seconds:.3g} s")
+        return _("done")
+    told = _("done in {seconds:.3g} s on {device}") if device else _("done in {seconds:.3g} s")
     return told.format(seconds=seconds, device=device)
 
 
@@ -118,6 +127,7 @@ class RunView:
         controller, ui = self._controller, self._ui
         self._updateLog()
         bar = ui.progressBar
+        bar.setVisible(controller.busy)
         bar.value = int(1000 * controller.fraction)
         stage, remaining = controller.stage, remainingText(controller.remaining)
         if controller.busy:
@@ -125,9 +135,8 @@ class RunView:
             bar.format = f"{stage}{percent}{', ' + remaining if remaining else ''}"
         else:
             bar.format = ""
-        ui.statusLabel.text = statusText(controller, ui.warningLabel.text) or (
-            _("Working on '{name}'.").format(name=controller.subject) if controller.busy else ""
-        )
+        working = _("Working on '{name}'.").format(name=controller.subject) if controller.busy else ""
+        self.say(statusText(controller, ui.warningLabel.text) or working)
         ui.cancelButton.enabled = controller.busy and controller.state != "cancelling"
         ui.releaseButton.enabled = controller.workerAlive and not controller.busy
         if self._wasBusy and not controller.busy:
@@ -154,6 +163,7 @@ class RunView:
     def say(self, text):
         """Show a sentence where the end of a run is told."""
         self._ui.statusLabel.text = text
+        self._ui.statusLabel.setVisible(bool(text))
 
     def _updateLog(self):
         new = self._controller.logged - self._shownLines

@@ -55,6 +55,8 @@ def test_noise_before_after_and_removed_are_told_in_the_scans_units(noisy, ideal
     assert ideal["Noise before"].value == pytest.approx(level, rel=0.15)
     assert ideal["Noise after"].value < 0.1 * level
     assert ideal["Noise removed"].value == pytest.approx(level, rel=0.1)
+    places = {name: ideal[f"Noise {name}"].explanation for name in ("before", "removed")}  # they are not the same
+    assert "quiet part of the tissue" in places["before"] and "all tissue" in places["removed"]
     assert ideal["Noise before"].unit == ("HU" if noisy.volume.meta["modality"] == "CT" else "")
 
 

@@ -63,10 +63,12 @@ def _levels(volume: Volume, denoised: Volume, evidence: Evidence) -> list[Figure
     removed = math.sqrt(float(np.square(spread, dtype=np.float64).mean()))
     if not removed > _NOTHING * evidence.typical_noise:
         removed = 0.0
-    told = "The deviation of what was taken away, in tissue." if removed else "Nothing was removed."
+    told = "Nothing was removed."
+    if removed:
+        told = "In all tissue, also where the noise is stronger, so it can be more than before."
     return [
-        measured("Noise before", before, units, "", "The noise's deviation where tissue is quiet: a fifth has less."),
-        measured("Noise after", after, units, "", "What is left of it, from how much quieter flat tissue became."),
+        measured("Noise before", before, units, "", "In the quiet part of the tissue (a fifth of it has less noise)."),
+        measured("Noise after", after, units, "", "There too: before, times how much quieter flat tissue became."),
         measured(REMOVED, removed, units, "", told),
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import BadInput
+from .errors import is_disk_full, unwritable
 
 _ENDING = ".medae-saving"
 
@@ -51,10 +50,9 @@ def _create(temporary: Path, path: Path) -> None:
     try:
         temporary.open("xb").close()  # not by tempfile, whose files others may not read, whatever the user's umask
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise
-        reason = error.strerror or type(error).__name__
-        raise BadInput(f"{path} cannot be written: {reason}.", "Choose a folder that you may write to.") from None
+        raise unwritable(path, error) from None
 
 
 def write_text(path: Path, text: str) -> None:

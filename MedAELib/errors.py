@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM_ON_WINDOWS = (39, 112)
+
 
 class MedAEError(Exception):
     """A fault that the user can understand: `str(error)` is one plain sentence.
@@ -71,6 +76,19 @@ class InternalFault(MedAEError):
 
     kind = "internal"
     default_next_step = "Try again; if it happens again, report it with the log."
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether the system refused to write for want of room: on the disk, in a quota, or by a limit of a file's size."""
+    return error.errno in _NO_ROOM or getattr(error, "winerror", None) in _NO_ROOM_ON_WINDOWS
+
+
+def unwritable(path: object, error: OSError) -> MedAEError:
+    """The failure that an error in writing a file or folder means."""
+    if is_disk_full(error):
+        return DiskFull(f"{path} cannot be written: the disk is full.")
+    reason = error.strerror or type(error).__name__
+    return BadInput(f"{path} cannot be written: {reason}.", "Choose a folder that you may write to.")
 
 
 class Cancelled(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from .atomic import whole_file
 from .completeness import check_whole
 from .dicom import find_series, series_header, without_persons
 from .dicom_slices import Series
-from .errors import BadInput, DiskFull, OutOfMemory
+from .errors import BadInput, DiskFull, OutOfMemory, unwritable
 from .nifti import check_complete, is_nifti, unambiguous
 from .quiet import quiet
 from .volume import Volume
@@ -89,11 +88,11 @@ def save_all(volumes: Mapping[Path, Volume]) -> None:
                     image = to_image(volume, flat=suffix in _FLAT_TYPES)
                     sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
     except (RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from None
         free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize if hasattr(os, "statvfs") else 0
-        if isinstance(error, OSError) or free < volumes[path].array.nbytes:
-            raise DiskFull(f"{path} could not be written: the disk is full.") from None
+        if free < volumes[path].array.nbytes:  # ITK does not say why it could not write
+            raise DiskFull(f"{path} cannot be written: the disk is full.") from None
         raise BadInput(
             f"{path} cannot be written: its format does not take this volume.", "Use .nii.gz, .nrrd or .mha."
         ) from None

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .atomic import whole_file
-from .errors import BadInput, DiskFull
+from .errors import BadInput, unwritable
 from .volume import Volume
 
 FORMAT = 1
@@ -88,9 +88,7 @@ class Latent:
             with whole_file(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **arrays, description=np.array(json.dumps(describe(self), allow_nan=False)))  # type: ignore[arg-type]
         except OSError as error:
-            if error.errno in (28, 122):
-                raise DiskFull(f"{path} could not be written: the disk is full.") from None
-            raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+            raise unwritable(path, error) from None
 
 
 def _is_place(matrix: Matrix) -> bool:

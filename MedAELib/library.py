@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import secrets
 import shutil
@@ -14,7 +13,7 @@ from . import bundle as bundles
 from .archive import contents
 from .atomic import replace_folder, whole_file
 from .bundle import CARD, METADATA, Bundle, is_name, own_models_folder, read_bundle
-from .errors import BadInput, BadModel, DiskFull, MedAEError
+from .errors import BadInput, unwritable
 
 __all__ = ["disk_use", "export_model", "free_name", "import_model", "is_own", "remove_model", "rename_model"]
 
@@ -42,7 +41,7 @@ def _install(files: Mapping[str, bytes], into: Path, name: str = "") -> Bundle:
             replace_folder(beside, renamed(files, found.name, name))
         beside.rename(into / name)
     except OSError as error:
-        raise _refusal(error, into) from None
+        raise unwritable(into, error) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return read_bundle(into / name)
@@ -81,7 +80,7 @@ def export_model(bundle: Bundle, target: Path) -> Path:
         else:
             replace_folder(target, files)
     except OSError as error:
-        raise _refusal(error, target) from None
+        raise unwritable(target, error) from None
     return target
 
 
@@ -109,7 +108,7 @@ def remove_model(bundle: Bundle, folder: Path | None = None) -> None:
             return
         bundle.folder.rename(gone)  # so that it is whole or not there, whatever happens meanwhile
     except OSError as error:
-        raise _refusal(error, bundle.folder) from None
+        raise unwritable(bundle.folder, error) from None
     shutil.rmtree(gone, ignore_errors=True)
 
 
@@ -119,10 +118,10 @@ def is_own(bundle: Bundle, folder: Path | None = None) -> bool:
     return bundle.folder.parent.absolute() == own and own != bundles.models_folder()
 
 
-def disk_use(bundle: Bundle) -> int:
+def disk_use(folder: Path) -> int:
     """Bytes of all files in a model's folder."""
     total = 0
-    for path in bundle.folder.rglob("*"):
+    for path in folder.rglob("*"):
         try:
             total += path.lstat().st_size if not path.is_dir() else 0
         except OSError:
@@ -135,9 +134,3 @@ def _refuse_foreign(bundle: Bundle, what: str, folder: Path | None) -> None:
         raise BadInput(f"{bundle.name} came with MedAE and cannot be {what}.", "Choose a model of your own.")
     if not is_own(bundle, folder):
         raise BadInput(f"{bundle.folder} is not among your models, so it is not {what}.", "Import it first.")
-
-
-def _refusal(error: OSError, path: Path) -> MedAEError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DiskFull(f"The disk has no room for the model in {path}.")
-    return BadModel(f"{path} cannot be written ({error.strerror}).", "Choose another folder.")

@@ -17,7 +17,7 @@ import torch
 
 from .atomic import replace_folder
 from .bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, Spec, find_bundle, identity, read_bundle, spec_to_json
-from .errors import BadModel, DiskFull
+from .errors import BadModel, unwritable
 from .networks import Network, build
 from .volume import Volume
 
@@ -61,7 +61,7 @@ class Model:
 
         `card` is Markdown, `licence` the text of the weights' licence (its first line names it), `figures` held-out
         results, `calibration` what a task needs to read the network's answer. Returns the model with its bundle.
-        Raises DiskFull.
+        Raises DiskFull, BadInput for a folder that cannot be written.
         """
         folder = Path(folder)
         weights = safetensors.torch.save({key: value.contiguous() for key, value in self.network.state_dict().items()})
@@ -85,7 +85,7 @@ class Model:
         try:
             replace_folder(folder, files)
         except OSError as error:
-            raise DiskFull(f"The model could not be written to {folder}: {error.strerror}.") from error
+            raise unwritable(folder, error) from error
         return replace(self, bundle=read_bundle(folder))
 
     def reconstruct(self, volume: Volume, **options: Any) -> Volume:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from .atomic import whole_file
-from .errors import BadInput, BadModel, MissingPackage
+from .errors import BadInput, BadModel, MissingPackage, unwritable
 from .model import Model
 
 _EDGE = 64
@@ -48,7 +48,7 @@ def export_onnx(folder: Path, target: Path, size: Sequence[int] | None = None) -
             _write(network, example, temporary)
             return _checked(temporary, example, wanted)
     except OSError as error:
-        raise BadInput(f"{target} cannot be written ({error.strerror}).", "Name another file.") from None
+        raise unwritable(target, error) from None
 
 
 def _check_packages() -> None:

@@ -91,7 +91,7 @@ def test_a_model_that_cannot_be_put_in_place_leaves_the_old_one(two, tmp_path, m
         return Path(source).rename(target)
 
     monkeypatch.setattr(atomic.os, "replace", replace)
-    with pytest.raises(DiskFull, match="No space left"):
+    with pytest.raises(DiskFull, match="disk is full"):
         save_small_model(folder, seed=2)
     assert contents(folder) == before
     assert list(tmp_path.iterdir()) == [folder]
@@ -156,5 +156,7 @@ def test_a_folder_that_takes_no_file_is_told_by_the_name_that_was_asked_for():
     for write in (lambda path: write_text(path, ""), atomic.check_folder_takes):
         with pytest.raises(BadInput, match=r"^/proc/report\.json cannot be written"):
             write(Path("/proc/report.json"))
+    with pytest.raises(BadInput, match=r"^/proc/model cannot be written"):  # and not that the disk is full
+        save_small_model(Path("/proc/model"))
     with pytest.raises(BadInput, match=r"^/proc/scan\.nrrd cannot be written"):
         Volume(np.zeros((1, 2, 2, 2), "int16"), np.eye(4)).save("/proc/scan.nrrd")

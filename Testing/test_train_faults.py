@@ -98,7 +98,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_volume_is_read(f
     assert run("train", folder, "--network", "plain", "--output", tmp_path / "m") == 2
     told = capfd.readouterr()
     assert told.err.strip().splitlines() == [
-        f"medae: {tmp_path / 'm'} cannot be written: Permission denied. Name another place for the model."
+        f"medae: {tmp_path / 'm'} cannot be written: Permission denied. Choose a folder that you may write to."
     ]
     assert told.out == "" and list(tmp_path.iterdir()) == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle import find_bundle
-from ..errors import BadInput
+from ..errors import BadInput, unwritable
 from ..terminal import Terminal
 
 NETWORKS = (
@@ -217,8 +217,7 @@ def check_output(output: Path) -> None:
         _check_place(output)
         Path(tempfile.mkdtemp(prefix=".medae-", dir=output.parent)).rmdir()
     except OSError as error:
-        reason = error.strerror or "nobody knows why"
-        raise BadInput(f"{output} cannot be written: {reason}.", "Name another place for the model.") from None
+        raise unwritable(output, error) from None
 
 
 def _check_place(output: Path) -> None:

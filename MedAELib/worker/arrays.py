@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, DiskFull, MedAEError
+from ..errors import BadInput, DiskFull, MedAEError, is_disk_full
 from . import strict
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_room(folder: Path, needed: int, free: FreeBytes = free_bytes) -> None:
 
 def disk_full(error: OSError) -> MedAEError | None:
     """DiskFull when the system refused to write for want of room, else None."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_disk_full(error):
         return DiskFull("The disk became full while voxels were written.")
     return None
 

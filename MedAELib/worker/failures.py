@@ -19,6 +19,7 @@ from ..errors import (
     MedAEError,
     MissingPackage,
     OutOfMemory,
+    is_disk_full,
 )
 
 EXIT_IDLE = 0
@@ -115,7 +116,7 @@ def _memory(text: str) -> MedAEError:
 
 def _system(error: OSError) -> MedAEError:
     where = f": {error.filename}" if isinstance(error.filename, str) else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or getattr(error, "winerror", None) in (39, 112):
+    if is_disk_full(error):
         return DiskFull("The disk has no room for the result.")
     if error.errno == errno.ENOMEM:
         return _memory("")

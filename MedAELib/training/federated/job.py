@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from MedAELib.errors import BadInput, DiskFull, MissingPackage
+from MedAELib.errors import BadInput, MissingPackage, unwritable
 from MedAELib.training.federated.federation import FILE, Federation
 
 NAME = "medae"
@@ -29,7 +29,7 @@ def write_job(federation: Federation, folder: Path) -> None:
             shutil.copytree(Path(place, "jobs", NAME), beside)
             beside.rename(folder)
         except OSError as error:
-            raise DiskFull(f"The job could not be written to {folder}: {error.strerror}.") from error
+            raise unwritable(folder, error) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .bundle import Bundle, Spec
 from .quality import sample
 from .volume import Volume
 
 _FEW_SLICES = 8
+_FEW_VALUES = 20  # different ones among some thousand voxels: labels, no intensities
+_LOOKED_AT = 10_000  # voxels, for that
 # Hounsfield units, with the values that scanners put outside their round field of view.
 _LOWEST_CT, _HIGHEST_CT = -3100, 6000
 _NAMES = {"CT": "CT", "MR": "MRI"}
@@ -37,8 +41,11 @@ def guess_modality(volume: Volume) -> str:
     return ""
 
 
-def check_domain(volume: Volume, spec: Spec) -> list[str]:
-    """Why a model may not suit a volume, as plain sentences; empty when nothing speaks against it."""
+def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[str]:
+    """Why a model may not suit a volume, as plain sentences; empty when nothing speaks against it.
+
+    `each_channel` says that the task works on every frame or component, which is then told; others look at the first.
+    """
     name, warnings = volume.name or "The volume", []
     values = sample(volume.array)
     guess = guess_modality(volume)
@@ -54,6 +61,8 @@ def check_domain(volume: Volume, spec: Spec) -> list[str]:
         warnings.append(told + (", or its values are no Hounsfield units (1024 too high, perhaps)." if offset else "."))
     if values.dtype.kind == "f" and not np.isfinite(volume.array[..., : min(volume.shape[2], 64)]).all():
         warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
+    if _is_label_map(values):
+        warnings.append(f"{name} holds few different values, as a label map does; choose the scan that it belongs to.")
     if spec.dims == 3 and volume.shape[2] < _FEW_SLICES:
         slices = "one slice" if volume.shape[2] == 1 else f"{volume.shape[2]} slices"
         warnings.append(f"The model works in 3D, but {name} has only {slices}.")
@@ -61,10 +70,16 @@ def check_domain(volume: Volume, spec: Spec) -> list[str]:
         warnings.append(f"The model works in 2D: {name} is processed slice by slice along its third axis.")
     if spec.dims == 3 and max(volume.spacing) > 6 * min(volume.spacing):
         warnings.append(f"The slices of {name} are {max(volume.spacing):.3g} mm apart, much more than within a slice.")
-    if volume.channels > 1:
+    if each_channel and volume.channels > 1:
         what = "frames" if volume.meta.get("frames") else "components"
         warnings.append(f"{name} has {volume.channels} {what}; each is processed on its own.")
     return warnings
+
+
+def _is_label_map(values: npt.NDArray[Any]) -> bool:
+    """Whether a sample of a scan's voxels looks like whole numbers that name things."""
+    some = values.reshape(-1)[:: max(1, values.size // _LOOKED_AT)]
+    return values.dtype.kind in "biu" and some.size > 1000 and len(np.unique(some)) <= _FEW_VALUES
 
 
 def fitting_model(volume: Volume, bundles: Iterable[Bundle]) -> Bundle | None:

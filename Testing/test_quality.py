@@ -135,6 +135,7 @@ def test_the_right_model_gives_no_warning():
         (Volume(mr().array[..., 18:21], np.eye(4)), MR, "only 3 slice"),
         (Volume(mr().array, np.diag([0.5, 0.5, 5, 1])), MR, "apart"),
         (Volume(np.repeat(mr().array, 2, 0), np.eye(4), {"frames": True}), MR, "2 frames"),
+        (mr().like((mr().array > 200).astype("uint8")), MR, "as a label map does"),
         (Volume(np.zeros((1, 9, 9, 9)), np.eye(4)), MR, "same value"),
         (Volume(np.full((1, 9, 9, 9), np.nan), np.eye(4)), MR, "no finite value"),
     ],
@@ -143,6 +144,11 @@ def test_each_mismatch_is_told_with_its_reason(volume, spec, reason):
     warnings = check_domain(volume, spec)
     assert any(reason in warning for warning in warnings), warnings
     assert all(warning.endswith((".", ")")) and "\n" not in warning for warning in warnings)
+
+
+def test_frames_are_told_of_only_where_a_task_works_on_each():
+    frames = Volume(np.repeat(mr().array, 2, 0), np.eye(4), {"frames": True})
+    assert check_domain(frames, MR, each_channel=False) == []
 
 
 def test_the_fitting_model_has_the_volumes_modality():

@@ -50,7 +50,7 @@ def run_explain(volume: Volume, parameters: Mapping[str, Any], progress: Progres
         volume, model, parts=wanted.parts, point=wanted.point, directions=wanted.directions,
         channel=wanted.channel, steps=wanted.steps, engine=engine, progress=progress,
     )  # fmt: skip
-    doubts = [w for w in check_domain(volume, model.spec) if "processed on its own" not in w]
+    doubts = check_domain(volume, model.spec, each_channel=False)
     report = {
         "task": "explain", "input": volume.name, "model": model.bundle.name, "model_version": model.bundle.version,
         "model_sha256": model.bundle.sha256, "trained_on": list(model.bundle.training_data),

@@ -67,7 +67,7 @@ def run_features(
         volume, model, per=wanted.per, labels=segments, spacing=wanted.spacing, air=wanted.air, engine=engine,
         progress=progress,
     )  # fmt: skip
-    doubts = [w for w in check_domain(volume, model.spec) if "processed on its own" not in w] if wanted.model else []
+    doubts = check_domain(volume, model.spec, each_channel=False) if wanted.model else []
     settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
     settings += ", with air" if wanted.air else ""
     common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": settings}

@@ -190,8 +190,10 @@ def find_bundle(name_or_folder: str | Path) -> Bundle:
         is_folder = False
     if is_folder:
         return read_bundle(Path(text))
-    known = ", ".join(bundled) or "none"
-    raise BadModel(f"There is no model {text!r}.", f"Name a model folder, or a bundled model: {known}.")
+    known = ", ".join(named) or "none"
+    if is_name(text) and (models_folder() / text).is_dir():
+        raise BadModel(f"{text} is the codec's model, which does nothing but compress.", f"Name another: {known}.")
+    raise BadModel(f"There is no model {text!r}.", f"Name a model folder, or one of these: {known}.")
 
 
 def read_bundle(folder: str | Path) -> Bundle:

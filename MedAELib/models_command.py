@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from . import library
-from .bundle import Bundle, bundled_models, find_bundle, own_folders, own_models_folder, read_bundle
+from .bundle import Bundle, bundled_models, find_bundle, models_folder, own_folders, own_models_folder, read_bundle
+from .codec import model_file as codec
+from .codec.model_file import CodecModel
 from .errors import BadInput, MedAEError
 
 _FOLDER = "the folder of your own models; default: that of MEDAE_MODELS, else in your user data"
@@ -16,7 +18,8 @@ _FOLDER = "the folder of your own models; default: that of MEDAE_MODELS, else in
 
 def add_models(commands: Any) -> None:
     """Add the command and its actions to a command line's sub-commands."""
-    models = commands.add_parser("models", help="list, check and manage models").add_subparsers(
+    about = "list, check and manage models"
+    models = commands.add_parser("models", help=about, description=about.capitalize() + ".").add_subparsers(
         required=True, metavar="ACTION"
     )
 
@@ -45,10 +48,19 @@ def add_models(commands: Any) -> None:
     removed.add_argument("--yes", action="store_true", help="really; without it nothing is deleted")
 
 
-def _find(options: argparse.Namespace) -> Bundle:
-    """The model that the options name, in the user's folder first."""
-    own = (options.folder or own_models_folder()) / options.name
-    return read_bundle(own) if options.name and own.is_dir() else find_bundle(options.name)
+def _find(options: argparse.Namespace, name: str) -> Bundle:
+    """The model of that name: in the user's folder, which the options may say, else bundled, else a folder itself."""
+    own = (options.folder or own_models_folder()) / name
+    return read_bundle(own) if name and own.is_dir() else find_bundle(name)
+
+
+def _codec() -> CodecModel | None:
+    """The first of the codec's models, after all of them were compared with their SHA-256; None where there is none."""
+    if not (models_folder() / codec.BUNDLED).is_dir():
+        return None
+    for load in (codec.load_front_model, codec.load_subband_model, codec.load_restoration_model):
+        load()
+    return codec.load_codec_model()
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -64,17 +76,23 @@ def _list(options: argparse.Namespace) -> int:
     for bundle in bundles:
         print(
             f"{bundle.name}\t{bundle.spec.task}\t{bundle.spec.modality} {bundle.spec.dims}D\t{bundle.sha256[:12]}\t"
-            f"{library.disk_use(bundle) / 1e6:.1f} MB\t{bundle.description}"
+            f"{library.disk_use(bundle.folder) / 1e6:.1f} MB\t{bundle.description}"
         )
+    if (model := _codec()) is not None:
+        size = f"{library.disk_use(models_folder() / model.name) / 1e6:.1f} MB"
+        print(f"{model.name}\tcompress\tany 2D, 3D\t{model.sha256[:12]}\t{size}\tPredicts the voxels of .maez files.")
     return status
 
 
 def _check(options: argparse.Namespace) -> int:
     from .model import Model
 
-    for bundle in [find_bundle(name) for name in options.names] or bundled_models():
+    names = options.names or [bundle.name for bundle in bundled_models()]
+    for bundle in [_find(options, name) for name in names if name != codec.BUNDLED]:
         Model.load(bundle.folder)
         print(f"{bundle.name}\tis whole\t{bundle.sha256}")
+    if (not options.names or codec.BUNDLED in names) and (model := _codec()) is not None:
+        print(f"{model.name}\tis whole\t{model.sha256}")
     return 0
 
 
@@ -87,7 +105,7 @@ def _import(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     if options.target is None and options.onnx is None:
         raise BadInput("Nothing to write to is named.", "Name a folder, a .zip file, or --onnx FILE.onnx.")
-    bundle = _find(options)
+    bundle = _find(options, options.name)
     if options.target is not None:
         print(f"{bundle.name}: {library.export_model(bundle, options.target)}")
     if options.onnx is not None:
@@ -99,15 +117,15 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _rename(options: argparse.Namespace) -> int:
-    before = _find(options)
+    before = _find(options, options.name)
     bundle = library.rename_model(before, options.new, options.folder)
     print(f"{before.name} is now {bundle.name}: {bundle.folder}")
     return 0
 
 
 def _remove(options: argparse.Namespace) -> int:
-    bundle = _find(options)
-    size = library.disk_use(bundle)
+    bundle = _find(options, options.name)
+    size = library.disk_use(bundle.folder)
     if not options.yes:
         raise BadInput(f"{bundle.folder} ({size / 1e6:.1f} MB) would be deleted for good.", "Say --yes to do so.")
     library.remove_model(bundle, options.folder)

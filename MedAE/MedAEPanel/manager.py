@@ -49,7 +49,7 @@ class ModelManager:
             return
         self._shown, self._busy = shown, True
         try:
-            self._fill([disk_use(bundle) for bundle in self._bundles], folder)
+            self._fill([disk_use(bundle.folder) for bundle in self._bundles], folder)
         finally:
             self._busy = False
         self._ask(False)
@@ -93,7 +93,7 @@ class ModelManager:
         bundle = self.chosen if on else None
         if bundle is not None:
             self._ui.removeLabel.text = _("Delete {name} ({size}) for good?").format(
-                name=bundle.name, size=_size(disk_use(bundle))
+                name=bundle.name, size=_size(disk_use(bundle.folder))
             )
         self._ui.removeFrame.setVisible(bundle is not None)
 

@@ -24,6 +24,7 @@ from .terminal import (
     add_paths,
     add_run_options,
     check_paths,
+    ending,
     named_path,
     run_parameters,
     table_text,
@@ -89,7 +90,7 @@ def _parser() -> _Parser:
         "--noise", type=Path, metavar="FILE", help="also write the strength of the noise at each voxel"
     )
     denoise.add_argument(
-        "--trust", type=Path, metavar="FILE.csv", help="also measure how far the result can be trusted"
+        "--trust", type=ending(".csv"), metavar="FILE.csv", help="also measure how far the result can be trusted"
     )
     denoise.set_defaults(run=_denoise)
     anomaly.add_to(commands)

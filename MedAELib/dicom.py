@@ -47,7 +47,8 @@ def find_series(folder: Path, wanted: str | None = None) -> Series:
     ]
     if len(matches) != 1:
         known = "; ".join(f"{described[uid] or 'no description'} ({len(files)} files)" for uid, files in found.items())
-        raise BadInput(f"{folder} holds {len(matches)} series that match {wanted!r}; it has: {known}.")
+        count = len(matches) or "no"
+        raise BadInput(f"{folder} holds {count} series that match {wanted!r}; it has: {known}.", "Name one of these.")
     return _whole_series(matches[0], found, folder)
 
 

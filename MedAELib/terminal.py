@@ -8,7 +8,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,18 @@ def named_path(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; name a file or a folder")
     return Path(text)
+
+
+def ending(wanted: str) -> Callable[[str], Path]:
+    """The type of a path on the command line that must end so: a table that is called .xlsx would open nowhere."""
+
+    def named(text: str) -> Path:
+        path = named_path(text)
+        if path.suffix.lower() != wanted:
+            raise argparse.ArgumentTypeError(f"{text} does not end in {wanted}")
+        return path
+
+    return named
 
 
 def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: Sequence[Path | None]) -> None:
@@ -69,7 +81,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tile", type=int, default=0, metavar="VOXELS", help="edge of a tile; default: from the free memory"
     )
-    parser.add_argument("--report", type=Path, metavar="FILE.json", help="also write a report")
+    parser.add_argument("--report", type=ending(".json"), metavar="FILE.json", help="also write a report")
 
 
 def run_parameters(options: argparse.Namespace) -> dict[str, Any]:

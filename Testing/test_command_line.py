@@ -89,6 +89,8 @@ def test_a_fresh_process_works_from_any_folder(scan, model, tmp_path):
         ["denoise", "{scan}", "out.nrrd", "--removed", "out.nrrd"],
         ["denoise", "{scan}", "out.nrrd", "--removed", "removed.xyz"],
         ["denoise", "{scan}", "out.nrrd", "--report", "absent/report.json"],
+        ["denoise", "{scan}", "out.nrrd", "--report", "report.txt"],
+        ["denoise", "{scan}", "out.nrrd", "--trust", "trust.xlsx"],
         ["denoise", "x" * 300, "out.nrrd"],
         ["denoise", "", "out.nrrd"],
         ["denoise", "{scan}", ""],
@@ -175,10 +177,17 @@ def test_a_request_to_end_while_a_result_is_written_leaves_no_part_of_it(model, 
 def test_models_are_listed_and_checked(capsys, model):
     assert run("models", "list") == 0
     listed = capsys.readouterr().out
-    assert "ct-denoise" in listed and "mr-denoise" in listed
+    assert all(f"{name}\t" in listed for name in ("ct-denoise", "mr-denoise", "ct-mr-codec"))
     assert run("models", "check") == 0
+    assert "ct-mr-codec\tis whole" in capsys.readouterr().out
     assert run("models", "check", model) == 0
     assert "small\tis whole" in capsys.readouterr().out
+
+
+def test_the_codecs_model_is_checked_by_its_name_and_takes_no_other_work(scan, tmp_path, capsys):
+    assert run("models", "check", "ct-mr-codec") == 0
+    assert run("denoise", scan, tmp_path / "out.nrrd", "--model", "ct-mr-codec") == 2
+    assert "does nothing but compress" in capsys.readouterr().err
 
 
 def test_without_a_named_model_the_one_that_fits_is_taken(scan, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
-from ..terminal import Terminal, add_run_options, check_paths, run_parameters, table_text, tell
+from ..terminal import Terminal, add_run_options, check_paths, ending, run_parameters, table_text, tell
 from ..volume import Volume
 
 
@@ -35,7 +35,8 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--similar", type=int, default=5, metavar="N", help="nearest known cases to tell (5)")
     parser.add_argument("--distance", choices=("standardised", "cosine"), default="standardised")
-    parser.add_argument("--neighbours", type=Path, metavar="FILE.csv", help="also write the similar cases as a table")
+    also = "also write the similar cases as a table"
+    parser.add_argument("--neighbours", type=ending(".csv"), metavar="FILE.csv", help=also)
     add_run_options(parser)
     parser.set_defaults(run=_run)
 

@@ -87,6 +87,17 @@ def test_whatever_is_wrong_is_one_line_and_exit_status_2_and_nothing_is_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("option", "step"),
+    [(["--corrupt", "magic"], "Known are"), (["--objective", "magic=1"], "Known are"), (["--set", "magic=1"], "--set")],
+)
+def test_options_that_do_not_fit_are_told_before_any_volume_is_read(option, step, tmp_path, capfd):
+    (tmp_path / "x.nrrd").write_text("no volume")
+    assert run("train", tmp_path, "--network", "plain", *option, "--output", tmp_path / "m") == 2
+    told = capfd.readouterr().err
+    assert "'magic'" in told and step in told and "x.nrrd" not in told
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_any_volume_is_read(folder, tmp_path, capfd, monkeypatch):
     """As without the right to write there, which an administrator always has."""
     from MedAELib.training import command

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from MedAELib.bundle import Kind, Spec, Window
 from MedAELib.conditions import SPACING, condition, read_table
-from MedAELib.errors import BadInput
+from MedAELib.errors import BadInput, BadModel
 from MedAELib.model import Model
 from MedAELib.networks import Network, build
 from MedAELib.networks.ensemble import MEMBERS
@@ -65,7 +65,7 @@ class Plan:
 
 
 def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:
-    """The plan of a training. Raises BadInput for options that do not fit together, BadModel for odd arguments."""
+    """The plan of a training. Raises BadInput for options that do not fit together, or cases that do not fit them."""
     start = Model.load(options.start) if options.start else None
     recipe = RECIPES.get(options.network, TRANSLATING)
     cases = [*parts.training, *parts.validation, *parts.test]
@@ -73,7 +73,9 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
     if start is not None:
         modality = _modality_like(start, modality)
     denoiser = options.network == "denoising"
-    check_options(options, cases, modality)
+    check_options(options, modality)
+    if options.learn_from == "repeats" and any(len(case.voxels) < 2 for case in cases):
+        raise BadInput("Not every volume holds repeated scans.", "Use 4D files, the repeats as their frames.")
     fusing = options.network == "fusion"
     kinds: tuple[Kind, ...] = ()
     if options.translate:
@@ -163,8 +165,11 @@ def _check_start(start: Model | None, spec: Spec) -> None:
         )
 
 
-def check_options(options: argparse.Namespace, cases: Sequence[Case], modality: str) -> None:
-    """Refuse what does not fit together, in one sentence. Raises BadInput."""
+def check_options(options: argparse.Namespace, modality: str) -> None:
+    """Refuse what does not fit together, in one sentence: also before any volume is read, which may take long.
+
+    `modality` is empty as long as nobody knows it. Raises BadInput.
+    """
     network = options.network
     if network == "denoising" and modality == "any":
         raise BadInput("The volumes are not all CT or all MRI.", "Say --modality CT or MR, or sort them first.")
@@ -186,8 +191,10 @@ def check_options(options: argparse.Namespace, cases: Sequence[Case], modality: 
         known = CORRUPTIONS if name in options.corrupt else TERMS
         if name not in known:
             raise BadInput(f"There is no {name!r:.60}.", f"Known are {', '.join(known)}.")
-    if options.learn_from == "repeats" and any(len(case.voxels) < 2 for case in cases):
-        raise BadInput("Not every volume holds repeated scans.", "Use 4D files, the repeats as their frames.")
+    try:
+        build(network, options.dims, _arguments(options))
+    except BadModel as error:
+        raise BadInput(str(error), "Correct --network, --dims or --set.") from None
 
 
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:

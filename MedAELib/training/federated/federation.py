@@ -77,8 +77,7 @@ class Federation:
 
 
 def agree(options: argparse.Namespace, sites: int) -> Federation:
-    """The agreement that a command line asks for. Raises BadInput or BadModel, before any work, when it cannot be."""
-    from MedAELib.networks import build
+    """The agreement that a command line asks for. Raises BadInput, before any work, when it cannot be."""
     from MedAELib.training.plan import check_options
 
     settings = dict(PRIVACIES[options.privacy])
@@ -96,9 +95,7 @@ def agree(options: argparse.Namespace, sites: int) -> Federation:
         rounds=options.rounds, steps=options.steps_per_round, sites=sites, arguments=options.arguments,
         terms=options.terms, privacy=options.privacy, privacy_settings=settings,
     )  # fmt: skip
-    check_options(federation.options(), [], federation.modality)
-    spec = federation.spec()
-    build(spec.network, spec.dims, spec.arguments)
+    check_options(federation.options(), federation.modality)
     return federation
 
 

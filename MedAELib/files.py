@@ -53,14 +53,18 @@ def load(path: Path, series: str | None = None) -> Volume:
         raise BadInput(f"{path} is a file, so no series can be chosen from it.", "Name the folder of the DICOM files.")
     else:
         image, header = _read_file(path)
-    name = path.name.removesuffix(".gz")
     modality = header.get("0008|0060", "").strip()
     meta = {
-        "name": path.name if path.is_dir() else name.rsplit(".", 1)[0],
+        "name": name_of(path),
         "modality": modality if modality in ("CT", "MR") else "",
         "header": header,
     }
     return from_image(image, meta, str(path))
+
+
+def name_of(path: Path) -> str:
+    """What a volume from there is called: as its file without the ending, or as its folder."""
+    return path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
 
 
 def save(volume: Volume, path: Path) -> None:

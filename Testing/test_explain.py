@@ -15,7 +15,7 @@ from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, Cancelled
 from MedAELib.explain.gradients import integrated_gradients
 from MedAELib.explain.residuals import median_of, nearest_typical
-from MedAELib.features.latent import seen_by
+from MedAELib.features.code import seen_by
 from MedAELib.model import Model
 from MedAELib.tasks.explain import explain
 from MedAELib.tasks.run import run_task

@@ -11,7 +11,7 @@ from volumes import blob
 from MedAELib.bundle import Spec, Window
 from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, Cancelled
-from MedAELib.features.latent import latent_of, seen_by
+from MedAELib.features.code import code_of, seen_by
 from MedAELib.features.neighbours import DISTANCES, KNOWN, Table, nearest, read_table
 from MedAELib.model import Model
 from MedAELib.tasks.features import DEFAULT_MODEL, features
@@ -59,8 +59,8 @@ def test_every_network_gives_as_many_features_whatever_the_size(name, dims, argu
 def test_the_code_does_not_depend_on_the_tile_and_is_the_networks_own(name, dims, arguments):
     made, volume = model(name, dims, arguments), scan((24, 20, 16))
     seen = seen_by(made, volume)
-    whole = latent_of(made.network, seen, Engine("cpu", "float32"))
-    cut = latent_of(made.network, seen, Engine("cpu", "float32", 8))
+    whole = code_of(made.network, seen, Engine("cpu", "float32"))
+    cut = code_of(made.network, seen, Engine("cpu", "float32", 8))
     np.testing.assert_allclose(cut.cells, whole.cells, atol=1e-5)
     x = torch.from_numpy(seen.voxels)
     with torch.inference_mode():
@@ -77,7 +77,7 @@ def test_a_bright_spot_lies_in_the_latent_where_it_is_in_the_patient():
     bright[spot] = 500.0
     affine = scan().affine
     volumes = [Volume(a[None], affine, {"modality": "CT"}) for a in (array, bright)]
-    cells = [latent_of(made.network, seen_by(made, volume), CPU) for volume in volumes]
+    cells = [code_of(made.network, seen_by(made, volume), CPU) for volume in volumes]
     change = np.abs(cells[1].cells - cells[0].cells).sum(0)
     peak = np.unravel_index(int(change.argmax()), change.shape)
     found = cells[1].affine @ [*peak, 1]

@@ -79,7 +79,7 @@ class Engine:
             raise BadModel(_OTHER_CHANNELS)
         shape, axes = source.shape[-3:], 3 if network.dims == 3 else 2
         halo = (network.halo,) * axes + (0,) * (3 - axes)
-        stride = network.strides + (1,) * (3 - axes)
+        stride = network.volume_strides
         cut = stride if network.tiles else shape[:axes] + stride[axes:]  # a network without tiles is never cut
         edges = self._edges(network, shape, halo, cut, deviations)
         waiting = list(cores(shape, edges))[::-1]

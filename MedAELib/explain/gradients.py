@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..engine.run import Engine
-from ..features.latent import Floats, Seen
+from ..features.code import Floats, Seen
 from ..networks import Network
-from .residuals import given
+from .residuals import given, voxels_of
 
 _SLICES = 16  # of a 2D network, at once
 LARGEST = 3 * 2**20  # voxels: above, a part around the point is looked at, for the memory of the backward pass
@@ -55,7 +55,7 @@ def integrated_gradients(
         with torch.inference_mode():
             score += float(_squares(runs, x, mask)) / count
             first += float(_squares(runs, base, mask)) / count
-        voxels[place] = _volume((total * (x - base)).cpu(), network.dims)
+        voxels[place] = voxels_of(total * (x - base), network.dims)
     progress(1, 1)
     found = float(voxels.sum(dtype=np.float64)) / count
     return Attribution(voxels, score, first, abs(found - (score - first)) / max(abs(score - first), 1e-30))
@@ -84,7 +84,3 @@ def _parts(
         tensors = (torch.from_numpy(np.ascontiguousarray(a[place])).to(device) for a in (seen.voxels[0], start, mask))
         x, base, counts = (t[None, None] if dims == 3 else t.permute(2, 0, 1)[:, None] for t in tensors)
         yield place, x, base, counts
-
-
-def _volume(x: Tensor, dims: int) -> Floats:
-    return np.asarray((x[0, 0] if dims == 3 else x[:, 0].permute(1, 2, 0)).numpy())

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, median_filter
+from torch import Tensor
 
 from ..engine.run import Engine, Progress
 from ..engine.tiles import Box
-from ..features.latent import Floats, Seen
+from ..features.code import Floats, Seen
 from ..networks import Given, Network
 from ..networks.normative import NormativeAutoencoder
 
@@ -88,6 +89,11 @@ def part_of(seen: Seen, box: Box) -> Seen:
     shift[:3, 3] = [side.start for side in box]
     mask = None if seen.mask is None else seen.mask[box]
     return replace(seen, voxels=seen.voxels[(slice(None), *box)], affine=seen.affine @ shift, mask=mask)
+
+
+def voxels_of(x: Tensor, dims: int) -> Floats:
+    """A volume [i, j, k] from what a network works on: [1, 1, i, j, k], or slices [k, 1, i, j]."""
+    return np.asarray((x[0, 0] if dims == 3 else x[:, 0].permute(1, 2, 0)).cpu().numpy())
 
 
 def is_normative(network: Network) -> bool:

@@ -14,13 +14,13 @@ from torch import Tensor
 from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput
-from ..features.latent import Affine, Floats, Latent, Seen, encode, latent_of
+from ..features.code import Affine, Code, Floats, Seen, code_of, encode
 from ..networks import Network
 from ..networks.conditional import ConditionalAutoencoder
 from ..networks.denoising import DenoisingAutoencoder
 from ..networks.normative import NormativeAutoencoder
 from ..networks.whole import WholeImage, from_grid
-from .residuals import part_of
+from .residuals import part_of, voxels_of
 
 STEPS = tuple(number / 2 for number in range(-4, 5))  # deviations
 EDGE = 48  # voxels of what is shown
@@ -57,14 +57,14 @@ def traverse(
     """
     voxel = np.rint((np.linalg.inv(seen.affine) @ [*point, 1])[:3]).astype(int)
     box = around(voxel, seen.voxels.shape[1:], network)
-    latent = latent_of(network, seen, engine, lambda done, total: progress(done, 4 * total))
+    whole = code_of(network, seen, engine, lambda done, total: progress(done, 4 * total))
     part = part_of(seen, box)
     x = _shown(part, network, engine)
     with torch.inference_mode():
         code = encode(network, x, seen.second).float()
     if channel > code.shape[1]:
         raise BadInput(f"The code has {code.shape[1]} channels, so there is no channel {channel}.", "Choose another.")
-    moves, shares = _moves(network, latent, x, code, count, voxel - [side.start for side in box], channel)
+    moves, shares = _moves(network, whole, x, code, count, voxel - [side.start for side in box], channel)
     inner = around(voxel, seen.voxels.shape[1:], network, margin=0)
     cut = tuple(slice(i.start - b.start, i.stop - b.start) for i, b in zip(inner, box, strict=True))
     found = []
@@ -72,7 +72,7 @@ def traverse(
         frames = []
         for step, amount in enumerate(STEPS):
             progress(len(moves) + 4 * (number * len(STEPS) + step), 4 * len(moves) * len(STEPS) + len(moves))
-            frames.append(_volume(rebuilt(network, x, code + amount * move, seen.second), network.dims)[cut])
+            frames.append(voxels_of(rebuilt(network, x, code + amount * move, seen.second), network.dims)[cut])
         stack = np.stack(frames)
         change = float(np.abs(np.diff(stack, axis=0)).max())
         found.append(Traversal(stack, part_of(seen, inner).affine, share, change))
@@ -85,8 +85,8 @@ def around(voxel: npt.NDArray[Any], shape: tuple[int, ...], network: Network, ma
 
     Of a network that sees a slice or a volume as a whole, all of it is decoded.
     """
-    steps, box = (*network.strides, *(1,) * (3 - network.dims)), []
-    for axis, (at, size, step) in enumerate(zip(voxel, shape, steps, strict=True)):
+    box = []
+    for axis, (at, size, step) in enumerate(zip(voxel, shape, network.volume_strides, strict=True)):
         if axis == 2 and network.dims == 2:
             box.append(slice(int(at), int(at) + 1))
         elif margin and not network.tiles:
@@ -113,12 +113,12 @@ def rebuilt(network: Network, x: Tensor, code: Tensor, second: Tensor | None) ->
 
 
 def _moves(
-    network: Network, latent: Latent, x: Tensor, code: Tensor, count: int, at: npt.NDArray[Any], channel: int
+    network: Network, whole: Code, x: Tensor, code: Tensor, count: int, at: npt.NDArray[Any], channel: int
 ) -> tuple[list[Tensor], list[float]]:
     """A deviation along each direction, as what is added to the code, and the directions' shares of the variance."""
-    if not latent.spatial and latent.cells.shape[3] == 1:
+    if not whole.spatial and whole.cells.shape[3] == 1:
         return _axes(network, x, code, count, channel)
-    cells = latent.cells.reshape(len(latent.cells), -1)
+    cells = whole.cells.reshape(len(whole.cells), -1)
     cells = cells[:, :: max(1, cells.shape[1] // _MOST_CELLS)].astype(np.float64)
     if channel:
         variances, vectors, order = cells.var(1), np.eye(len(cells)), [channel - 1]
@@ -126,8 +126,8 @@ def _moves(
         variances, vectors = np.linalg.eigh(np.atleast_2d(np.cov(cells)))
         order = np.argsort(variances)[::-1][: min(count, len(variances))].tolist()
     bump = torch.ones(())
-    if latent.spatial:
-        axes = [torch.arange(size) - place / step for size, place, step in zip(code.shape[2:], at, latent.cell)]
+    if whole.spatial:
+        axes = [torch.arange(size) - place / step for size, place, step in zip(code.shape[2:], at, whole.cell)]
         squares = torch.stack([axis**2 for axis in torch.meshgrid(*axes, indexing="ij")]).sum(0)
         bump = torch.exp(-squares / (2 * _REACH**2))
     moves = []
@@ -148,11 +148,6 @@ def _axes(network: Network, x: Tensor, code: Tensor, count: int, channel: int) -
 
 def _shown(part: Seen, network: Network, engine: Engine) -> Tensor:
     """The part as the network takes it, made a multiple of its stride."""
-    steps = (*network.strides, *(1,) * (3 - network.dims))
-    padding = [(0, -size % step) for size, step in zip(part.voxels.shape[1:], steps, strict=True)]
+    padding = [(0, -size % step) for size, step in zip(part.voxels.shape[1:], network.volume_strides, strict=True)]
     x = torch.from_numpy(np.pad(part.voxels[0], padding, mode="edge")).to(engine.torch_device)
     return x[None, None] if network.dims == 3 else x.permute(2, 0, 1)[:, None]
-
-
-def _volume(x: Tensor, dims: int) -> Floats:
-    return np.asarray((x[0, 0] if dims == 3 else x[:, 0].permute(1, 2, 0)).cpu().numpy())

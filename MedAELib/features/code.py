@@ -17,7 +17,7 @@ from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput
 from ..model import Model
-from ..networks import Network
+from ..networks import Network, Wrapped
 from ..networks.conditional import ConditionalAutoencoder
 from ..networks.normative import NormativeAutoencoder
 from ..quality import limits
@@ -45,7 +45,7 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class Latent:
+class Code:
     """A spatial code `[c, i, j, k]` float32 with the 4x4 affine from cell index to the RAS millimetres of its middle.
 
     A network with one code for a whole volume gives one cell; with one for each slice, one cell for each slice; then
@@ -109,29 +109,21 @@ def resampled(volume: Volume, spacing: float) -> Volume:
     return Volume(np.stack(channels), grid.affine, volume.meta)
 
 
-def latent_of(network: Network, seen: Seen, engine: Engine, progress: Progress = lambda done, total: None) -> Latent:
+def code_of(network: Network, seen: Seen, engine: Engine, progress: Progress = lambda done, total: None) -> Code:
     """The code of a scan; a spatial one does not depend on the tile. Raises OutOfMemory; progress may cancel."""
     if network.tiles:
         return _in_tiles(network, seen, engine, progress)
     return _whole(network, seen, engine, progress)
 
 
-class _Coded(Network):
+class _Coded(Wrapped):
     """A network as the engine runs it: what goes in, then the code, each cell repeated over its voxels."""
 
     second: Tensor | None
 
     def __init__(self, network: Network, second: Tensor | None) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self.register_buffer("second", second)
-        self.dims, self.stride, self.halo, self.in_channels = (
-            network.dims, network.stride, network.halo, network.in_channels,
-        )  # fmt: skip
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        return self.network.strides
 
     def forward(self, x: Tensor) -> Tensor:
         code = encode(self.network, x, self.second).float()
@@ -163,7 +155,7 @@ def placed(affine: Affine, cell: tuple[int, ...], offset: tuple[float, ...]) -> 
     return np.asarray(affine @ to_voxel)
 
 
-def _in_tiles(network: Network, seen: Seen, engine: Engine, progress: Progress) -> Latent:
+def _in_tiles(network: Network, seen: Seen, engine: Engine, progress: Progress) -> Code:
     cell, channels = cell_and_channels(network, seen.second)
     shape = seen.voxels.shape[1:]
     cells = np.empty((channels, *(-(-size // step) for size, step in zip(shape, cell))), np.float32)
@@ -176,16 +168,16 @@ def _in_tiles(network: Network, seen: Seen, engine: Engine, progress: Progress) 
     source = seen.voxels if network.in_channels > 1 else seen.voxels[0]
     engine.run(_Coded(network, seen.second), source, (0.0, 1.0), keep, progress, channels)
     offset = (network.offset,) * network.dims + (0.0,) * (3 - network.dims)
-    return Latent(cells, placed(seen.affine, cell, offset), True, cell)
+    return Code(cells, placed(seen.affine, cell, offset), True, cell)
 
 
 @torch.inference_mode()
-def _whole(network: Network, seen: Seen, engine: Engine, progress: Progress) -> Latent:
+def _whole(network: Network, seen: Seen, engine: Engine, progress: Progress) -> Code:
     """Codes of networks that see a slice (2D) or a volume (3D) as a whole."""
     network = network.to(engine.torch_device).eval()
     engine.used = {"device": str(engine.torch_device), "precision": "float32", "tile": list(seen.voxels.shape[1:])}
-    steps = (*network.strides, *(1,) * (3 - network.dims))
-    voxels = np.pad(seen.voxels, [(0, 0)] + [(0, -n % s) for n, s in zip(seen.voxels.shape[1:], steps)], mode="edge")
+    beyond = [(0, -n % step) for n, step in zip(seen.voxels.shape[1:], network.volume_strides, strict=True)]
+    voxels = np.pad(seen.voxels, [(0, 0), *beyond], mode="edge")
     x, depth = torch.from_numpy(voxels), voxels.shape[3]
     parts = [x] if network.dims == 3 else list(x.unbind(3))
     codes = []
@@ -202,4 +194,4 @@ def _whole(network: Network, seen: Seen, engine: Engine, progress: Progress) -> 
     offset = tuple(
         network.offset if spatial and step > 1 else (step - 1) / 2 if not spatial else 0.0 for step in cell
     )
-    return Latent(code.numpy(), placed(seen.affine, cell, offset), spatial, cell)
+    return Code(code.numpy(), placed(seen.affine, cell, offset), spatial, cell)

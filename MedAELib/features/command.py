@@ -9,6 +9,7 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
+from ..files import name_of
 from ..terminal import Terminal, add_run_options, check_paths, ending, run_parameters, table_text, tell
 from ..volume import Volume
 
@@ -34,7 +35,8 @@ def add_to(commands: Any) -> None:
         "--index", type=Path, metavar="FILE", help="the cases known so far (.csv or .npz); these ones are added to it"
     )
     parser.add_argument("--similar", type=int, default=5, metavar="N", help="nearest known cases to tell (5)")
-    parser.add_argument("--distance", choices=("standardised", "cosine"), default="standardised")
+    distance = "each feature in units of its spread over the known cases (default), or the angle between rows"
+    parser.add_argument("--distance", choices=("standardised", "cosine"), default="standardised", help=distance)
     also = "also write the similar cases as a table"
     parser.add_argument("--neighbours", type=ending(".csv"), metavar="FILE.csv", help=also)
     add_run_options(parser)
@@ -83,11 +85,6 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _case(path: Path) -> str:
-    """The name of a case: that of its file without the ending, or that of its folder."""
-    return path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
-
-
 def _check(options: argparse.Namespace) -> None:
     """Refuse, before any work, what would fail at its end."""
     inputs = [*options.input, *filter(None, [options.segments])]
@@ -99,7 +96,7 @@ def _check(options: argparse.Namespace) -> None:
         raise BadInput("A label map belongs to one volume.", "Name one volume with --segments.")
     if options.latent is not None and not options.latent.is_dir():
         raise BadInput(f"{options.latent} is not a folder.", "Make the folder first.")
-    named = [_case(path) for path in options.input]
+    named = [name_of(path) for path in options.input]
     twice = next((name for name in named if named.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"Two of the volumes have the name {twice}.", "Rename one: cases are told apart by their names.")

@@ -11,7 +11,7 @@ from ..bundle import Window
 from ..modality import guess_modality
 from ..quality import limits
 from ..volume import Volume
-from .latent import Floats, Latent, Seen
+from .code import Code, Floats, Seen
 
 _HOUNSFIELD = 1000.0
 RANKS = (5, 25, 50, 75, 95)  # per cent
@@ -24,7 +24,7 @@ def unit_of(volume: Volume) -> float:
     return limits(Window("percentile", 0.0, 99.9), volume.array[0])[1]
 
 
-def brightness(latent: Latent, seen: Seen, unit: float) -> Latent:
+def brightness(code: Code, seen: Seen, unit: float) -> Code:
     """Over the cells of a code, the mean of the scan's intensities `[n]` in the unit, then their deviation `[n]`.
 
     A denoising network sees the noise as unit, and hides how bright things are; this says it. Of several modalities
@@ -33,10 +33,10 @@ def brightness(latent: Latent, seen: Seen, unit: float) -> Latent:
     voxels = seen.voxels
     if len(voxels) == 1:
         voxels = (voxels * np.float32(seen.scale) + np.float32(seen.low)) / np.float32(unit)
-    means = np.stack([cell_means(channel, latent.cell) for channel in voxels])
-    squares = np.stack([cell_means(channel * channel, latent.cell) for channel in voxels])
+    means = np.stack([cell_means(channel, code.cell) for channel in voxels])
+    squares = np.stack([cell_means(channel * channel, code.cell) for channel in voxels])
     deviations = np.sqrt(np.maximum(squares - means * means, 0))
-    return replace(latent, cells=np.concatenate([means, deviations]))
+    return replace(code, cells=np.concatenate([means, deviations]))
 
 
 def quantiles(cells: Floats, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

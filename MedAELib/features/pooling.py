@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ..anomaly.masks import head_mask
 from ..errors import BadInput
 from ..volume import Volume
+from .code import Code, Seen
 from .intensity import RANKS, brightness, cell_means, quantiles
-from .latent import Latent, Seen
 
 SCALES = 3  # cells, and blocks of 2 and 4 cells along an edge
 Weights = npt.NDArray[np.float64]
@@ -40,17 +40,17 @@ def names(channels: int, spatial: bool, modalities: int = 1) -> list[str]:
     ]
 
 
-def pooled(latent: Latent, weights: Weights) -> npt.NDArray[np.float64]:
+def pooled(code: Code, weights: Weights) -> npt.NDArray[np.float64]:
     """The features of the cells `[i, j, k]` by their weights: each channel's mean, and its deviations at three scales.
 
     A deviation is that of the means of blocks of 1, 2 and 4 cells: how much the channel varies, finely and coarsely.
     The count does not depend on the size. A code without place has its mean and, over slices, its deviation.
     """
-    cells, total = latent.cells, weights.sum()
+    cells, total = code.cells, weights.sum()
     mean = np.tensordot(cells, weights, 3) / total
     found = [mean]
     sums, counts = cells * weights, weights
-    for scale in range(SCALES if latent.spatial else 1):
+    for scale in range(SCALES if code.spatial else 1):
         if scale:
             sums, counts = _halved(sums), _halved(counts)
         centred = sums / np.maximum(counts, 1e-30) - mean[:, None, None, None]
@@ -58,37 +58,37 @@ def pooled(latent: Latent, weights: Weights) -> npt.NDArray[np.float64]:
     return np.concatenate(found)
 
 
-def whole_volume(latent: Latent, seen: Seen, unit: float, air: bool) -> list[Item]:
+def whole_volume(code: Code, seen: Seen, unit: float, air: bool) -> list[Item]:
     """One row for the whole scan; without `air` only what is no air counts (the brain, for a normative network)."""
-    return [_item("volume", latent, brightness(latent, seen, unit), _inside(latent, seen, air))]
+    return [_item("volume", code, brightness(code, seen, unit), _inside(code, seen, air))]
 
 
-def slices(latent: Latent, seen: Seen, unit: float, air: bool) -> list[Item]:
+def slices(code: Code, seen: Seen, unit: float, air: bool) -> list[Item]:
     """A row for each layer of cells along the third axis, named by the index of the voxel slice in its middle.
 
     Layers of air alone are left out. Raises BadInput for a network with one code for the whole volume.
     """
-    if latent.cells.shape[3] == 1 and not latent.spatial and seen.voxels.shape[3] > 1:
+    if code.cells.shape[3] == 1 and not code.spatial and seen.voxels.shape[3] > 1:
         raise BadInput("This network has one code for the whole volume, so slices have none.", "Choose the volume.")
-    inside, bright, rows = _inside(latent, seen, air), brightness(latent, seen, unit), []
-    to_voxel = np.linalg.inv(seen.affine) @ latent.affine
-    for k in range(latent.cells.shape[3]):
+    inside, bright, rows = _inside(code, seen, air), brightness(code, seen, unit), []
+    to_voxel = np.linalg.inv(seen.affine) @ code.affine
+    for k in range(code.cells.shape[3]):
         weights = np.zeros_like(inside)
         weights[..., k] = inside[..., k]
         if weights.any():
             middle = (to_voxel @ [0, 0, k, 1])[2]
             name = str(int(np.clip(round(middle), 0, seen.voxels.shape[3] - 1)))
-            rows.append(_item(name, latent, bright, weights))
+            rows.append(_item(name, code, bright, weights))
     return rows
 
 
-def segments(latent: Latent, seen: Seen, unit: float, labels: Volume) -> list[Item]:
+def segments(code: Code, seen: Seen, unit: float, labels: Volume) -> list[Item]:
     """A row for each label above 0 of a label map, which may have voxels of its own.
 
     A cell counts by the number of the segment's voxels in it. Raises BadInput where the map holds no label, lies
     elsewhere, is no map of labels, or the network's code has no place.
     """
-    if not latent.spatial:
+    if not code.spatial:
         raise BadInput("This network's code has no place, so segments have no features.", "Choose another model.")
     values = labels.array[0]
     if values.dtype.kind == "f" and not np.array_equal(values, np.rint(np.nan_to_num(values))):
@@ -96,38 +96,38 @@ def segments(latent: Latent, seen: Seen, unit: float, labels: Volume) -> list[It
     places = np.argwhere(values > 0)
     if not len(places):
         raise BadInput(f"{labels.name or 'The label map'} holds no segment.", "Draw a segment first.")
-    to_cell = np.linalg.inv(latent.affine) @ labels.affine
+    to_cell = np.linalg.inv(code.affine) @ labels.affine
     cells = np.rint(places @ to_cell[:3, :3].T + to_cell[:3, 3]).astype(np.int64)
-    shape = latent.cells.shape[1:]
+    shape = code.cells.shape[1:]
     there = ((cells >= 0) & (cells < shape)).all(axis=1)
     if not there.any():
         raise BadInput(f"{labels.name or 'The label map'} does not overlap the volume.", "Check its position.")
     cells, found = cells[there], values[tuple(places[there].T)].astype(np.int64)
-    flat, bright, rows = np.ravel_multi_index(tuple(cells.T), shape), brightness(latent, seen, unit), []
+    flat, bright, rows = np.ravel_multi_index(tuple(cells.T), shape), brightness(code, seen, unit), []
     for label in np.unique(found):
         counts = np.bincount(flat[found == label], minlength=int(np.prod(shape))).reshape(shape)
-        rows.append(_item(str(label), latent, bright, counts.astype(np.float64)))
+        rows.append(_item(str(label), code, bright, counts.astype(np.float64)))
     return rows
 
 
-def _item(item: str, latent: Latent, bright: Latent, weights: Weights) -> Item:
+def _item(item: str, code: Code, bright: Code, weights: Weights) -> Item:
     middle = [float(weights.sum(axis=tuple({0, 1, 2} - {n})) @ np.arange(weights.shape[n])) for n in range(3)]
-    centre = latent.affine @ [*(np.array(middle) / weights.sum()), 1]
+    centre = code.affine @ [*(np.array(middle) / weights.sum()), 1]
     r, a, s = (round(float(x), 2) for x in centre[:3])
     ranks = quantiles(bright.cells[: len(bright.cells) // 2], weights)
-    values = np.concatenate([pooled(latent, weights), pooled(bright, weights), ranks.ravel()])
+    values = np.concatenate([pooled(code, weights), pooled(bright, weights), ranks.ravel()])
     return Item(item, (r, a, s), int((weights > 0).sum()), tuple(float(f"{value:.6g}") for value in values))
 
 
-def _inside(latent: Latent, seen: Seen, air: bool) -> Weights:
+def _inside(code: Code, seen: Seen, air: bool) -> Weights:
     """1 for the cells that count, 0 for the others; all count where nothing stands out from the air."""
-    shape = latent.cells.shape[1:]
-    if air or not latent.spatial:
+    shape = code.cells.shape[1:]
+    if air or not code.spatial:
         return np.ones(shape)
     if seen.mask is not None:
-        inside = cell_means(seen.mask.astype(np.float32), latent.cell) > 0.5
+        inside = cell_means(seen.mask.astype(np.float32), code.cell) > 0.5
     else:
-        inside = head_mask(np.mean([cell_means(channel, latent.cell) for channel in seen.voxels], axis=0))
+        inside = head_mask(np.mean([cell_means(channel, code.cell) for channel in seen.voxels], axis=0))
     return (inside if inside.any() else np.ones(shape)).astype(np.float64)
 
 

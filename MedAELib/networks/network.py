@@ -35,6 +35,12 @@ class Network(nn.Module):
         """The stride along each of the axes."""
         return (self.stride,) * self.dims
 
+    @property
+    def volume_strides(self) -> tuple[int, int, int]:
+        """The stride along i, j and k of a volume: 1 along k for a network of slices."""
+        i, j, *k = self.strides
+        return i, j, k[0] if k else 1
+
     def encode(self, x: Tensor) -> Tensor:
         """The code of a windowed scan."""
         raise NotImplementedError

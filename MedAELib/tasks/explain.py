@@ -15,7 +15,7 @@ from ..errors import BadInput
 from ..explain.gradients import LARGEST, integrated_gradients
 from ..explain.residuals import SCALES, at_scales, case_score, is_normative, median_of, nearest_typical, part_of
 from ..explain.traversal import STEPS, around, traverse
-from ..features.latent import Floats, Seen, seen_by
+from ..features.code import Floats, Seen, seen_by
 from ..model import Model
 from ..networks import Network
 from ..networks.quantised import QuantisedAutoencoder

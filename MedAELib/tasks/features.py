@@ -8,8 +8,8 @@ from typing import Any
 
 from ..engine.run import Engine
 from ..errors import BadInput
+from ..features.code import Code, code_of, resampled, seen_by
 from ..features.intensity import unit_of
-from ..features.latent import Latent, latent_of, resampled, seen_by
 from ..features.pooling import Item, names, segments, slices, whole_volume
 from ..model import Model
 from ..volume import Volume
@@ -23,11 +23,11 @@ PER = ("volume", "slice", "segment")
 
 @dataclass
 class FeaturesResult:
-    """The rows, the names of their numbers in order, the spatial latent, and plain figures for the report."""
+    """The rows, the names of their numbers in order, the spatial code, and plain figures for the report."""
 
     items: list[Item]
     names: list[str]
-    latent: Latent
+    code: Code
     report: dict[str, Any] = field(default_factory=dict)
 
 
@@ -52,20 +52,21 @@ def features(
     if per not in PER:
         raise BadInput(f"Features per {per!r} are not known.", f"Known: {', '.join(PER)}.")
     if (per == "segment") != (labels is not None):
-        what = "needs a label map" if labels is None else "is given, but features are not wanted per segment"
-        raise BadInput(f"{'Per segment' if labels is None else 'A label map'} {what}.", "Name one, per segment.")
+        if labels is None:
+            raise BadInput("Features per segment need a label map.", "Give one, or ask for features of the volume.")
+        raise BadInput("A label map is given, but features per segment are not wanted.", "Ask for them, or give none.")
     engine = engine or Engine()
     source = resampled(volume, spacing) if spacing else volume
     seen = seen_by(model, source)
-    latent = latent_of(model.network, seen, engine, partial(progress, "Encoding"))
+    code = code_of(model.network, seen, engine, partial(progress, "Encoding"))
     progress("Pooling", 0, 1)
     unit = unit_of(volume)
     if labels is not None:
-        items = segments(latent, seen, unit, labels)
+        items = segments(code, seen, unit, labels)
     else:
-        items = (whole_volume if per == "volume" else slices)(latent, seen, unit, air)
+        items = (whole_volume if per == "volume" else slices)(code, seen, unit, air)
     warnings = []
     if volume.channels > 1 and model.network.in_channels == 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
-    called = names(len(latent.cells), latent.spatial, len(seen.voxels))
-    return FeaturesResult(items, called, latent, {"warnings": warnings})
+    called = names(len(code.cells), code.spatial, len(seen.voxels))
+    return FeaturesResult(items, called, code, {"warnings": warnings})

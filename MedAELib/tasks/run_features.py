@@ -85,7 +85,7 @@ def run_features(
     }  # fmt: skip
     outputs = {}
     if wanted.latent:
-        placed = made.latent.volume(f"{volume.name} code".strip())
+        placed = made.code.volume(f"{volume.name} code".strip())
         room = allocate("code", placed.array.shape, placed.array.dtype)
         room[...] = placed.array
         outputs["code"] = placed.like(room, provenance=dict(report))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MedAELib.features.latent import resampled
+from MedAELib.features.code import resampled
 from MedAELib.noise import otsu_threshold
 from MedAELib.training.cohort import CT_TRAINING, MR_FROM_CT, MR_TRAINING
 from MedAELib.volume import Volume

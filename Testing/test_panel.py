@@ -264,6 +264,15 @@ def test_what_is_told_of_a_run_names_its_task_and_volume_when_others_are_chosen(
     assert panel.ui.statusLabel.text.startswith("Denoise 'first scan': done")
 
 
+def test_the_card_is_there_only_where_a_model_is_chosen(panel: OpenPanel) -> None:
+    panel.choose(add_scan())
+    shown = {}
+    for task in ("denoise", "features", "compress", "train"):
+        panel.parameters.task = task
+        shown[task] = not panel.ui.cardCollapsibleButton.isHidden()
+    assert shown == {"denoise": True, "features": False, "compress": False, "train": False}
+
+
 def test_the_tooltip_of_the_task_says_what_it_does(panel: OpenPanel) -> None:
     from MedAELib.tasks import TASKS
 

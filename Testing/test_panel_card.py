@@ -53,3 +53,18 @@ def test_a_model_that_is_made_anew_in_its_folder_shows_its_new_card(panel: OpenP
     metadata.write_text("{}")
     panel.widget.panel.update()
     assert not panel.ui.applyButton.enabled and "No model was made" in panel.ui.modelLabel.text
+
+
+def test_words_of_a_table_stay_whole_in_a_narrow_panel(panel: OpenPanel) -> None:
+    from PySide6.QtGui import QTextDocument
+
+    from MedAEPanel import card
+
+    measures = {f"measure{number}": 0.5 for number in range(10)}
+    document = QTextDocument()
+    document.setHtml(card._figures({"bright": measures, "dark": measures}))
+    heights = []
+    for width in (2000, 200):
+        document.textWidth = width
+        heights.append(document.size.height())
+    assert heights[0] == heights[1]

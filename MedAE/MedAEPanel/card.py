@@ -52,8 +52,9 @@ def _isDeep(value):
 
 
 def _table(rows):
+    """A table whose words stay whole: one that is wider than the panel is scrolled."""
     cells = ("".join(f"<td>{escape(_figure(cell))}&nbsp;&nbsp;</td>" for cell in row) for row in rows)
-    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
+    return '<table style="white-space:nowrap">' + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
 
 
 def _name(key):

@@ -16,7 +16,7 @@ _WIDGETS = {  # sections with a file of their own are hidden as a whole: an empt
     "compress": ("Compress",),
     "train": ("Train",),
 }  # fmt: skip
-_MODEL = ("modelComboLabel", "modelComboBox", "modelFolderButton", "cardCollapsibleButton")
+_MODEL = ("modelComboLabel", "modelComboBox", "modelFolderButton")
 _NETWORK = ("precisionLabel", "precisionComboBox", "tileLabel", "tileSpinBox")
 # What a task lets compare with the input: the outputs that are shown as result and beside it, and how they are called.
 COMPARED = {
@@ -62,6 +62,11 @@ def tellCompared(ui, task, possible):
     switch = _("Switch all slice views between the input and the {result}.")
     show = _("Show input, {result} and {beside} side by side in linked views; press again to return to your layout.")
     return switch.format(result=result), show.format(result=result, beside=beside)
+
+
+def choosesModel(task):
+    """Whether the task works with a model that the user can choose."""
+    return not set(_MODEL) <= set(_HIDDEN.get(task, ()))
 
 
 def needsModel(wanted):

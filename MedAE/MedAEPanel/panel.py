@@ -177,7 +177,7 @@ class Panel:
         if card != self._card:
             self._card = card
             self.ui.cardBrowser.setHtml(card)
-        self.ui.cardCollapsibleButton.enabled = bundle is not None
+        self.ui.cardCollapsibleButton.setVisible(bundle is not None and options.choosesModel(wanted.task))
         self.ui.warningLabel.text = "\n".join(self.facts.warnings)
         self.ui.warningLabel.setVisible(bool(self.facts.warnings))
 

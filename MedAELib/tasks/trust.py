@@ -68,7 +68,7 @@ def _levels(volume: Volume, denoised: Volume, evidence: Evidence) -> list[Figure
         told = "In all tissue, also where the noise is stronger, so it can be more than before."
     return [
         measured("Noise before", before, units, "", "In the quiet part of the tissue (a fifth of it has less noise)."),
-        measured("Noise after", after, units, "", "The noise before, made less by as much as flat tissue became quieter."),
+        measured("Noise after", after, units, "", "As much less as flat tissue became quieter."),
         measured(REMOVED, removed, units, "", told),
     ]
 

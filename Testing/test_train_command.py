@@ -201,3 +201,19 @@ def test_subjects_are_never_in_two_parts(tmp_path):
 def test_the_caches_are_memory_mapped(folder, tmp_path):
     case = read_folder(folder, tmp_path / "cache", [], "", print)[0]
     assert isinstance(case.voxels, np.memmap) and not case.voxels.flags.writeable
+
+
+def test_a_model_that_what_needs_no_training_beats_says_so_in_its_limits():
+    from MedAELib.training.card import Story, limits
+
+    def told(**figures: float) -> str:
+        story = Story(
+            name="m", command="", network="translating", dims=2, modality="MR", task="translate", parameters=1,
+            objective="", split={"training": ["a"]}, subjects={"training": 1}, steps=3, seconds=1.0, device="cpu",
+            end="", history=[], figures=[{"case": "b", **figures}], measured_on="test", unfit=[], kinds=["T1", "T2"],
+        )  # fmt: skip
+        return " ".join(limits(story))
+
+    assert "does not help yet: plain regression" in told(psnr=3.3, regression_psnr=23.0)
+    assert "23.00 against 3.30 dB" in told(psnr=3.3, regression_psnr=23.0)
+    assert "does not help" not in told(psnr=24.0, regression_psnr=23.0) + told(psnr=24.0)

@@ -14,7 +14,8 @@ from torch import Generator, nn
 from MedAELib.networks import build
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.faults import CORRUPTIONS, damaged
-from MedAELib.training.objectives import TERMS, added_up, critic_error, psnr
+from MedAELib.training.held_out import decibels
+from MedAELib.training.objectives import TERMS, added_up, critic_error
 from MedAELib.training.self_supervised import blind_spot, neighbours, repeats
 
 KEYS = torch.tensor([[3, 0], [4, 0]])
@@ -61,8 +62,8 @@ def test_known_values_of_the_terms():
     assert float(TERMS["commitment"](half, zero, {"direction": same, "entry": 0 * same})) == pytest.approx(1.25)
     assert float(TERMS["adversarial"](half, zero, {"verdict": torch.ones(1, 1, 4)})) == pytest.approx(0)
     assert float(TERMS["adversarial"](half, zero, {"verdict": torch.zeros(1, 1, 4)})) == pytest.approx(1)
-    assert psnr(half, zero) == pytest.approx(20 * math.log10(2))
-    assert math.isfinite(psnr(half, half))
+    assert decibels(half, zero) == pytest.approx(20 * math.log10(2))
+    assert math.isfinite(decibels(half, half))
 
 
 @pytest.mark.parametrize("name", TERMS)

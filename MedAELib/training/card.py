@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 _ROWS = 12  # of the curve
+_BESIDE = {  # figures of what needs no training, which a model has to beat
+    "regression_psnr": "plain regression of the intensities",
+    "noisy_psnr": "the noisy scan as it is",
+    "shown_psnr": "what the network is shown, as it is,",
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ def limits(story: Story) -> list[str]:
         found.append("Nothing was held out: there was only one subject, so no figure says how good the model is.")
     elif story.measured_on == "validation":
         found.append("There were only two subjects: the figures are of the one that also decided when to stop.")
+    found += _beaten(summary(story))
     if story.task == "denoise":
         found.append("The clean scans that it learned from hold noise of their own, which caps what was learned.")
     elif story.task == "translate":
@@ -71,6 +77,16 @@ def limits(story: Story) -> list[str]:
     else:
         found.append("A reconstruction is no measurement: what the code does not hold is missing or made up.")
     return found
+
+
+def _beaten(figures: Mapping[str, Any]) -> list[str]:
+    """That the model does not help, where what needs no training is as good."""
+    return [
+        f"It does not help yet: {what} is as good or better on the held-out subjects ({figures[name]:.2f} against "
+        f"{figures['psnr']:.2f} dB). Train it longer, or on more volumes."
+        for name, what in _BESIDE.items()
+        if figures.get(name, -np.inf) >= figures.get("psnr", np.inf)
+    ]
 
 
 def card(story: Story) -> str:

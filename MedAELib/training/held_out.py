@@ -37,7 +37,7 @@ def validation(
 
     @torch.no_grad()
     def measure(trained: nn.Module) -> dict[str, float]:
-        found = [_decibel(trained(seen, *second), target) for seen, target, second in pairs]
+        found = [decibels(trained(seen, *second), target) for seen, target, second in pairs]
         return {"held_out_psnr": float(np.mean(found))}
 
     return measure
@@ -53,14 +53,15 @@ def paired_figures(
         seen, target, second = shown_pair(source, network, fused, pairing, seed, device)
         made = network(seen, *second)
         rows.append({
-            "case": source.case.name, "psnr": _decibel(made, target), "shown_psnr": _decibel(seen, target),
+            "case": source.case.name, "psnr": decibels(made, target), "shown_psnr": decibels(seen, target),
         })  # fmt: skip
     return rows
 
 
-def _decibel(made: Tensor, target: Tensor) -> float:
+def decibels(made: Tensor, target: Tensor) -> float:
+    """PSNR in dB where the window's range 1 is the peak; only finite targets count, and without any error it is 120."""
     known = target.isfinite()
-    error = float((made.float() - target)[known].square().mean())
+    error = float((made.float() - target.float())[known].square().mean())
     return -10 * math.log10(max(error, 1e-12))
 
 
@@ -72,7 +73,8 @@ def shown_pair(
     edges = edges or _EDGES[network.dims]
     if network.grid:
         edges = (_ALL, _ALL, _ALL if network.dims == 3 else edges[2])
-    stride = [2 * step for step in network.strides] + [1] * (3 - network.dims)  # twice: a pairing may halve it
+    stride = [2 * step if axis < network.dims else 1 for axis, step in enumerate(network.volume_strides)]
+    # Twice the network's own, because a pairing may halve it.
     sample = middle_voxels(source, edges, stride, None if fused else 0)
     seen, target = pairing(sample, Generator().manual_seed(seed)) if pairing else (sample, sample)
     if network.dims == 2:

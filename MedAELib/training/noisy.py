@@ -18,6 +18,7 @@ from MedAELib.quality import psnr, ssim
 from MedAELib.tasks.denoise import denoise
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.folder import Case
+from MedAELib.training.held_out import decibels
 from MedAELib.training.loop import Batch
 from MedAELib.training.patches import with_some_lesions
 from MedAELib.training.sampling import Shape, Source, draw, middle_voxels
@@ -94,15 +95,11 @@ def denoising_validation(
             seen = (noisy.permute(2, 0, 1)[:, None] if dims == 2 else noisy[None, None]) / unit
             made = network(seen.contiguous()) * unit
             made = made[:, 0].permute(1, 2, 0) if dims == 2 else made[0, 0]
-            better.append(_decibel(made, clean))
-            worse.append(_decibel(noisy, clean))
+            better.append(decibels(made, clean))
+            worse.append(decibels(noisy, clean))
         return {"held_out_psnr": float(np.mean(better)), "noisy_psnr": float(np.mean(worse))}
 
     return measure
-
-
-def _decibel(made: Tensor, clean: Tensor) -> float:
-    return -10 * math.log10(max(float((made - clean).square().mean()), 1e-12))
 
 
 def denoising_figures(

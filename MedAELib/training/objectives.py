@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -174,9 +173,3 @@ def verdict(critic: nn.Module, shown: Tensor) -> Tensor:
     said = critic(shown)
     last: Tensor = said[-1] if isinstance(said, list) else said
     return last
-
-
-def psnr(made: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, where the window's range 1 is the peak; finite also without any error."""
-    error = float((made.float() - target.float()).square().nanmean())
-    return -10 * math.log10(max(error, 1e-12))

@@ -107,8 +107,7 @@ def translation_validation(
     sources: Sequence[Source], network: Network, device: torch.device
 ) -> Callable[[nn.Module], dict[str, float]]:
     """A measure of a network: mean PSNR (dB, range 1 of the window) of translated middle boxes of up to four cases."""
-    stride = (*network.strides, *(1,) * (3 - network.dims))
-    boxes = [middle_voxels(source, _EDGES[network.dims], stride) for source in sources[:_MOST_CASES]]
+    boxes = [middle_voxels(source, _EDGES[network.dims], network.volume_strides) for source in sources[:_MOST_CASES]]
     boxes = [box for box in boxes if bool(box[0].isfinite().all() and box[-1].isfinite().all())]
 
     @torch.no_grad()

@@ -393,6 +393,15 @@ def test_discard_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
     assert (other / "outputs/denoised.npy").exists()
 
 
+def test_a_run_that_another_slicer_deletes_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "20260101-120000-denoise-01234567"
+    monkeypatch.setattr(runs, "_all", lambda folder: [gone])
+    assert ownership.state(gone) == "gone" and not runs.claim(gone)
+    assert (runs.sweep(tmp_path), runs.unclaimed_runs(tmp_path), runs.interrupted_runs(tmp_path)) == (0, [], [])
+
+
 def test_a_folder_that_is_not_there_holds_no_runs(tmp_path: Path) -> None:
     assert runs.unclaimed_runs(tmp_path / "none") == []
     assert runs.sweep(tmp_path / "none") == 0

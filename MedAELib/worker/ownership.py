@@ -36,8 +36,11 @@ def last_number(run: Path) -> int:
 
 
 def state(run: Path) -> str:
-    """ "ours", "living" (another process that lives, or may live) or "dead"."""
-    number = last_number(run)
+    """ "ours", "living" (another process that lives, or may live), "dead", or "gone": somebody has just deleted it."""
+    try:
+        number = last_number(run)
+    except OSError:
+        return "gone"
     if number < 0:
         return "dead"
     path = run / f"owner-{number}.json"
@@ -45,17 +48,18 @@ def state(run: Path) -> str:
         owner = json.loads(path.read_bytes()[:10_000])
         host, pid, identity = str(owner["host"]), int(owner["pid"]), str(owner["identity"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        return "living" if _age(path) < _SECONDS_TO_WRITE else "dead"
+        return "living" if age(path) < _SECONDS_TO_WRITE else "dead"
     own = process.own_identity()
     if (host, pid, identity) == own:
         return "ours"
     if host != own[0]:
-        return "living" if _age(path) < _SECONDS_ELSEWHERE else "dead"  # a network folder: we cannot see that process
+        return "living" if age(path) < _SECONDS_ELSEWHERE else "dead"  # a network folder: we cannot see that process
     return "living" if 0 < pid < 1 << 31 and process.identity(pid) == identity else "dead"
 
 
-def _age(path: Path) -> float:
+def age(path: Path) -> float:
+    """Seconds since a file was last written, a link itself; without end where there is none."""
     try:
-        return time.time() - path.stat().st_mtime
+        return time.time() - path.lstat().st_mtime
     except OSError:
         return float("inf")

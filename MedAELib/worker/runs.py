@@ -191,13 +191,13 @@ def sweep(runs: Path) -> int:
     """
     count = 0
     for run in _all(runs):
-        if is_resumable(run) and time.time() - (run / WORK / "last.pt").lstat().st_mtime < _SECONDS_TO_RESUME:
+        if is_resumable(run) and ownership.age(run / WORK / "last.pt") < _SECONDS_TO_RESUME:
             continue
         if not is_finished(run) and ownership.state(run) == "dead":
             discard(run)
             count += 1
     for path in runs.glob(".new-*") if runs.is_dir() else ():
-        if time.time() - path.lstat().st_mtime > _SECONDS_TO_CREATE and not path.is_symlink():
+        if ownership.age(path) > _SECONDS_TO_CREATE and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
     return count
 

@@ -6,9 +6,10 @@ any order of summation, are checked when a model is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,9 @@ from .tables import LARGEST_SHIFT, POINTS, SCALES, SHAPES, SMALLEST, STEP, Resid
 
 ACTIVATION_BITS = 8  # activations are 0 .. 255, weights of 1 are 2^8
 EXACT = 1 << 24
+_SCALE = np.float32(2**-ACTIVATION_BITS)  # a power of 2: scaled sums are as exact
+_TILE = 128  # columns of a product
+_BLOCK = 16 * _TILE
 _OUTPUTS = 3  # correction of the prediction, logarithm of the scale, shape
 RATIO_CLASSES = 3
 
@@ -85,10 +89,12 @@ class ContextModel:
         return Distribution(centre, scale, shape.astype(np.int64), fraction)
 
 
-def evaluate(layers: dict[str, Floats], made: Floats) -> tuple[Floats, Floats, Floats]:
+def evaluate(layers: Mapping[str, Floats], made: Floats) -> tuple[Floats, Floats, Floats]:
     """The three outputs [n] of a network: the correction in 32nds of the unit, 24ths of an octave, 0..3."""
-    outputs = layers["w3"] @ hidden(layers, made) + layers["b3"][:, None]
-    outputs = np.rint(outputs * np.float32(2**-ACTIVATION_BITS))
+    outputs = apply(layers, made, layers["w3"])
+    outputs += layers["b3"][:, None]
+    outputs *= np.float32(2**-ACTIVATION_BITS)
+    np.rint(outputs, out=outputs)
     limit = STEP * SCALES + OCTAVE * LARGEST_SHIFT - SMALLEST
     return (
         np.clip(outputs[0], -511, 511),
@@ -97,16 +103,48 @@ def evaluate(layers: dict[str, Floats], made: Floats) -> tuple[Floats, Floats, F
     )
 
 
+def apply(layers: Mapping[str, Floats], made: Floats, last: Floats) -> Floats:
+    """What a last layer [k, g] makes of the activations of the second one, without its bias [k, n]."""
+    found = np.empty((len(last), made.shape[1]), np.float32)
+    for columns, seen in _activations(layers, made):
+        tiles(found[:, columns])[...] = np.matmul(last, seen)
+    return found
+
+
 def hidden(layers: Mapping[str, Floats], made: Floats) -> Floats:
-    """The activations of the second layer, 0..255."""
-    current = made
-    for layer in ("1", "2"):
-        current = layers[f"w{layer}"] @ current
-        current += layers[f"b{layer}"][:, None]
-        current *= np.float32(2**-ACTIVATION_BITS)
-        np.rint(current, out=current)
-        np.clip(current, 0, 255, out=current)
-    return current
+    """The activations of the second layer [g, n], 0..255, of inputs [inputs, n]."""
+    found = np.empty((len(layers["w2"]), made.shape[1]), np.float32)
+    for columns, seen in _activations(layers, made):
+        tiles(found[:, columns])[...] = seen
+    return found
+
+
+def tiles(values: Floats) -> Floats:
+    """Columns [k, n] in tiles [tiles, k, 128], or a single one of fewer columns; a view."""
+    return values.reshape(len(values), -1, min(_TILE, values.shape[1])).transpose(1, 0, 2)
+
+
+def _activations(layers: Mapping[str, Floats], made: Floats) -> Iterator[tuple[slice, Floats]]:
+    """The activations of the second layer in tiles, block by block, with the block's columns; the next overwrites them.
+
+    Products of tiles stay in the cache, and are so small that no library for linear algebra shares one among threads:
+    chunks are decoded in threads already, and those would wait for each other.
+    """
+    whole = made.shape[1] // _TILE * _TILE
+    scaled = [(layers[f"w{n}"] * _SCALE, layers[f"b{n}"][:, None] * _SCALE) for n in (1, 2)]
+    kept: list[Floats] = []
+    for start, stop in pairwise([*range(0, whole, _BLOCK), whole, made.shape[1]]):
+        if start == stop:
+            continue
+        current = tiles(made[:, start:stop])
+        if not kept or kept[0].shape[::2] != current.shape[::2]:
+            kept = [np.empty((len(current), len(bias), current.shape[-1]), np.float32) for _, bias in scaled]
+        for (weights, bias), room in zip(scaled, kept, strict=True):
+            current = np.matmul(weights, current, out=room)
+            current += bias
+            np.rint(current, out=current)
+            np.clip(current, 0, 255, out=current)
+        yield slice(start, stop), current
 
 
 def check_layers(

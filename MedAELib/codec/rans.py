@@ -5,8 +5,9 @@ After J. Duda, "Asymmetric numeral systems" (2013), and F. Giesen, "Interleaved 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ _LOW = 24  # a lane's state stays in [2^24, 2^40)
 _WORD = 16  # bits that a lane writes or reads at a time
 _STATE_BYTES = 5
 _MASK = np.uint64((1 << PRECISION) - 1)
-_LOWEST, _SHIFT, _PRECISION = np.uint64(1 << _LOW), np.uint64(_WORD), np.uint64(PRECISION)
+_WHOLE_MASK = (1 << PRECISION) - 1
+_BUCKET_BITS = 8  # of a row's 2^16 slots: so many share an entry of the guide
 _LARGEST_LANES = 1 << 16
 
 Integers = npt.NDArray[np.integer]
@@ -44,6 +46,24 @@ class Tables:
         frequencies = np.concatenate([np.asarray(row, np.int64) for row in rows])
         offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
         return Tables(np.cumsum(frequencies) - frequencies, frequencies.astype(np.uint64), offsets)
+
+    @cached_property
+    def whole_frequencies(self) -> npt.NDArray[np.int64]:
+        """The frequencies in the decoder's type."""
+        return self.frequencies.astype(np.int64)
+
+    @cached_property
+    def guide(self) -> npt.NDArray[np.int64]:
+        """By bucket of 2^8 slots, row after row: what gives the entry of a slot within 0..65535 when the slot is added
+        and 17 bits are dropped. Negative where more than two entries share a bucket: that must be searched.
+        """
+        first = np.arange(0, (len(self.offsets) - 1) << PRECISION, 1 << _BUCKET_BITS)
+        holds = self.keys.searchsorted(first, side="right") - 1
+        others = self.keys.searchsorted(first + (1 << _BUCKET_BITS)) - 1 - holds
+        following = self.keys[np.minimum(holds + 1, len(self.keys) - 1)] - (first >> PRECISION << PRECISION)
+        turn = np.where(others > 0, following, 1 << PRECISION)  # the slot from which it is the next entry
+        guess = (holds << (PRECISION + 1)) + (2 << PRECISION) - turn
+        return np.where(others > 1, np.int64(-1) << 62, guess)
 
     def starts(self, entries: Integers) -> npt.NDArray[np.uint64]:
         """Cumulative frequency of each entry within its row."""
@@ -81,6 +101,58 @@ def encode(batches: Sequence[Integers], tables: Tables | Sequence[Tables], lanes
     return states.tobytes() + body.astype("<u2").tobytes()
 
 
+class Words:
+    """The coded words of a stream in the order of reading. When they run out zeros follow, and `short` says so."""
+
+    def __init__(self, words: npt.NDArray[np.int64], place: int = 0) -> None:
+        self._words, self.place, self.short = words, place, False
+
+    def next(self, count: int) -> npt.NDArray[np.int64]:
+        """So many more words."""
+        found = self._words[self.place : self.place + count]
+        self.place += count
+        if len(found) < count:
+            self.short = True
+            found = np.append(found, np.zeros(count - len(found), np.int64))
+        return found
+
+    def copy(self) -> Words:
+        """Another reader at the same place."""
+        return Words(self._words, self.place)
+
+    def finished(self) -> bool:
+        """Whether every word was read."""
+        return self.place == len(self._words)
+
+
+def step_lanes(
+    state: npt.NDArray[np.int64], slots: npt.NDArray[np.int64], entries: npt.NDArray[np.int64], tables: Tables,
+    words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
+) -> None:  # fmt: skip
+    """Decode row after row of one symbol a lane; the states [lanes] move on.
+
+    `slots` [rows, lanes], the first key of each symbol's row of the table, are used up; `entries` [rows, lanes] are
+    filled; `words` are those for the lanes that ask, ascending.
+    """
+    keys, frequencies, guide = tables.keys, tables.whole_frequencies, tables.guide
+    for key, found in zip(slots, entries, strict=True):
+        slot = state & _WHOLE_MASK
+        key += slot
+        guess = guide.take(key >> _BUCKET_BITS)
+        crowded = (guess < 0).nonzero()[0]
+        guess += slot
+        np.right_shift(guess, PRECISION + 1, out=found)
+        if crowded.size:
+            found[crowded] = keys.searchsorted(key.take(crowded), side="right") - 1
+        state >>= PRECISION
+        state *= frequencies.take(found)
+        key -= keys.take(found)
+        state += key
+        empty = (state < 1 << _LOW).nonzero()[0]
+        if empty.size:
+            state[empty] = (state.take(empty) << _WORD) | words(empty)
+
+
 class Decoder:
     """Reads back, batch after batch, what `encode` wrote. Raises BadInput when the bytes are too few for the lanes."""
 
@@ -90,32 +162,27 @@ class Decoder:
             raise BadInput("the coded part is too short")
         states = np.zeros((lanes, 8), np.uint8)
         states[:, :_STATE_BYTES] = np.frombuffer(data[:head], np.uint8).reshape(lanes, _STATE_BYTES)
-        self._state = states.view("<u8")[:, 0].astype(np.uint64)
-        self._words = np.frombuffer(data[head : head + (len(data) - head) // 2 * 2], "<u2").astype(np.uint64)
-        self._place = 0
+        self.state = states.view("<i8")[:, 0].astype(np.int64)
+        self.words = Words(np.frombuffer(data[head : head + (len(data) - head) // 2 * 2], "<u2").astype(np.int64))
 
     def decode(self, rows: Integers, tables: Tables) -> npt.NDArray[np.int64]:
         """The entry that was coded for each of these rows. Raises BadInput when the coded words run out."""
         entries = np.empty(len(rows), np.int64)
-        bases = np.asarray(rows, np.int64) << PRECISION
-        lanes, state = len(self._state), self._state
-        for first in range(0, len(rows), lanes):
-            base = bases[first : first + lanes]
-            live = state[: len(base)]
-            slot = live & _MASK
-            found = tables.keys.searchsorted(base + slot.view(np.int64), side="right") - 1
-            entries[first : first + lanes] = found
-            start = tables.keys[found].view(np.uint64) & _MASK
-            live = tables.frequencies[found] * (live >> _PRECISION) + (slot - start)
-            empty = (live < _LOWEST).nonzero()[0]
-            words = self._words[self._place : self._place + len(empty)]
-            if len(words) < len(empty):
-                raise BadInput("the coded part ends too early")
-            self._place += len(empty)
-            live[empty] = (live[empty] << _SHIFT) | words
-            state[: len(base)] = live
+        slots = np.asarray(rows, np.int64) << PRECISION
+        lanes, whole = len(self.state), len(rows) // len(self.state) * len(self.state)
+        if whole:
+            parts = (some[:whole].reshape(-1, lanes) for some in (slots, entries))
+            step_lanes(self.state, *parts, tables, self._for)
+        if whole < len(rows):
+            parts = (some[whole:].reshape(1, -1) for some in (slots, entries))
+            step_lanes(self.state[: len(rows) - whole], *parts, tables, self._for)
+        if self.words.short:
+            raise BadInput("the coded part ends too early")
         return entries
+
+    def _for(self, lanes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return self.words.next(lanes.size)
 
     def finished(self) -> bool:
         """Whether every word was read and every lane is back where the encoder began: what damage rarely leaves."""
-        return self._place == len(self._words) and bool((self._state == np.uint64(1 << _LOW)).all())
+        return self.words.finished() and bool((self.state == 1 << _LOW).all())

@@ -15,7 +15,7 @@ from .subband import CASES, SUBBAND_INPUTS, Seen
 from .tables import ResidualTables, tables_of
 
 ZERO = 1 << 15  # what is coded is a quantised coefficient plus this, so that it is never negative
-_BLOCK = 16384
+_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)

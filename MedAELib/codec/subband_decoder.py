@@ -15,7 +15,7 @@ from .predictive import ChunkDecoder, Grid, parts_of
 from .rans import Decoder
 from .residuals import Distribution
 from .restoration import RestorationModel, unpack_layer
-from .subband import Seen
+from .subband_known import Seen
 from .subband_levels import LARGEST_SHIFT, SHIFTS, Cascade, Indices, OpenBand, WaveGrid
 from .subband_network import ZERO, SubbandModel
 from .subband_symbols import BLOCK, flag_rows, flag_tables, zero_frequency
@@ -93,13 +93,16 @@ class WaveDecoder:
                 opened.enter(parity, values)
 
     def _decode_pass(self, kinds: Distribution, seen: Seen, decoder: Decoder, plain: BitReader) -> Indices:
-        tables, single = self.model.residuals, np.flatnonzero(seen.busy)
-        values = np.zeros(len(seen.which), np.int64)
-        quiet = seen.quiet_blocks()
-        if len(quiet):
-            rows = flag_rows(zero_frequency(kinds.of(seen.which[quiet[::BLOCK]]), ZERO, tables))
+        tables, values = self.model.residuals, np.zeros(len(seen.busy) + len(seen.quiet), np.int64)
+        single, expected = seen.busy, kinds.of(slice(len(seen.busy)))
+        if len(seen.quiet):
+            shared = kinds.of(slice(len(seen.busy), None))
+            kind = seen.kinds[seen.order].astype(np.int64)
+            rows = flag_rows(zero_frequency(shared, ZERO, tables))[kind[::BLOCK]]
             some = decoder.decode(rows, flag_tables()) - flag_tables().offsets[rows] > 0
-            single = np.concatenate([single, quiet[np.repeat(some, BLOCK)[: len(quiet)]]])
-        expected = kinds.of(seen.which[single])
+            if some.any():
+                inside = np.repeat(some, BLOCK)[: len(kind)]
+                single = np.concatenate([single, seen.quiet[seen.order[inside]]])
+                expected = Distribution.joined([expected, shared.of(kind[inside])])
         values[single] = residuals.decode(expected, 0, 1, LARGEST_VALUE, tables, decoder, plain) - ZERO
         return values

@@ -20,8 +20,9 @@ from .predictive import encode_chunk
 from .rans import PRECISION, Tables, encode
 from .residuals import Distribution
 from .restoration import NOT_RESTORED
-from .subband import Coefficients, Seen, cut
+from .subband import Coefficients
 from .subband_decoder import LARGEST_VALUE, LowGrid
+from .subband_known import Seen, cut
 from .subband_levels import LARGEST_SHIFT, SHIFTS, Cascade, Indices, OpenBand, WaveGrid
 from .subband_network import ZERO, SubbandModel
 from .subband_symbols import BLOCK, flag_rows, flag_tables, zero_frequency
@@ -121,8 +122,8 @@ class _Level:
 
     def _code(self, kinds: Distribution, seen: Seen, values: Indices) -> None:
         """The coefficients of one parity: the flags of blocks of quiet ones, then what is coded one by one."""
-        tables, single = self.model.residuals, np.flatnonzero(seen.busy)
-        quiet = seen.quiet_blocks()
+        tables, single = self.model.residuals, seen.busy
+        quiet = seen.quiet[seen.order]
         if len(quiet):
             rows = flag_rows(zero_frequency(kinds.of(seen.which[quiet[::BLOCK]]), ZERO, tables))
             some = np.logical_or.reduceat(values[quiet] != 0, np.arange(0, len(quiet), BLOCK))
@@ -185,7 +186,7 @@ def _band_offset(passes: list[tuple[Distribution, Seen, Indices]], model: Subban
     """By how much the scales of a band move."""
     picked = []
     for kinds, seen, values in passes:
-        busy = np.flatnonzero(seen.busy)
+        busy = seen.busy
         some = busy[:: max(len(busy) // _SAMPLES, 1)]
         picked.append((kinds.of(seen.which[some]), values[some]))
     values = np.concatenate([some for _, some in picked])

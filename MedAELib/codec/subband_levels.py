@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .restoration import Surroundings
-from .subband import Band, Bytes, Coefficients, Known, LowBand, Relatives, Seen, case_of, fitted, passes, seen
+from .subband import Band, Bytes, Coefficients, LowBand, Relatives, Siblings, case_of, passes
+from .subband_known import Known, Looker, Seen
 from .wavelet import (
     FRACTION_BITS,
     GAIN_BITS,
@@ -82,28 +83,30 @@ class OpenBand:
     """A band while its coefficients become known, pass by pass."""
 
     def __init__(self, band: Band, relatives: Relatives, low: list[Bytes]) -> None:
-        self.band, self._relatives, self._low = band, relatives, low
-        self.known = Known(band.shape)
+        self.band, self.known = band, Known(band)
+        self._looker, self._begun = Looker(band, self.known, relatives, low), False
 
     def passes(self) -> Iterator[tuple[int, list[Shape]]]:
         """The case and the parities of each pass; what was entered before is looked at once more."""
         for number, parities in passes(self.band.shape):
-            self.known.look()
+            if self._begun:
+                self.known.look()
             yield case_of(self.band, number), parities
 
     def seen(self, parity: Shape) -> Seen:
         """What is known of the coefficients of one parity."""
-        return seen(self.band, self.known, self._relatives, self._low, parity)
+        return self._looker.seen(parity)
 
     def enter(self, parity: Shape, values: Indices) -> None:
         """Now these coefficients [n] are known, too."""
-        view = self.known.view(parity)
+        view = self.known.parity(parity)
         view[...] = values.reshape(view.shape)
+        self._begun = True
 
     @property
     def values(self) -> Coefficients:
         """All coefficients [i, j, k]."""
-        return self.band.back(self.known.inside)
+        return self.known.inside
 
 
 class Cascade:
@@ -120,16 +123,14 @@ class Cascade:
         self.place -= 1
         grid, level = self.grid, self.grid.levels[self.place]
         told = LowBand(self.low, grid.step_of(self.place, ()))
-        found: dict[Axes, Coefficients] = {}
+        found = Siblings()
         for high in level.bands():
             band = Band.of(level, high, grid.spacing, self.place, grid.rate)
-            relatives = Relatives(band, found, self._above.get(high), self._halved)
-            low = [band.ordered(fitted(some, level.band(high))) for some in told.told(band)]
-            opened = OpenBand(band, relatives, low)
+            opened = OpenBand(band, Relatives(band, found, self._above.get(high), self._halved), told.told(band))
             code(opened)
-            found[high] = np.ascontiguousarray(opened.values)
-        self._above, self._halved = found, level.axes
-        return found
+            found.bands[high] = np.ascontiguousarray(opened.values)
+        self._above, self._halved = found.bands, level.axes
+        return found.bands
 
     def join(self, bands: dict[Axes, Coefficients], shifts: Indices) -> None:
         """Restore the next finer low band from the quantised coefficients of the level."""

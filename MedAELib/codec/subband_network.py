@@ -11,7 +11,8 @@ import numpy.typing as npt
 from .context import CLIP, CORRECTION_FACTOR, FRACTION, OCTAVE, UNIT_LOG, Floats
 from .network import check_layers, check_tails, evaluate
 from .residuals import Distribution
-from .subband import CASES, SUBBAND_INPUTS, Seen
+from .subband import CASES, SUBBAND_INPUTS
+from .subband_known import Seen
 from .tables import ResidualTables, tables_of
 
 ZERO = 1 << 15  # what is coded is a quantised coefficient plus this, so that it is never negative

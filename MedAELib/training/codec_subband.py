@@ -16,7 +16,8 @@ from torch import Tensor
 from MedAELib.codec.context import FRACTION, Floats
 from MedAELib.codec.differentiable import CodecNetwork, exported
 from MedAELib.codec.model_file import SUBBAND, SUBBAND_WEIGHTS, pack_subband
-from MedAELib.codec.subband import CASES, SUBBAND_INPUTS, Seen, cut
+from MedAELib.codec.subband import CASES, SUBBAND_INPUTS
+from MedAELib.codec.subband_known import Seen, cut
 from MedAELib.codec.subband_levels import SHIFTS, Cascade, OpenBand, WaveGrid
 from MedAELib.codec.subband_network import SubbandModel
 from MedAELib.codec.wavelet import FRACTION_BITS, Axes, Doubles, analyse, choose_axes
@@ -67,8 +68,7 @@ def collect(values: Floats, grid: WaveGrid, dead: float, generator: np.random.Ge
 
 def _sampled(seen: Seen, values: npt.NDArray[np.int64], generator: np.random.Generator) -> list[Columns]:
     found: list[Columns] = []
-    for mine, most in ((seen.busy, _BUSY), (~seen.busy, _QUIET)):
-        all_of_them = np.flatnonzero(mine)
+    for all_of_them, most in ((seen.busy, _BUSY), (seen.quiet, _QUIET)):
         if len(all_of_them):
             chosen = generator.choice(all_of_them, min(most, len(all_of_them)), replace=False)
             which = seen.which[chosen]

@@ -91,7 +91,7 @@ def test_the_inputs_are_whole_and_blocks_do_not_change_the_result(monkeypatch):
         assert np.array_equal(made, np.rint(made)) and np.abs(made).max() <= 127
         whole = around.restored(MODEL, MODEL.layer)
         assert np.array_equal(whole, np.rint(whole)) and whole.shape == truth.shape
-        monkeypatch.setattr(restoration, "_BLOCK", 100)
+        monkeypatch.setattr(restoration, "_TILES", 3)
         found.append(np.array_equal(whole, around.restored(MODEL, MODEL.layer)))
         monkeypatch.undo()
         return NOT_RESTORED

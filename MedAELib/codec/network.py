@@ -35,8 +35,8 @@ from .tables import LARGEST_SHIFT, POINTS, SCALES, SHAPES, SMALLEST, STEP, Resid
 ACTIVATION_BITS = 8  # activations are 0 .. 255, weights of 1 are 2^8
 EXACT = 1 << 24
 _SCALE = np.float32(2**-ACTIVATION_BITS)  # a power of 2: scaled sums are as exact
-_TILE = 128  # columns of a product
-_BLOCK = 16 * _TILE
+TILE = 128  # columns of a product
+_BLOCK = 16 * TILE
 _OUTPUTS = 3  # correction of the prediction, logarithm of the scale, shape
 RATIO_CLASSES = 3
 
@@ -121,30 +121,40 @@ def hidden(layers: Mapping[str, Floats], made: Floats) -> Floats:
 
 def tiles(values: Floats) -> Floats:
     """Columns [k, n] in tiles [tiles, k, 128], or a single one of fewer columns; a view."""
-    return values.reshape(len(values), -1, min(_TILE, values.shape[1])).transpose(1, 0, 2)
+    return values.reshape(len(values), -1, min(TILE, values.shape[1])).transpose(1, 0, 2)
 
 
 def _activations(layers: Mapping[str, Floats], made: Floats) -> Iterator[tuple[slice, Floats]]:
-    """The activations of the second layer in tiles, block by block, with the block's columns; the next overwrites them.
+    """The activations of the second layer in tiles, block by block, with their columns; the next overwrites them."""
+    whole, hidden_layers = made.shape[1] // TILE * TILE, HiddenLayers(layers)
+    for start, stop in pairwise([*range(0, whole, _BLOCK), whole, made.shape[1]]):
+        if start < stop:
+            yield slice(start, stop), hidden_layers(tiles(made[:, start:stop]))
+
+
+class HiddenLayers:
+    """The first two layers of a network, for inputs in tiles.
 
     Products of tiles stay in the cache, and are so small that no library for linear algebra shares one among threads:
     chunks are decoded in threads already, and those would wait for each other.
     """
-    whole = made.shape[1] // _TILE * _TILE
-    scaled = [(layers[f"w{n}"] * _SCALE, layers[f"b{n}"][:, None] * _SCALE) for n in (1, 2)]
-    kept: list[Floats] = []
-    for start, stop in pairwise([*range(0, whole, _BLOCK), whole, made.shape[1]]):
-        if start == stop:
-            continue
-        current = tiles(made[:, start:stop])
-        if not kept or kept[0].shape[::2] != current.shape[::2]:
-            kept = [np.empty((len(current), len(bias), current.shape[-1]), np.float32) for _, bias in scaled]
-        for (weights, bias), room in zip(scaled, kept, strict=True):
+
+    def __init__(self, layers: Mapping[str, Floats]) -> None:
+        self._scaled = [(layers[f"w{n}"] * _SCALE, layers[f"b{n}"][:, None] * _SCALE) for n in (1, 2)]
+        self._kept: list[Floats] = []
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """The activations [tiles, g, columns] for inputs [tiles, k, columns]; the next call overwrites them."""
+        if not self._kept or self._kept[0].shape[::2] != inputs.shape[::2]:
+            count, _, columns = inputs.shape
+            self._kept = [np.empty((count, len(bias), columns), np.float32) for _, bias in self._scaled]
+        current = inputs
+        for (weights, bias), room in zip(self._scaled, self._kept, strict=True):
             current = np.matmul(weights, current, out=room)
             current += bias
             np.rint(current, out=current)
             np.clip(current, 0, 255, out=current)
-        yield slice(start, stop), current
+        return current
 
 
 def check_layers(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,12 @@ import numpy.typing as npt
 from ..errors import BadInput, BadModel
 from .context import CLIP, Floats
 from .lattice import half_octaves
-from .network import EXACT, check_layers, hidden
-from .subband import Coefficients, box, fitted, log_of, magnitude, repeated
+from .network import EXACT, TILE, HiddenLayers, check_layers, hidden
+from .subband import Coefficients, box, fitted, log_of, magnitude
 from .wavelet import Axes, Doubles, Level, Shape
 
 _ACROSS, _PLANE = 1, 2  # how far a voxel sees along the coarsest axis, and along the two others
+_ROOM = (_ACROSS, _PLANE, _PLANE)
 
 
 def _offsets() -> tuple[Shape, ...]:
@@ -35,7 +37,7 @@ SIXTEENTHS = 16  # bits after the point of a correction in steps
 _BIAS = 256  # what a stored bias of 1 is worth
 _FINENESS = 32  # of a step: what the network sees
 _LARGEST = 2.0**23
-_BLOCK = 16384
+_TILES = 16  # at once
 
 Indices = npt.NDArray[np.int64]
 
@@ -65,7 +67,7 @@ class RestorationModel:
 
 
 def corrections(seen: Floats, layer: Indices) -> Floats:
-    """By how much voxels [n] are to be moved, in 2^-16 steps, from what the last layer sees."""
+    """By how much voxels [..., n] are to be moved, in 2^-16 steps, from what the last layer sees [..., g, n]."""
     weights = layer[:-1].astype(np.float32)
     return weights @ seen + np.float32(_BIAS * layer[-1])
 
@@ -76,7 +78,11 @@ def exact(layer: Indices) -> bool:
 
 
 class Surroundings:
-    """A low band that a level has just restored, as the network sees it; `voxels` are those that are not all alike."""
+    """A low band that a level has just restored, as the network sees it; `voxels` are those that are not all alike.
+
+    It lies in one line, with a margin that repeats its ends, so that a neighbour is a shift; the line is cut into
+    tiles of 128, and tiles without a voxel to restore are left out.
+    """
 
     def __init__(
         self, low: Doubles, bands: Mapping[Axes, Coefficients], level: Level, spacing: Shape, step: int,
@@ -86,74 +92,113 @@ class Surroundings:
         extent = [along * far for along, far in zip(spacing, level.steps, strict=True)]
         first, second, third = self._order = sorted(range(3), key=lambda d: (-extent[d], d))
         self.low, self.step = low, step
-        shown = np.rint(np.clip(low.transpose(self._order) * (_FINENESS / step), -_LARGEST, _LARGEST))
-        room = [(_ACROSS, _ACROSS), (_PLANE, _PLANE), (_PLANE, _PLANE)]
-        padded = np.pad(shown.astype(np.float32), room, mode="edge")
-        self._shape, (_, self._rows, self._along) = shown.shape, padded.shape
-        self._line = padded.reshape(-1)
-        self._shifts = [(z * self._rows + y) * self._along + x for z, y, x in OFFSETS]
-        self.voxels = np.flatnonzero(_varied(padded))
-        self._bands = [some.transpose(self._order).reshape(-1) for some in _busy(bands, level)]
+        self._enter(low.transpose(self._order))
         self._halved = [d in level.axes for d in self._order]
+        self._bands = [np.ascontiguousarray(some.transpose(self._order)) for some in _busy(bands, level)]
         ratios = half_octaves(extent[first], extent[second]), half_octaves(extent[second], extent[third])
         finer, rate = shared
-        self._shared = [16 * ratio for ratio in ratios]
-        self._shared += [min(16 * finer, CLIP), 32 * (len(level.axes) - 1), min(max(rate, 0), CLIP)]
+        told = [*(16 * ratio for ratio in ratios), 16 * finer, 32 * (len(level.axes) - 1), max(rate, 0)]
+        self._shared = [min(max(value, -CLIP), CLIP) for value in told]
+
+    def _enter(self, low: Doubles) -> None:
+        """Lay out the band: its line, and which places of it are to be restored."""
+        self._shape, padded = low.shape, tuple(n + 2 * room for n, room in zip(low.shape, _ROOM, strict=True))
+        self._strides = padded[1] * padded[2], padded[2], 1
+        self._shifts = [sum(far * s for far, s in zip(offset, self._strides, strict=True)) for offset in OFFSETS]
+        size, self._before = int(np.prod(padded)), max(self._shifts)
+        count = -(-size // TILE)
+        self._line = np.zeros(count * TILE + 2 * self._before, np.float32)
+        shown = self._line[self._before : self._before + size].reshape(padded)
+        inside = shown[tuple(slice(room, -room) for room in _ROOM)]
+        inside[...] = np.rint(np.clip(low * (_FINENESS / self.step), -_LARGEST, _LARGEST))
+        for axis, room in reversed(list(enumerate(_ROOM))):
+            along = np.moveaxis(shown, axis, 0)
+            along[:room], along[-room:] = along[room : room + 1], along[-room - 1 : -room]
+        self._varied = np.zeros((count, TILE), bool)
+        varied = self._varied.reshape(-1)[:size]
+        line = shown.reshape(-1)
+        for stride in self._strides:
+            turns = line[stride:] != line[:-stride]
+            varied[stride:] |= turns
+            varied[:-stride] |= turns
+        for axis, room in enumerate(_ROOM):
+            along = np.moveaxis(varied.reshape(padded), axis, 0)
+            along[:room], along[-room:] = False, False
+        self._padded = varied.reshape(padded)
+
+    @cached_property
+    def voxels(self) -> Indices:
+        """Those that are not all alike, as they lie in the band in the network's order of axes."""
+        return np.flatnonzero(self._padded[tuple(slice(room, -room) for room in _ROOM)])
 
     def inputs(self, voxels: Indices) -> Floats:
         """The network's inputs [52, n], whole numbers within -127..127, of some voxels."""
         made = np.empty((RESTORATION_INPUTS, len(voxels)), np.float32)
-        row, x = np.divmod(voxels, self._shape[2])
-        z, y = np.divmod(row, self._shape[1])
-        places = ((z + _ACROSS) * self._rows + y + _PLANE) * self._along + x + _PLANE
-        around = made[: len(OFFSETS)]
-        for number, shift in enumerate(self._shifts):
-            np.take(self._line, places + shift, out=around[number])
-        around -= self._line[places]
+        where = np.unravel_index(voxels, self._shape)
+        places = sum((index + room) * s for index, room, s in zip(where, _ROOM, self._strides, strict=True))
+        places = places + self._before
+        for row, shift in zip(made, self._shifts, strict=False):
+            np.subtract(self._line.take(places + shift), self._line.take(places), out=row)
+        self._rest(made, (where[0], where[1], where[2]))
+        return made
+
+    def _tiled(self, some: Indices) -> Floats:
+        """The same of all places in some tiles [tiles, 52, 128]; what they are at the margin does not matter."""
+        made = np.empty((len(some), RESTORATION_INPUTS, TILE), np.float32)
+        rows, size = made.transpose(1, 0, 2), self._varied.size
+        here = self._line[self._before : self._before + size].reshape(-1, TILE).take(some, axis=0)
+        for row, shift in zip(rows, self._shifts, strict=False):
+            moved = self._line[self._before + shift : self._before + shift + size].reshape(-1, TILE)
+            np.subtract(moved.take(some, axis=0), here, out=row)
+        places = some[:, None] * TILE + np.arange(TILE)
+        z = places // self._strides[0]
+        places -= z * self._strides[0]
+        y = places // self._strides[1]
+        places -= y * self._strides[1]
+        z, y, x = (index - room for index, room in zip((z, y, places), _ROOM, strict=True))
+        self._rest(rows, (z, y, x))
+        return made
+
+    def _rest(self, made: Floats, where: tuple[Indices, Indices, Indices]) -> None:
+        """Complete inputs [52, ...] of which the differences are there; `where` they are [...], along each axis."""
+        around, extra = made[: len(OFFSETS)], made[len(OFFSETS) :]
         np.clip(around, -CLIP, CLIP, out=around)
-        extra = made[len(OFFSETS) :]
-        for number, band in enumerate(self._bands):
-            extra[number] = 2 * band[voxels].astype(np.float32)
-        for number, index in enumerate((z, y, x)):
-            extra[2 + number] = 128 * (index & 1) - 64 if self._halved[number] else 0
-        for number, value in enumerate(self._shared):
-            extra[5 + number] = value
-        return np.clip(made, -CLIP, CLIP, out=made)
+        shape = self._bands[0].shape
+        halved = [index >> half for index, half in zip(where, self._halved, strict=True)]
+        places = (halved[0] * shape[1] + halved[1]) * shape[2] + halved[2]
+        for row, band in zip(extra, self._bands, strict=False):
+            row[...] = band.reshape(-1).take(places, mode="clip")
+        for row, index, half in zip(extra[2:], where, self._halved, strict=False):
+            row[...] = ((index & 1) << 7) - 64 if half else 0
+        for row, value in zip(extra[5:], self._shared, strict=True):
+            row[...] = value
 
     def restored(self, model: RestorationModel, layer: Indices) -> Doubles:
         """The low band with all corrections."""
-        moved = np.ascontiguousarray(self.low.transpose(self._order))
-        line = moved.reshape(-1)
-        for first in range(0, len(self.voxels), _BLOCK):
-            some = self.voxels[first : first + _BLOCK]
-            found = corrections(model.hidden(self.inputs(some)), layer).astype(np.float64)
-            line[some] += np.floor(found * (self.step / 2**SIXTEENTHS) + 0.5)
-        return moved.transpose(np.argsort(self._order))
+        found, hidden_layers = np.zeros(self._varied.shape, np.float32), HiddenLayers(model.weights)
+        chosen = np.flatnonzero(self._varied.any(axis=1))
+        for first in range(0, len(chosen), _TILES):
+            some = chosen[first : first + _TILES]
+            moved = corrections(hidden_layers(self._tiled(some)), layer)
+            found[some] = np.where(self._varied[some], moved, 0)
+        inside = found.reshape(-1)[: self._padded.size].reshape(self._padded.shape)
+        moved_by = inside[tuple(slice(room, -room) for room in _ROOM)].astype(np.float64)
+        moved_by *= self.step / 2**SIXTEENTHS
+        moved_by += 0.5
+        return self.low + np.floor(moved_by, out=moved_by).transpose(np.argsort(self._order))
 
     def missing(self, truth: Doubles, voxels: Indices) -> Doubles:
         """What some voxels lack towards the true low band, in steps."""
         return (truth - self.low).transpose(self._order).reshape(-1)[voxels] / self.step
 
 
-def _varied(padded: Floats) -> npt.NDArray[np.bool_]:
-    """Which voxels differ from one beside them."""
-    inside = padded[_ACROSS:-_ACROSS, _PLANE:-_PLANE, _PLANE:-_PLANE]
-    found = np.zeros(inside.shape, bool)
-    for axis, room in enumerate((_ACROSS, _PLANE, _PLANE)):
-        along = np.moveaxis(padded, axis, 0)
-        rest = tuple(slice(_PLANE if d else _ACROSS, -_PLANE if d else -_ACROSS) for d in range(3) if d != axis)
-        for step in (-1, 1):
-            beside = along[(slice(room + step, len(along) - room + step), *rest)]
-            found |= np.moveaxis(beside, 0, axis) != inside
-    return found
-
-
-def _busy(bands: Mapping[Axes, Coefficients], level: Level) -> list[npt.NDArray[np.int8]]:
-    """How large the coefficients of all bands at a voxel's place are, and those around, as logarithms [i, j, k]."""
+def _busy(bands: Mapping[Axes, Coefficients], level: Level) -> list[Floats]:
+    """How large the coefficients of all bands at a place of the coarser lattice are, and those around, as inputs."""
     total = np.zeros(level.low, np.int16)
     for values in bands.values():
         total += fitted(magnitude(values), level.low)
-    return [repeated(log_of(some), level.axes, level.shape) for some in (total, box(total, (1, 1, 1)))]
+    logs = [2 * log_of(some).astype(np.float32) for some in (total, box(total, (1, 1, 1)))]
+    return [np.minimum(some, CLIP) for some in logs]
 
 
 NOT_RESTORED, BY_MODEL = b"\0", b"\1"  # side information of a level

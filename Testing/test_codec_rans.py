@@ -1,5 +1,8 @@
 """The entropy coder alone: whatever is coded comes back, in few bytes, and damage is told, never looped on."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,3 +100,62 @@ def test_damage_is_told_or_seen_at_the_end(seed, cut, change):
 def test_tables_that_no_coder_could_use_are_refused(rows):
     with pytest.raises(ValueError, match="do not fill"):
         Tables.of(rows)
+
+
+def searched(data: bytes, lanes: int, rows: np.ndarray, tables: Tables) -> np.ndarray:
+    """The definition of the coder, symbol by symbol in whole numbers of any size."""
+    state = [int.from_bytes(data[5 * lane : 5 * lane + 5], "little") for lane in range(lanes)]
+    words = iter(np.frombuffer(data[5 * lanes :], "<u2").tolist())
+    found = []
+    for place, row in enumerate(rows.tolist()):
+        lane = place % lanes
+        slot = state[lane] % TOTAL
+        entry = int(np.searchsorted(tables.keys, row * TOTAL + slot, side="right")) - 1
+        state[lane] = (
+            int(tables.frequencies[entry]) * (state[lane] >> PRECISION) + slot - int(tables.keys[entry]) % TOTAL
+        )
+        found.append(entry)
+        if lane == lanes - 1 or place == len(rows) - 1:
+            state = [value << 16 | next(words) if value < 1 << 24 else value for value in state]
+    return np.array(found)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), lanes=st.integers(1, 9), rows=st.integers(1, 5))
+def test_symbols_are_those_of_the_definition(seed, lanes, rows):
+    generator = np.random.default_rng(seed)
+    tables = random_tables(rows, generator)
+    its_rows, entries = drawn(tables, 400, generator)
+    data = encode([entries], tables, lanes)
+    assert np.array_equal(Decoder(data, lanes).decode(its_rows, tables), searched(data, lanes, its_rows, tables))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 4000)), min_size=2, max_size=6),
+    short=st.integers(0, 9),
+)
+def test_threads_that_decode_together_find_what_each_finds_alone(seed, sizes, short):
+    """Of any lanes and lengths; words that run out are told to their own thread, and to no other."""
+    generator = np.random.default_rng(seed)
+    tables, start = random_tables(6, generator), Barrier(len(sizes))
+    cases = [(lanes, [drawn(tables, count, generator) for count in (size, size // 3)]) for lanes, size in sizes]
+
+    def work(number: int) -> list[np.ndarray] | str:
+        lanes, batches = cases[number]
+        data = encode([entries for _, entries in batches], tables, lanes)
+        decoder = Decoder(data[: 5 * lanes] if number == short else data, lanes)
+        start.wait()
+        try:
+            return [decoder.decode(rows, tables) for rows, _ in batches]
+        except BadInput as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        results = list(pool.map(work, range(len(sizes))))
+    for number, (found, (_, batches)) in enumerate(zip(results, cases, strict=True)):
+        if isinstance(found, str):
+            assert number == short and "too early" in found
+        elif number != short:
+            assert all(np.array_equal(some, entries) for some, (_, entries) in zip(found, batches, strict=True))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput
+from .rans_together import Batch, Together
 
 PRECISION = 16  # the frequencies of one row of a table add up to 2 to this power
 _LOW = 24  # a lane's state stays in [2^24, 2^40)
@@ -22,6 +23,7 @@ _MASK = np.uint64((1 << PRECISION) - 1)
 _WHOLE_MASK = (1 << PRECISION) - 1
 _BUCKET_BITS = 8  # of a row's 2^16 slots: so many share an entry of the guide
 _LARGEST_LANES = 1 << 16
+_FEW_LANES, _MANY_ROWS = 1024, 16  # with which threads decode together
 
 Integers = npt.NDArray[np.integer]
 
@@ -65,6 +67,11 @@ class Tables:
         guess = (holds << (PRECISION + 1)) + (2 << PRECISION) - turn
         return np.where(others > 1, np.int64(-1) << 62, guess)
 
+    @cached_property
+    def together(self) -> Together:
+        """Where threads meet that decode by these tables."""
+        return Together(lambda state, slots, entries, words: step_lanes(state, slots, entries, self, words))
+
     def starts(self, entries: Integers) -> npt.NDArray[np.uint64]:
         """Cumulative frequency of each entry within its row."""
         return self.keys[entries].astype(np.uint64) & _MASK
@@ -104,25 +111,21 @@ def encode(batches: Sequence[Integers], tables: Tables | Sequence[Tables], lanes
 class Words:
     """The coded words of a stream in the order of reading. When they run out zeros follow, and `short` says so."""
 
-    def __init__(self, words: npt.NDArray[np.int64], place: int = 0) -> None:
-        self._words, self.place, self.short = words, place, False
+    def __init__(self, words: npt.NDArray[np.int64]) -> None:
+        self._words, self._place, self.short = words, 0, False
 
     def next(self, count: int) -> npt.NDArray[np.int64]:
         """So many more words."""
-        found = self._words[self.place : self.place + count]
-        self.place += count
+        found = self._words[self._place : self._place + count]
+        self._place += count
         if len(found) < count:
             self.short = True
             found = np.append(found, np.zeros(count - len(found), np.int64))
         return found
 
-    def copy(self) -> Words:
-        """Another reader at the same place."""
-        return Words(self._words, self.place)
-
     def finished(self) -> bool:
         """Whether every word was read."""
-        return self.place == len(self._words)
+        return self._place == len(self._words)
 
 
 def step_lanes(
@@ -172,7 +175,10 @@ class Decoder:
         lanes, whole = len(self.state), len(rows) // len(self.state) * len(self.state)
         if whole:
             parts = (some[:whole].reshape(-1, lanes) for some in (slots, entries))
-            step_lanes(self.state, *parts, tables, self._for)
+            if lanes <= _FEW_LANES and whole >= _MANY_ROWS * lanes:
+                tables.together.decode(Batch(self.state, *parts, self.words.next))
+            else:
+                step_lanes(self.state, *parts, tables, self._for)
         if whole < len(rows):
             parts = (some[whole:].reshape(1, -1) for some in (slots, entries))
             step_lanes(self.state[: len(rows) - whole], *parts, tables, self._for)

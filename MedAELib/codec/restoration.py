@@ -37,9 +37,10 @@ SIXTEENTHS = 16  # bits after the point of a correction in steps
 _BIAS = 256  # what a stored bias of 1 is worth
 _FINENESS = 32  # of a step: what the network sees
 _LARGEST = 2.0**23
-_TILES = 16  # at once
+_TILES = 64  # at once
 
 Indices = npt.NDArray[np.int64]
+Whole = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,12 +146,18 @@ class Surroundings:
     def _tiled(self, some: Indices) -> Floats:
         """The same of all places in some tiles [tiles, 52, 128]; what they are at the margin does not matter."""
         made = np.empty((len(some), RESTORATION_INPUTS, TILE), np.float32)
-        rows, size = made.transpose(1, 0, 2), self._varied.size
-        here = self._line[self._before : self._before + size].reshape(-1, TILE).take(some, axis=0)
+        rows, first, size = made.transpose(1, 0, 2), int(some[0]) * TILE, (int(some[-1] - some[0]) + 1) * TILE
+        gaps = size > len(some) * TILE
+
+        def shifted(shift: int) -> Floats:
+            start = self._before + first + shift
+            found = self._line[start : start + size].reshape(-1, TILE)
+            return found.take(some - some[0], axis=0) if gaps else found
+
+        here = shifted(0)
         for row, shift in zip(rows, self._shifts, strict=False):
-            moved = self._line[self._before + shift : self._before + shift + size].reshape(-1, TILE)
-            np.subtract(moved.take(some, axis=0), here, out=row)
-        places = some[:, None] * TILE + np.arange(TILE)
+            np.subtract(shifted(shift), here, out=row)
+        places = (some[:, None] * TILE + np.arange(TILE)).astype(np.int32)
         z = places // self._strides[0]
         places -= z * self._strides[0]
         y = places // self._strides[1]
@@ -159,7 +166,7 @@ class Surroundings:
         self._rest(rows, (z, y, x))
         return made
 
-    def _rest(self, made: Floats, where: tuple[Indices, Indices, Indices]) -> None:
+    def _rest(self, made: Floats, where: tuple[Whole, Whole, Whole]) -> None:
         """Complete inputs [52, ...] of which the differences are there; `where` they are [...], along each axis."""
         around, extra = made[: len(OFFSETS)], made[len(OFFSETS) :]
         np.clip(around, -CLIP, CLIP, out=around)

@@ -42,11 +42,10 @@ class Tables:
     @staticmethod
     def of(rows: Sequence[Integers]) -> Tables:
         """Tables from the rows' frequencies, each at least 1 and 2^16 together in every row; ValueError otherwise."""
-        for row in rows:
-            if int(row.min()) < 1 or int(row.sum()) != 1 << PRECISION:
-                raise ValueError("the frequencies of a row do not fill it")
         frequencies = np.concatenate([np.asarray(row, np.int64) for row in rows])
         offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+        if frequencies.min() < 1 or (np.add.reduceat(frequencies, offsets[:-1]) != 1 << PRECISION).any():
+            raise ValueError("the frequencies of a row do not fill it")
         return Tables(np.cumsum(frequencies) - frequencies, frequencies.astype(np.uint64), offsets)
 
     @cached_property

@@ -94,13 +94,18 @@ def decode(
     """The values of a pass. Raises BadInput when the coded part or the plain bits run out."""
     rows, shift = row_and_shift(expected.scale + offset, expected.shape, expected.fraction)
     entries = coded.decode(rows, tables.tables)
-    offsets = tables.tables.offsets
-    escaped = entries == offsets[rows + 1] - 1
-    counts = np.where(escaped, VALUE_BITS, shift)
-    low = plain.read(counts) if counts.any() else np.zeros(len(rows), np.int64)
-    symbol = entries - offsets[rows] - tables.reaches[rows]
-    quantised = (symbol << shift) - ((1 << shift) >> 1) + low
-    return np.where(escaped, np.minimum(low, largest), np.clip(expected.centre + quantised * step, 0, largest))
+    found = entries - tables.zeros.take(rows)
+    escaped = entries == tables.escapes.take(rows)
+    more = np.flatnonzero(escaped | (shift > 0))
+    octaves, gone = shift[more], escaped[more]
+    low = plain.read(np.where(gone, VALUE_BITS, octaves))
+    found[more] = (found[more] << octaves) - ((1 << octaves) >> 1) + low
+    if step > 1:
+        found *= step
+    found += expected.centre
+    np.clip(found, 0, largest, out=found)
+    found[more[gone]] = np.minimum(low[gone], largest)
+    return found
 
 
 def cost_bits(coded: CodedPass, tables: ResidualTables) -> float:

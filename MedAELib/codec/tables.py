@@ -36,12 +36,7 @@ class ResidualTables:
     @cached_property
     def tables(self) -> Tables:
         """The frequencies, row after row in the order shape, scale, fraction."""
-        rows = [
-            self._row(shape, scale, fraction)
-            for shape in range(SHAPES)
-            for scale in range(SCALES)
-            for fraction in range(FRACTION)
-        ]
+        rows = [row for shape in range(SHAPES) for scale in range(SCALES) for row in self._rows(shape, scale)]
         return Tables.of(rows)
 
     @cached_property
@@ -49,19 +44,32 @@ class ResidualTables:
         """The largest residual of each row that is not an escape."""
         return np.repeat([reach_of(shape, scale) for shape in range(SHAPES) for scale in range(SCALES)], FRACTION)
 
-    def _row(self, shape: int, scale: int, fraction: int) -> Indices:
-        """Frequencies of one row: the shape's mass over each residual's interval, at least 1, 2^16 together."""
-        reach = reach_of(shape, scale)
-        edges = FRACTION * np.arange(-reach, reach + 2) - FRACTION // 2 - (fraction - FRACTION // 2)
+    @cached_property
+    def zeros(self) -> Indices:
+        """The entry of each row that stands for no residual."""
+        return self.tables.offsets[:-1] + self.reaches
+
+    @cached_property
+    def escapes(self) -> Indices:
+        """The entry of each row that is the escape, its last one."""
+        return self.tables.offsets[1:] - 1
+
+    def _rows(self, shape: int, scale: int) -> Indices:
+        """Frequencies of the rows of all fractions [8, symbols]: the shape's mass over each residual's interval, at
+        least 1, 2^16 together."""
+        reach, fractions = reach_of(shape, scale), np.arange(FRACTION)
+        edges = FRACTION * np.arange(-reach, reach + 2) - FRACTION // 2 - (fractions[:, None] - FRACTION // 2)
         # distance in 2^-14 of the scale, whose inverse has 20 bits after the point; the stored points are 2^8 apart
         places = np.minimum((np.abs(edges) * inverse_scale(scale) * (2**14 // FRACTION)) >> 20, (POINTS - 1) << 8)
-        point, rest = np.minimum(places >> 8, POINTS - 2), places - (np.minimum(places >> 8, POINTS - 2) << 8)
+        point = np.minimum(places >> 8, POINTS - 2)
+        rest = places - (point << 8)
         tail = (self.tails[shape][point] * (256 - rest) + self.tails[shape][point + 1] * rest) >> 8
         below = np.where(edges < 0, tail, (1 << 30) - tail)
-        mass = np.append(np.maximum(np.diff(below), 0), below[0] + (1 << 30) - below[-1])
-        spare = (1 << PRECISION) - len(mass)
-        frequencies = 1 + mass * spare // int(mass.sum())
-        frequencies[int(np.argmax(frequencies))] += (1 << PRECISION) - int(frequencies.sum())
+        escape = below[:, :1] + (1 << 30) - below[:, -1:]
+        mass = np.concatenate([np.maximum(np.diff(below), 0), escape], axis=1)
+        spare = (1 << PRECISION) - mass.shape[1]
+        frequencies = 1 + mass * spare // mass.sum(axis=1, keepdims=True)
+        frequencies[fractions, frequencies.argmax(axis=1)] += (1 << PRECISION) - frequencies.sum(axis=1)
         return frequencies
 
 
@@ -88,10 +96,22 @@ def inverse_scale(scale: int) -> int:
     return value << octaves if octaves >= 0 else value >> -octaves
 
 
+def _scale_tables() -> tuple[Indices, Indices]:
+    """By log2 of the scale over the smallest in 24ths: the first row of its scale in a shape, and how many low bits are
+    sent as they are. Both are the same for all further scales."""
+    scale = np.arange(STEP * (SCALES + _OCTAVE_ROWS * LARGEST_SHIFT)) // STEP
+    octaves = np.clip(-(-(scale - (SCALES - 1)) // _OCTAVE_ROWS), 0, LARGEST_SHIFT)
+    return np.minimum(scale - octaves * _OCTAVE_ROWS, SCALES - 1) * FRACTION, octaves
+
+
+_SCALE_ROWS, _OCTAVES = _scale_tables()
+
+
 def row_and_shift(scale_log: Indices, shape: Indices, fraction: Indices) -> tuple[Indices, Indices]:
     """The row of each voxel, and how many low bits are sent as they are, from log2 of the scale in 24ths."""
-    scale = np.maximum((scale_log - SMALLEST) // STEP, 0)
-    octaves = np.clip(-(-(scale - (SCALES - 1)) // _OCTAVE_ROWS), 0, LARGEST_SHIFT)
-    scale = np.minimum(scale - octaves * _OCTAVE_ROWS, SCALES - 1)
-    fraction = np.where(octaves > 0, FRACTION // 2, fraction)
-    return (shape * SCALES + scale) * FRACTION + fraction, octaves
+    place = scale_log - SMALLEST
+    octaves = _OCTAVES.take(place, mode="clip")
+    rows = _SCALE_ROWS.take(place, mode="clip")
+    rows += shape * (SCALES * FRACTION)
+    rows += np.where(octaves > 0, FRACTION // 2, fraction)
+    return rows, octaves

@@ -143,9 +143,8 @@ class Surroundings:
         self._rest(made, (where[0], where[1], where[2]))
         return made
 
-    def _tiled(self, some: Indices) -> Floats:
-        """The same of all places in some tiles [tiles, 52, 128]; what they are at the margin does not matter."""
-        made = np.empty((len(some), RESTORATION_INPUTS, TILE), np.float32)
+    def _tiled(self, some: Indices, made: Floats) -> None:
+        """Make those of all places in some tiles [tiles, 52, 128]; what they are at the margin does not matter."""
         rows, first, size = made.transpose(1, 0, 2), int(some[0]) * TILE, (int(some[-1] - some[0]) + 1) * TILE
         gaps = size > len(some) * TILE
 
@@ -164,7 +163,6 @@ class Surroundings:
         places -= y * self._strides[1]
         z, y, x = (index - room for index, room in zip((z, y, places), _ROOM, strict=True))
         self._rest(rows, (z, y, x))
-        return made
 
     def _rest(self, made: Floats, where: tuple[Whole, Whole, Whole]) -> None:
         """Complete inputs [52, ...] of which the differences are there; `where` they are [...], along each axis."""
@@ -184,10 +182,13 @@ class Surroundings:
         """The low band with all corrections."""
         found, hidden_layers = np.zeros(self._varied.shape, np.float32), HiddenLayers(model.weights)
         chosen = np.flatnonzero(self._varied.any(axis=1))
+        made = np.empty((min(_TILES, len(chosen)), RESTORATION_INPUTS, TILE), np.float32)
         for first in range(0, len(chosen), _TILES):
             some = chosen[first : first + _TILES]
-            moved = corrections(hidden_layers(self._tiled(some)), layer)
-            found[some] = np.where(self._varied[some], moved, 0)
+            self._tiled(some, made[: len(some)])
+            moved = corrections(hidden_layers(made[: len(some)]), layer)
+            moved *= self._varied[some]
+            found[some] = moved
         inside = found.reshape(-1)[: self._padded.size].reshape(self._padded.shape)
         moved_by = inside[tuple(slice(room, -room) for room in _ROOM)].astype(np.float64)
         moved_by *= self.step / 2**SIXTEENTHS

@@ -158,50 +158,56 @@ def fitted(values: npt.NDArray[Kind], shape: Shape) -> npt.NDArray[Kind]:
     return np.pad(cut, room, mode="edge") if any(more for _, more in room) else cut
 
 
+TWICE = np.minimum(2 * log_of(np.arange(256)).astype(np.int16), CLIP).astype(np.int8)  # ends there
+
+
+def twice_log(values: npt.NDArray[Any]) -> Bytes:
+    """Twice the logarithm of values from 0, at most 127: as an input of the network."""
+    return TWICE.take(values, mode="clip")
+
+
 class Siblings:
-    """The bands of a level that are decoded so far: their magnitudes and the sums around them, in the size of another
-    band. Each is made once for each size."""
+    """The bands of a level that are decoded so far, as another band sees them; each is made once for each size."""
 
     def __init__(self) -> None:
         self.bands: dict[Axes, Coefficients] = {}
-        self._kept: dict[tuple[Axes, Shape], tuple[Whole, Whole]] = {}
+        self._kept: dict[tuple[Axes, Shape], tuple[Whole, Whole, Bytes, Bytes]] = {}
 
-    def seen(self, high: Axes, shape: Shape) -> tuple[Whole, Whole]:
-        """Magnitudes of a band, and their sums over one place each way [i, j, k]."""
+    def seen(self, high: Axes, shape: Shape) -> tuple[Whole, Whole, Bytes, Bytes]:
+        """Magnitudes of a band, their sums over one place each way, and both as inputs [i, j, k]."""
         if (high, shape) not in self._kept:
             values = np.ascontiguousarray(fitted(magnitude(self.bands[high]), shape))
-            self._kept[high, shape] = values, box(values, (1, 1, 1))
+            around = box(values, (1, 1, 1))
+            self._kept[high, shape] = values, around, twice_log(values), twice_log(around)
         return self._kept[high, shape]
 
 
 class Relatives:
-    """The decoded bands beside a band and its parent, as inputs for all its coefficients; all arrays [i, j, k]."""
+    """The decoded bands beside a band and its parent: inputs for all its coefficients; all arrays [i, j, k]."""
 
     def __init__(self, band: Band, siblings: Siblings, parent: Coefficients | None, halved: Axes) -> None:
         """`siblings` are those decoded before; `parent` that of the next coarser level, which halves `halved`."""
         near = sorted(siblings.bands, key=lambda high: len(set(high) ^ set(band.high)))  # stable: the earlier first
         shape = band.inside
         total = np.zeros(shape, np.int16)
-        self.maps: list[Whole | None] = []  # None: nothing but zeros
+        self.maps: list[Bytes | None] = []  # None: nothing but zeros
         self.strong = np.zeros(shape, np.int16)  # four times what counts most, as a unit
         for place, high in enumerate(near):
-            values, around = siblings.seen(high, shape)
+            values, around, *made = siblings.seen(high, shape)
             total += around
             if place < _SIBLINGS:
-                self.maps += [values, around]
+                self.maps += made
                 self._count(values, around)
         self.maps += [None] * (2 * _SIBLINGS - len(self.maps))
-        self.maps.append(total if near else None)
-        if parent is not None:
-            size = magnitude(parent)
-            above, surround = (
-                np.ascontiguousarray(repeated(some, halved, shape)) for some in (size, box(size, (1, 1, 1)))
-            )
-            self.maps += [above, surround]
-            self._count(above, surround)
-            total = total + surround
-        else:
+        self.maps.append(twice_log(total) if near else None)
+        if parent is None:
             self.maps += [None, None]
+        else:
+            size = magnitude(parent)
+            above, around = (np.ascontiguousarray(repeated(m, halved, shape)) for m in (size, box(size, (1, 1, 1))))
+            self.maps += [twice_log(above), twice_log(around)]
+            self._count(above, around)
+            total += around
         self.quiet = total == 0
 
     def _count(self, here: Whole, around: Whole) -> None:

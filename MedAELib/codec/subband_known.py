@@ -16,6 +16,7 @@ from .subband import (
     FACES,
     MOST_SUMMED,
     SUBBAND_INPUTS,
+    TWICE,
     Band,
     Bytes,
     Coefficients,
@@ -23,7 +24,6 @@ from .subband import (
     Kind,
     Relatives,
     Whole,
-    log_of,
 )
 from .wavelet import Shape
 
@@ -34,9 +34,8 @@ _REACH = (2, 2, 1)  # of what is near, in the band's order of axes
 
 Indices = npt.NDArray[np.int64]
 
-# twice the logarithm, as an input of the network, which ends before 255
-_TWICE = np.minimum(2 * log_of(np.arange(_MOST + 1)).astype(np.float32), CLIP)
-_SIGNED_TWICE = np.concatenate([-_TWICE[:0:-1], _TWICE])  # of -255 .. 255
+_INPUT = TWICE.astype(np.float32)
+_SIGNED_INPUT = np.concatenate([-_INPUT[:0:-1], _INPUT])  # of -255 .. 255
 _UNIT_INPUT = np.clip((UNIT_LOG >> 1) - 64, -CLIP, CLIP).astype(np.float32)
 
 
@@ -152,13 +151,10 @@ class Looker:
         made[:, count:] = 0
         rows = iter(made[:, :count])
         here = self._places(along, band.inside).take(busy)
-        strength = self._relatives.strong.reshape(-1).take(here).astype(np.int32)
-        self._from_known(rows, self._places(along, known.padded.shape, PAD).take(busy), strength)
+        strength = self._from_known(rows, self._places(along, known.padded.shape, PAD).take(busy))
+        strength += self._relatives.strong.reshape(-1).take(here)
         for around in self._relatives.maps:
-            if around is None:
-                next(rows)[...] = 0
-            else:
-                _TWICE.take(around.reshape(-1).take(here), out=next(rows), mode="clip")
+            next(rows)[...] = 0 if around is None else around.reshape(-1).take(here)
         coarse = self._from_low(rows, along, busy)
         for row, shared in zip(made[-len(band.shared) - 2 : -2], band.shared, strict=True):
             row[...] = min(max(shared, -CLIP), CLIP)
@@ -176,23 +172,33 @@ class Looker:
         lines = [(np.arange(along[d], inside[d], 2) + margin) * strides[d] for d in self._band.order]
         return (lines[0][:, None, None] + lines[1][:, None] + lines[2]).reshape(-1)
 
-    def _from_known(self, rows: Iterator[Floats], places: Indices, strength: npt.NDArray[np.int32]) -> None:
-        """The inputs from the band itself; the strength grows by them."""
+    def _from_known(self, rows: Iterator[Floats], places: Indices) -> npt.NDArray[np.int32]:
+        """The inputs from the band itself, and what it gives to the unit."""
         known = self._known
         if known.near is None:
             for _ in range(len(FACES + EDGES) + len(FACES) + 1):
                 next(rows)[...] = 0
-            return
+            return np.zeros(len(places), np.int32)
+        far = max(shift for _, shift in known.sums)
+        near = known.near.take(places)
+        places -= far
+        faces, edges = np.zeros((2, len(places)), np.int16)
         for number, (line, shift) in enumerate(known.sums):
-            size = line.take(places - shift)
-            _TWICE.take(size, out=next(rows), mode="clip")
-            size *= np.int16(4 if number < len(FACES) else 2)
-            strength += size
+            size = line[far - shift :].take(places)
+            _INPUT.take(size, out=next(rows), mode="clip")
+            total = faces if number < len(FACES) else edges
+            total += size
         for values, shift in known.signed:
-            _SIGNED_TWICE.take(values.take(places - shift) + _MOST, out=next(rows), mode="clip")
-        size = known.near.take(places)
-        strength += size
-        _TWICE.take(size, out=next(rows), mode="clip")
+            value = values[far - shift :].take(places)
+            value += _MOST
+            _SIGNED_INPUT.take(value, out=next(rows), mode="clip")
+        _INPUT.take(near, out=next(rows), mode="clip")
+        faces *= np.int16(4)
+        edges *= np.int16(2)
+        strength = faces.astype(np.int32)
+        strength += edges
+        strength += near
+        return strength
 
     def _from_low(self, rows: Iterator[Floats], along: Shape, busy: Indices) -> Bytes:
         """The inputs from the low band; the last of them for all coefficients [n]."""

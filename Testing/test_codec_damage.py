@@ -168,6 +168,6 @@ def test_no_more_chunks_are_decoded_at_once_than_fit_the_memory(monkeypatch, chu
 
     monkeypatch.setattr(reader, "decode_chunk", counted)
     monkeypatch.setattr(reader, "free_system_memory", lambda: free)
-    monkeypatch.setattr(reader.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(reader, "processors", lambda: 8)
     assert np.array_equal(decompress(data).array, expected.array)
     assert len(entries) > most and max(seen) == most

@@ -172,15 +172,14 @@ class Decoder:
         entries = np.empty(len(rows), np.int64)
         slots = np.asarray(rows, np.int64) << PRECISION
         lanes, whole = len(self.state), len(rows) // len(self.state) * len(self.state)
-        if whole:
-            parts = (some[:whole].reshape(-1, lanes) for some in (slots, entries))
-            if lanes <= _FEW_LANES and whole >= _MANY_ROWS * lanes:
-                tables.together.decode(Batch(self.state, *parts, self.words.next))
-            else:
-                step_lanes(self.state, *parts, tables, self._for)
-        if whole < len(rows):
-            parts = (some[whole:].reshape(1, -1) for some in (slots, entries))
-            step_lanes(self.state[: len(rows) - whole], *parts, tables, self._for)
+        first, found = slots[:whole].reshape(-1, lanes), entries[:whole].reshape(-1, lanes)
+        if lanes <= _FEW_LANES and len(first) >= _MANY_ROWS:
+            tables.together.decode(Batch(self.state, first, found, self.words.next))
+        elif whole:
+            step_lanes(self.state, first, found, tables, self._for)
+        rest = len(rows) - whole
+        if rest:
+            step_lanes(self.state[:rest], slots[None, whole:], entries[None, whole:], tables, self._for)
         if self.words.short:
             raise BadInput("the coded part ends too early")
         return entries

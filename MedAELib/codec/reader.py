@@ -257,7 +257,13 @@ def _memory(container: Container, entries: Sequence[_Entry]) -> tuple[int, int]:
 def _at_once(container: Container, entries: Sequence[_Entry]) -> int:
     """How many chunks are decoded side by side: one for each processor, eight at most, as far as memory allows."""
     whole, each = _memory(container, entries)
-    return int(min(max(1, (free_system_memory() - whole) // each), os.cpu_count() or 1, 8))
+    return int(min(max(1, (free_system_memory() - whole) // each), processors(), 8))
+
+
+def processors() -> int:
+    """How many this process may use; a container or a queue may allow fewer than there are."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int, ...], size: int) -> _Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ _MOST = 255  # magnitudes of neighbours are not told apart beyond
 _REACH = (2, 2, 1)  # of what is near, in the band's order of axes
 
 Indices = npt.NDArray[np.int64]
+Line = TypeVar("Line", Whole, Coefficients)
 
 _INPUT = TWICE.astype(np.float32)
 _SIGNED_INPUT = np.concatenate([-_INPUT[:0:-1], _INPUT])  # of -255 .. 255
@@ -84,7 +85,7 @@ class Known:
         self.near = near
 
 
-def _both_sides(line: npt.NDArray[Kind], shift: int) -> tuple[npt.NDArray[Kind], int]:
+def _both_sides(line: Line, shift: int) -> tuple[Line, int]:
     """The sums of the numbers before and behind each place; the place of a sum is so much less."""
     return line[2 * shift :] + line[: -2 * shift], shift
 

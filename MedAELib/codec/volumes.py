@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from .front_network import FrontModel
 from .lossy import lossy_unit, lossy_whole
 from .model_file import CodecModel, load_codec_model, load_front_model, load_restoration_model, load_subband_model
 from .predictive import Grid, encode_chunk
-from .reader import decode_chunk, decompress
+from .reader import decode_chunk, decompress, processors
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step
 from .subband_network import SubbandModel
@@ -356,7 +355,7 @@ def _slabs(volume: Volume, thinnest: int = _THINNEST, least: int = 1) -> list[tu
 
 
 def _threads() -> int:
-    return max(1, min(os.cpu_count() or 1, 8))
+    return min(processors(), 8)
 
 
 def ratio_and_rate(volume: Volume, size: int) -> Mapping[str, float]:

@@ -1,6 +1,7 @@
 """Compression beside ready codecs on held-out scans: lossless and near-lossless size, rate-distortion, time, memory.
 
-`python Testing/benchmarks/compress.py [--lossless] [--near E ...] [--lossy DB ...] [--slices N] [--cases NAME ...]`.
+`python Testing/benchmarks/compress.py [--lossless] [--near E ...] [--lossy DB ...] [--speed DB ...] [--slices N]
+[--cases NAME ...]`.
 The other codecs come from imagecodecs and PyAV where they are installed (Testing/benchmarks/requirements.txt); those of
 images see slice after slice. No volume here was used to train the codec.
 """
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.compress_peers import lossy_peers, sperr_bounded
+from benchmarks.compress_speed import speed
 from benchmarks.costs import Cost, measured
 
 from MedAELib.codec.reader import decompress
@@ -108,8 +110,11 @@ def ours(volume: Volume, mode: Mode) -> tuple[float, Cost, Cost, np.ndarray]:
 def lossless(volumes: list[Volume]) -> None:
     """Two tables: bits per voxel of each scan, and what a million voxels cost."""
     codecs = lossless_codecs()
-    print("| scan | nii.gz | " + " | ".join(codecs) + " | MedAE | against the better JPEG-XL |")
-    print("|---" * (len(codecs) + 4) + "|")
+    if not codecs:
+        print("imagecodecs is not installed (Testing/benchmarks/requirements.txt): beside MedAE stands .nii.gz alone.\n")
+    against = "against the better JPEG-XL" if codecs else "against nii.gz"
+    heads = ["scan", "nii.gz", *codecs, "MedAE", against]
+    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     ratios: list[float] = []
     costs: dict[str, list[list[dict[str, float]]]] = {name: [] for name in (*codecs, OURS)}
     for volume in volumes:
@@ -219,9 +224,12 @@ def main() -> None:
     parser.add_argument("--lossless", action="store_true")
     parser.add_argument("--near", type=int, nargs="*", default=[], metavar="E")
     parser.add_argument("--lossy", type=float, nargs="*", default=[], metavar="DB")
+    parser.add_argument("--speed", type=float, nargs="*", metavar="DB", help="how fast files of MedAE alone decode")
     options = parser.parse_args()
     volumes = cases(options.cases, options.slices)
-    if options.lossless or not (options.near or options.lossy):
+    if options.speed is not None:
+        speed(volumes, options.speed)
+    if options.lossless or not (options.near or options.lossy or options.speed is not None):
         lossless(volumes)
     if options.near:
         near_lossless(volumes, options.near)

@@ -44,8 +44,8 @@ class WithNoise(Wrapped):
     """A denoiser that gives the noise map as a second channel: [b, 1, ...] -> [b, 2, ...], in one pass.
 
     The map is measured on what the network removes, within 18 voxels, and calibrated. On generated scans its mean error
-    is 7 % (MRI) and 9 % (CT), 10 and 11 % where the noise varies in space; what the network's code alone tells is 1.5 to 4
-    times as far off. The halo is larger by the reach of these means, so tiles are as exact.
+    is 7 % (MRI) and 9 % (CT), 10 and 11 % where the noise varies in space; what the network's code alone tells is 1.5
+    to 4 times as far off. The halo is larger by the reach of these means, so tiles are as exact.
     Raises BadModel for a network that was not calibrated.
     """
 

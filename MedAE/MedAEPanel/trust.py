@@ -29,6 +29,6 @@ def _line(row):
 
 def _written(value):
     try:
-        return f"{float(value):.3g}"
+        return f"{float(value):.3g}".replace("-", "\N{MINUS SIGN}")
     except ValueError:
         return value

@@ -24,6 +24,7 @@ from .terminal import (
     add_paths,
     add_run_options,
     check_paths,
+    clear_line,
     ending,
     named_path,
     run_parameters,
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except (KeyboardInterrupt, Cancelled):
+        clear_line()
         print("medae: cancelled; no file is half-written", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .worker.failures import explain
 
         fault = explain(error)
+        clear_line()
         print(f"medae: {fault} {fault.next_step}".rstrip(), file=sys.stderr)
         return 2
 

@@ -16,6 +16,8 @@ from .atomic import check_folder_takes, write_text
 from .errors import BadInput
 from .remarks import remarks
 
+_WIDTH = 79  # columns that a progress may fill
+
 
 def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table as comma-separated values, with a line of names."""
@@ -102,6 +104,12 @@ def write_report(report: Mapping[str, Any], options: argparse.Namespace) -> None
         write_text(options.report, json.dumps({**report, **files}, indent=2, allow_nan=False) + "\n")
 
 
+def clear_line() -> None:
+    """Take away what a progress has left on the terminal's last line, before something else is told there."""
+    if sys.stderr.isatty():
+        print("\r" + " " * _WIDTH + "\r", end="", file=sys.stderr, flush=True)
+
+
 class Terminal:
     """Progress on a terminal's last line, a few times a second; silent where there is no terminal."""
 
@@ -116,6 +124,7 @@ class Terminal:
             return
         self.shown = now
         left = (now - self.started) * (total - done) / done if done else 0.0
-        print(f"\r{stage}: {100 * done // max(total, 1)} %, {left:.0f} s left   ", end="", file=sys.stderr, flush=True)
+        told = f"{stage}: {100 * done // max(total, 1)} %, {left:.0f} s left"
+        print(f"\r{told[:_WIDTH]:{_WIDTH}}", end="", file=sys.stderr, flush=True)
         if done >= total:
-            print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
+            clear_line()

@@ -1,5 +1,6 @@
 """The command line as a user meets it: results, reports, and one line and exit status 2 for whatever is wrong."""
 
+import io
 import json
 import subprocess
 import sys
@@ -136,6 +137,25 @@ def test_a_fault_in_the_middle_leaves_nothing_and_no_traceback(scan, model, tmp_
     assert run("denoise", scan, tmp_path / "out.nrrd", "--model", model) == 2
     assert not (tmp_path / "out.nrrd").exists()
     assert "memory" in capsys.readouterr().err
+
+
+def test_a_fault_does_not_stand_behind_the_progress_on_a_terminal(scan, model, tmp_path, monkeypatch):
+    from MedAELib.engine.run import Engine
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def broken(self, network, source, window, sink, progress, deviations=0):
+        progress(1, 4)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Engine, "run", broken)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert run("denoise", scan, tmp_path / "out.nrrd", "--model", model, "--device", "cpu") == 2
+    lines = sys.stderr.getvalue().split("\r")
+    assert any(" %, " in line for line in lines)
+    assert lines[-1].startswith("medae: ") and not lines[-2].strip()
 
 
 def test_an_interrupt_ends_quietly(scan, model, tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def test_the_model_is_the_mean_of_the_sites_weighted_by_their_volumes(sites, pla
         mean = (2 * learned[0][name] + learned[1][name]) / 3
         assert torch.allclose(value, mean, rtol=0, atol=1e-6), name
     assert "round 1 of 1: loss" in run.stdout
-    assert "north, training: 2 volumes" in model.bundle.card and "south, test: 1 volumes" in model.bundle.card
+    assert "north, training: 2 volumes" in model.bundle.card and "south, test: 1 volume:" in model.bundle.card
     assert model.bundle.figures["cases"] == 2
     scan = Volume.load(sites[0] / "subject0.nii.gz")
     assert model.reconstruct(scan).array.shape == scan.array.shape
@@ -164,5 +164,5 @@ def test_a_site_that_cannot_use_its_volumes_is_named(sites, place, tmp_path):
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert run.returncode == 2
-    assert "Site flat: None of the 1 volumes" in run.stderr and "Traceback" not in run.stderr
+    assert "Site flat: No volume" in run.stderr and "Traceback" not in run.stderr
     assert not (tmp_path / "model").exists() and not processes_of(place)

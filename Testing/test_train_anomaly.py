@@ -28,7 +28,7 @@ def test_images_make_a_model_of_images_that_works_at_once(zeros, tmp_path, capsy
     output = tmp_path / "zeros"
     assert run("train", zeros, *TINY, "--steps", 4, "--output", output) == 0
     told = capsys.readouterr().out
-    assert "training: 4 volumes, validation: 1 volumes, test: 1 volumes" in told
+    assert "training: 4 volumes, validation: 1 volume, test: 1 volume" in told
     assert "held out average precision" in told
     model = Model.load(output)
     assert (model.spec.network, model.spec.task, model.spec.dims) == ("normative", "anomaly", 2)

@@ -42,7 +42,7 @@ def test_every_network_trains_and_its_model_works_at_once(name, dims, folder, tm
     assert (model.spec.network, model.spec.dims) == (name, dims)
     assert model.spec.task == ("denoise" if name == "denoising" else "reconstruct")
     assert model.bundle.figures["measured_on"] == "test" and np.isfinite(model.bundle.figures["psnr"])
-    assert "test: 1 volumes of 1 subjects" in model.bundle.card and "No subject is in two parts" in model.bundle.card
+    assert "test: 1 volume of 1 subject:" in model.bundle.card and "No subject is in two parts" in model.bundle.card
     scan = Volume.load(folder / "subject0.nii.gz")
     if name == "denoising":
         assert run("denoise", folder / "subject0.nii.gz", tmp_path / "o.nrrd", "--model", out, "--device", "cpu") == 0

@@ -57,7 +57,7 @@ def summary(story: Story) -> dict[str, Any]:
 
 def limits(story: Story) -> list[str]:
     """What to know before using the model, each as one sentence."""
-    learned = f"{len(story.split['training'])} volumes of {story.subjects['training']} subjects"
+    learned = f"{counted(len(story.split['training']), 'volume')} of {counted(story.subjects['training'], 'subject')}"
     found = [f"Learned from {learned} only; nothing is known of how it does on other scanners or parts of the body."]
     if story.measured_on == "":
         found.append("Nothing was held out: there was only one subject, so no figure says how good the model is.")
@@ -101,7 +101,8 @@ def card(story: Story) -> str:
     for part in ("training", "validation", "test"):
         names = story.split[part]
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        parts.append(f"- {part}: {len(names)} volumes of {story.subjects[part]} subjects{': ' if names else ''}{shown}")
+        people = counted(story.subjects[part], "subject")
+        parts.append(f"- {part}: {counted(len(names), 'volume')} of {people}{': ' if names else ''}{shown}")
     parts += ["", "No subject is in two parts.", ""]
     if story.unfit:
         parts += ["Left out:", "", *(f"- {sentence}" for sentence in story.unfit), ""]
@@ -117,6 +118,11 @@ def card(story: Story) -> str:
     parts += ["", "## Limits", "", *(f"- {sentence}" for sentence in limits(story)), ""]
     parts += ["## Licence", "", "The weights were made from the volumes above; their licences and consents apply.", ""]
     return "\n".join(parts)
+
+
+def counted(number: int, thing: str) -> str:
+    """So many of a thing, in words: 1 volume, 2 volumes."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def title(story: Story) -> str:

@@ -74,7 +74,7 @@ def read_folder(
             continue
         cases.append(case)
     if not cases:
-        raise BadInput(f"None of the {len(groups)} volumes in {folder} can be used.", "See why above.")
+        raise BadInput(f"No volume in {folder} can be used.", "See why above.")
     return cases
 
 

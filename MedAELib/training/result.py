@@ -12,7 +12,7 @@ from torch import nn
 
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
-from MedAELib.training.card import Story, card, limits, summary, title
+from MedAELib.training.card import Story, card, counted, limits, summary, title
 from MedAELib.training.folder import Case, Split
 from MedAELib.training.held_out import figures, paired_figures
 from MedAELib.training.noisy import denoising_figures
@@ -61,10 +61,11 @@ def write_model(
         kinds=[kind.name for kind in plan.spec.kinds],
         members=options.members,
     )
+    learned = counted(len(parts.training), "volume")
     saved = Model(plan.spec, plan.network.cpu()).save(
         options.output,
         name=story.name,
-        description=f"{title(story)[:-1]}, trained on {len(parts.training)} volumes of one's own (research use).",
+        description=f"{title(story)[:-1]}, trained on {learned} of one's own (research use).",
         card=card(story),
         licence=LICENCE,
         figures=summary(story),

@@ -22,6 +22,7 @@ from MedAELib.atomic import write_text
 from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput
 from MedAELib.training.anomaly_model import make_anomaly_plan, write_anomaly_model
+from MedAELib.training.card import counted
 from MedAELib.training.folder import Case, Split, cases_of, read_folder, split
 from MedAELib.training.loop import Schedule, train
 from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
@@ -249,7 +250,7 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
 
 def _tell(parts: Split) -> None:
     counts = {part: len(names) for part, names in parts.told().items()}
-    print(", ".join(f"{part}: {count} volumes" for part, count in counts.items()), flush=True)
+    print(", ".join(f"{part}: {counted(count, 'volume')}" for part, count in counts.items()), flush=True)
     if not parts.validation:
         print("medae: note: there is only one subject, so nothing is held out", file=sys.stderr)
 

@@ -14,7 +14,7 @@ import numpy as np
 from MedAELib.errors import BadInput
 from MedAELib.model import Model
 from MedAELib.networks import build
-from MedAELib.training.card import table, thinned
+from MedAELib.training.card import counted, table, thinned
 from MedAELib.training.federated.federation import Federation
 from MedAELib.training.federated.outcome import Outcome
 from MedAELib.training.federated.site import Site
@@ -110,7 +110,7 @@ def _card(
         for part in ("training", "validation", "test"):
             names = story.split[part]
             shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            parts.append(f"- {site}, {part}: {len(names)} volumes{': ' if names else ''}{shown}")
+            parts.append(f"- {site}, {part}: {counted(len(names), 'volume')}{': ' if names else ''}{shown}")
         parts += [f"- {site}, left out: {sentence}" for sentence in story.unfit]
     parts += ["", "At no site is a subject in two parts.", ""] if sites else _volumes(outcome)
     parts += ["## Rounds", "", "Means over the sites, as the weights are weighted; the PSNR (dB, validation subjects) "

@@ -245,6 +245,15 @@ def test_progress_shows_stage_percentage_and_remaining_time(panel: OpenPanel) ->
     panel.spin(lambda: not panel.controller.busy, 1)
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(0.12, "0.12 s"), (16.1, "16.1 s"), (386.4, "6.44 min")])
+def test_a_long_run_is_told_in_minutes(panel: OpenPanel, seconds: float, said: str) -> None:
+    from MedAEPanel.running import statusText
+
+    panel.run(add_scan())
+    panel.controller.report = {**panel.controller.report, "seconds": seconds}
+    assert f"done in {said} on cpu;" in statusText(panel.controller)
+
+
 def test_bar_and_status_take_no_room_while_there_is_nothing_to_tell(panel: OpenPanel) -> None:
     bar, status = panel.ui.progressBar, panel.ui.statusLabel
     panel.choose(add_scan())

@@ -56,8 +56,13 @@ def _done(report):
     seconds, device = report.get("seconds"), report.get("device")
     if not seconds:
         return _("done")
-    told = _("done in {seconds:.3g} s on {device}") if device else _("done in {seconds:.3g} s")
-    return told.format(seconds=seconds, device=device)
+    told = _("done in {time} on {device}") if device else _("done in {time}")
+    return told.format(time=_lasted(seconds), device=device)
+
+
+def _lasted(seconds):
+    """A time that has gone by as people say it."""
+    return _("{count:.3g} s").format(count=seconds) if seconds < 90 else _("{count:.3g} min").format(count=seconds / 60)
 
 
 def _found(report):

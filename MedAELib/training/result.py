@@ -61,11 +61,11 @@ def write_model(
         kinds=[kind.name for kind in plan.spec.kinds],
         members=options.members,
     )
-    learned = counted(len(parts.training), "volume")
+    volumes = counted(len(parts.training), "volume")
     saved = Model(plan.spec, plan.network.cpu()).save(
         options.output,
         name=story.name,
-        description=f"{title(story)[:-1]}, trained on {learned} of one's own (research use).",
+        description=f"{title(story)[:-1]}, trained on {volumes} of one's own (research use).",
         card=card(story),
         licence=LICENCE,
         figures=summary(story),

@@ -111,7 +111,7 @@ def lossless(volumes: list[Volume]) -> None:
     """Two tables: bits per voxel of each scan, and what a million voxels cost."""
     codecs = lossless_codecs()
     if not codecs:
-        print("imagecodecs is not installed (Testing/benchmarks/requirements.txt): beside MedAE stands .nii.gz alone.\n")
+        print("imagecodecs is not installed (Testing/benchmarks/requirements.txt): nothing but .nii.gz beside MedAE.\n")
     against = "against the better JPEG-XL" if codecs else "against nii.gz"
     heads = ["scan", "nii.gz", *codecs, "MedAE", against]
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")

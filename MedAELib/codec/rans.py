@@ -20,8 +20,11 @@ _LOW = 24  # a lane's state stays in [2^24, 2^40)
 _WORD = 16  # bits that a lane writes or reads at a time
 _STATE_BYTES = 5
 _MASK = np.uint64((1 << PRECISION) - 1)
-_WHOLE_MASK = (1 << PRECISION) - 1
-_BUCKET_BITS = 8  # of a row's 2^16 slots: so many share an entry of the guide
+_BUCKET = 8  # bits of a row's 2^16 slots that share an entry of the guide
+# the decoder's constants as arrays: numpy converts a number anew in every call, which takes as long as the call
+_ZERO, _LOWEST, _WHOLE_MASK, _BUCKET_BITS, _TURN_BITS, _WORD_BITS = (
+    np.array(value, np.int64) for value in (0, 1 << _LOW, (1 << PRECISION) - 1, _BUCKET, PRECISION + 1, _WORD)
+)
 _LARGEST_LANES = 1 << 16
 _FEW_LANES, _MANY_ROWS = 1024, 16  # with which threads decode together
 
@@ -58,9 +61,9 @@ class Tables:
         """By bucket of 2^8 slots, row after row: what gives the entry of a slot within 0..65535 when the slot is added
         and 17 bits are dropped. Negative where more than two entries share a bucket: that must be searched.
         """
-        first = np.arange(0, (len(self.offsets) - 1) << PRECISION, 1 << _BUCKET_BITS)
+        first = np.arange(0, (len(self.offsets) - 1) << PRECISION, 1 << _BUCKET)
         holds = self.keys.searchsorted(first, side="right") - 1
-        others = self.keys.searchsorted(first + (1 << _BUCKET_BITS)) - 1 - holds
+        others = self.keys.searchsorted(first + (1 << _BUCKET)) - 1 - holds
         following = self.keys[np.minimum(holds + 1, len(self.keys) - 1)] - (first >> PRECISION << PRECISION)
         turn = np.where(others > 0, following, 1 << PRECISION)  # the slot from which it is the next entry
         guess = (holds << (PRECISION + 1)) + (2 << PRECISION) - turn
@@ -137,22 +140,23 @@ def step_lanes(
     filled; `words` are those for the lanes that ask, ascending.
     """
     keys, frequencies, guide = tables.keys, tables.whole_frequencies, tables.guide
+    slot = np.empty_like(state)
     for key, found in zip(slots, entries, strict=True):
-        slot = state & _WHOLE_MASK
-        key += slot
-        guess = guide.take(key >> _BUCKET_BITS)
-        crowded = (guess < 0).nonzero()[0]
-        guess += slot
-        np.right_shift(guess, PRECISION + 1, out=found)
+        np.bitwise_and(state, _WHOLE_MASK, slot)
+        np.add(key, slot, key)
+        guess = guide[key >> _BUCKET_BITS]
+        crowded = (guess < _ZERO).nonzero()[0]
+        np.add(guess, slot, guess)
+        np.right_shift(guess, _TURN_BITS, found)
         if crowded.size:
-            found[crowded] = keys.searchsorted(key.take(crowded), side="right") - 1
-        state >>= PRECISION
-        state *= frequencies.take(found)
-        key -= keys.take(found)
-        state += key
-        empty = (state < 1 << _LOW).nonzero()[0]
+            found[crowded] = keys.searchsorted(key[crowded], "right") - 1
+        np.right_shift(state, _WORD_BITS, state)
+        np.multiply(state, frequencies[found], state)
+        np.subtract(key, keys[found], key)
+        np.add(state, key, state)
+        empty = (state < _LOWEST).nonzero()[0]
         if empty.size:
-            state[empty] = (state.take(empty) << _WORD) | words(empty)
+            state[empty] = (state[empty] << _WORD_BITS) | words(empty)
 
 
 class Decoder:

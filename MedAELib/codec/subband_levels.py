@@ -146,12 +146,24 @@ class Cascade:
     def voxels(self) -> Indices:
         """The volume of whole numbers that the low band shows."""
         halvings = sum(len(level.axes) for level in self.grid.levels[: self.place])
-        grey = np.floor(self.low * (brightness(halvings) / 2 ** (GAIN_BITS + FRACTION_BITS)) + 0.5)
-        return np.clip(grey, 0, self.grid.largest).astype(np.int64)
+        scale = brightness(halvings) / 2 ** (GAIN_BITS + FRACTION_BITS)
+        found = np.empty(self.low.shape, np.int64)
+        for plane, low in zip(found, self.low, strict=True):
+            grey = low * scale
+            grey += 0.5
+            plane[...] = np.clip(np.floor(grey, out=grey), 0, self.grid.largest, out=grey)
+        return found
 
 
 def restored(values: Coefficients, step: int, shifts: Indices) -> Doubles:
     """Coefficients from what was quantised: the shifts [3] are those of magnitudes 1, 2 and more."""
-    size = np.abs(values)
-    moved = 64.0 * size + np.concatenate([[0], shifts])[np.minimum(size, SHIFTS)]
-    return np.sign(values) * np.floor(moved * (step / 64) + 0.5)
+    found = np.zeros(values.shape)
+    some = np.flatnonzero(values)
+    value = values.reshape(-1)[some]
+    size = np.abs(value)
+    moved = size * 64.0
+    moved += shifts.take(size - 1, mode="clip")
+    moved *= step / 64
+    moved += 0.5
+    found.reshape(-1)[some] = np.copysign(np.floor(moved, out=moved), value)
+    return found

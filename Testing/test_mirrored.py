@@ -90,17 +90,17 @@ def test_progress_rises_evenly_through_all_passes():
 
 
 @pytest.mark.parametrize(
-    "shape, passes", [((2, 2, 2), 8), ((215, 215, 216), 8), ((256, 256, 170), 4), ((512, 512, 150), 2),
-                      ((512, 512, 300), 1), ((1024, 1024, 400), 1)],
+    "shape, passes", [((2, 2, 2), 8), ((200, 200, 125), 8), ((240, 240, 155), 4), ((256, 256, 170), 2),
+                      ((512, 512, 100), 1), ((1024, 1024, 400), 1)],
 )  # fmt: skip
-def test_automatic_passes_cost_no_more_than_one_over_a_large_ct(shape, passes):
+def test_automatic_passes_are_fewer_the_larger_the_volume(shape, passes):
     empty = np.broadcast_to(np.zeros(1, np.int16), (1, *shape))
     assert automatic_passes(Volume(empty, np.eye(4))) == passes
 
 
 def test_the_frames_of_a_sequence_count_together():
     empty = np.broadcast_to(np.zeros(1, np.int16), (20, 100, 100, 100))
-    assert automatic_passes(Volume(empty, np.eye(4), {"frames": True})) == 4
+    assert automatic_passes(Volume(empty, np.eye(4), {"frames": True})) == 2
 
 
 def test_the_report_tells_the_passes_that_were_asked_for_or_taken(tmp_path):

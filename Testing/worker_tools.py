@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from MedAELib.worker.outputs import Outputs
 from MedAELib.worker.protocol import CancelledEvent, Done, Event, Failed
 from MedAELib.worker.runs import InputWriter, create_run
 
+ROOT = Path(__file__).resolve().parents[1]
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_worker.py"))]
 ENDS = (Done, Failed, CancelledEvent)
 
@@ -46,6 +48,15 @@ def finished_run(folder: Path, **parameters: Any) -> Path:
     denoised[...] = volume.array * 2
     outputs.finish({"denoised": volume.like(denoised, name="head denoised")}, {"seconds": 1.5})
     return run
+
+
+def another_slicer(folder: Path, code: str) -> str:
+    """Run code in another process that has ended when this returns; what it printed."""
+    start = "import sys; from pathlib import Path; from worker_tools import *; from MedAELib.worker import runs\n"
+    start += "folder = Path(sys.argv[1])\n"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "Testing")])}
+    command = [sys.executable, "-c", start + code, str(folder)]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @contextmanager

@@ -1,0 +1,71 @@
+"""What the panel tells of a run while it goes on and afterwards, and what it keeps out of sight."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from panel_fixtures import OpenPanel
+from panel_tools import add_scan
+
+SLOW_RUN = {"behaviour": "steps", "steps": 200, "seconds": 0.02}
+
+
+def test_progress_shows_stage_percentage_and_remaining_time(panel: OpenPanel) -> None:
+    panel.choose(add_scan())
+    panel.behaviour = {"behaviour": "steps", "steps": 40, "seconds": 0.05}
+    panel.ui.applyButton.click()
+    panel.spin(lambda: panel.controller.fraction > 0.4 and panel.controller.state == "running")
+    assert panel.ui.progressBar.format.startswith("Denoising ")
+    assert re.search(r" %, about \d+ s left$", panel.ui.progressBar.format)
+    assert panel.ui.progressBar.value > 400
+    assert panel.ui.cancelButton.enabled
+    assert not panel.ui.applyButton.enabled
+    panel.ui.cancelButton.click()
+    panel.spin(lambda: not panel.controller.busy, 1)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.12, "0.12 s"), (16.1, "16.1 s"), (386.4, "6.44 min")])
+def test_a_long_run_is_told_in_minutes(panel: OpenPanel, seconds: float, said: str) -> None:
+    from MedAEPanel.running import statusText
+
+    panel.run(add_scan())
+    panel.controller.report = {**panel.controller.report, "seconds": seconds}
+    assert f"done in {said} on cpu;" in statusText(panel.controller)
+
+
+def test_bar_and_status_take_no_room_while_there_is_nothing_to_tell(panel: OpenPanel) -> None:
+    bar, status = panel.ui.progressBar, panel.ui.statusLabel
+    panel.choose(add_scan())
+    assert bar.isHidden() and status.isHidden()
+    panel.behaviour = SLOW_RUN
+    panel.ui.applyButton.click()
+    assert not bar.isHidden() and not status.isHidden()
+    panel.ui.cancelButton.click()
+    panel.spin(lambda: not panel.controller.busy, 1)
+    assert bar.isHidden() and not status.isHidden()
+
+
+def test_what_is_told_of_a_run_names_its_task_and_volume_when_others_are_chosen(panel: OpenPanel) -> None:
+    panel.run(add_scan("first scan"))
+    panel.choose(add_scan("second scan"))
+    panel.parameters.task = "train"
+    assert panel.ui.statusLabel.text.startswith("Denoise 'first scan': done")
+
+
+def test_the_card_is_there_only_where_a_model_is_chosen(panel: OpenPanel) -> None:
+    panel.choose(add_scan())
+    shown = {}
+    for task in ("denoise", "features", "compress", "train"):
+        panel.parameters.task = task
+        shown[task] = not panel.ui.cardCollapsibleButton.isHidden()
+    assert shown == {"denoise": True, "features": False, "compress": False, "train": False}
+
+
+def test_the_tooltip_of_the_task_says_what_it_does(panel: OpenPanel) -> None:
+    from MedAELib.tasks import TASKS
+
+    panel.choose(add_scan())
+    for name, task in TASKS.items():
+        panel.parameters.task = name
+        assert panel.ui.taskComboBox.toolTip == task.description

@@ -19,7 +19,6 @@ from MedAELib.volume import Volume
 from MedAELib.worker import arrays, runs
 from MedAELib.worker.outputs import Outputs
 
-
 LAYOUTS = {
     "as Slicer holds a volume": lambda kji: kji.transpose(2, 1, 0)[None],
     "as Slicer holds vectors": lambda kji: np.stack([kji, kji + 1], -1).transpose(3, 2, 1, 0),

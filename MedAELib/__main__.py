@@ -42,6 +42,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.register("type", Path, named_path)  # for every path of every command
+        self.set_defaults(parser=self)  # of the command that was called, in the end
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -49,7 +50,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, or 2 after a fault that was told in one line, or 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:  # told by the command itself, whose help lists what there is
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)

@@ -139,6 +139,13 @@ def test_a_fault_in_the_middle_leaves_nothing_and_no_traceback(scan, model, tmp_
     assert "memory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["denoise", "in.nrrd", "out.nrrd"], ["models", "list"]], ids=" ".join)
+def test_an_unknown_option_leads_to_the_help_of_its_command(command, capsys):
+    assert run(*command, "--frob") == 2
+    name = " ".join(word for word in command if "." not in word)
+    assert f"unrecognized arguments: --frob (see python -m MedAELib {name} --help)" in capsys.readouterr().err
+
+
 def test_a_fault_does_not_stand_behind_the_progress_on_a_terminal(scan, model, tmp_path, monkeypatch):
     from MedAELib.engine.run import Engine
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ UNITS = 96  # a quarter of an octave each
 AUXILIARY = 9
 INPUTS = NEIGHBOURS + AUXILIARY
 
+TILE = 128  # columns of a product
+
+Kind = TypeVar("Kind", bound=np.generic)
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
@@ -71,9 +75,26 @@ def neighbours(lattice: Lattice, parity: tuple[int, int], rows: slice) -> tuple[
     return reference, differences.reshape(NEIGHBOURS, count)
 
 
+def product(weights: Doubles, columns: Doubles) -> Doubles:
+    """Weights [k, m] times columns [m, n], in tiles so small that no library shares one among threads: chunks are
+    decoded in threads already, and those would wait for each other."""
+    found = np.empty((len(weights), columns.shape[1]))
+    whole = columns.shape[1] // TILE * TILE
+    if whole:
+        np.matmul(weights, tiles(columns[:, :whole]), out=tiles(found[:, :whole]))
+    if whole < columns.shape[1]:
+        np.matmul(weights, columns[:, whole:], out=found[:, whole:])
+    return found
+
+
+def tiles(columns: npt.NDArray[Kind]) -> npt.NDArray[Kind]:
+    """Columns [k, n] in tiles [tiles, k, 128], or a single one of fewer columns; a view."""
+    return columns.reshape(len(columns), -1, min(TILE, columns.shape[1])).transpose(1, 0, 2)
+
+
 def predict(reference: Floats, differences: Floats, weights: Doubles) -> Floats:
     """Linear prediction in eighths [n]; `weights` [28] are integers, 2^12 for a weight of 1."""
-    total = weights @ differences.astype(np.float64)
+    total = product(weights[None], differences.astype(np.float64))[0]
     relative = np.floor(total * (FRACTION / 2**WEIGHT_BITS) + 0.5)
     return np.clip(reference * FRACTION + relative, 0, FRACTION * (LARGEST - 1)).astype(np.float32)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .context import CLIP, FRACTION, LARGEST, UNIT_FACTOR, UNIT_LOG, UNITS, WEIGHT_BITS, Doubles, Floats
+from .context import CLIP, FRACTION, LARGEST, UNIT_FACTOR, UNIT_LOG, UNITS, WEIGHT_BITS, Doubles, Floats, product
 from .front import BEFORE, OFFSETS, PLANE, Field, Front, Indices, Offset
 
 ERRORS: tuple[Offset, ...] = (*PLANE[:8], *BEFORE[:5])  # whose errors of the first prediction are looked at
@@ -97,7 +97,7 @@ class Known:
 
 def predict_front(reference: Floats, differences: Floats, weights: Doubles) -> Floats:
     """Linear predictions in eighths [k, n] by integer weights [k, 40]."""
-    relative = np.floor((weights @ differences.astype(np.float64)) * (FRACTION / 2**WEIGHT_BITS) + 0.5)
+    relative = np.floor(product(weights, differences.astype(np.float64)) * (FRACTION / 2**WEIGHT_BITS) + 0.5)
     return np.clip(reference * FRACTION + relative, 0, FRACTION * (LARGEST - 1)).astype(np.float32)
 
 

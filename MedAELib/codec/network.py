@@ -21,12 +21,14 @@ from .context import (
     FRACTION,
     INPUTS,
     OCTAVE,
+    TILE,
     UNIT_LOG,
     Doubles,
     Floats,
     Setting,
     inputs,
     predict,
+    tiles,
 )
 from .lattice import CASES, NEIGHBOURS, Stage
 from .residuals import Distribution
@@ -35,7 +37,6 @@ from .tables import LARGEST_SHIFT, POINTS, SCALES, SHAPES, SMALLEST, STEP, Resid
 ACTIVATION_BITS = 8  # activations are 0 .. 255, weights of 1 are 2^8
 EXACT = 1 << 24
 _SCALE = np.float32(2**-ACTIVATION_BITS)  # a power of 2: scaled sums are as exact
-TILE = 128  # columns of a product
 _BLOCK = 16 * TILE
 _OUTPUTS = 3  # correction of the prediction, logarithm of the scale, shape
 RATIO_CLASSES = 3
@@ -117,11 +118,6 @@ def hidden(layers: Mapping[str, Floats], made: Floats) -> Floats:
     for columns, seen in _activations(layers, made):
         tiles(found[:, columns])[...] = seen
     return found
-
-
-def tiles(values: Floats) -> Floats:
-    """Columns [k, n] in tiles [tiles, k, 128], or a single one of fewer columns; a view."""
-    return values.reshape(len(values), -1, min(TILE, values.shape[1])).transpose(1, 0, 2)
 
 
 def _activations(layers: Mapping[str, Floats], made: Floats) -> Iterator[tuple[slice, Floats]]:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput, BadModel
-from .context import CLIP, Floats
+from .context import CLIP, TILE, Floats
 from .lattice import half_octaves
-from .network import EXACT, TILE, HiddenLayers, check_layers, hidden
+from .network import EXACT, HiddenLayers, check_layers, hidden
 from .subband import Coefficients, box, fitted, log_of, magnitude
 from .wavelet import Axes, Doubles, Level, Shape
 

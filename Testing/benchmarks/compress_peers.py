@@ -1,13 +1,17 @@
 """The lossy codecs beside which `compress.py` sets MedAE: on slices, on volumes, and of video with slices as frames.
 
-They come from imagecodecs and from PyAV (Testing/benchmarks/requirements.txt); each that is missing is left out.
+They come from imagecodecs, PyAV and imageio-ffmpeg (Testing/benchmarks/requirements.txt); each that is missing is left
+out.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import subprocess
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +25,10 @@ try:
     import av
 except ImportError:
     av = None
+try:
+    import imageio_ffmpeg
+except ImportError:
+    imageio_ffmpeg = None
 
 # of a volume [i, j, k] of whole numbers from 0 and a wanted PSNR: bytes, and the volume that comes back
 Lossy = Callable[[np.ndarray, float], tuple[int, np.ndarray]]
@@ -34,6 +42,8 @@ def lossy_peers() -> dict[str, Lossy]:
         found |= {"JPEG 2000": jpeg_2000, "SPERR": sperr, "SZ3": sz3, "ZFP": zfp}
     if av is not None:
         found |= {"HEVC": hevc, "AV1": av1}
+    if imageio_ffmpeg is not None and " libvvenc " in _ffmpeg(["-encoders"]).decode():
+        found["VVC"] = vvc
     return found
 
 
@@ -82,6 +92,30 @@ def av1(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
     return _video(voxels, "libsvtav1", "yuv420p10le", 10, {"preset": "4", "crf": f"{rate}", "svtav1-params": "lp=1"})
 
 
+def vvc(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+    """VVenC, preset faster, 10 bits (it has no more)."""
+    rate = int(np.clip(31 - 1.3 * (decibels - 36), 0, 63))  # roughly that of the wanted PSNR
+    frames, scale = _frames(voxels, 10)
+    count, rows, columns = frames.shape
+    grey = np.full((count, rows // 2 * columns), 1 << 9, np.uint16)  # two colours of a quarter of the size each
+    whole = np.concatenate([frames.reshape(count, -1), grey], axis=1)
+    pixels = ["-f", "rawvideo", "-pix_fmt", "yuv420p10le"]
+    coding = ["-c:v", "libvvenc", "-preset", "faster", "-qp", f"{rate}", "-vvenc-params", "Threads=1", "-f", "vvc"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "coded.266"
+        _ffmpeg([*pixels, "-s", f"{columns}x{rows}", "-r", "25", "-i", "-", *coding, f"{file}"], whole.tobytes())
+        raw = _ffmpeg(["-threads", "1", "-f", "vvc", "-i", f"{file}", *pixels, "-"])
+        coded = file.stat().st_size
+    again = np.frombuffer(raw, np.uint16).reshape(count, -1)[:, : rows * columns].reshape(frames.shape)
+    return coded, np.moveaxis(again, 0, 2)[: voxels.shape[0], : voxels.shape[1]] / scale
+
+
+def _ffmpeg(options: list[str], data: bytes = b"") -> bytes:
+    """What the program of imageio-ffmpeg writes."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", *options]
+    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+
+
 def _slices_first(voxels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(voxels, 2, 0)).astype(np.float32)
 
@@ -92,11 +126,8 @@ def _deviation(voxels: np.ndarray, decibels: float) -> float:
 
 def _video(voxels: np.ndarray, codec: str, pixels: str, bits: int, options: dict[str, str]) -> tuple[int, np.ndarray]:
     """Slices as frames; the grey values are spread over all levels of the codec, and come back unrounded."""
-    scale = ((1 << bits) - 1) / max(float(voxels.max()), 1)
-    size = [max(-(-n // _MULTIPLE) * _MULTIPLE, _SMALLEST) for n in voxels.shape[:2]]
-    room = [(0, new - old) for new, old in zip(size, voxels.shape[:2], strict=True)]
-    frames = np.rint(np.pad(np.moveaxis(voxels, 2, 0), [(0, 0), *room], mode="edge") * scale).astype(np.uint16)
-    file = io.BytesIO()
+    frames, scale = _frames(voxels, bits)
+    size, file = frames.shape[1:], io.BytesIO()
     with av.open(file, "w", format="matroska") as out:
         stream = out.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = size[1], size[0], pixels
@@ -110,6 +141,14 @@ def _video(voxels: np.ndarray, codec: str, pixels: str, bits: int, options: dict
         decoded = [np.frombuffer(f.planes[0], np.uint16).reshape(f.height, -1) for f in source.decode(video=0)]
         again = np.stack([plane[: voxels.shape[0], : voxels.shape[1]] for plane in decoded], axis=-1)
     return coded, again / scale
+
+
+def _frames(voxels: np.ndarray, bits: int) -> tuple[np.ndarray, float]:
+    """Slices as frames [k, i, j] of a size that codecs take, and by what their grey values are multiplied."""
+    scale = ((1 << bits) - 1) / max(float(voxels.max()), 1)
+    size = [max(-(-n // _MULTIPLE) * _MULTIPLE, _SMALLEST) for n in voxels.shape[:2]]
+    room = [(0, new - old) for new, old in zip(size, voxels.shape[:2], strict=True)]
+    return np.rint(np.pad(np.moveaxis(voxels, 2, 0), [(0, 0), *room], mode="edge") * scale).astype(np.uint16), scale
 
 
 def _frame(values: np.ndarray, pixels: str, bits: int) -> object:

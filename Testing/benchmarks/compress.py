@@ -21,7 +21,7 @@ from scipy.interpolate import PchipInterpolator
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.compress_peers import lossy_peers, sperr_bounded
+from benchmarks.compress_peers import OTHER_PROGRAMS, lossy_peers, sperr_bounded
 from benchmarks.compress_speed import speed
 from benchmarks.costs import Cost, measured
 
@@ -189,7 +189,7 @@ def lossy(volumes: list[Volume], decibels: list[float]) -> None:
         told: dict[str, object] = {name: [[round(x, 2), round(y, 4)] for x, y in some] for name, some in curves.items()}
         rates = {name: round(bd_rate(curves[REFERENCE], curve), 1) for name, curve in curves.items()}
         against = {name: round(bd_rate(curve, curves[OURS]), 1) for name, curve in curves.items() if name != OURS}
-        taken = {name: means(some) for name, some in costs.items()}
+        taken = {name: means(some) for name, some in costs.items() if name not in OTHER_PROGRAMS}
         told["seconds_per_million_voxels"] = {name: round(mean[CPU], 2) for name, mean in taken.items()}
         told["megabytes_per_million_voxels"] = {name: round(mean[MEMORY]) for name, mean in taken.items()}
         row = {"scan": volume.name, "against_jpeg_2000_percent": rates, "medae_against_percent": against, **told}

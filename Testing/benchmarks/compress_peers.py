@@ -32,6 +32,7 @@ except ImportError:
 
 # of a volume [i, j, k] of whole numbers from 0 and a wanted PSNR: bytes, and the volume that comes back
 Lossy = Callable[[np.ndarray, float], tuple[int, np.ndarray]]
+OTHER_PROGRAMS = ("VVC",)  # what these take is not counted in this process
 _SMALLEST, _MULTIPLE = 64, 8  # of a video's frame
 
 

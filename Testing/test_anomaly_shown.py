@@ -56,7 +56,7 @@ def silent(done: int, total: int) -> None: ...
 
 def test_the_combined_map_comes_first_and_its_parts_beside_it(model, scan):
     found = anomaly(scan, model)
-    assert set(found.others) == {"unlike", "residual", "bright", "contrast", "asymmetry"}
+    assert set(found.others) == {"unlike", "residual", "bright", "contrast", "asymmetry", "smooth"}
     assert found.report["shown"] == "the sum of the z of unlike and residual"
     assert found.report["above_threshold"] == pytest.approx(0.01, abs=0.003)  # of the very scan it was calibrated on
     parts = found.others["unlike"].array + found.others["residual"].array
@@ -155,7 +155,7 @@ def test_the_way_that_finds_most_is_chosen_and_told(model, scan):
     prepared = prepare(scan)
     shown, rows = choose_shown(model, [prepared], each=1)
     assert shown == rows[0]["shown"] and rows == sorted(rows, key=lambda row: (-row["found"], -row["mean"]))
-    assert len(rows) == 40 and all(0 <= row[kind] <= 1 for row in rows for kind in KINDS)
+    assert len(rows) == 56 and all(0 <= row[kind] <= 1 for row in rows for kind in KINDS)
     assert f"{rows[0]['mean']:.3f}" in in_words(rows)
     one, other = (drawn_case(prepared, "bright", [1, 2])[1] for _ in range(2))
     np.testing.assert_array_equal(one, other)

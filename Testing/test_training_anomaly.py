@@ -116,7 +116,7 @@ def test_calibration_and_gate_of_a_network_hold_what_the_maps_need(source):
 
     model = Model.create(Spec("normative", SMALL, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
     known = learn_normals(model, [source], Shown(), seen=[source])
-    assert set(known["maps"]) == {"unlike", "residual", "bright", "contrast", "asymmetry", "average"}
+    assert set(known["maps"]) == {"unlike", "residual", "bright", "contrast", "asymmetry", "smooth", "average"}
     assert len(known["cases"]) == 1
     assert all(np.isfinite(values).all() for values in known["maps"].values())
     assert sum(known["gate"]["histogram"]) == pytest.approx(1, abs=0.01)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from ..engine.run import Engine
 from ..model import Model
@@ -18,7 +20,7 @@ from .grid import Floats
 from .masks import Mask
 from .prepare import Prepared
 from .scores import Scores, model_scores
-from .shown import COMBINED, Shown
+from .shown import COMBINED, TOGETHER, Shown
 
 FEW = 20  # normal scans: with fewer, the rate of false alarms of a new scan is uncertain
 
@@ -44,34 +46,66 @@ def with_average(scores: Scores, prepared: Prepared, average: Average | None) ->
     return Scores({**scores.maps, **more}, scores.typical)
 
 
-def calibrate_maps(normals: Sequence[tuple[Scores, Prepared]], shown: Shown) -> dict[str, Calibration]:
-    """The calibration of every map by the scores of normal scans; that of the combined map rests on its parts'.
+def calibrate_parts(normals: Sequence[tuple[Scores, Prepared]]) -> dict[str, Calibration]:
+    """The calibration of every map but the combined one by the scores of normal scans.
 
     Volumes are measured in units of their own, so that what is focal stands out; images in one unit for all, as most
     of an image may be unlike.
     """
     own = normals[0][1].dims == 3
-    found = {
+    return {
         name: Calibration.of([(scores.maps[name], scan.mask) for scores, scan in normals], own)
         for name in normals[0][0].maps
     }
+
+
+def calibrate_combined(
+    normals: Sequence[tuple[Mapping[str, Floats], Prepared]], shown: Shown
+) -> dict[str, Calibration]:
+    """What the combined map needs besides the calibration of its parts, from the z of these in normal scans."""
+    own, found = normals[0][1].dims == 3, {}
     if shown.name == COMBINED:
-        together = [(combined(scores, found, shown, scan), scan.mask) for scores, scan in normals]
-        found[COMBINED] = Calibration.of(together, own)
+        for name in (TOGETHER, COMBINED) if TOGETHER in shown.needed else (COMBINED,):
+            scores = [(_score(name, z, found, shown, scan), scan.mask) for z, scan in normals]
+            found[name] = Calibration.of(scores, own)
     return found
 
 
-def combined(scores: Scores, known: dict[str, Calibration], shown: Shown, scan: Prepared) -> Floats:
-    """The score of the combined map, from the calibrated ones of its parts."""
-    return shown.together({name: known[name].z(scores.maps[name], scan.mask) for name in shown.parts})
+def calibrate_maps(normals: Sequence[tuple[Scores, Prepared]], shown: Shown) -> dict[str, Calibration]:
+    """The calibration of every map by the scores of normal scans; that of the combined map rests on its parts'."""
+    found = calibrate_parts(normals)
+    return {**found, **calibrate_combined([(z_parts(scores, found, scan), scan) for scores, scan in normals], shown)}
 
 
-def z_maps(scores: Scores, known: dict[str, Calibration], shown: Shown, scan: Prepared) -> dict[str, Floats]:
+def z_parts(scores: Scores, known: Mapping[str, Calibration], scan: Prepared) -> dict[str, Floats]:
+    """The maps of z by name, but for the combined one."""
+    return {name: known[name].z(score, scan.mask) for name, score in scores.maps.items() if name in known}
+
+
+def z_shown(z: Mapping[str, Floats], known: Mapping[str, Calibration], shown: Shown, scan: Prepared) -> Floats:
+    """The map of z that is shown first, from those of the others."""
+    return (
+        known[COMBINED].z(_score(COMBINED, z, known, shown, scan), scan.mask)
+        if shown.name == COMBINED
+        else z[shown.name]
+    )
+
+
+def z_maps(scores: Scores, known: Mapping[str, Calibration], shown: Shown, scan: Prepared) -> dict[str, Floats]:
     """All maps of z by name, the one that is shown first."""
-    maps = {name: known[name].z(score, scan.mask) for name, score in scores.maps.items() if name in known}
-    if shown.name == COMBINED:
-        maps[COMBINED] = known[COMBINED].z(shown.together(maps), scan.mask)
-    return {shown.name: maps[shown.name], **maps}
+    maps = z_parts(scores, known, scan)
+    return {shown.name: z_shown(maps, known, shown, scan), **maps}
+
+
+def _score(
+    name: str, z: Mapping[str, Floats], known: Mapping[str, Calibration], shown: Shown, scan: Prepared
+) -> Floats:
+    """The score of the parts together, or that of the combined map: with the z of what stands beside them."""
+    score = shown.together(z)
+    if name == TOGETHER or not shown.besides:
+        return score
+    score = known[TOGETHER].z(score, scan.mask) if TOGETHER in shown.needed else score
+    return np.asarray(np.maximum.reduce([score, *(z[beside] for beside in shown.besides)]))
 
 
 def learn_normals(

@@ -18,6 +18,7 @@ from .asymmetry import ASYMMETRY, asymmetry
 from .grid import Floats
 from .masks import Mask, box_around
 from .prepare import Prepared
+from .smoothness import SMOOTH, smoothness
 
 _WIDE, _NARROW = 7, 3  # voxels of the median filters
 
@@ -41,15 +42,22 @@ class _Told(Wrapped):
 
 def baseline_scores(prepared: Prepared) -> Scores:
     """What needs no training: `bright`, the lightly smoothed intensity over the tissue's median, and `contrast`, how
-    far a voxel is from the median within 7 voxels, both after a median of 3 voxels; of volumes also `asymmetry`.
+    far a voxel is from the median within 7 voxels, both after a median of 3 voxels; see `untrained` for the others.
 
     The first finds hyperintense lesions on FLAIR better than most published autoencoders (Meissen et al., 2021).
     """
     box, smooth, contrast = box_around(prepared.mask, _WIDE), *np.zeros((2, *prepared.voxels.shape), np.float32)
     smooth[box] = median_filter(prepared.voxels[box], _window(prepared, _NARROW))
     contrast[box] = np.abs(smooth[box] - median_filter(prepared.voxels[box], _window(prepared, _WIDE)))
-    sides = {ASYMMETRY: asymmetry(prepared)} if prepared.dims == 3 else {}
-    return Scores({"bright": smooth, "contrast": contrast, **sides})
+    return Scores({"bright": smooth, "contrast": contrast, **untrained(prepared)})
+
+
+def untrained(prepared: Prepared) -> dict[str, Floats]:
+    """Further maps without any training, which may be part of the shown one: of volumes `asymmetry`, and `smooth` but
+    for CT, where all is the same in air and bone."""
+    if prepared.dims != 3:
+        return {}
+    return {ASYMMETRY: asymmetry(prepared), **({} if prepared.hounsfield else {SMOOTH: smoothness(prepared)})}
 
 
 def model_scores(

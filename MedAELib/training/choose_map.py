@@ -8,16 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from MedAELib.anomaly.asymmetry import ASYMMETRY, asymmetry
+from MedAELib.anomaly.asymmetry import ASYMMETRY
 from MedAELib.anomaly.average import AVERAGE, Average
 from MedAELib.anomaly.calibration import Calibration
 from MedAELib.anomaly.figures import average_precision
 from MedAELib.anomaly.grid import Floats
 from MedAELib.anomaly.masks import Mask
-from MedAELib.anomaly.normals import Progress, calibrate_maps, listed, silent, with_average, z_maps
+from MedAELib.anomaly.normals import (
+    Progress,
+    calibrate_combined,
+    calibrate_parts,
+    listed,
+    silent,
+    with_average,
+    z_parts,
+    z_shown,
+)
 from MedAELib.anomaly.prepare import Prepared, prepared_again
-from MedAELib.anomaly.scores import Scores, answers, scores_from
+from MedAELib.anomaly.scores import Scores, answers, scores_from, untrained
 from MedAELib.anomaly.shown import Shown
+from MedAELib.anomaly.smoothness import SMOOTH
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
 from MedAELib.training.anomalies import KINDS, SPOTS, draw_anomaly, draw_spots
@@ -31,6 +41,9 @@ _SCORES = ("unlike", "residual")
 _PARTS = ((_SCORES[:1], "sum"), (_SCORES[1:], "sum"), (_SCORES, "sum"), (_SCORES, "max"))
 _RULES = ("sum", "max")
 _WITH_SIDES = tuple(((*parts, ASYMMETRY), rule) for parts in (_SCORES[:1], _SCORES[1:], _SCORES) for rule in _RULES)
+_BESIDE_SMOOTH = tuple(
+    (parts, "sum") for parts in (*(parts for parts, rule in _PARTS if rule == "sum"), (*_SCORES, ASYMMETRY))
+)  # what is too smooth is told by no other map, and by it nothing else
 _WITH_AVERAGE = tuple(((*parts, AVERAGE), rule) for parts in (_SCORES, (*_SCORES, ASYMMETRY)) for rule in _RULES)
 
 
@@ -93,18 +106,21 @@ def choose_shown(
     tried = (*_PARTS, *(_WITH_SIDES if volumes else ()), *(_WITH_AVERAGE if average else ()))
 
     def told(scan: Prepared) -> _Told:
-        sides = {ASYMMETRY: asymmetry(scan)} if volumes else {}
-        return _Told(*answers(scan, model, engine, silent, mirrored), with_average(Scores(sides), scan, average).maps)
+        others = with_average(Scores(untrained(scan)), scan, average).maps
+        return _Told(*answers(scan, model, engine, silent, mirrored), others)
 
-    ways = [Shown(parts, rule, width, mirrored) for parts, rule in tried for width in _SMOOTHINGS]
     normal = [(scan, told(scan)) for scan in scans]
+    ways = [Shown(parts, rule, width, mirrored) for parts, rule in tried for width in _SMOOTHINGS]
+    if SMOOTH in normal[0][1].others:
+        besides = (SMOOTH,)
+        ways += [Shown(*parts, width, mirrored, besides) for parts in _BESIDE_SMOOTH for width in _SMOOTHINGS]
+    alone: dict[float, dict[str, Calibration]] = {}
     known: dict[Shown, dict[str, Calibration]] = {}
-    kept: dict[float, list[tuple[Scores, Prepared]]] = {}
-
-    for way in ways:
-        if way.smoothing not in kept:
-            kept[way.smoothing] = [listed(said.scores(scan, way.smoothing), scan) for scan, said in normal]
-        known[way] = calibrate_maps(kept[way.smoothing], way)
+    for width in _SMOOTHINGS:
+        kept = [listed(said.scores(scan, width), scan) for scan, said in normal]
+        alone[width] = calibrate_parts(kept)
+        usual = [(z_parts(scores, alone[width], scan), scan) for scores, scan in kept]
+        known |= {way: calibrate_combined(usual, way) for way in ways if way.smoothing == width}
     kinds = (*KINDS, SPOTS) if volumes else KINDS
     found: dict[Shown, dict[str, list[float]]] = {way: {kind: [] for kind in kinds} for way in ways}
     chances: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -116,11 +132,13 @@ def choose_shown(
         said = told(scan)
         inside = scan.mask | where
         chances[kind].append(float(where[inside].mean()))
-        lists = {width: listed(said.scores(scan, width), scan, inside) for width in _SMOOTHINGS}
-        for way in ways:
-            scores, tissue = lists[way.smoothing]
-            z = z_maps(scores, known[way], way, tissue)[way.name]
-            found[way][kind].append(average_precision(z, where[inside]))
+        for width in _SMOOTHINGS:
+            scores, tissue = listed(said.scores(scan, width), scan, inside)
+            z = z_parts(scores, alone[width], tissue)
+            for way in ways:
+                if way.smoothing == width:
+                    shown = z_shown(z, known[way], way, tissue)
+                    found[way][kind].append(average_precision(shown, where[inside]))
     rows = [{"shown": way, **_means(by_kind, chances)} for way, by_kind in found.items()]
     rows.sort(key=lambda row: (-row["found"], -row["mean"]))
     return rows[0]["shown"], rows
@@ -136,7 +154,7 @@ def _means(by_kind: dict[str, list[float]], chances: dict[str, list[float]]) -> 
 def in_words(rows: Sequence[dict[str, Any]]) -> str:
     """Which way won, and by how much over each score alone, for a card."""
     best = rows[0]
-    alone = {part: max(float(row["mean"]) for row in rows if row["shown"].parts == (part,)) for part in _SCORES}
+    alone = {part: max(float(row["mean"]) for row in rows if row["shown"].needed == {part}) for part in _SCORES}
     others = ", ".join(f"{value:.3f} of {name} alone" for name, value in alone.items())
     way: Shown = best["shown"]
     smooth = f"smoothed by {way.smoothing:g} cells, " if way.smoothing else ""

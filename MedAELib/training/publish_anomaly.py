@@ -139,14 +139,15 @@ def _table(figures: dict[str, Any]) -> str:
     lines = [f"| anomaly | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for kind, row in figures.items():
         lines.append(f"| {kind} | " + " | ".join(f"{row[n]:.3f}" if n in row else "" for n in names) + " |")
-    known = ("combined", "unlike", "residual", "average", "asymmetry", "bright", "contrast")
+    known = ("combined", "unlike", "residual", "average", "asymmetry", "smooth", "bright", "contrast")
     others = ", ".join(f"`{name}`" for name in names if name not in known)
+    smooth = "`smooth` (how little fine detail), " if "smooth" in names else ""
     peers = f"; {others}: residuals of such autoencoders, which `train` made of the same people" if others else ""
     return f"""Average precision (1 is perfect, chance is the share of tissue, 0.1 to 1 %) of each map on drawn
 anomalies of 3 to 6 cells radius, on many spots of 1 to 3 at once, and on real lesions, made by
 `Testing/benchmarks/anomaly.py`. `{names[0]}` is the map that is shown, `unlike` the model's log-odds, `residual` scan
 minus typical scan; `average` how far the scan is from the mean of the training scans; `asymmetry` (how far from the
-other side), `bright` and `contrast` are baselines without any training{peers}.
+other side), {smooth}`bright` and `contrast` are baselines without any training{peers}.
 
 {chr(10).join(lines)}
 """

@@ -63,11 +63,11 @@ def calibrate_combined(
     normals: Sequence[tuple[Mapping[str, Floats], Prepared]], shown: Shown
 ) -> dict[str, Calibration]:
     """What the combined map needs besides the calibration of its parts, from the z of these in normal scans."""
-    own, found = normals[0][1].dims == 3, {}
+    found: dict[str, Calibration] = {}
     if shown.name == COMBINED:
         for name in (TOGETHER, COMBINED) if TOGETHER in shown.needed else (COMBINED,):
             scores = [(_score(name, z, found, shown, scan), scan.mask) for z, scan in normals]
-            found[name] = Calibration.of(scores, own)
+            found[name] = Calibration.of(scores, normals[0][1].dims == 3)
     return found
 
 

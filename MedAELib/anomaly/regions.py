@@ -16,9 +16,10 @@ from .prepare import Prepared
 
 _MIDDLE = 5.0  # mm to each side of the middle of the head
 _MOST = 200  # regions: nobody reads a longer table
-_RARER = 3000.0  # times than the rate of false alarms: the peak of a region
-_RAREST = 1e-6  # share of normal tissue of which a z is known
-_OUTLINE = 0.5  # of its peak: what lies lower around it is its soft edge
+# Chosen on anomalies drawn into the tuning scan, and on it as on other scanners: see docs/anomaly.md.
+_RARER = 35_000.0  # times than the rate of false alarms: the peak of a region
+_RAREST = 1e-9  # share of normal tissue; beyond there is none
+_OUTLINE = 0.4  # of its peak: what lies lower around it is its soft edge
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ class Region:
 
 
 def peak_for(rate: float) -> float:
-    """The z that a region must reach somewhere, by the rate of false alarms: that of a three-thousandth of the rate.
+    """The z that a region must reach somewhere, by the rate of false alarms: that of a 35 000th of the rate.
 
     Of a thousand millilitres of normal brain ten lie above the threshold of 1 %, in some ten places; nearly all of them
-    peak lower. Raises BadInput for a rate that makes no sense.
+    peak lower. So rare a z is read off the straight line beyond the last knot of the calibration. Raises BadInput for a
+    rate that makes no sense.
     """
-    return max(z_of(rate), z_of(max(rate / _RARER, _RAREST)))
+    return max(z_of(rate), NormalDist().inv_cdf(1 - max(rate / _RARER, _RAREST)))
 
 
 def find_regions(
@@ -56,8 +58,8 @@ def find_regions(
     """Labels 1, 2, ... `[i, j, k]` on the grid and their table, the largest peak first.
 
     Voxels above the threshold that touch, also at a corner, belong together. With a `peak` one of them must reach this
-    z (a threshold with hysteresis), and the region is what is above half of its largest z, as lesions are outlined
-    in PET; so for maps that normal scans calibrated. Regions smaller than `least_ml` millilitres are left out,
+    z (a threshold with hysteresis), and the region is what is above two fifths of its largest z, as lesions are
+    outlined in PET; so for maps that normal scans calibrated. Regions smaller than `least_ml` millilitres are left out,
     and all but the 200 with the largest peaks.
     """
     grid = prepared.grid

@@ -88,9 +88,9 @@ def test_a_single_part_with_a_map_beside_it_needs_no_calibration_of_its_own(nois
     way = Shown(("unlike",), besides=(SMOOTH,))
     known = calibrate_maps([(scores, noisy)], way)
     assert TOGETHER not in known and COMBINED in known
-    assert way.in_words() == "the z of unlike, or that of smooth where it is larger"
+    assert way.in_words() == "the z of unlike, or that of smooth, less 1, where it is larger"
     z = z_maps(scores, known, way, noisy)
-    largest = np.maximum(z["unlike"], z[SMOOTH])[noisy.mask]
+    largest = np.maximum(z["unlike"], z[SMOOTH] - 1)[noisy.mask]
     assert (np.diff(z[COMBINED][noisy.mask][np.argsort(largest)]) >= 0).all()
 
 
@@ -98,7 +98,7 @@ def test_a_model_folder_keeps_what_stands_beside_and_older_ones_go_on_loading(no
     known = calibrate_maps([(scores, noisy)], BESIDE)
     kept = {"maps": {name: found.to_json() for name, found in known.items()}, "shown": BESIDE.to_json()}
     assert shown_of(kept) == BESIDE and calibrations(kept) == known
-    assert BESIDE.in_words() == "the sum of the z of unlike and residual, or that of smooth where it is larger"
+    assert BESIDE.in_words() == "the sum of the z of unlike and residual, or that of smooth, less 1, where it is larger"
     older = Shown(("unlike", "residual"), "max", 1.0, True)
     assert "besides" not in older.to_json()
     assert shown_of({"maps": kept["maps"], "shown": older.to_json()}) == older

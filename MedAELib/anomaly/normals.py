@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ..engine.run import Engine
 from ..model import Model
 from .anatomies import ANATOMIES, Anatomies
@@ -105,7 +103,7 @@ def _score(
     if name == TOGETHER or not shown.besides:
         return score
     score = known[TOGETHER].z(score, scan.mask) if TOGETHER in shown.needed else score
-    return np.asarray(np.maximum.reduce([score, *(z[beside] for beside in shown.besides)]))
+    return shown.with_besides(score, z)
 
 
 def learn_normals(

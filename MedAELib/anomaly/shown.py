@@ -16,13 +16,15 @@ COMBINED = "combined"
 TOGETHER = "together"  # the parts without what stands beside them: its calibration alone is needed
 RULES = ("sum", "max")
 _WIDEST = 8.0  # cells of the grid
+_HANDICAP = 1.0  # z
 
 
 @dataclass(frozen=True)
 class Shown:
     """How the first map is made: the z of `parts`, added up or the largest of them, of answers smoothed so.
 
-    `besides` are maps that tell what the parts do not: their z counts where it is larger than that of the parts.
+    `besides` are maps that tell what the parts do not: their z, less 1, counts where it is larger than that of the
+    parts. Without this handicap, chosen on a tuning scan, their false alarms would cover fainter findings of the parts.
     `smoothing` is the Gaussian over the network's answers in cells of the grid (0: none), `mirrored` whether the
     network is asked about the mirror image, too.
     """
@@ -43,6 +45,10 @@ class Shown:
         parts = [maps[name] for name in self.parts]
         return np.asarray(np.sum(parts, axis=0) if self.rule == "sum" else np.max(parts, axis=0), np.float32)
 
+    def with_besides(self, score: Floats, maps: Mapping[str, Floats]) -> Floats:
+        """The z of the parts together, or that of what stands beside them where it is plainer; `maps` are z by name."""
+        return np.asarray(np.maximum.reduce([score, *(maps[name] - np.float32(_HANDICAP) for name in self.besides)]))
+
     @property
     def needed(self) -> set[str]:
         """The names of the calibrations that it needs."""
@@ -55,7 +61,7 @@ class Shown:
             told = f"the {'z of' if self.besides else 'map'} {self.parts[0]}"
         else:
             told = f"the {'sum of the' if self.rule == 'sum' else 'largest'} z of {_and(self.parts)}"
-        return f"{told}, or that of {_and(self.besides)} where it is larger" if self.besides else told
+        return f"{told}, or that of {_and(self.besides)}, less 1, where it is larger" if self.besides else told
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a model folder."""

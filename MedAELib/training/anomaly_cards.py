@@ -46,7 +46,9 @@ bright spots in brighter tissue instead. The schedule of the learning rate was b
             "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
             "Small, low-contrast lesions (multiple sclerosis) are mostly missed, and the map asymmetry alone finds "
             "more of them: see the figures.",
-            "Blur and bulges are not found. A healthy brain may have a few regions.",
+            "Blur and bulges are found in part, by missing fine detail alone: drawn ones have none, by blurring or by "
+            "interpolation, real ones may keep it; no change of shape as such is seen. The map smooth alone finds more "
+            "of both. A healthy brain may have a few regions.",
             "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
             "Mirrored sides (left for right) are not noticed. What is normally one-sided, as large veins, may show.",
             "In a head with its skull, dark places at the surface of the brain may be taken for fluid around it and "

@@ -33,7 +33,7 @@ def test_map_regions_labels_and_report_are_written(scan, tmp_path, capsys):
     )  # fmt: skip
     told = capsys.readouterr()
     assert status == 0
-    assert "regions brighter than the rest" in told.out and "unlike the training data" not in told.out
+    assert "1 region brighter than the rest" in told.out and "unlike the training data" not in told.out
     source, made, labels = (Volume.load(path) for path in (scan, paths["map.nii.gz"], paths["labels.nrrd"]))
     for volume in (made, labels, Volume.load(tmp_path / "contrast.nii.gz")):
         np.testing.assert_allclose(volume.affine, source.affine, atol=1e-4)
@@ -44,6 +44,11 @@ def test_map_regions_labels_and_report_are_written(scan, tmp_path, capsys):
     assert rows[0]["side"] == "left" and rows[0]["brightness"] == "brighter"
     assert report["threshold_z"] == pytest.approx(2.576, abs=1e-3)
     assert report["model"] == "none"
+
+
+def test_a_table_with_another_ending_is_refused_before_any_work(tmp_path, capfd):
+    assert run("anomaly", tmp_path / "none.nii", tmp_path / "map.nii", "--regions", tmp_path / "regions.xlsx") == 2
+    assert "regions.xlsx does not end in .csv" in capfd.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_a_scan_without_regions_gives_a_table_with_names_only(scan, tmp_path):
@@ -67,6 +72,7 @@ def test_what_no_model_can_tell_is_left_out_and_the_rest_is_written(scan, tmp_pa
         (["missing.nii", "out.nii"], "missing.nii"),
         (["SCAN", "out.txt"], "out.txt"),
         (["SCAN", "SCAN"], "input itself"),
+        (["SCAN", "out.png", "--model", "none"], ".png holds one slice"),
         (["SCAN", "out.nii", "--rate", "2", "--model", "none"], "rate"),
         (["SCAN", "out.nii", "--least", "-1", "--model", "none"], "smallest region"),
         (["SCAN", "out.nii", "--least", "nan", "--model", "none"], "smallest region"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, read_bundle
-from ..errors import BadInput, BadModel, DiskFull, MedAEError, OutOfMemory
+from ..errors import BadInput, BadModel, MedAEError, OutOfMemory, unwritable
 from ..terminal import Terminal
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _normals(folder: Path, model: Model, brains: bool, progress: Progress, note:
 
 
 def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: int, enough: int) -> Bundle:
-    """The copy of the model with this calibration. Raises DiskFull."""
+    """The copy of the model with this calibration. Raises DiskFull, BadInput."""
     from ..atomic import replace_folder
 
     metadata = json.loads((bundle.folder / METADATA).read_text(encoding="utf-8"))
@@ -131,5 +131,5 @@ def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: i
     try:
         replace_folder(output, files)
     except OSError as error:
-        raise DiskFull(f"The model could not be written to {output}: {error.strerror}.") from error
+        raise unwritable(output, error) from error
     return read_bundle(output)

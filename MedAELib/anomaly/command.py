@@ -10,12 +10,13 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
-from ..files import save_all
+from ..files import check_holds, save_all
 from ..terminal import (
     Terminal,
     add_paths,
     add_run_options,
     check_paths,
+    ending,
     run_parameters,
     table_text,
     tell,
@@ -30,8 +31,8 @@ def add_to(commands: Any) -> None:
     """Add the command to a parser's subcommands."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "anomaly",
-        help="show where a brain is unlike the training data",
-        description="Write a map of where a brain MRI is unlike normal ones, in z: 0 is normal. For research use.",
+        help="show where a scan is unlike normal ones",
+        description="Write a map of where a brain MRI or a CT is unlike normal ones, in z (0 is normal). For research.",
     )
     add_paths(parser, "the map to write")
     parser.add_argument(
@@ -40,7 +41,7 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--rate", type=float, default=0.01, help="share of normal tissue above the threshold (0.01)")
     parser.add_argument("--least", type=float, default=0.1, metavar="ML", help="smallest region in millilitres (0.1)")
-    parser.add_argument("--regions", type=Path, metavar="FILE.csv", help="also write the table of regions")
+    parser.add_argument("--regions", type=ending(".csv"), metavar="FILE.csv", help="also write the table of regions")
     parser.add_argument("--segmentation", type=Path, metavar="FILE", help="also write the regions as labels")
     parser.add_argument("--typical", type=Path, metavar="FILE", help="also write the nearest typical scan")
     parser.add_argument("--residual", type=Path, metavar="FILE", help="also write the scan minus the typical scan")
@@ -58,6 +59,8 @@ def _run(options: argparse.Namespace) -> int:
     if typical and options.model == "none":
         raise BadInput("Without a model there is no typical scan to write.", "Name a model with --model.")
     volume = Volume.load(options.input, options.series)
+    for path in filter(None, volumes):
+        check_holds(path, (1, *volume.shape), "float32" if path != options.segmentation else "uint8")
     from ..tasks.run import run_task
 
     parameters = {
@@ -82,8 +85,9 @@ def _run(options: argparse.Namespace) -> int:
         write_text(options.regions, _table(report["found"]))
     write_report(report, options)
     unlike = "unlike the training data" if report["model"] != "none" else "brighter than the rest"
+    regions = "1 region" if report["regions"] == 1 else f"{report['regions']} regions"
     print(
-        f"{options.output}: {report['regions']} regions {unlike}, "
+        f"{options.output}: {regions} {unlike}, "
         f"{100 * report['above_threshold']:.2f} % of the tissue above z {report['threshold_z']:.2f}, "
         f"{report['model']}, {report['seconds']:.1f} s"
     )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic import whole_file
-from ..errors import BadInput, DiskFull
+from ..errors import BadInput, unwritable
 
 MAGIC = b"\x8bMAEZ\r\n\x1a"
 VERSION = 4  # of files with a restored chunk; 3 with one of wavelets; 2 with one of a wave front; others are of 1
@@ -175,9 +175,7 @@ def save_bytes(data: bytes, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        if error.errno in (28, 122):
-            raise DiskFull(f"{path} could not be written: the disk is full.") from None
-        raise BadInput(f"{path} cannot be written: {error.strerror}.") from None
+        raise unwritable(path, error) from None
 
 
 def block_of(value: Any, payload_bytes: int) -> Block:

@@ -47,7 +47,8 @@ def test_map_regions_labels_and_report_are_written(scan, tmp_path, capsys):
 
 
 def test_a_table_with_another_ending_is_refused_before_any_work(tmp_path, capfd):
-    assert run("anomaly", tmp_path / "none.nii", tmp_path / "map.nii", "--regions", tmp_path / "regions.xlsx") == 2
+    with pytest.raises(SystemExit, match="2"):
+        run("anomaly", tmp_path / "none.nii", tmp_path / "map.nii", "--regions", tmp_path / "regions.xlsx")
     assert "regions.xlsx does not end in .csv" in capfd.readouterr().err and not list(tmp_path.iterdir())
 
 

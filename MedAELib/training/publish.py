@@ -88,9 +88,9 @@ LIMITS = {
         "At 3 % noise, a bilateral filter that is told the noise level and given its best setting was 0.8 dB better on "
         "a small cervical spine T2; at 9 % total variation was 0.1 dB better on that spine's T1.",
         "Amid tissue without any structure balls of 5 voxels keep 88 % of their contrast at twice the noise.",
-        "BM4D with a stabilised variance, told the true noise level, was 0.2 to 0.4 dB better on two heads at each level "
-        "and on a small cervical spine T1 at 9 and 15 % (`--peers strongest`, ended after these three of seven scans); "
-        "it takes ten times as long.",
+        "BM4D with a stabilised variance, told the true noise level, was 0.2 to 0.4 dB better on two heads at each "
+        "level, and 0.5 and 0.2 dB on a small cervical spine T1 at 9 and 15 % (`--peers strongest`, ended after these "
+        "three of seven scans).",
         "The training targets are real scans and hold a little noise of their own, which caps what was learned.",
         "Not for phase, complex or signed difference images.",
         "Above about 20 % noise, fine structure is smoothed away.",

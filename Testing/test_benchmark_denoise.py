@@ -13,7 +13,7 @@ from benchmarks.denoise import Benchmark
 from benchmarks.denoise_cache import Cache
 from benchmarks.denoise_cases import Case, Scan, body, cases, middle, spectrum
 from benchmarks.denoise_figures import best
-from benchmarks.denoise_medae import NAME, SCALE, noise_map_ratio, safety
+from benchmarks.denoise_medae import NAME, ONE_PASS, SCALE, noise_map_ratio, safety
 from benchmarks.denoise_pairs import pairs
 from benchmarks.denoise_peers import CHOICES, Peer, peers, present
 from benchmarks.denoise_stabilised import destabilise, rician_level, stabilise
@@ -226,8 +226,8 @@ def test_a_run_writes_what_the_model_card_reads_and_draws_the_pictures(tmp_path:
     benchmark = Benchmark(small_model(modality="MR"), "MR", "fast", tmp_path)
     benchmark.run(tmp_path, (24, 24, 24), None)
     kept = json.loads((tmp_path / "denoise-MR.json").read_text())
-    assert [r["method"] for r in kept["rows"]] == ["noisy", "Gaussian", NAME]
-    assert [r["method"] for r in kept["speed"]] == ["Gaussian", NAME]
+    assert [r["method"] for r in kept["rows"]] == ["noisy", "Gaussian", ONE_PASS, NAME]
+    assert [r["method"] for r in kept["speed"]] == ["Gaussian", ONE_PASS, NAME]
     summary = _summary(kept, "MR")
     assert summary["cases"] == 1 and summary["trust (%)"]["clean changed"] > 0
     assert 0 < summary["trust (%)"]["flat lesions kept, 5 %"] < 300

@@ -192,7 +192,8 @@ def check_options(options: argparse.Namespace, modality: str) -> None:
         if name not in known:
             raise BadInput(f"There is no {name!r:.60}.", f"Known are {', '.join(known)}.")
     try:
-        build(network, options.dims, _arguments(options))
+        with torch.random.fork_rng(devices=[]):  # the weights of the network to be trained follow from the seed alone
+            build(network, options.dims, _arguments(options))
     except BadModel as error:
         raise BadInput(str(error), "Correct --network, --dims or --set.") from None
 

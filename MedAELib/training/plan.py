@@ -65,7 +65,8 @@ class Plan:
 
 
 def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:
-    """The plan of a training. Raises BadInput for options that do not fit together, or cases that do not fit them."""
+    """The plan of a training. Raises BadInput for options that do not fit together, or cases that do not fit them,
+    BadModel for arguments that `check_network` would refuse."""
     start = Model.load(options.start) if options.start else None
     recipe = RECIPES.get(options.network, TRANSLATING)
     cases = [*parts.training, *parts.validation, *parts.test]
@@ -191,9 +192,15 @@ def check_options(options: argparse.Namespace, modality: str) -> None:
         known = CORRUPTIONS if name in options.corrupt else TERMS
         if name not in known:
             raise BadInput(f"There is no {name!r:.60}.", f"Known are {', '.join(known)}.")
+
+
+def check_network(options: argparse.Namespace) -> None:
+    """Refuse arguments that the network does not take, before any volume is read. Raises BadInput.
+
+    It builds the network for that, which draws random numbers: so before the seed is set.
+    """
     try:
-        with torch.random.fork_rng(devices=[]):  # the weights of the network to be trained follow from the seed alone
-            build(network, options.dims, _arguments(options))
+        build(options.network, options.dims, _arguments(options))
     except BadModel as error:
         raise BadInput(str(error), "Correct --network, --dims or --set.") from None
 

@@ -26,7 +26,7 @@ from MedAELib.training.card import counted
 from MedAELib.training.folder import Case, Split, cases_of, read_folder, split
 from MedAELib.training.loop import Schedule, train
 from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
-from MedAELib.training.plan import Plan, check_options, make_plan
+from MedAELib.training.plan import Plan, check_network, check_options, make_plan
 from MedAELib.training.result import write_model
 from MedAELib.training.translation import complete
 from MedAELib.volume import Volume
@@ -153,6 +153,7 @@ def _trained(
     started, first = time.monotonic(), rank_and_world()[0] == 0
     if options.task != "anomaly":
         check_options(options, options.modality)
+        check_network(options)
     parts, unfit = _read(options, data, folder, progress)
     settings = _settings(options, folder)
     torch.manual_seed(options.seed)

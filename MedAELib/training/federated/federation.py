@@ -78,7 +78,7 @@ class Federation:
 
 def agree(options: argparse.Namespace, sites: int) -> Federation:
     """The agreement that a command line asks for. Raises BadInput, before any work, when it cannot be."""
-    from MedAELib.training.plan import check_options
+    from MedAELib.training.plan import check_network, check_options
 
     settings = dict(PRIVACIES[options.privacy])
     for name, value in options.privacy_settings.items():
@@ -96,6 +96,7 @@ def agree(options: argparse.Namespace, sites: int) -> Federation:
         terms=options.terms, privacy=options.privacy, privacy_settings=settings,
     )  # fmt: skip
     check_options(federation.options(), federation.modality)
+    check_network(federation.options())
     return federation
 
 

@@ -100,12 +100,14 @@ def test_options_that_do_not_fit_are_told_before_any_volume_is_read(option, step
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_volume_is_read(folder, tmp_path, capfd, monkeypatch):
     """As without the right to write there, which an administrator always has."""
-    from MedAELib.training import command
+    usual = Path.open
 
-    def refuse(**_):
-        raise PermissionError(13, "Permission denied")
+    def refuse_new_files(path, mode="r", *arguments, **options):
+        if mode == "xb":
+            raise PermissionError(13, "Permission denied")
+        return usual(path, mode, *arguments, **options)
 
-    monkeypatch.setattr(command.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(Path, "open", refuse_new_files)
     assert run("train", folder, "--network", "plain", "--output", tmp_path / "m") == 2
     told = capfd.readouterr()
     assert told.err.strip().splitlines() == [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..atomic import check_folder_takes
 from ..bundle import find_bundle
 from ..errors import BadInput, unwritable
 from ..terminal import Terminal
@@ -215,7 +215,7 @@ def check_output(output: Path) -> None:
     """Refuse, before any work, a model folder that could not be written or that is something else. Raises BadInput."""
     try:
         _check_place(output)
-        Path(tempfile.mkdtemp(prefix=".medae-", dir=output.parent)).rmdir()
+        check_folder_takes(output)
     except OSError as error:
         raise unwritable(output, error) from None
 

@@ -106,6 +106,7 @@ LIMITS = {
         "Amid tissue without any structure balls of 5 voxels keep 77 to 84 % of their contrast at twice the noise; in "
         "the one held-out planning scan with room for them 90 % at 20 HU of noise, 83 % at 40 and 80 % at 80 HU. The "
         "trust figures say so for each scan.",
+        "Learning to keep small lesions cost 0.15 dB of PSNR, one pass against one of an earlier model.",
         "The mean of flat tissue moved by up to 1.01 HU on planning scans with 20 and 40 HU of noise, by 2.5 at 80 HU. "
         "Between small parts contrast is lost: at 80 HU of noise the mean of small pieces of fat moved by up to 20 HU, "
         "of muscle by 15.",

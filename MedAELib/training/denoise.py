@@ -4,6 +4,7 @@
     --steps N         length of the cosine schedule (default 8000; about 0.25 s a step on two cores with AMX bfloat16)
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
+    --rate R          the highest learning rate (default 0.001; half of that for a network that has been trained long)
     --start FILE      begin with the averaged weights of another training's last.pt, or with a published
                       model.safetensors; gates, blocks and a deep code that it lacks begin without effect
     --threads N, --precision float32|bfloat16, --channels C, --blocks N, --deep-channels C, --deep-blocks N
@@ -124,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=Schedule.learning_rate)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--start", type=Path, default=None)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -155,7 +157,7 @@ def _run(chosen: argparse.Namespace) -> int:
         begin_with(network, chosen.start)
     sources = training_sources(data, chosen.modality, chosen.seed, chosen.output / "noise")
     print(f"{len(sources)} sources, {sum(p.numel() for p in network.parameters())} parameters", flush=True)
-    schedule = Schedule(steps=chosen.steps, precision=chosen.precision)
+    schedule = Schedule(steps=chosen.steps, learning_rate=chosen.rate, precision=chosen.precision)
     measure = validation(chosen.modality, validation_volume(data, chosen.modality), chosen.precision)
     averaged, _ = train(
         network,

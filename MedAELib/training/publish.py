@@ -235,7 +235,7 @@ def _figures(modality: str, summary: dict[str, Any]) -> str:
     return f"""PSNR (dB, range {span}) / SSIM in the foreground, mean of {summary["cases"]} held-out cases, made by
 `Testing/benchmarks/denoise.py`; every filter has its best setting for each case and level. References that hold more
 noise than was added are left out at that level: removing their noise would count as an error.
-MedAE is the mean over eight mirror images, as it is for volumes of up to five million voxels, and, beside it, one pass.
+MedAE is the mean over four mirror images, as it is for volumes of up to ten million voxels, and, beside it, one pass.
 
 {chr(10).join(lines)}
 

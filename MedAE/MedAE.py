@@ -51,8 +51,8 @@ class MedAE(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The MedAE developers"]
         parent.helpText = _(
-            "Removes noise from CT and MRI volumes with small autoencoders that come with it, and shows what was taken"
-            " away. The work runs in a process of its own, so Slicer stays responsive. For research use only."
+            "Autoencoders for CT and MRI: removes noise and shows what was taken away, compresses, shows what is unlike"
+            " normal, trains on your own scans. Works in a process of its own. For research use only."
         )
         parent.acknowledgementText = _(
             "MedAE is free software under the Apache License 2.0. It computes with PyTorch and MONAI."

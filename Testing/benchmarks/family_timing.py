@@ -8,9 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-import torch
-
-from MedAELib.training.loop import Batch, Schedule, train
+from MedAELib.training.loop import Batch, Schedule, adam, train
 from MedAELib.training.plan import Plan
 
 _BLOCK = 4  # steps: the loop does some things after every fourth
@@ -40,9 +38,9 @@ def seconds_per_step(plan: Plan) -> tuple[float, float, float]:
 
 def _bare(plan: Plan, prepared: list[Batch]) -> list[float]:
     objective = plan.objective(_BLOCK)
-    optimizer = torch.optim.AdamW(plan.network.parameters(), weight_decay=0.0)
+    optimizer = adam(plan.network)
     judge = plan.critic.network if plan.critic else None
-    other = torch.optim.AdamW(judge.parameters()) if judge else None
+    other = adam(judge) if judge else None
     moments = [time.process_time()]
     for step in range(_BLOCK * (1 + _BLOCKS)):
         optimizer.zero_grad()

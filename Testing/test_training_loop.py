@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Generator, nn
 
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
+from MedAELib.training import session
 from MedAELib.training.loop import Critic, Schedule, train
 from MedAELib.training.objectives import added_up, critic_error
 from MedAELib.training.parallel import own_share
@@ -143,6 +145,7 @@ import sys, torch
 sys.path[:0] = [{root!r}, {testing!r}]
 torch.set_num_threads(1)
 from pathlib import Path
+from types import SimpleNamespace
 from test_training_loop import MSE, _batch, _image_batch, _network, _quiet
 from MedAELib.training.loop import Critic, Schedule, train
 from MedAELib.training.objectives import added_up, critic_error
@@ -175,3 +178,24 @@ def test_one_and_two_processes_give_the_same_weights(tmp_path):
         one, two = (torch.load(tmp_path / count / f"{name}.pt", weights_only=True) for count in ("one", "two"))
         for key, value in one.items():
             assert torch.allclose(value, two[key], atol=1e-6), (name, key)
+
+
+@pytest.mark.parametrize(("critic", "steps"), [(False, 81), (True, 40)])
+def test_the_steps_that_fit_into_a_time_count_the_turn_of_a_critic(critic, steps, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(session.time, "perf_counter", lambda: clock[0])
+
+    def error(network: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        clock[0] += 1
+        return network(batch[0]).sum()
+
+    plan = SimpleNamespace(
+        network=nn.Linear(1, 1),
+        batch=lambda step: (torch.ones(1, 1),),
+        objective=lambda steps: error,
+        critic=Critic(nn.Linear(1, 1), lambda judge, network, batch: error(judge, batch)) if critic else None,
+    )
+    before = [parameter.clone() for parameter in (*plan.network.parameters(),)]
+    assert session._steps_in(90, plan) == steps
+    assert session._steps_in(-3, plan) == 1
+    assert all(torch.equal(*pair) for pair in zip(before, plan.network.parameters(), strict=True))

@@ -24,7 +24,7 @@ from MedAELib.errors import BadInput
 from MedAELib.training.anomaly_model import make_anomaly_plan, write_anomaly_model
 from MedAELib.training.card import counted
 from MedAELib.training.folder import Case, Split, cases_of, read_folder, split
-from MedAELib.training.loop import Schedule, train
+from MedAELib.training.loop import Schedule, adam, train
 from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
 from MedAELib.training.plan import Plan, check_network, check_options, make_plan
 from MedAELib.training.result import write_model
@@ -158,7 +158,7 @@ def _trained(
     settings = _settings(options, folder)
     torch.manual_seed(options.seed)
     plan = make_anomaly_plan(options, parts, device) if options.task == "anomaly" else make_plan(options, parts, device)
-    steps = settings["steps"] or _steps_in(options.minutes * 60, plan)
+    steps = settings["steps"] or _steps_in(started + options.minutes * 60 - time.monotonic(), plan)
     schedule = make_schedule(steps, plan, options)
     if first and not options.resume:
         folder.mkdir(parents=True, exist_ok=True)
@@ -289,16 +289,22 @@ def make_schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedu
 
 
 def _steps_in(seconds: float, plan: Plan) -> int:
-    """How many steps fit into a time: some are made on a copy, the first of which warm up."""
-    network = copy.deepcopy(plan.network)
-    optimizer = torch.optim.AdamW(network.parameters())
+    """How many steps fit into a time: some are made on copies, a critic's turn with them, the first of which warm up."""
+    network, critic = copy.deepcopy(plan.network), copy.deepcopy(plan.critic)
+    optimizer = adam(network)
+    other = adam(critic.network) if critic else None
     objective, device, begin = plan.objective(1), next(network.parameters()).device, 0.0
     for step in range(_CALIBRATION):
         if step == _CALIBRATION // 2:
             begin = time.perf_counter()
+        batch = tuple(part.to(device) for part in plan.batch(step))
         optimizer.zero_grad()
-        objective(network, tuple(part.to(device) for part in plan.batch(step))).backward()
+        objective(network, batch).backward()
         optimizer.step()
+        if critic and other:
+            other.zero_grad()
+            critic.error(critic.network, network, batch).backward()
+            other.step()
         float(next(network.parameters()).detach().sum())  # waits for the device
     each = (time.perf_counter() - begin) / (_CALIBRATION - _CALIBRATION // 2)
     return least(max(1, int(0.9 * seconds / max(each, 1e-4))), device)

@@ -195,6 +195,24 @@ def test_kinds_of_scan_and_objectives_are_asked_for_where_they_apply(training: O
     assert "Say which kinds of scan" in ui.applyButton.toolTip
 
 
+def test_a_model_of_what_is_unlike_normal_scans_has_a_network_and_a_figure_of_its_own(training: OpenPanel) -> None:
+    import slicer
+
+    ui, wanted = training.ui, training.parameters
+    wanted.trainDims, wanted.trainObjective, wanted.trainGoal = 2, "l1=1", "anomaly"
+    assert (ui.trainNetworkComboBox.currentText, ui.trainDimsComboBox.currentText) == ("Normative", "As the scans are")
+    boxes = (ui.trainNetworkComboBox, ui.trainDimsComboBox, ui.trainSizeComboBox, ui.trainObjectiveComboBox)
+    assert not any(box.enabled for box in boxes) and ui.trainKindsEdit.isHidden()
+    asked = training.widget.panel.train.request().parameters
+    assert asked["task"] == "anomaly" and not {"network", "dims", "size", "objective"} & set(asked)
+    training.run()
+    assert "average precision on held-out subjects" in ui.trainCurveLabel.text
+    charts = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    assert sorted(chart.GetYAxisTitle() for chart in charts) == ["held-out average precision", "loss"]
+    wanted.trainGoal = "denoise"
+    assert ui.trainDimsComboBox.currentText == "2D" and ui.trainSizeComboBox.enabled
+
+
 def test_a_closed_scene_deleted_nodes_and_a_reload_do_not_end_a_training(training: OpenPanel) -> None:
     import slicer
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_digits import digit
 from train_tools import run, shrink_patches
 
 from MedAELib.bundle import read_bundle
 from MedAELib.errors import BadInput, BadModel, Cancelled, MissingPackage
 from MedAELib.model import Model
 from MedAELib.tasks.run import run_task
+from MedAELib.training import anomaly_model
 from MedAELib.training.folder import cases_of
 from MedAELib.training.recipes import RECIPES, SIZES, sized
 from MedAELib.volume import Volume
@@ -65,6 +67,20 @@ def test_a_training_on_volumes_tells_its_curve_shows_a_slice_and_leaves_a_model(
     assert {"left", "right"} & set(bundle.card.replace(",", " ").split())
     assert not (tmp_path / "run" / "work").exists()
     Model.load(watched.live.model).reconstruct(scan(5))
+
+
+def test_normal_scans_of_a_scene_make_a_model_of_what_is_unlike_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anomaly_model, "ARGUMENTS", {"channels": 4, "levels": 1})
+    live = Watched(tmp_path / "run")
+    inputs = {f"volume_{number}": digit("0", number) for number in range(3)}
+    given = {"name": "zeros", "task": "anomaly", "steps": 2, "device": "cpu"}
+    report = run_task("train", inputs, given, progress=lambda *_: None, live=live.live).report
+    assert report["model"] == "zeros" and report["model_task"] == "anomaly" and report["figures"]
+    assert all(0 <= event.held_out <= 1 for event in live.events if event.held_out is not None)
+    assert live.events[-1].held_out is not None
+    assert "`python -m MedAELib train FOLDER --task anomaly" in read_bundle(live.live.model).card
 
 
 def test_a_stop_keeps_the_best_so_far_and_says_so(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from slicer.i18n import tr as _
 
 from .target import NodeReference
 
-LOSS, QUALITY = "loss", "held-out PSNR (dB)"
+LOSS, QUALITY, PRECISION = "loss", "held-out PSNR (dB)", "held-out average precision"
 _LAYOUT = 7510  # Slicer's own layouts have small numbers
 _VIEWS = {LOSS: "MedAELoss", QUALITY: "MedAEQuality", "picture": "MedAEHeldOut"}
-_TITLES = {LOSS: _("loss"), QUALITY: _("held-out PSNR (dB)")}
-_COLOURS = {LOSS: (0.29, 0.56, 0.85), QUALITY: (0.35, 0.65, 0.41)}
+_TITLES = {LOSS: _("loss"), QUALITY: _("held-out PSNR (dB)"), PRECISION: _("held-out average precision")}
+_COLOURS = {LOSS: (0.29, 0.56, 0.85), QUALITY: (0.35, 0.65, 0.41), PRECISION: (0.35, 0.65, 0.41)}
 
 
 def _plot(name):
@@ -31,22 +31,23 @@ def _description():
 class Learning:
     """Keeps the nodes of the training in hand; like its controller it goes on whatever becomes of the panel.
 
-    `rows` are the points so far: (step, loss, quality), numbers or None. `active` is whether a training is under way,
-    `stopping` whether the user has asked it to end.
+    `rows` are the points so far: (step, loss, quality), numbers or None; `quality` names the third. `active`
+    is whether a training is under way, `stopping` whether the user has asked it to end.
     """
 
     def __init__(self, controller):
         self._controller = controller
-        self.name, self.rows, self.steps = "", [], 0
+        self.name, self.rows, self.steps, self.quality = "", [], 0, QUALITY
         self.active = self.stopping = False
         self._nodes = {}  # references by what they are
         self._picture, self._shown = None, 0  # the last picture, and its number
         self._layout = None  # the user's own, while ours is shown
         controller.listeners.append(self.update)
 
-    def begin(self, name):
+    def begin(self, name, task=""):
         """A training has started; its nodes come with its first point, and those of the one before stay."""
         self.name, self.rows, self.steps = name, [], 0
+        self.quality = PRECISION if task == "anomaly" else QUALITY
         self.active, self.stopping = True, False
         self._nodes, self._picture, self._shown = {}, None, 0
 
@@ -131,7 +132,8 @@ class Learning:
 
     def _make(self):
         """The table of all points, a series and a chart of each figure, and the picture."""
-        measured = [name for name, part in ((LOSS, 1), (QUALITY, 2)) if any(row[part] is not None for row in self.rows)]
+        parts = ((LOSS, 1), (self.quality, 2))
+        measured = [name for name, part in parts if any(row[part] is not None for row in self.rows)]
         table = self._new("table", "vtkMRMLTableNode", "learning curve")
         self._fillTable(table)
         for name in measured:
@@ -156,7 +158,7 @@ class Learning:
         import vtk
 
         table.RemoveAllColumns()
-        for name in ("step", LOSS, QUALITY):
+        for name in ("step", LOSS, self.quality):
             column = vtk.vtkDoubleArray()
             column.SetName(name)
             table.AddColumn(column)
@@ -198,9 +200,9 @@ class Learning:
         import slicer
 
         for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode"):
-            for name in (LOSS, QUALITY):
+            for name, place in ((LOSS, LOSS), (self.quality, QUALITY)):
                 chart = self._node(f"{name} chart")
-                if view.GetLayoutName() == _VIEWS[name] and chart is not None:
+                if view.GetLayoutName() == _VIEWS[place] and chart is not None:
                     view.SetPlotChartNodeID(chart.GetID())
         widget, node = manager.sliceWidget(_VIEWS["picture"]), self._node("picture")
         if widget is not None and node is not None:

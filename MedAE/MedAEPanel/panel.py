@@ -311,7 +311,7 @@ class Panel:
             request = makeRequest()
             self.controller.preview.apply(request, self.parameters.preview and request.task == "denoise")
             if request.task == "train":
-                self.controller.learning.begin(request.goal.name)
+                self.controller.learning.begin(request.goal.name, request.parameters.get("task", ""))
 
         self.attempt(act, packages)
 

@@ -88,6 +88,8 @@ def _trained(report):
     """What came of a training."""
     figures = report.get("figures") or {}
     told = _("The model {name} is trained and in the list of models.").format(name=report.get("model", ""))
+    if report.get("model_task") == "anomaly" and figures:
+        return told + " " + _("Its card says how well it finds anomalies that are drawn into held-out scans.")
     if "psnr" not in figures:
         return told + " " + _("Nothing was held out.")
     return told + " " + _("Held-out subjects: {quality:.2f} dB.").format(quality=figures["psnr"])

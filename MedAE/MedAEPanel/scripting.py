@@ -10,7 +10,7 @@ def run(controller, request, waitForCompletion):
     """
     controller.apply(request)
     if request.task == "train":
-        controller.learning.begin(request.goal.name)
+        controller.learning.begin(request.goal.name, request.parameters.get("task", ""))
     if not waitForCompletion:
         return controller
     if controller.wait() == "failed":

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from . import choices, models
 from .goals import ModelTarget
+from .learning import PRECISION
 from .locations import modelsFolder
 from .request import Request
 
@@ -16,12 +17,14 @@ GOALS = [
     (_("Remove noise, from noisy scans alone"), "noise"),
     (_("Rebuild scans from short codes"), "reconstruct"),
     (_("Make one kind of scan of another"), "translate"),
+    (_("Find what is unlike normal scans"), "anomaly"),
 ]
 NETWORKS = {
     "plain": _("Plain"), "denoising": _("Denoising"), "sparse": _("Sparse"), "variational": _("Variational"),
     "quantised": _("Vector-quantised"), "conditional": _("Conditional on spacing"),
     "recurrent": _("Recurrent over slices"), "adversarial": _("Adversarial"), "dense": _("Fully connected"),
     "fusion": _("Fusion of kinds of scan"), "translating": _("Translating"),
+    "normative": _("Normative"),
 }  # fmt: skip
 _OF_GOAL = {
     "denoise": ["denoising"],
@@ -30,6 +33,7 @@ _OF_GOAL = {
         "plain", "sparse", "variational", "quantised", "conditional", "recurrent", "adversarial", "dense", "fusion",
     ],
     "translate": ["translating", "fusion", "plain"],
+    "anomaly": ["normative"],
 }  # fmt: skip
 DIMS = [("3D", 3), ("2D", 2)]
 OBJECTIVES = [
@@ -50,6 +54,8 @@ def networksFor(goal):
 
 def dimsFor(network):
     """(label, value) pairs of what a network can see."""
+    if network == "normative":
+        return [(_("As the scans are"), 3)]
     return DIMS[1:] if network == "dense" else DIMS
 
 
@@ -200,13 +206,13 @@ class TrainSection:
             network, dims = start.spec.network, start.spec.dims
             offered = [(NETWORKS.get(network, network), network)]
         if dims not in [value for _label, value in dimsFor(network)]:
-            dims = 2
+            dims = dimsFor(network)[0][1]
         self._combos["trainGoal"].offer(GOALS, goal)
         self._combos["trainNetwork"].offer(offered, network)
         self._combos["trainDims"].offer(dimsFor(network), dims)
         self._combos["trainSize"].offer(SIZES, wanted.trainSize)
         free = start is None
-        kinds, objective = goal == "translate" or network == "fusion", network != "denoising"
+        kinds, objective = goal == "translate" or network == "fusion", network not in ("denoising", "normative")
         for widget in (self._ui.trainKindsLabel, self._ui.trainKindsEdit):
             widget.setVisible(kinds)
         self._combos["trainObjective"].offer(OBJECTIVES if objective else OBJECTIVES[:1],
@@ -214,12 +220,12 @@ class TrainSection:
         self._ui.trainObjectiveComboBox.enabled = objective
         self._ui.trainGoalComboBox.enabled = free or start.spec.network != "denoising"
         for box in (self._ui.trainNetworkComboBox, self._ui.trainDimsComboBox, self._ui.trainSizeComboBox):
-            box.enabled = free
+            box.enabled = free and network != "normative"
 
     def _starts(self):
         known = [
             bundle for bundle in self._panel.models.everything()
-            if bundle.spec.network in NETWORKS and bundle.spec.task != "translate"
+            if bundle.spec.network in NETWORKS and bundle.spec.task not in ("translate", "anomaly")
         ]  # fmt: skip
         return [(models.label(bundle), models.parameter(bundle)) for bundle in known]
 
@@ -289,7 +295,9 @@ class TrainSection:
             parameters["modalities"] = kinds
         if self._ui.trainObjectiveComboBox.enabled:
             parameters["objective"] = wanted.trainObjective
-        if not wanted.trainStart:
+        if goal == "anomaly":
+            parameters["task"] = goal
+        elif not wanted.trainStart:
             parameters["network"] = self._combos["trainNetwork"].value
             parameters |= {"dims": int(self._combos["trainDims"].value), "size": wanted.trainSize}
         volumes = volumesOf(wanted.parameterNode) if wanted.trainSource == "scene" else []
@@ -325,11 +333,13 @@ class TrainSection:
         self._panel.update()
 
     def _onResume(self, checked=False):
+        from MedAELib.worker.runs import read_job
+
         run, controller = self._interrupted, self._panel.controller
 
         def act():
             controller.resume(run)
-            controller.learning.begin(controller.subject)
+            controller.learning.begin(controller.subject, read_job(run).parameters.get("task", ""))
 
         if run is not None:
             self._panel.attempt(act)
@@ -365,6 +375,9 @@ def curveText(learning):
     if quality is None:
         return _("{where}; nothing is held out, so nothing says how good it is.").format(where=where)
     bestStep, best = learning.best
+    if learning.quality == PRECISION:
+        told = _("{where}, average precision on held-out subjects {quality:.3f}; best {best:.3f} at step {step}.")
+        return told.format(where=where, quality=quality, best=best, step=bestStep)
     told = _("{where}, held-out subjects {quality:.2f} dB; best {best:.2f} dB at step {step}.")
     return told.format(where=where, quality=quality, best=best, step=bestStep)
 

@@ -25,6 +25,8 @@ Progress = Callable[[str, int, int], None]
 class Parameters:
     """What a user can set: as the options of `python -m MedAELib train`; `name` is the new model's.
 
+    `task` is "anomaly", or empty where a `network` or a model to start from says what is learned.
+
     `folder` is empty where the volumes are the run's inputs; then `names` and `subjects` tell of each input, by its
     name, what it is called and whom it shows. `modalities` and `translate` are texts in the names of the volumes;
     `objective` takes the place of the mean squared error in what the network makes small.
@@ -32,6 +34,7 @@ class Parameters:
 
     name: str = "model"
     folder: str = ""
+    task: str = ""
     network: str = ""
     dims: int = 3
     size: str = "medium"
@@ -64,9 +67,9 @@ def run_train(
     options.folder = Path(wanted.folder) if wanted.folder else None
     options.output, options.work, options.name = live.model, live.run / WORK, wanted.name
     options.resume = is_resumable(live.run)
-    for name in ("start", "learn_from", "modalities", "translate", "seed", "device", "precision"):
+    for name in ("task", "start", "learn_from", "modalities", "translate", "seed", "device", "precision"):
         setattr(options, name, getattr(wanted, name))
-    if not wanted.start:
+    if not wanted.start and not wanted.task:
         options.network, options.dims, options.size = wanted.network, wanted.dims, wanted.size
     options.minutes, options.steps = (None, wanted.steps) if wanted.steps else (wanted.minutes, None)
     options.objective = _objective(wanted)

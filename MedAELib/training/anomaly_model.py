@@ -132,7 +132,7 @@ def write_anomaly_model(
         known["pixel"] = float(f"{plan.pixel:.6g}")
     tested = plan.part("test")[:_MOST]
     figures = measured(model, tested, known, shown, engine, told("Measuring")) if tested else {}
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", options.output.name).lstrip("._-")[:64] or "model"
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", options.name or options.output.name).lstrip("._-")[:64] or "model"
     limits = limits_of(parts, held_out, figures)
     card = _card(name, options, plan, parts, history, unfit, end, seconds, in_words(ways), figures, limits)
     plan.network.cpu().half()
@@ -199,7 +199,8 @@ def _card(
 ) -> str:  # fmt: skip
     """The card as Markdown; for research use."""
     length = f"--minutes {options.minutes:g}" if options.minutes is not None else f"--steps {options.steps}"
-    command = f"python -m MedAELib train {options.folder.name} --task anomaly {length} --seed {options.seed}"
+    what = options.folder.name if options.folder else "FOLDER"  # the volumes of a scene have none
+    command = f"python -m MedAELib train {what} --task anomaly {length} --seed {options.seed}"
     lines = [f"# {name}", "", f"A normative autoencoder ({plan.spec.dims}D). For research use; not a medical device."]
     lines += ["", "## Training", "", f"`{command}`", ""]
     lines += [f"{history[-1]['step'] if history else 0} steps in {seconds:.0f} s on {plan.device}. {end}", ""]

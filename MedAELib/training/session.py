@@ -93,17 +93,23 @@ class _Curve:
         """Tell whoever looks on what a training that is resumed has come to before."""
         if self.live is not None:
             for row in json.loads((folder / "history.json").read_text(encoding="utf-8")):
-                self.live.measured(row["step"], self.schedule.steps, row["loss"], row.get("held_out_psnr"))
+                self.live.measured(row["step"], self.schedule.steps, row["loss"], _quality(row))
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         step, total = row["step"], self.schedule.steps
         left = (time.monotonic() - self.started) * (total - step) / max(step - (self.first or 0), 1)
         held_out = f", held out {row['held_out_psnr']:.2f} dB" if "held_out_psnr" in row else ""
         if self.live is not None:
-            self.live.measured(step, total, row["loss"], row.get("held_out_psnr"))
+            self.live.measured(step, total, row["loss"], _quality(row))
         if "held_out_ap" in row:
             held_out = f", held out average precision {row['held_out_ap']:.3f}"
         print(f"step {step} of {total}: loss {row['loss']:.4g}{held_out}, {left:.0f} s left", flush=True)
+
+
+def _quality(row: Mapping[str, Any]) -> float | None:
+    """The held-out figure of a line of the history: dB, of an anomaly model the average precision, or none."""
+    found: float | None = row.get("held_out_psnr", row.get("held_out_ap"))
+    return found
 
 
 def run_session(
@@ -289,7 +295,7 @@ def make_schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedu
 
 
 def _steps_in(seconds: float, plan: Plan) -> int:
-    """How many steps fit into a time: some are made on copies, a critic's turn with them, the first of which warm up."""
+    """How many steps, with a critic's turn, fit into a time: some are made on copies, the first of which warm up."""
     network, critic = copy.deepcopy(plan.network), copy.deepcopy(plan.critic)
     optimizer = adam(network)
     other = adam(critic.network) if critic else None

@@ -90,7 +90,8 @@ class Progress(AboutRun):
 
 @dataclass(frozen=True)
 class Measured(AboutRun):
-    """A training after `step` of `steps`: loss and quality on held-out subjects (dB), None where there is none.
+    """A training after `step` of `steps`: loss and quality on held-out subjects (dB; of an anomaly model average
+    precision), None where there is none.
 
     `picture` counts the pictures so far of a held-out slice, the last of which is live/picture.npy in the run's folder.
     """

@@ -112,12 +112,14 @@ def test_intensities_are_told_in_hounsfield_units_or_of_what_is_brightest_in_the
     made = features(ct.like(array), small_model(), air=True, engine=CPU)
     found = dict(zip(made.names, made.items[0].values))
     assert found["intensity_mean"] == pytest.approx(-0.15, abs=1e-5)
-    assert found["texture_mean"] == pytest.approx(0.05, abs=1e-5) and found["texture_sd1"] < 1e-4
-    assert found["intensity_sd1"] == found["intensity_sd4"] == pytest.approx(0.5, abs=1e-5)
+    assert found["texture_mean"] == pytest.approx(0.05, abs=1e-5) and found["texture_logsd1"] < np.log(1.1e-3)
+    assert found["intensity_logsd1"] == found["intensity_logsd4"] == pytest.approx(np.log(0.501), abs=1e-4)
+    along = [found[f"intensity_logsd_{axis}"] for axis in "ijk"]
+    assert along == pytest.approx(np.log([0.501, 1e-3, 1e-3]), abs=1e-2)
     assert (found["intensity_p05"], found["intensity_p95"]) == pytest.approx((-0.65, 0.35), abs=1e-5)
     volume, louder = scan((32, 32, 16)), scan((32, 32, 16))
     louder = louder.like(louder.array * 7.0)
-    one, other = (features(v, small_model(modality="MR"), engine=CPU).items[0].values[-13:] for v in (volume, louder))
+    one, other = (features(v, small_model(modality="MR"), engine=CPU).items[0].values[-19:] for v in (volume, louder))
     assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
 
 
@@ -180,7 +182,7 @@ def test_the_task_gives_plain_values_a_placed_latent_and_can_be_cancelled(tmp_pa
     save_small_model(tmp_path / "small", modality="MR")
     volume, parameters = scan(), {"model": str(tmp_path / "small"), "latent": True, "device": "cpu"}
     result = run_task("features", {"input": volume}, parameters, progress=lambda *_: None)
-    assert result.report["features"][0]["case"] == "scan0" and len(result.report["names"]) == 8 * 4 + 2 * 4 + 5
+    assert result.report["features"][0]["case"] == "scan0" and len(result.report["names"]) == 8 * 4 + 2 * 4 + 2 * 3 + 5
     latent = result.outputs["code"]
     assert latent.channels == 8 and latent.shape == (11, 10, 7)
     assert latent.meta["provenance"]["model_sha256"] == result.report["model_sha256"]

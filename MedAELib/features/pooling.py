@@ -15,6 +15,7 @@ from .code import Code, Seen
 from .intensity import RANKS, brightness, cell_means, quantiles
 
 SCALES = 3  # cells, and blocks of 2 and 4 cells along an edge
+_FLOOR = 1e-3  # is added to a deviation before its logarithm is taken: where nothing varies that is -6.9
 Weights = npt.NDArray[np.float64]
 
 
@@ -30,21 +31,23 @@ class Item:
 
 def names(channels: int, spatial: bool, modalities: int = 1) -> list[str]:
     """The names of the features of a code with so many channels, of so many modalities, in their order."""
-    kinds = ["mean", *(f"sd{2**scale}" for scale in range(SCALES))] if spatial else ["mean", "sd1"]
+    kinds = ["mean", *(f"logsd{2**scale}" for scale in range(SCALES if spatial else 1))]
     numbers = [f"_{number}" for number in range(modalities)] if modalities > 1 else [""]
     own = [f"{what}{number}" for what in ("intensity", "texture") for number in numbers]
     return [
         *(f"{kind}_{channel:03d}" for kind in kinds for channel in range(channels)),
         *(f"{name}_{kind}" for kind in kinds for name in own),
+        *(f"{name}_logsd_{axis}" for axis in ("ijk" if spatial else "") for name in own),
         *(f"intensity{number}_p{rank:02d}" for number in numbers for rank in RANKS),
     ]
 
 
 def pooled(code: Code, weights: Weights) -> npt.NDArray[np.float64]:
-    """The features of the cells `[i, j, k]` by their weights: each channel's mean, and its deviations at three scales.
+    """The features of the cells `[i, j, k]` by their weights: each channel's mean, and its variation at three scales.
 
-    A deviation is that of the means of blocks of 1, 2 and 4 cells: how much the channel varies, finely and coarsely.
-    The count does not depend on the size. A code without place has its mean and, over slices, its deviation.
+    That is the logarithm of the deviation of the means of blocks of 1, 2 and 4 cells: how much the channel varies,
+    finely and coarsely. The count does not depend on the size. A code without place has its mean and, over slices, its
+    variation.
     """
     cells, total = code.cells, weights.sum()
     mean = np.tensordot(cells, weights, 3) / total
@@ -53,9 +56,32 @@ def pooled(code: Code, weights: Weights) -> npt.NDArray[np.float64]:
     for scale in range(SCALES if code.spatial else 1):
         if scale:
             sums, counts = _halved(sums), _halved(counts)
-        centred = sums / np.maximum(counts, 1e-30) - mean[:, None, None, None]
-        found.append(np.sqrt(np.tensordot(centred**2, counts, 3) / total))
+        found.append(_variation(sums, counts, mean))
     return np.concatenate(found)
+
+
+def along_axes(code: Code, weights: Weights) -> npt.NDArray[np.float64]:
+    """How much each channel's means over the layers of cells vary along i, then j, then k; of a code with place only.
+
+    A neck and a chest may be as bright and as uneven, but hardly as much so from head to foot as from left to right.
+    """
+    if not code.spatial:
+        return np.zeros(0)
+    sums, found = code.cells * weights, []
+    mean = sums.sum(axis=(1, 2, 3)) / weights.sum()
+    for axis in (0, 1, 2):
+        across = tuple({0, 1, 2} - {axis})
+        layers = sums.sum(axis=tuple(n + 1 for n in across), keepdims=True)
+        found.append(_variation(layers, weights.sum(axis=across, keepdims=True), mean))
+    return np.concatenate(found)
+
+
+def _variation(
+    sums: npt.NDArray[np.float64], counts: Weights, mean: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """The logarithm of the deviation of blocks around the mean `[c]`, from their sums `[c, ...]` and counts `[...]`."""
+    centred = sums / np.maximum(counts, 1e-30) - mean[:, None, None, None]
+    return np.asarray(np.log(np.sqrt(np.tensordot(centred**2, counts, 3) / counts.sum()) + _FLOOR))
 
 
 def whole_volume(code: Code, seen: Seen, unit: float, air: bool) -> list[Item]:
@@ -115,7 +141,8 @@ def _item(item: str, code: Code, bright: Code, weights: Weights) -> Item:
     centre = code.affine @ [*(np.array(middle) / weights.sum()), 1]
     r, a, s = (round(float(x), 2) for x in centre[:3])
     ranks = quantiles(bright.cells[: len(bright.cells) // 2], weights)
-    values = np.concatenate([pooled(code, weights), pooled(bright, weights), ranks.ravel()])
+    parts = [pooled(code, weights), pooled(bright, weights), along_axes(bright, weights), ranks.ravel()]
+    values = np.concatenate(parts)
     return Item(item, (r, a, s), int((weights > 0).sum()), tuple(float(f"{value:.6g}") for value in values))
 
 

@@ -1,6 +1,6 @@
 """Features against plain baselines: one simple classifier on each, on the same subject-wise splits.
 
-    python Testing/benchmarks/features.py [--model ct-denoise] [--data FOLDER] [--splits N] [--output FOLDER]
+    python Testing/benchmarks/features.py [--model ct-denoise] [--data FOLDER] [--splits N] [--seen] [--output FOLDER]
 
 Three probes (`features_probes.py`): part of the hippocampus, region of a CT, sequence of an MRI; each piece of a scan
 is cut out at a random place and seen alone. Described by (1) the bundled model's features, as `MedAELib features` makes
@@ -8,7 +8,8 @@ them, (2) the principal components of its intensities, (3) first-order radiomics
 classes decides. Every method's setting (ridge; number of components; intensities as they are or standardised in each
 piece) is chosen by cross-validation over the subjects of the training part. Tested on people that the model never saw:
 half of them in each of N random splits, or, where there are fewer than five, each once; and a second time on everybody
-where the model saw some, without their labels. Writes features.json and features.md: the balanced accuracy, its mean
+where the model saw some, without their labels. With `--seen` nobody takes part whom the model never saw: on such
+people the features' layout was chosen. Writes features.json and features.md: the balanced accuracy, its mean
 and deviation over the splits.
 """
 
@@ -138,17 +139,22 @@ def splits(people: np.ndarray, count: int) -> list[np.ndarray]:
     return [random.choice(people, len(people) // 2, replace=False) for _ in range(count)]
 
 
-def probe(name: str, model: Model, data: Path, count: int, note: Callable[[str], None]) -> list[dict]:
+def probe(name: str, model: Model, options: argparse.Namespace, note: Callable[[str], None]) -> list[dict]:
     """All figures of one probe: tested on people that the model never saw, then, if there are others, on everybody."""
     make, each = PROBES[name]
-    pieces, started = list(make(data, each)), time.monotonic()
+    pieces, started = list(make(options.data, each)), time.monotonic()
+    if options.seen:
+        pieces = [piece for piece in pieces if seen_by(model, piece)]
+    if len({piece.subject for piece in pieces}) < 3:
+        note(f"{name}: too few people")
+        return []
     labels, subjects = (np.array([getattr(p, what) for p in pieces]) for what in ("label", "subject"))
     methods = described(pieces, model)
     note(f"{name}: {len(pieces)} pieces described in {time.monotonic() - started:.0f} s")
     everybody, unseen = np.unique(subjects), np.unique([p.subject for p in pieces if not seen_by(model, p)])
     rows = []
-    for people in (unseen,) if len(unseen) == len(everybody) else (unseen, everybody):
-        chosen, found = splits(people, count), {}
+    for people in [unseen, everybody] if 0 < len(unseen) < len(everybody) else [everybody]:
+        chosen, found = splits(people, options.splits), {}
         for method in METHODS:
             found[method] = [judged(methods[method], labels, subjects, t, method.startswith("PCA")) for t in chosen]
             note(f"  {len(people)} people, {method}: {np.mean(found[method]):.3f} ± {np.std(found[method]):.3f}")
@@ -188,12 +194,13 @@ def main() -> int:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--seen", action="store_true", help="only people whom the model was trained on")
     parser.add_argument("--output", type=Path, default=Path())
     options = parser.parse_args()
     model = Model.load(options.model)
     rows = []
     for name in PROBES:
-        rows += probe(name, model, options.data, options.splits, lambda text: print(text, flush=True))
+        rows += probe(name, model, options, lambda text: print(text, flush=True))
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "features.json").write_text(json.dumps(rows, indent=2) + "\n")
     (options.output / "features.md").write_text(table(rows, model))

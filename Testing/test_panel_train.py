@@ -205,6 +205,9 @@ def test_a_model_of_what_is_unlike_normal_scans_has_a_network_and_a_figure_of_it
     assert not any(box.enabled for box in boxes) and ui.trainKindsEdit.isHidden()
     asked = training.widget.panel.train.request().parameters
     assert asked["task"] == "anomaly" and not {"network", "dims", "size", "objective"} & set(asked)
+    tick(training, 0, False), tick(training, 1, False)
+    assert "two subjects or more" in ui.applyButton.toolTip
+    tick(training, 0, True)
     training.run()
     assert "average precision on held-out subjects" in ui.trainCurveLabel.text
     charts = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")

@@ -54,9 +54,7 @@ def networksFor(goal):
 
 def dimsFor(network):
     """(label, value) pairs of what a network can see."""
-    if network == "normative":
-        return [(_("As the scans are"), 3)]
-    return DIMS[1:] if network == "dense" else DIMS
+    return {"normative": [(_("As the scans are"), 3)], "dense": DIMS[1:]}.get(network, DIMS)
 
 
 def kindsOf(text):
@@ -90,6 +88,11 @@ def patientOf(node):
     item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
     patient = hierarchy.GetItemAncestorAtLevel(item, "Patient") if item else 0
     return f"{hierarchy.GetItemName(patient)} {patient}" if patient else ""
+
+
+def subjectsIn(nodes):
+    """How many people the volumes show: those of one patient one, each other one of its own."""
+    return len({patientOf(node) or node.GetID() for node in nodes})
 
 
 def request(name, parameters, volumes=()):
@@ -168,8 +171,7 @@ class TrainSection:
             ui.trainFolderEdit.currentPath = wanted.trainFolder
         self._updateList(wanted)
         chosen = volumesOf(wanted.parameterNode)
-        people = len({patientOf(node) or node.GetID() for node in chosen})
-        ui.trainDataLabel.text = _told(len(chosen), people) if scene else _("A sub-folder is one subject.")
+        ui.trainDataLabel.text = _told(len(chosen), subjectsIn(chosen)) if scene else _("A sub-folder is one subject.")
         ui.trainDataLabel.setVisible(bool(ui.trainDataLabel.text))
 
     def _updateList(self, wanted):
@@ -274,6 +276,8 @@ class TrainSection:
             return _("Say which kinds of scan, from source to target, such as T1 T2: texts in the volumes' names.")
         if goal == "translate" and len(kinds) > 2 and self._combos["trainNetwork"].value != "fusion":
             return _("Only the fusion network learns from more than two kinds of scan; name two, or choose it.")
+        if goal == "anomaly" and wanted.trainSource == "scene" and subjectsIn(volumesOf(wanted.parameterNode)) < 2:
+            return _("Tick scans of two subjects or more: maps are calibrated on others than are learned from.")
         if not is_name(wanted.trainName):
             return _("Give the model a name of letters, digits, '-', '_' and '.', at most 64.")
         return ""

@@ -40,7 +40,7 @@ def test_cases_are_embedded_indexed_and_found_again(place, tmp_path, capsys, end
     assert run(place, "subject0", "subject1", "subject2", table, "--index", index, "--latent", tmp_path) == 0
     rows = list(csv.DictReader(table.open()))
     assert [row["case"] for row in rows] == ["subject0", "subject1", "subject2"]
-    assert list(rows[0])[: len(KNOWN)] == list(KNOWN) and len(rows[0]) == len(KNOWN) + 8 * 4 + 2 * 4 + 5
+    assert list(rows[0])[: len(KNOWN)] == list(KNOWN) and len(rows[0]) == len(KNOWN) + 8 * 4 + 2 * 4 + 2 * 3 + 5
     assert Volume.load(tmp_path / "subject1-latent.nrrd").channels == 8
     # The same scan under another name has itself as the nearest case, at no distance.
     copy = tmp_path / "again.nii.gz"

@@ -37,7 +37,7 @@ class Calibration:
     offset: float
 
 
-CALIBRATIONS = {"MR": Calibration(0.357, -0.020, 0.035), "CT": Calibration(0.149, -0.024, 0.095)}
+CALIBRATIONS = {"MR": Calibration(0.343, -0.016, 0.041), "CT": Calibration(0.149, -0.024, 0.095)}
 
 
 class WithNoise(Wrapped):

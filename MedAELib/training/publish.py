@@ -84,10 +84,10 @@ LIMITS = {
         "skull-stripped brain with fine texture), noise of 3 % and less is overestimated, and "
         "detail is smoothed: lower the strength there.",
         "Against a small cervical spine T1, whose own noise is about 5 %, the result is worse than the input at 3 "
-        "and 5 % (27.8 against 30.5 dB, 25.8 against 26.1 dB): that noise goes too, and fine detail with it.",
-        "At 3 % noise, a bilateral filter that is told the noise level and given its best setting was 0.8 dB better on "
-        "a small cervical spine T2; at 9 % total variation was 0.1 dB better on that spine's T1.",
-        "Amid tissue without any structure balls of 5 voxels keep 88 % of their contrast at twice the noise.",
+        "and 5 % (27.9 against 30.5 dB, 25.9 against 26.1 dB): that noise goes too, and fine detail with it.",
+        "At 3 % noise, a bilateral filter that is told the noise level and given its best setting was 0.6 dB better on "
+        "a small cervical spine T2; at 9 % total variation was as good on that spine's T1.",
+        "Of pure noise around a constant 5 to 6 % is left.",
         "BM4D with a stabilised variance, told the true noise level, was 0.2 to 0.4 dB better on two heads at each "
         "level, and 0.5 and 0.2 dB on a small cervical spine T1 at 9 and 15 % (`--peers strongest`, ended after these "
         "three of seven scans).",

@@ -18,17 +18,29 @@ _LOOKED_AT = 10_000  # voxels, for that
 # Hounsfield units, with the values that scanners put outside their round field of view.
 _LOWEST_CT, _HIGHEST_CT = -3100, 6000
 _NAMES = {"CT": "CT", "MR": "MRI"}
+# A CT without its rescale intercept: air is 0, water 1024. Of what is denser than lung the middle half lies between fat
+# and muscle, which are 165 apart, and hardly anything below fat. MRI has no such narrow middle, not even where its
+# brightness is scaled until it looks like this: of 95 real scans the narrowest spans 185, from 840 on.
+_ADDED = 1024
+_LUNG, _TISSUE, _SPAN, _FAT = 512, (960, 1090), 170, 850
+_BELOW, _AIR, _LEAST_AIR, _FEWEST = -300, 130, 0.01, 500  # lower is no noise; air and how much of it; voxels
+_THEN = {
+    "CT": "; denoising takes that into account, for other tasks subtract 1024 first.",
+    "MR": ", but the model was trained on MRI; if it is one, choose a model for CT.",
+}
 
 
 def guess_modality(volume: Volume) -> str:
     """ "CT", "MR", or "" when neither is likely: from what the volume says of itself, else from its intensities.
 
     CT in Hounsfield units has much air near -1000, or, inside the body, values on both sides of 0. MRI magnitudes are
-    not negative, but for a little ringing.
+    not negative, but for a little ringing. What `added_to_hounsfield` tells is neither.
     """
     said = str(volume.meta.get("modality", ""))
     if said in ("CT", "MR"):
         return said
+    if added_to_hounsfield(volume):
+        return ""
     values = sample(volume.array)
     if volume.array.dtype == bool or not values.size or values.min() == values.max():
         return ""
@@ -39,6 +51,24 @@ def guess_modality(volume: Volume) -> str:
     if low >= -0.05 * high and high > 0:
         return "MR"
     return ""
+
+
+def added_to_hounsfield(volume: Volume) -> int:
+    """What was added to the Hounsfield units of all voxels: 1024 where the values look like it, else 0.
+
+    That is how CT looks whose rescale intercept was lost. An evenly bright MRI phantom can look so too; so such a volume
+    is called CT only by itself or by the user. Volumes without air, or with values that are not whole, are not told.
+    """
+    if str(volume.meta.get("modality", "")) == "MR" or volume.array.dtype == bool:
+        return 0
+    values = sample(volume.array)
+    dense = values[values > _LUNG]
+    padding = values[values < _BELOW]  # outside the round field of view: all the same
+    if dense.size < _FEWEST or np.mean(values < _AIR) < _LEAST_AIR or (padding != padding[:1]).any():
+        return 0
+    least, low, middle, high = np.percentile(dense, [10, 25, 50, 75])
+    body = _TISSUE[0] <= middle <= _TISSUE[1] and high - low <= _SPAN and least >= _FAT
+    return _ADDED if body and bool((values == np.round(values)).all()) else 0
 
 
 def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[str]:
@@ -54,7 +84,9 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
         return [f"{name} holds no finite value."]
     if low == high:
         return [f"{name} has the same value, {low:g}, everywhere."]
-    if spec.modality in _NAMES and guess != spec.modality:
+    if spec.modality in _NAMES and added_to_hounsfield(volume):
+        warnings.append(told_added(volume) + _THEN[spec.modality])
+    elif spec.modality in _NAMES and guess != spec.modality:
         looks = f"looks like {_NAMES[guess]}" if guess else "does not look like it"
         told = f"The model was trained on {_NAMES[spec.modality]}, but {name} {looks} (values {low:g} to {high:g})"
         offset = spec.modality == "CT" and low >= 0 and high < _HIGHEST_CT
@@ -74,6 +106,11 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
         what = "frames" if volume.meta.get("frames") else "components"
         warnings.append(f"{name} has {volume.channels} {what}; each is processed on its own.")
     return warnings
+
+
+def told_added(volume: Volume) -> str:
+    """The beginning of a sentence on a volume of which `added_to_hounsfield` is not 0."""
+    return f"{volume.name or 'The volume'} looks like a CT with {_ADDED} added to its Hounsfield units (water {_ADDED})"
 
 
 def _is_label_map(values: npt.NDArray[Any]) -> bool:

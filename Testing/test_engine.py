@@ -13,7 +13,7 @@ from MedAELib.bundle import bundled_models
 from MedAELib.engine import run as engine_module
 from MedAELib.engine.device import choose_device, choose_precision, devices
 from MedAELib.engine.run import Engine, bytes_per_voxel
-from MedAELib.engine.tiles import cores, halve, plan, surround
+from MedAELib.engine.tiles import cores, halve, plan, surround, work
 from MedAELib.errors import BadInput, BadModel, Cancelled, DriverFault, OutOfMemory
 from MedAELib.model import Model
 
@@ -63,6 +63,28 @@ def test_any_tile_gives_the_whole_volumes_voxels(network, dims, shape, tile):
     source = scan(shape)
     expected = whole(model.network, source, 0, 1000)
     assert np.abs(tiled(model.network, source, tile=tile) - expected).max() <= 1e-4 * 1000
+
+
+def test_a_tile_much_smaller_than_the_halo_is_enlarged_in_a_large_volume_and_that_is_told(monkeypatch):
+    network, source = small_model().network, scan((40, 36, 30))
+    assert network.halo > 3
+    engine, small = Engine(device="cpu", precision="float32", tile=3), np.empty(source.shape, np.float32)
+    engine.run(network, source, (0, 1000), lambda core, before, after: small.__setitem__(core, after))
+    assert engine.used["tile"] == [4, 4, 4] and not engine.used["enlarged"] and engine.remarks() == []
+    monkeypatch.setattr("MedAELib.engine.run._MUCH_WORK", source.size)
+    large = np.empty(source.shape, np.float32)
+    engine.run(network, source, (0, 1000), lambda core, before, after: large.__setitem__(core, after))
+    assert min(engine.used["tile"]) >= network.halo and engine.used["tiles"] < 100
+    assert engine.remarks()[0].startswith("Tiles of 3 voxels would repeat nearly all work many times, so they are ")
+    assert np.abs(large - small).max() <= 1e-4 * 1000
+
+
+def test_the_work_of_tiles_is_counted_with_their_halos():
+    shape, edges, halo = (20, 13, 7), (6, 13, 4), (3, 5, 0)
+    tiles = [surround(core, shape, halo, (1, 1, 1)) for core in cores(shape, edges)]
+    counted = sum(math.prod(box.stop - box.start for box in tile.source) for tile in tiles)
+    assert work(shape, edges, halo) == counted
+    assert work(shape, shape, halo) == math.prod(shape)
 
 
 @settings(max_examples=25)

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from MedAELib import Volume
 from MedAELib.bundle import Spec, Window
-from MedAELib.modality import check_domain, fitting_model, guess_modality
+from MedAELib.modality import added_to_hounsfield, check_domain, fitting_model, guess_modality
 from MedAELib.quality import limits, noise_level, psnr, sample, ssim
 
 CT = Spec("denoising", {}, 3, "denoise", "CT", Window("fixed", 0, 1000))
@@ -118,6 +118,71 @@ def test_ct_and_mri_are_told_apart_by_their_values():
     assert guess_modality(Volume(fat_muscle_and_bone, np.eye(4))) == "CT"
     assert guess_modality(Volume(np.zeros((1, 4, 4, 4)), np.eye(4))) == ""
     assert guess_modality(Volume(mr().array, np.eye(4), {"modality": "CT"})) == "CT"
+
+
+def stored_without_intercept(seed: int = 0, noise: float = 15.0, shape=(60, 60, 40)) -> Volume:
+    """A generated CT of fat, muscle and bone in air with 1024 added to all values, as some programs store it."""
+    rng = np.random.default_rng(seed)
+    tissue = gaussian_filter(rng.normal(size=shape), 3)
+    tissue = np.select([tissue > 1.5 * tissue.std(), tissue > -0.4 * tissue.std()], [600.0, 50.0], -100.0)
+    hounsfield = np.where(anatomy(seed, shape) > 0, tissue, -1000.0) + rng.normal(0, noise, shape)
+    return Volume(np.round(hounsfield + 1024).clip(0)[None].astype("uint16"), np.eye(4), {"name": "chest"})
+
+
+@pytest.mark.parametrize("noise", [5.0, 20.0, 40.0])
+def test_a_ct_with_1024_added_is_no_mri_and_no_model_is_chosen_for_it(noise):
+    from MedAELib.bundle import bundled_models
+
+    scan = stored_without_intercept(noise=noise)
+    assert added_to_hounsfield(scan) == 1024 and guess_modality(scan) == ""
+    assert fitting_model(scan, bundled_models("denoise")) is None
+    for spec, then in ((CT, "denoising takes that into account"), (MR, "choose a model for CT")):
+        (warning,) = check_domain(scan, spec)
+        assert warning.startswith("chest looks like a CT with 1024 added") and then in warning
+
+
+def test_a_scan_that_says_what_it_is_is_believed():
+    scan = stored_without_intercept()
+    said_mr, said_ct = (Volume(scan.array, scan.affine, {"modality": kind}) for kind in ("MR", "CT"))
+    assert added_to_hounsfield(said_mr) == 0 and check_domain(said_mr, MR) == []
+    assert added_to_hounsfield(said_ct) == 1024 and guess_modality(said_ct) == "CT"
+    assert "1024 added" in check_domain(said_ct, CT)[0]
+
+
+@pytest.mark.parametrize("kind", ["CT", "MR"])
+def test_neither_hounsfield_units_nor_mri_of_any_brightness_look_as_if_1024_was_added(kind):
+    from phantom import add_noise, head
+
+    clean = head(kind, seed=2, shape=(64, 80, 40), spacing=(2.9, 2.9, 4.5))
+    noisy = add_noise(clean, level=20.0 if kind == "CT" else 30.0)
+    for gain in (1.0,) if kind == "CT" else np.geomspace(0.2, 20, 40):
+        scan = Volume(np.round(noisy * gain)[None].clip(-32768, 32767).astype(np.int16), clean.affine)
+        assert added_to_hounsfield(scan) == 0, gain
+    if kind == "CT":
+        assert added_to_hounsfield(Volume(np.round(noisy + 1024)[None].astype(np.int16), clean.affine)) == 1024
+
+
+@pytest.mark.data
+def test_every_real_ct_with_1024_added_is_recognised_and_no_real_mri_at_any_brightness(data_folder):
+    """The brightness of MRI is arbitrary, so each scan is also looked at at others, rounded as scanners do."""
+    told = 0
+    for file in sorted(data_folder.rglob("*.nii.gz")):
+        if {"labels", "ct_lcd_phantom"} & set(file.parts) or file.name == "lesion.nii.gz":
+            continue  # the phantom is stored with 1000 added
+        scan = Volume.load(file)
+        values = sample(scan.array).astype(np.float32)
+        if values.min() < -400:
+            assert added_to_hounsfield(scan) == 0, file
+            assert added_to_hounsfield(scan.like(scan.array.astype(np.int32) + 1024)) == 1024, file
+            assert added_to_hounsfield(scan.like((scan.array.astype(np.int32) + 1024).clip(0))) == 1024, file
+            told += 1
+        else:
+            assert added_to_hounsfield(scan) == 0 and guess_modality(scan) != "CT", file
+            some = values.ravel()[:: 1 + values.size // 50_000]
+            for gain in np.geomspace(0.2, 60, 40):
+                seen = Volume(np.round(some * gain).reshape(1, -1, 1, 1), np.eye(4))
+                assert added_to_hounsfield(seen) == 0, (file, gain)
+    assert told > 20
 
 
 def test_the_right_model_gives_no_warning():

@@ -6,6 +6,7 @@ from . import faults, sequences
 from .source import changes
 
 _TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
+_ADDED = _("Looks like a CT with 1024 added to its Hounsfield units; if it is one, choose a model for CT")
 _SAID = {"CT": "CT", "MR": "MRI", "": _("Kind of scan unknown")}
 
 
@@ -85,7 +86,9 @@ def thinned(volume, voxels=200_000):
 
 def describe(volume, kind, valueRange, frames=1):
     """One line: kind of scan, size in voxels, spacing in millimetres, range of values; `volume` is the middle frame."""
-    said = _SAID.get(kind, kind)
+    from MedAELib.modality import added_to_hounsfield
+
+    said = _ADDED if not kind and added_to_hounsfield(volume) else _SAID.get(kind, kind)
     if kind and not volume.meta.get("modality"):
         said = _("{kind} by its values").format(kind=said)
     size = _TIMES.join(map(str, volume.shape))

@@ -16,7 +16,7 @@ import torch
 from ..errors import BadInput, BadModel, OutOfMemory
 from ..networks import Network
 from .device import choose_device, choose_precision, free_memory
-from .tiles import Box, Tile, cores, halve, plan, surround
+from .tiles import Box, Tile, cores, halve, plan, surround, work
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -26,6 +26,7 @@ Sink = Callable[..., None]  # the core's box, its voxels before and after, and i
 _FRACTION_OF_MEMORY = 0.5
 _SMALLEST_TILE = 32**3
 _SMALLEST_EDGE = 3  # halos: where a core is narrower than its halo, nearly all work is done on neighbours
+_MUCH_WORK = 2_000_000_000  # voxels, halos included; up to there the smallest wanted tile is cut
 _OTHER_CHANNELS = "The model's network does not turn one channel into one channel of the same size."
 _CROP = "Crop the volume, or choose another device."
 _NOT_WHOLE = "This network cannot work in tiles, and the device {device} has too little free memory for the whole."
@@ -33,16 +34,18 @@ _NOT_WHOLE = "This network cannot work in tiles, and the device {device} has too
 
 @dataclass
 class Engine:
-    """Where and how networks run. `tile` is the edge of a core in voxels; 0 chooses it from the free memory.
+    """Where and how networks run. `tile` is the edge of a core in voxels; 0 chooses it from the free memory. In a large
+    volume one smaller than the network's halo is taken as wide as that: it would repeat most work very often.
 
-    After a run, `used` says what was really used: device, precision, tile edges, number of tiles, and how often the
-    tile was halved for want of memory.
+    After a run, `used` says what was really used: device, precision, tile edges, number of tiles, how often the tile
+    was halved for want of memory, and whether it was enlarged.
     """
 
     device: str = "auto"
     precision: str = "auto"
     tile: int = 0
     used: dict[str, Any] = field(default_factory=dict)
+    _enlarged: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.tile < 0:
@@ -108,10 +111,26 @@ class Engine:
             done += voxels
             progress(done, total)
 
+    def remarks(self) -> list[str]:
+        """What the user is told of the tiles of the last run, as plain sentences; mostly nothing."""
+        found = []
+        if self.used["enlarged"]:
+            wide = " x ".join(map(str, self.used["tile"]))
+            found.append(
+                f"Tiles of {self.tile} voxels would repeat nearly all work many times, so they are {wide}. "
+                "The result is the same."
+            )
+        if self.used["halvings"]:
+            found.append("Memory ran short, so the tile was halved. The result is the same.")
+        return found
+
     def _told(self, tile: list[int]) -> dict[str, Any]:
         """What `used` says at the start of a run."""
         precision = str(self.dtype).removeprefix("torch.")
-        return {"device": str(self.torch_device), "precision": precision, "tile": tile, "tiles": 0, "halvings": 0}
+        return {
+            "device": str(self.torch_device), "precision": precision, "tile": tile, "tiles": 0, "halvings": 0,
+            "enlarged": self._enlarged,
+        }  # fmt: skip
 
     def _prepare(self, network: Network) -> Network:
         """The network on the device, in the memory layout that convolutions like best there."""
@@ -162,6 +181,9 @@ class Engine:
         """The edges of the cores, multiples of `cut`. Raises BadInput and OutOfMemory where they cannot be had."""
         largest = self._largest_tile(network, halo, deviations)
         edges = (self.tile,) * 3 if self.tile else plan(shape, halo, cut, largest)
+        self._enlarged = bool(self.tile) and self.tile < max(halo) and work(shape, edges, halo) > _MUCH_WORK
+        if self._enlarged:
+            edges = tuple(max(edge, width) for edge, width in zip(edges, halo, strict=True))
         edges = tuple(math.ceil(edge / step) * step for edge, step in zip(edges, cut, strict=True))
         if network.tiles:
             return edges

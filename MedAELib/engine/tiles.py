@@ -44,6 +44,12 @@ def cores(shape: Sequence[int], edges: Sequence[int]) -> Iterator[Box]:
         yield tuple(slice(a, min(a + e, size)) for a, e, size in zip(starts, edges, shape, strict=True))
 
 
+def work(shape: Sequence[int], edges: Sequence[int], halo: Sequence[int]) -> int:
+    """Voxels that tiles with these edges compute altogether, halos included."""
+    axes = zip(shape, edges, halo, strict=True)
+    return math.prod(sum(min(a + e + h, n) - max(a - h, 0) for a in range(0, n, e)) for n, e, h in axes)
+
+
 def plan(shape: Sequence[int], halo: Sequence[int], stride: Sequence[int], largest: float) -> tuple[int, ...]:
     """Edges of the cores, such that no source exceeds `largest` voxels and little is computed twice.
 

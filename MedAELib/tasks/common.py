@@ -15,7 +15,7 @@ import numpy as np
 from .. import __version__
 from ..bundle import bundled_models, find_bundle
 from ..errors import BadInput, BadModel
-from ..modality import fitting_model
+from ..modality import added_to_hounsfield, fitting_model, told_added
 from ..model import Model
 from ..volume import Volume
 
@@ -64,6 +64,8 @@ def load_model(name_or_folder: str, volume: Volume, task: str) -> Model:
     if name_or_folder:
         return load_named(name_or_folder)
     fitting = fitting_model(volume, bundled_models(task))
+    if fitting is None and added_to_hounsfield(volume):
+        raise BadModel(f"{told_added(volume)}, or like MRI, so no model was chosen.", "If it is a CT, name one for CT.")
     if fitting is None:
         known = ", ".join(b.name for b in bundled_models(task))
         step = f"Name one: {known}." if known else "Train one, and name it."

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput, BadModel
+from ..modality import added_to_hounsfield
 from ..model import Model
 from ..networks.mirrored import PASSES, Mirrored
 from ..quality import limits
@@ -120,12 +121,14 @@ def automatic_passes(volume: Volume) -> int:
 def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
     """The intensities that the network sees as 0 and 1 in every frame: the median over five frames at most.
 
-    The frames of a sequence come from one scanner in one go: seen in one unit, they do not flicker.
+    The frames of a sequence come from one scanner in one go: seen in one unit, they do not flicker. A model for CT sees
+    Hounsfield units also where 1024 was added to them.
     """
     frames = np.unique(np.linspace(0, volume.channels - 1, min(5, volume.channels)).astype(int))
     found = [limits(model.spec.window, volume.array[frame]) for frame in frames]
     low, high = np.median(np.array(found), axis=0)
-    return float(low), float(high)
+    added = added_to_hounsfield(volume) if model.spec.modality == "CT" else 0
+    return float(low) + added, float(high) + added
 
 
 def denoised_again(

@@ -58,7 +58,7 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     window = shared_limits(volume, model)
     model, adapted = _adapted(model, volume, window, wanted.adapt, engine, progress)
     outputs = _outputs(volume, model, window, wanted, engine, progress, allocate)
-    used = dict(engine.used)
+    used, remarks = dict(engine.used), engine.remarks()
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
     before, after = noise_levels(volume, outputs["denoised"])
@@ -68,8 +68,7 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
         outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
     report = {"task": "denoise", **_told(volume, model, wanted), **adapted, **used, **noise, **judged, **seconds}
-    if used["halvings"]:
-        report["warnings"].append("Memory ran short, so the tile was halved. The result is the same.")
+    report["warnings"] += remarks
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
 
 

@@ -60,9 +60,7 @@ def run_translate(
         "task": "translate", **_told(volume, model, way), **engine.used, "versions": versions(),
         "seconds": round(time.monotonic() - started, 3),
     }  # fmt: skip
-    report["warnings"] = notes + report["warnings"]
-    if engine.used["halvings"]:
-        report["warnings"].append("Memory ran short, so the tile was halved. The result is the same.")
+    report["warnings"] = notes + report["warnings"] + engine.remarks()
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
 
 

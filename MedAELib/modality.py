@@ -56,8 +56,8 @@ def guess_modality(volume: Volume) -> str:
 def added_to_hounsfield(volume: Volume) -> int:
     """What was added to the Hounsfield units of all voxels: 1024 where the values look like it, else 0.
 
-    That is how CT looks whose rescale intercept was lost. An evenly bright MRI phantom can look so too; so such a volume
-    is called CT only by itself or by the user. Volumes without air, or with values that are not whole, are not told.
+    That is how CT looks whose rescale intercept was lost. An evenly bright MRI phantom can look so too, so such a
+    volume is called CT only by itself or by the user. Without air, or where values are not whole, nothing is told.
     """
     if str(volume.meta.get("modality", "")) == "MR" or volume.array.dtype == bool:
         return 0

@@ -1,6 +1,7 @@
 """What every test shares: the folder of real scans; tests that need a GPU or data skip with a reason."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,9 @@ def data_folder_path() -> Path:
 
 @cache
 def _cuda_available() -> bool:
-    """Ask in another process, so that collecting tests imports no torch."""
+    """Ask in another process, so that collecting tests imports no torch; without NVIDIA's driver there is none."""
+    if sys.platform.startswith("linux") and not Path("/proc/driver/nvidia").exists() and not shutil.which("nvidia-smi"):
+        return False
     code = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
     return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
@@ -49,6 +52,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A process for each core, four at the most, for the whole set; none for chosen files, which would only wait."""
     cores = os.cpu_count() or 1
     return min(cores, 4) if cores > 1 and config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Each of several processes computes with one thread: more would only wait for each other's cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

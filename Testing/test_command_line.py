@@ -179,7 +179,7 @@ def test_an_interrupt_ends_quietly(scan, model, tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite signal")
 def test_a_request_to_end_while_a_result_is_written_leaves_no_part_of_it(model, tmp_path):
     scan, folder = tmp_path / "scan.nii", tmp_path / "results"
-    Volume(np.random.default_rng(0).normal(500, 50, (1, 128, 128, 96)), np.eye(4)).save(scan)  # slow to compress
+    Volume(np.random.default_rng(0).normal(500, 50, (1, 96, 96, 80)), np.eye(4)).save(scan)  # slow to compress
     folder.mkdir()
     command = [
         sys.executable,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,9 @@ from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import low_passed, magnitude_noise, projection_noise
 
 
+_anatomy = functools.cache(generated_volume)
+
+
 def _generator(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
@@ -21,7 +26,7 @@ def _generator(seed: int = 0) -> Generator:
 @pytest.mark.parametrize("seed", [1, 2, 90_000])
 @pytest.mark.parametrize("level", [0.02, 0.05, 0.15])
 def test_rician_noise_on_anatomy_is_told_within_a_tenth(seed, level):
-    clean = torch.from_numpy(generated_volume("MR", seed, 64))
+    clean = torch.from_numpy(_anatomy("MR", seed, 64))
     noisy = magnitude_noise(clean, level, _generator()).numpy()
     share = noise_unit(noisy * 700, False) / 700 / level
     assert 0.9 < share < 1.1
@@ -38,7 +43,7 @@ def test_untouched_air_tells_the_noise_beside_anatomy_that_is_nowhere_flat():
 
 @pytest.mark.parametrize("cutoff", [0.3, 0.5, 1.0])
 def test_correlated_noise_in_a_body_is_told_within_a_fifth(cutoff):
-    clean = generated_volume("CT", 90_001, 64)
+    clean = _anatomy("CT", 90_001, 64)
     noisy = clean + 0.04 * projection_noise(clean.shape, _generator(), cutoff).numpy()
     assert noise_unit(noisy * 1000, True) == pytest.approx(40, rel=0.25)
 
@@ -46,7 +51,7 @@ def test_correlated_noise_in_a_body_is_told_within_a_fifth(cutoff):
 def test_zero_filled_noise_is_not_taken_for_nothing():
     noise = low_passed(torch.randn((64, 64, 64), generator=_generator()), (0.6, 0.6, 1)).numpy()
     assert 0.8 < noise_unit(100 + noise, False) < 1.05  # half of it, by the finest detail alone
-    anatomy = torch.from_numpy(generated_volume("MR", 90_000, 64))
+    anatomy = torch.from_numpy(_anatomy("MR", 90_000, 64))
     noisy = magnitude_noise(anatomy, 0.05, _generator(), cutoffs=(0.6, 0.6, 1)).numpy()
     assert noise_unit(noisy, False) == pytest.approx(0.05, rel=0.1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
@@ -17,9 +18,12 @@ from MedAELib.training.corruptions import magnitude_noise
 from MedAELib.training.patches import Source
 
 
+_generated = functools.cache(generated_volume)
+
+
 def _fine_anatomy(noise: float, seed: int = 95_000) -> np.ndarray:
     """A magnitude image with noise of a body that fills it, with organs and texture."""
-    clean = torch.from_numpy(0.2 + generated_volume("MR", seed, 64)[8:, 8:, 8:56])
+    clean = torch.from_numpy(0.2 + _generated("MR", seed, 64)[8:, 8:, 8:56])
     return magnitude_noise(clean, noise, Generator().manual_seed(seed)).numpy()
 
 

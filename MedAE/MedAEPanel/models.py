@@ -1,5 +1,6 @@
 """Which models there are, and which one fits the input."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -18,6 +19,16 @@ class Models:
 
     def __init__(self, complain):
         self._bundles, self._stamps, self._complain = {}, {}, complain
+        self._once, self._looked = False, False
+
+    @contextmanager
+    def lookedForOnce(self):
+        """Until the block ends the folders are looked through once at the most, however often models are asked for."""
+        self._once, self._looked = True, False
+        try:
+            yield
+        finally:
+            self._once = False
 
     def all(self, task):
         """All usable models for a task, bundled ones first."""
@@ -26,12 +37,17 @@ class Models:
 
     def everything(self):
         """All usable models for any task, bundled ones first."""
+        if not (self._once and self._looked):
+            self._look()
+            self._looked = True
+        return [bundle for bundle in self._bundles.values() if bundle is not None]
+
+    def _look(self):
         from MedAELib.bundle import bundled_folders, own_folders
 
         known = [folder for folder in self._bundles if folder.is_dir()]
         found = dict.fromkeys([*bundled_folders(), *own_folders(modelsFolder()), *known])
         self._bundles = {folder: self._read(folder) for folder in found if folder.is_dir()}
-        return [bundle for bundle in self._bundles.values() if bundle is not None]
 
     def _read(self, folder):
         from MedAELib.bundle import read_bundle

@@ -127,14 +127,15 @@ class Panel:
             return
         self._updating = True
         try:
-            self._updateInput()
-            self._updateChoices()
-            self.translating.update()
-            self.train.update()
-            self.manager.update()
-            self._updateApply()
-            self._updateCompare()
-            self.compressing.update()
+            with self.models.lookedForOnce():
+                self._updateInput()
+                self._updateChoices()
+                self.translating.update()
+                self.train.update()
+                self.manager.update()
+                self._updateApply()
+                self._updateCompare()
+                self.compressing.update()
         finally:
             self._updating = False
 

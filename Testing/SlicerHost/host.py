@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from typing import Any
@@ -41,6 +42,8 @@ def start() -> Any:
     base_classes = bases.install()
     _application.setLayoutManager(LayoutManager(_application.mrmlScene()))
     _check_start()
+    gc.collect()
+    gc.freeze()  # what was imported by now stays: looking through it again at every closed panel would take most time
     return _application
 
 

@@ -335,7 +335,7 @@ class MedAETest(ScriptedLoadableModuleTest):
         from MedAEPanel import selftest, sequences
 
         source, browser = selftest.phantomSequence("perfusion")
-        result = self.logic.denoise(source, removed=True)
+        result = self.logic.denoise(source, removed=True, passes=1)
         self.assertEqual(result.GetName(), "perfusion denoised")
         self.assertEqual(sequences.indexOf(result), sequences.indexOf(source))
         browser.SetSelectedItemNumber(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from generated_bodies import body
 from models import save_small_model
 
 from MedAELib import Volume
@@ -52,6 +53,24 @@ def test_denoise_writes_result_removed_noise_and_report(scan, model, tmp_path, c
     assert told["strength"] == 0.7 and told["tile"] == [16, 16, 12]
     assert str(out) in capsys.readouterr().out
     assert {p.name for p in tmp_path.iterdir()} == {"scan.nii.gz", "out.nrrd", "removed.nii.gz", "report.json"}
+
+
+def test_a_ct_with_1024_added_needs_a_word_and_is_then_denoised_as_in_hounsfield_units(tmp_path, capsys):
+    neck = body()[0]
+    hounsfield = neck.array.clip(-1024)
+    raised = Volume((hounsfield + 1024).astype("uint16"), neck.affine)
+    Volume(hounsfield, neck.affine).save(tmp_path / "neck.nii.gz")
+    raised.save(tmp_path / "raised.nii.gz")
+    assert run("denoise", tmp_path / "raised.nii.gz", tmp_path / "out.nrrd") == 2
+    said = capsys.readouterr().err
+    assert "raised looks like a CT with 1024 added to its Hounsfield units" in said and said.count("\n") == 1
+    assert "name one for CT" in said and not (tmp_path / "out.nrrd").exists()
+    options = ["--model", "ct-denoise", "--device", "cpu", "--precision", "float32", "--passes", "1"]
+    assert run("denoise", tmp_path / "raised.nii.gz", tmp_path / "raised.nrrd", *options) == 0
+    assert "denoising takes that into account" in capsys.readouterr().err
+    assert run("denoise", tmp_path / "neck.nii.gz", tmp_path / "neck.nrrd", *options) == 0
+    there = Volume.load(tmp_path / "neck.nrrd").array.clip(-1024)  # unsigned values end at 0
+    assert np.abs(Volume.load(tmp_path / "raised.nrrd").array.astype(int) - 1024 - there).max() <= 1
 
 
 def test_a_fresh_process_works_from_any_folder(scan, model, tmp_path):

@@ -189,7 +189,7 @@ def test_a_worker_that_is_still_starting_does_not_outlive_slicer(tmp_path: Path)
     with slicer(tmp_path, "quick", "--start", "silent") as (process, pid):
         assert lives(pid)
         process.kill()
-        assert dies_within(pid, 1)
+        assert dies_within(pid, 10)  # on a busy computer it comes late to listening whether Slicer is there
 
 
 def test_a_worker_ends_when_its_input_is_closed(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
 
 def told_added(volume: Volume) -> str:
     """The beginning of a sentence on a volume of which `added_to_hounsfield` is not 0."""
-    return f"{volume.name or 'The volume'} looks like a CT with {_ADDED} added to its Hounsfield units (water {_ADDED})"
+    return f"{volume.name or 'The volume'} looks like a CT with 1024 added to its Hounsfield units (water 1024)"
 
 
 def _is_label_map(values: npt.NDArray[Any]) -> bool:

@@ -106,7 +106,7 @@ def test_a_bright_lesion_is_where_it_was_put_in_map_labels_and_table(normative, 
 
 
 def test_small_regions_are_left_out_and_the_rate_moves_the_threshold():
-    changed, _ = with_ball(head((3.0, 3.0, 3.0))[0], LESION, 5.0, 250.0)
+    changed, _ = with_ball(head()[0], LESION, 5.0, 250.0)
     prepared = prepare(changed)
     all_of_them = anomaly(changed, None, least_ml=0, prepared=prepared)
     large = anomaly(changed, None, least_ml=0.4, prepared=prepared)

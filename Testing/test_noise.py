@@ -15,7 +15,6 @@ from MedAELib.noise import noise_unit
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import low_passed, magnitude_noise, projection_noise
 
-
 _anatomy = functools.cache(generated_volume)
 
 

@@ -17,7 +17,6 @@ from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import magnitude_noise
 from MedAELib.training.patches import Source
 
-
 _generated = functools.cache(generated_volume)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from panel_fixtures import OpenPanel
-from generated_bodies import body
 from panel_tools import MODULE, ROOT, add_scan, write_model
 
 PLAIN = str.maketrans("\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{MINUS SIGN}", " x-")
@@ -62,18 +61,6 @@ def test_the_input_line_says_what_the_volume_is(panel: OpenPanel) -> None:
     panel.choose(add_scan(size=(24, 20, 12)))
     text = panel.ui.inputLabel.text.translate(PLAIN)
     assert text.startswith("CT by its values. 24 x 20 x 12 voxels of 0.7 x 0.8 x 2.5 mm, values -10")
-
-
-def test_a_ct_with_1024_added_is_told_and_waits_for_a_model(panel: OpenPanel) -> None:
-    import slicer
-
-    voxels = body()[0].array[0].clip(-1024).transpose(2, 1, 0) + 1024
-    panel.choose(slicer.util.addVolumeFromArray(voxels.astype("int16"), name="neck"))
-    assert panel.ui.inputLabel.text.startswith("Looks like a CT with 1024 added to its Hounsfield units; if it is one,")
-    assert not panel.ui.applyButton.enabled and "No model was made" in panel.ui.modelLabel.text
-    panel.parameters.model = "ct_denoise"
-    assert panel.ui.applyButton.enabled and panel.ui.applyButton.text == "Apply anyway"
-    assert "denoising takes that into account" in panel.ui.warningLabel.text
 
 
 def test_apply_is_disabled_until_it_is_possible_and_says_why(panel: OpenPanel) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from generated_bodies import body
 from panel_fixtures import OpenPanel
 from panel_tools import add_scan
 
@@ -69,3 +70,15 @@ def test_the_tooltip_of_the_task_says_what_it_does(panel: OpenPanel) -> None:
     for name, task in TASKS.items():
         panel.parameters.task = name
         assert panel.ui.taskComboBox.toolTip == task.description
+
+
+def test_a_ct_with_1024_added_is_told_and_waits_for_a_model(panel: OpenPanel) -> None:
+    import slicer
+
+    voxels = body()[0].array[0].clip(-1024).transpose(2, 1, 0) + 1024
+    panel.choose(slicer.util.addVolumeFromArray(voxels.astype("int16"), name="neck"))
+    assert panel.ui.inputLabel.text.startswith("Looks like a CT with 1024 added to its Hounsfield units; if it is one,")
+    assert not panel.ui.applyButton.enabled and "No model was made" in panel.ui.modelLabel.text
+    panel.parameters.model = "ct_denoise"
+    assert panel.ui.applyButton.enabled and panel.ui.applyButton.text == "Apply anyway"
+    assert "denoising takes that into account" in panel.ui.warningLabel.text

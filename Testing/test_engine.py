@@ -1,6 +1,7 @@
 """The engine: any tiling gives the whole volume's voxels, in bounded memory, with progress and cancel."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -195,6 +196,27 @@ def test_the_tile_shrinks_with_the_free_memory(monkeypatch):
     assert tiles[0] < tiles[1] <= tiles[2]
     # However little memory is said to be free, a core is not much narrower than its halo.
     assert tiles[2] <= math.prod(math.ceil(size / model.network.halo) for size in source.shape)
+
+
+def test_the_tiles_of_a_huge_volume_take_the_memory_of_a_tile():
+    """1024 x 1024 x 1000 voxels, of which the memory holds one; torch's own memory follows the same tile."""
+    source = np.broadcast_to(np.int16(300), (1024, 1024, 1000))
+    engine, tiles = Engine(device="cpu", precision="float32", tile=24), []
+
+    def take(core, before, after):
+        tiles.append(core)
+        if len(tiles) == 3:
+            raise Cancelled
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(Cancelled):
+            engine.run(small_model().network, source, (0, 1000), take)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    whole_tiles = math.ceil(1024 / 24) ** 2 * math.ceil(1000 / 24)  # what is waiting takes a few hundred bytes each
+    assert peak < 8 * 4 * (24 + 2 * small_model().network.halo + 8) ** 3 + 600 * whole_tiles
 
 
 def test_progress_rises_to_the_whole_also_within_one_tile():

@@ -83,8 +83,11 @@ def test_only_a_model_of_the_same_modality_is_chosen_for_a_scan():
         assert bundle.spec.modality == modality if bundle else reason
 
 
-@pytest.mark.parametrize("prepared", [prepare_body(body()[0]), prepare(head((4.0, 4.0, 4.0), skull=False)[0])])
-def test_a_drawn_anomaly_comes_back_as_from_a_file(prepared):
+@pytest.mark.parametrize(
+    "make", [lambda: prepare_body(body()[0]), lambda: prepare(head((4.0, 4.0, 4.0), skull=False)[0])], ids=["CT", "MR"]
+)
+def test_a_drawn_anomaly_comes_back_as_from_a_file(make):
+    prepared = make()
     same = prepared_again(prepared, prepared.voxels)
     np.testing.assert_allclose(same.grid.affine, prepared.grid.affine)
     assert dice(same.mask, prepared.mask) > 0.97

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_walls import loaded_by
-from train_tools import run, shrink_patches
+from train_tools import needs_nvflare, run, shrink_patches
 from volumes import write_volumes
 
 from MedAELib import Model
@@ -26,7 +26,7 @@ from MedAELib.training.plan import make_plan
 from MedAELib.training.recipes import RECIPES
 from MedAELib.training.session import make_schedule
 
-pytest.importorskip("nvflare", reason="NVIDIA FLARE is not installed: pip install -r requirements-federated.txt")
+pytestmark = needs_nvflare
 
 TINY = {"channels": [4, 6], "strides": [2, 2]}
 OPTIONS = ["--network", "plain", "--modality", "MR", "--set", "channels=[4,6]", "--set", "strides=[2,2]"]

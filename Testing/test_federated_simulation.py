@@ -16,14 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from train_tools import needs_nvflare
 from volumes import write_volumes
 
 from MedAELib import Model, Volume
 from MedAELib.training.federated.federation import Federation, start
 from MedAELib.training.federated.site import Site
 
-pytest.importorskip("nvflare", reason="NVIDIA FLARE is not installed: pip install -r requirements-federated.txt")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_nvflare]
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {"channels": [4, 6], "strides": [2, 2]}

@@ -1,7 +1,15 @@
 """What the tests of the train command share: small networks, small patches, one line to run a command."""
 
+from importlib.util import find_spec
+
+import pytest
+
 from MedAELib.__main__ import main
 from MedAELib.training.recipes import RECIPES
+
+needs_nvflare = pytest.mark.skipif(  # looked for and not imported, which takes seconds wherever tests are collected
+    find_spec("nvflare") is None, reason="NVIDIA FLARE is not installed: pip install -r requirements-federated.txt"
+)
 
 TINY = ["--set", "channels=[4,6]", "--set", "strides=[2,2]"]
 SMALL = {

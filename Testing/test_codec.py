@@ -43,7 +43,7 @@ def test_no_voxel_differs_by_more_than_the_bound(seed, dtype, bound, shape):
 
 
 def test_anatomy_becomes_small_and_a_bound_makes_it_smaller():
-    volume = scan((40, 40, 32))
+    volume = scan((32, 32, 28))
     exact, near = len(compress(volume)), len(compress(volume, Mode("max-error", 4)))
     entropy = np.log2(5.0 * np.sqrt(2 * np.pi * np.e)) * volume.array.size / 8  # of the noise alone
     assert exact < 1.3 * entropy

@@ -154,11 +154,11 @@ def test_anatomy_becomes_much_smaller_than_by_lattices(monkeypatch):
 
 
 def test_a_volume_of_few_values_or_tiny_ones_take_what_is_shorter():
-    labels = (smooth((50, 40, 30), noise=0) > -400).astype(np.uint8)[None]
-    assert len(compress(Volume(labels, AFFINE), Mode("psnr", 60))) < 4000
+    labels = (smooth((36, 32, 28), noise=0) > -400).astype(np.uint8)[None]
+    assert len(compress(Volume(labels, AFFINE), Mode("psnr", 60))) < 2150
     tiny = Volume(np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5), AFFINE)
     assert compress(tiny, Mode("psnr", 40))[8] == 1
-    constant = Volume(np.full((1, 30, 30, 30), 7, np.int16), AFFINE)
+    constant = Volume(np.full((1, 18, 18, 18), 7, np.int16), AFFINE)
     assert np.array_equal(decompress(compress(constant, Mode("psnr", 40))).array, constant.array)
 
 
@@ -263,9 +263,9 @@ def test_a_mask_comes_back(shape, seed):
 
 
 def test_a_filled_rim_of_the_field_of_view_costs_little_and_comes_back_exactly(waves):
-    places = np.meshgrid(*[np.linspace(-1, 1, 48)] * 2, indexing="ij")
+    places = np.meshgrid(*[np.linspace(-1, 1, 36)] * 2, indexing="ij")
     outside = places[0] ** 2 + places[1] ** 2 > 0.9
-    voxels = np.rint(smooth((48, 48, 20), noise=2)).astype(np.int16)
+    voxels = np.rint(smooth((36, 36, 16), noise=2)).astype(np.int16)
     plain = Volume(voxels[None], AFFINE)
     filled = Volume(np.where(outside[:, :, None], -3024, voxels)[None], AFFINE)
     bound = 30 + 20 * np.log10(span(filled) / span(plain))  # the same errors, in decibels of the wider range

@@ -81,11 +81,11 @@ def oblique_affine(spacing: tuple[float, float, float] = (0.7, 0.8, 2.5)) -> np.
 
 
 def scan_voxels(size: tuple[int, int, int], dtype: str, seed: int) -> np.ndarray:
-    """Noisy voxels [k, j, i]: Hounsfield-like values for signed types, positive ones else."""
+    """Noisy voxels [k, j, i]: Hounsfield-like values for signed types, the uneven ones of an MRI else."""
     values = np.random.default_rng(seed).normal(40, 30, size[::-1])
     values[:, : size[1] // 4] -= 1000
     if np.dtype(dtype).kind == "u":
-        values = np.clip(values + 1000, 0, 250 if dtype == "uint8" else 4000)
+        values = np.clip(values + 100, 0, 250) * (1 if dtype == "uint8" else 8)
     return values.astype(dtype)
 
 

@@ -16,7 +16,7 @@ from .completeness import check_whole
 from .dicom import find_series, series_header, without_persons
 from .dicom_slices import Series
 from .errors import BadInput, DiskFull, OutOfMemory, unwritable
-from .nifti import check_complete, is_nifti, unambiguous
+from .nifti import check_complete, is_nifti, not_finite, unambiguous
 from .quiet import quiet
 from .volume import Volume
 
@@ -246,9 +246,25 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
             if "complex" in sitk.GetPixelIDValueAsString(pixel):
                 raise BadInput(f"{path} holds complex numbers.", "Save its magnitude, then open that.")
             header = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-            return reader.Execute(), without_persons(header)
+            image = reader.Execute()
+            return _with_not_finite(image, path) if is_nifti(path) else image, without_persons(header)
         except (RuntimeError, MemoryError) as error:
             raise BadInput(f"{path} cannot be read: {_reason(error)}.") from None
+
+
+def _with_not_finite(image: sitk.Image, path: Path) -> sitk.Image:
+    """The image of a NIfTI file with the voxels that are not finite, of which ITK makes zeros."""
+    import SimpleITK as sitk
+
+    places, values = not_finite(path)
+    if not places.size:
+        return image
+    array, parts = sitk.GetArrayFromImage(image), image.GetNumberOfComponentsPerPixel()
+    voxels = array.size // parts  # in the file the components come one after the other
+    array.reshape(-1, parts)[places % voxels, places // voxels] = values
+    restored = sitk.GetImageFromArray(array, isVector=parts > 1)
+    restored.CopyInformation(image)
+    return restored
 
 
 def _check_size(path: Path, size: tuple[int, ...], nbytes: float) -> None:

@@ -81,6 +81,7 @@ def test_the_first_scan_is_no_result_of_medae(panel: OpenPanel) -> None:
     assert logic.firstScan() is scan
 
 
+@pytest.mark.timeout(900)
 def test_the_self_test_of_the_module_passes(slicer_host: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the bundled models and the real worker, if both are there; else those tests skip, as they do in Slicer."""
     from SlicerHost.module_loader import load_module

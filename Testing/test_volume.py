@@ -117,6 +117,34 @@ def test_a_truncated_file_is_refused_and_never_read_as_zeros(tmp_path, suffix, k
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape, meta", [((1, 4, 5, 6), {}), ((3, 4, 5, 6), {"frames": True}), ((3, 4, 5, 6), {})])
+def test_voxels_that_are_not_finite_are_read_as_what_they_are(tmp_path, suffix, dtype, shape, meta):
+    array = np.random.default_rng(0).normal(300, 50, shape).astype(dtype)
+    array[-1, 1, 2, 3], array[0, 0, 0, 1], array[0, 3, 4, 5] = np.nan, np.inf, -np.inf
+    Volume(array, np.eye(4), meta).save(tmp_path / f"scan{suffix}")
+    np.testing.assert_array_equal(Volume.load(tmp_path / f"scan{suffix}").array, array)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_voxels_that_are_not_finite_are_found_in_either_byte_order_and_beyond_the_first_block(
+    tmp_path, order, monkeypatch
+):
+    monkeypatch.setattr("MedAELib.nifti._BLOCK", 64)
+    array = np.arange(4 * 5 * 6, dtype=f"{order}f4").reshape(6, 5, 4)  # [k, j, i]
+    array[5, 2, 1] = np.nan
+    header = bytearray(352)
+    struct.pack_into(f"{order}i", header, 0, 348)
+    struct.pack_into(f"{order}8h", header, 40, 3, 4, 5, 6, 1, 1, 1, 1)
+    struct.pack_into(f"{order}2h", header, 70, 16, 32)
+    struct.pack_into(f"{order}8f", header, 76, 1, 1, 1, 1, 1, 1, 1, 1)
+    struct.pack_into(f"{order}f", header, 108, 352)
+    header[344:348] = b"n+1\0"
+    (tmp_path / "scan.nii").write_bytes(bytes(header) + array.tobytes())
+    np.testing.assert_array_equal(Volume.load(tmp_path / "scan.nii").array[0], array.T)
+
+
 def test_a_neighbour_of_the_same_base_name_is_not_read_instead(tmp_path):
     first, second = Volume(noise(seed=1), np.eye(4)), Volume(noise(seed=2), np.eye(4))
     first.save(tmp_path / "scan.nii")

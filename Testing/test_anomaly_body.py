@@ -50,6 +50,17 @@ def test_brightness_is_that_of_hounsfield_units():
         prepare_body(Volume(np.full((1, 8, 8, 8), -1000, np.int16), np.eye(4), {"name": "air"}))
 
 
+@pytest.mark.parametrize("says", ["", "CT"])
+def test_a_ct_with_1024_added_is_refused_with_what_to_do_but_not_where_a_model_for_mri_is_named(tmp_path, says):
+    volume, _ = body()
+    raised = Volume(volume.array.clip(-1024) + 1024, volume.affine, {"name": "neck", "modality": says})
+    for model in (None, tiny_normative(tmp_path / "ct", modality="CT", pixel=4.0)):
+        with pytest.raises(BadInput, match="neck looks like a CT with 1024 added") as error:
+            prepared_for(raised, model)
+        assert "Subtract 1024" in error.value.next_step
+    assert not prepared_for(raised, tiny_normative(tmp_path / "mr")).hounsfield
+
+
 def test_what_is_no_number_or_outside_the_scan_is_air():
     volume, _ = body()
     voxels = volume.array.astype(np.float32)

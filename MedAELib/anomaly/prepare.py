@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadInput
-from ..modality import guess_modality
+from ..modality import added_to_hounsfield, guess_modality, told_added
 from ..volume import Volume
 from .calibration import pixel_of
 from .grid import Floats, Grid, grid_around, onto_grid, plane_grid
@@ -96,9 +96,13 @@ def prepare_images(volume: Volume, spacing: float) -> Prepared:
 def prepared_for(volume: Volume, model: Model | None) -> Prepared:
     """The scan as the model sees it: the slices of images one by one, the body in a CT, the brain in anything else.
 
-    Raises BadInput, also for what is no CT where the model needs one, and BadModel for a model that does not tell the
-    size of its cells.
+    Raises BadInput, also for what is no CT in Hounsfield units where the model needs one, and BadModel for a model that
+    does not tell the size of its cells.
     """
+    absolute = model is None or (model.spec.dims == 3 and model.spec.modality == "CT")
+    if absolute and added_to_hounsfield(volume):
+        step = "Subtract 1024, or load the original DICOM; if it is MRI, name a model for MRI."
+        raise BadInput(f"{told_added(volume)}.", step)
     if model is None:
         return prepare_body(volume) if guess_modality(volume) == "CT" else prepare(volume)
     known = model.bundle.calibration if model.bundle else {}

@@ -13,7 +13,7 @@ import numpy as np
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..features.neighbours import KNOWN, TABLES, Table, check_comparable, nearest, read_table, write_table
-from ..modality import check_domain
+from ..modality import added_to_hounsfield, check_domain
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
@@ -67,7 +67,8 @@ def run_features(
         volume, model, per=wanted.per, labels=segments, spacing=wanted.spacing, air=wanted.air, engine=engine,
         progress=progress,
     )  # fmt: skip
-    doubts = check_domain(volume, model.spec, each_channel=False) if wanted.model else []
+    doubtful = wanted.model or added_to_hounsfield(volume)
+    doubts = check_domain(volume, model.spec, each_channel=False) if doubtful else []
     settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
     settings += ", with air" if wanted.air else ""
     common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": settings}

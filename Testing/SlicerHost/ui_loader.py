@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,11 @@ class QUiLoader(QtUiTools.QUiLoader):
         """Return the top widget of a .ui file given as an open QFile or a path."""
         self._made: list[Any] = []
         content = Path(source).read_bytes() if isinstance(source, str | Path) else bytes(source.readAll())
-        root = ElementTree.fromstring(content)
-        connections = _take_connections(root)
-        _check_properties(root)
+        form, connections, wrong = _prepared(content)
+        for text in wrong:
+            problems.record("ui", text)
         buffer = QtCore.QBuffer()
-        buffer.setData(ElementTree.tostring(root))
+        buffer.setData(form)
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
         top = super().load(buffer, parent)
         if top is not None:
@@ -67,6 +69,14 @@ class QUiLoader(QtUiTools.QUiLoader):
             for connection in connections:
                 _connect(top, *connection)
         return top
+
+
+@lru_cache(maxsize=32)
+def _prepared(content: bytes) -> tuple[bytes, tuple[tuple[str, str, str, str], ...], tuple[str, ...]]:
+    """A .ui file without its connections, these, and what is wrong with it: the same file is loaded for every panel."""
+    root = ElementTree.fromstring(content)
+    connections = tuple(_take_connections(root))
+    return ElementTree.tostring(root), connections, tuple(_wrong_properties(root))
 
 
 def _take_connections(root: ElementTree.Element) -> list[tuple[str, str, str, str]]:
@@ -82,11 +92,11 @@ def _take_connections(root: ElementTree.Element) -> list[tuple[str, str, str, st
     return found
 
 
-def _check_properties(root: ElementTree.Element) -> None:
+def _wrong_properties(root: ElementTree.Element) -> Iterator[str]:
     for entry in root.iter("customwidget"):
         name = entry.findtext("class") or ""
         if name not in custom_widgets:
-            problems.record("ui", f"custom widget class {name} is not among the host's widgets")
+            yield f"custom widget class {name} is not among the host's widgets"
     for widget in root.iter("widget"):
         class_name = widget.get("class", "")
         known = property_names(class_name)
@@ -94,7 +104,7 @@ def _check_properties(root: ElementTree.Element) -> None:
             name = entry.get("name", "")
             dynamic = entry.get("stdset") == "0"
             if known and not dynamic and name not in known:
-                problems.record("ui", f"{class_name} {widget.get('name')!r} has no property {name!r}")
+                yield f"{class_name} {widget.get('name')!r} has no property {name!r}"
 
 
 def _connect(top: Any, sender: str, signal: str, receiver: str, slot: str) -> None:

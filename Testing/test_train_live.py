@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_digits import digit
+from generated_bodies import body
 from train_tools import run, shrink_patches
 
 from MedAELib.bundle import read_bundle
@@ -287,3 +288,10 @@ def test_a_network_is_written_as_onnx_or_the_lacking_packages_are_named(tmp_path
     assert (watched.folder / ONNX).stat().st_size > 1000
     with pytest.raises(BadInput, match="multiples"):
         run_task("onnx", {}, {**parameters, "size": 15}, progress=lambda *_: None, live=watched.live)
+
+
+def test_a_ct_with_1024_added_is_left_out_with_the_reason() -> None:
+    neck, told = body()[0], list[str]()
+    volumes = {shift: Volume(neck.array.clip(-1024) + int(shift), neck.affine) for shift in ("0", "1024")}
+    assert [case.name for case in cases_of(volumes, {}, told.append)] == ["0"]
+    assert told == ["1024 is left out: it looks like a CT with 1024 added to its Hounsfield units. Subtract 1024 first."]

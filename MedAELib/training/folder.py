@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from MedAELib.errors import BadInput, MedAEError, OutOfMemory
-from MedAELib.modality import guess_modality
+from MedAELib.modality import added_to_hounsfield, guess_modality
 from MedAELib.noise import otsu_threshold
 from MedAELib.quality import sample
 from MedAELib.volume import Volume
@@ -199,6 +199,8 @@ def _case(volume: Volume, name: str, subject: str, path: Path | None, write: boo
         raise BadInput("it holds no finite value.")
     if values.min() == values.max():
         raise BadInput(f"it has the same value, {float(values.min()):g}, everywhere.")
+    if added_to_hounsfield(volume):
+        raise BadInput("it looks like a CT with 1024 added to its Hounsfield units.", "Subtract 1024 first.")
     if path is not None and write:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array

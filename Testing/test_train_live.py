@@ -294,4 +294,5 @@ def test_a_ct_with_1024_added_is_left_out_with_the_reason() -> None:
     neck, told = body()[0], list[str]()
     volumes = {shift: Volume(neck.array.clip(-1024) + int(shift), neck.affine) for shift in ("0", "1024")}
     assert [case.name for case in cases_of(volumes, {}, told.append)] == ["0"]
-    assert told == ["1024 is left out: it looks like a CT with 1024 added to its Hounsfield units. Subtract 1024 first."]
+    why = "it looks like a CT with 1024 added to its Hounsfield units; subtract 1024 first."
+    assert told == [f"1024 is left out: {why}"]

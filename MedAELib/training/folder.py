@@ -200,7 +200,7 @@ def _case(volume: Volume, name: str, subject: str, path: Path | None, write: boo
     if values.min() == values.max():
         raise BadInput(f"it has the same value, {float(values.min()):g}, everywhere.")
     if added_to_hounsfield(volume):
-        raise BadInput("it looks like a CT with 1024 added to its Hounsfield units.", "Subtract 1024 first.")
+        raise BadInput("it looks like a CT with 1024 added to its Hounsfield units; subtract 1024 first.")
     if path is not None and write:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array

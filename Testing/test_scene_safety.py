@@ -45,6 +45,7 @@ def driver(slicer_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     driver.close()
 
 
+@pytest.mark.timeout(900)
 def test_random_sequences_never_lose_or_change_a_node(driver: Any) -> None:
     for seed in range(DEFAULT_SEQUENCES):
         driver.run(seed)

@@ -55,7 +55,7 @@ class OpenPanel:
         while not condition():
             assert time.monotonic() < end, f"still {self.controller.state} ({self.controller.stage})"
             slicer.app.processEvents()
-            time.sleep(0.002)
+            time.sleep(0.005)
 
     def run(self, scan: Any = None) -> None:
         """Press Apply and wait for the end."""

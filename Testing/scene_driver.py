@@ -176,7 +176,7 @@ class SceneDriver:
             assert time.monotonic() < end, f"still {self.controller.state} after {seconds} s"
             self.controller.tick()
             self.check()
-            self._pause(0.001)
+            self._pause(0.003)
 
     def _pause(self, seconds: float) -> None:
         """Let time pass while the worker is waited for; nothing else takes time of its own."""
@@ -265,7 +265,7 @@ class SceneDriver:
         end = time.monotonic() + 0.15
         while self.controller.busy and time.monotonic() < end:
             self.controller.tick()
-            self._pause(0.001)
+            self._pause(0.003)
 
     def do_cancel(self, chance: random.Random) -> None:
         """Press Cancel."""

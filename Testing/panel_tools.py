@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -143,3 +144,9 @@ def add_sequence(
         display.AutoWindowLevelOff()
         display.SetWindowLevel(350, 40)
     return sequence
+
+
+def own_models() -> list[str]:
+    """The names of the user's own models."""
+    folder = Path(os.environ["MEDAE_MODELS"])
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from panel_fixtures import OpenPanel
-from panel_tools import add_scan, write_model
+from panel_tools import add_scan, own_models
 
 SLOW = {"steps": 400, "seconds": 0.03}
 
@@ -47,11 +47,6 @@ def begin(panel: OpenPanel, **behaviour: Any) -> None:
     panel.behaviour = {**SLOW, **behaviour}
     panel.ui.applyButton.click()
     panel.spin(lambda: len(panel.controller.learning.rows) >= 3)
-
-
-def own_models() -> list[str]:
-    folder = Path(os.environ["MEDAE_MODELS"])
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def names(kind: str) -> list[str]:
@@ -323,62 +318,6 @@ def test_a_start_fixes_the_network_and_a_missing_one_is_named(training: OpenPane
     assert parameters["start"] == "mr_denoise" and "network" not in parameters
     wanted.trainStart = "/nowhere"
     assert "/nowhere cannot be used" in ui.applyButton.toolTip
-
-
-def test_own_models_are_imported_renamed_exported_and_removed(
-    training: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import qt
-
-    ui = training.ui
-    source, archive = write_model(tmp_path / "elsewhere" / "guest", "MR"), tmp_path / "out.zip"
-    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *a: str(source))
-    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *a: str(archive))
-    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *a: str(archive))
-    ui.importFolderButton.click()
-    assert own_models() == ["guest"]
-    training.parameters.trainStart = str(Path(os.environ["MEDAE_MODELS"]) / "guest")
-    ui.ownModelsList.item(0).setText("pet")
-    assert own_models() == ["pet"] and training.parameters.trainStart.endswith("pet")
-    ui.ownModelsList.setCurrentRow(0)
-    ui.exportModelButton.click()
-    assert archive.is_file()
-    ui.importFileButton.click()
-    assert own_models() == ["pet", "pet-2"]
-    ui.ownModelsList.setCurrentRow(1)
-    ui.removeModelButton.click()
-    assert "Delete pet-2" in ui.removeLabel.text and own_models() == ["pet", "pet-2"]
-    ui.removeNoButton.click()
-    assert ui.removeFrame.isHidden()
-    ui.removeModelButton.click()
-    ui.removeYesButton.click()
-    assert own_models() == ["pet"]
-    ui.ownModelsList.item(0).setText("a/b")
-    assert own_models() == ["pet"] and "is no name" in ui.statusLabel.text
-    assert ui.ownModelsList.item(0).text() == "pet"
-
-
-def test_the_worker_writes_the_network_of_a_model_as_onnx(
-    training: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import qt
-
-    ui, path = training.ui, tmp_path / "guest.onnx"
-    write_model(Path(os.environ["MEDAE_MODELS"]) / "guest", "MR")
-    training.widget.panel.update()
-    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *a: str(path.with_suffix("")))
-    assert not ui.exportOnnxButton.enabled
-    ui.ownModelsList.setCurrentRow(0)
-    ui.exportOnnxButton.click()
-    assert training.controller.busy and not ui.exportOnnxButton.enabled
-    training.spin(lambda: not training.controller.busy)
-    assert path.read_bytes() == b"a network" and ui.exportOnnxButton.enabled
-    assert ui.statusLabel.text == "The network of guest is written as ONNX (well formed)."
-    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *a: str(tmp_path / "nowhere" / "x.onnx"))
-    ui.exportOnnxButton.click()
-    training.spin(lambda: not training.controller.busy)
-    assert training.controller.state == "failed" and "cannot be written" in ui.statusLabel.text
-    assert sorted(found.name for found in tmp_path.rglob("*.onnx") if "runs" not in found.parts) == ["guest.onnx"]
 
 
 @pytest.mark.slow

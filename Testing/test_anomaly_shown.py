@@ -20,6 +20,7 @@ from MedAELib.anomaly.calibration import RATES, Calibration, calibrations, pixel
 from MedAELib.anomaly.case_score import case_score, case_scores_of, percentile, sentence
 from MedAELib.anomaly.normals import learn_normals
 from MedAELib.anomaly.prepare import MEDIAN, prepare, prepare_images
+from MedAELib.anomaly.regions import rule_of
 from MedAELib.anomaly.scores import model_scores
 from MedAELib.anomaly.shown import Shown, shown_of
 from MedAELib.bundle import read_bundle
@@ -153,10 +154,15 @@ def test_images_come_onto_pixels_of_the_model_in_place(pixel, shape):
 @pytest.mark.slow
 def test_the_way_that_finds_most_is_chosen_and_told(model, scan):
     prepared = prepare(scan)
-    shown, rows = choose_shown(model, [prepared], each=1)
-    assert shown == rows[0]["shown"] and rows == sorted(rows, key=lambda row: (-row["found"], -row["mean"]))
+    choice = choose_shown(model, [prepared], each=1)
+    rows, shown = choice.ways, choice.shown
+    first = dataclasses.replace(shown, handicap=Shown.handicap, agreement=0.0)
+    assert first == rows[0]["shown"] and rows == sorted(rows, key=lambda row: (-row["found"], -row["mean"]))
     assert len(rows) == 56 and all(0 <= row[kind] <= 1 for row in rows for kind in KINDS)
-    assert f"{rows[0]['mean']:.3f}" in in_words(rows)
+    assert shown == choice.joins[0]["shown"] and choice.joins[0]["kept"] == max(row["kept"] for row in choice.joins)
+    assert choice.rule == choice.rules[0]["rule"] == rule_of(choice.to_json())
+    assert f"{rows[0]['mean']:.3f}" in in_words(choice) and f"{choice.rules[0]['mean']:.3f}" in in_words(choice)
+    assert len(choice.tried().splitlines()) == len(rows) + len(choice.joins) + len(choice.rules)
     one, other = (drawn_case(prepared, "bright", [1, 2])[1] for _ in range(2))
     np.testing.assert_array_equal(one, other)
 

@@ -15,9 +15,9 @@ from MedAELib.anomaly.calibration import z_of
 from MedAELib.anomaly.figures import average_precision
 from MedAELib.anomaly.masks import box_around
 from MedAELib.anomaly.prepare import BODY_RANGE, prepare, prepare_body
-from MedAELib.anomaly.regions import find_regions, peak_for
+from MedAELib.anomaly.regions import RegionRule, find_regions, rule_of
 from MedAELib.anomaly.scores import baseline_scores
-from MedAELib.errors import BadInput
+from MedAELib.errors import BadInput, BadModel
 from MedAELib.training.anomalies import draw_anomaly
 from MedAELib.training.anomaly import batches
 from MedAELib.training.choose_map import _means
@@ -77,7 +77,7 @@ def test_regions_of_a_calibrated_map_need_a_peak_and_are_outlined_at_a_share_of_
     z = gaussian_filter(z, 3)
     z *= 8 / z.max()
     z[60, 50:53, 40] = 3.0  # above the threshold, and nothing rare in it
-    threshold, peak = z_of(0.01), peak_for(0.01)
+    threshold, peak = z_of(0.01), RegionRule().peak(0.01)
     every, _ = find_regions(z, threshold, alike, 0, None)
     assert len(np.unique(every)) == 3
     labels, regions = find_regions(z, threshold, alike, 0, None, peak)
@@ -88,11 +88,20 @@ def test_regions_of_a_calibrated_map_need_a_peak_and_are_outlined_at_a_share_of_
 
 
 def test_a_lower_rate_asks_for_higher_peaks():
-    peaks = [peak_for(rate) for rate in (0.5, 0.05, 0.01, 0.001, 1e-5)]
+    peaks = [RegionRule().peak(rate) for rate in (0.5, 0.05, 0.01, 0.001, 1e-5)]
     assert peaks == sorted(peaks) and peaks[2] == pytest.approx(5, abs=0.01)
-    assert peak_for(1e-6) >= z_of(1e-6)
+    assert RegionRule().peak(1e-6) >= z_of(1e-6)
     with pytest.raises(BadInput, match="rate"):
-        peak_for(0)
+        RegionRule().peak(0)
+    assert RegionRule(rarer=1).peak(0.01) == pytest.approx(z_of(0.01))
+
+
+def test_a_model_folder_says_what_makes_a_region_and_older_ones_mean_the_usual():
+    rule = RegionRule(3000.0, 0.5)
+    assert rule_of({"regions": rule.to_json()}) == rule and rule_of({}) == RegionRule()
+    for change in ({"rarer": 0.5}, {"outline": 1.5}, {"outline": float("nan")}, {"rarer": True}, {"more": 1}):
+        with pytest.raises(BadModel, match="makes a region"):
+            rule_of({"regions": {**rule.to_json(), **change}})
 
 
 def test_patches_of_ct_stay_within_its_window_and_what_does_not_show_is_not_marked():

@@ -11,7 +11,7 @@ from generated_heads import head
 
 from MedAELib.anomaly.calibration import calibrations
 from MedAELib.anomaly.figures import average_precision
-from MedAELib.anomaly.normals import calibrate_maps, z_maps
+from MedAELib.anomaly.normals import calibrate_maps, listed, z_maps
 from MedAELib.anomaly.prepare import prepare, prepare_body
 from MedAELib.anomaly.scores import Scores, untrained
 from MedAELib.anomaly.shown import COMBINED, TOGETHER, Shown, shown_of
@@ -94,10 +94,41 @@ def test_a_single_part_with_a_map_beside_it_needs_no_calibration_of_its_own(nois
     assert (np.diff(z[COMBINED][noisy.mask][np.argsort(largest)]) >= 0).all()
 
 
+def test_where_neighbours_agree_counts_for_more_and_lists_are_as_maps(noisy, scores):
+    way = replace(BESIDE, agreement=1.0)
+    known = calibrate_maps([(scores, noisy)], way)
+    focus, lone = np.argwhere(noisy.mask)[[1000, -1000]]
+    maps = {name: score.copy() for name, score in scores.maps.items()}
+    around = tuple(slice(n - 1, n + 2) for n in focus)
+    maps["unlike"][around] = 6
+    maps["unlike"][tuple(lone)] = 7
+    z = z_maps(Scores(maps), known, way, noisy)[COMBINED]
+    assert z[tuple(focus)] > z[tuple(lone)]
+    assert (z[noisy.mask] > 2.326).mean() == pytest.approx(0.01, abs=0.003)
+    kept, tissue = listed(Scores(maps), noisy)
+    as_list = z_maps(kept, known, way, tissue)[COMBINED]
+    np.testing.assert_allclose(as_list, z[noisy.mask], atol=1e-4)
+    assert way.in_words().endswith("where it is larger, as a mean over 1 cells")
+
+
+def test_a_smaller_handicap_lets_more_of_what_stands_beside_through(noisy, scores):
+    z = {name: score[noisy.mask] for name, score in scores.maps.items()}
+    low, high = (replace(BESIDE, handicap=h).with_besides(z["unlike"], z) for h in (0.0, 1.0))
+    assert (low >= high).all() and (low > high).any()
+    assert "less" not in replace(BESIDE, handicap=0.0).in_words()
+
+
 def test_a_model_folder_keeps_what_stands_beside_and_older_ones_go_on_loading(noisy, scores):
     known = calibrate_maps([(scores, noisy)], BESIDE)
     kept = {"maps": {name: found.to_json() for name, found in known.items()}, "shown": BESIDE.to_json()}
     assert shown_of(kept) == BESIDE and calibrations(kept) == known
+    joined = replace(BESIDE, handicap=0.5, agreement=0.7)
+    assert shown_of({**kept, "shown": joined.to_json()}) == joined
+    told = {key: value for key, value in BESIDE.to_json().items() if key != "handicap"}
+    assert shown_of({**kept, "shown": told}) == BESIDE
+    for change in ({"handicap": -1}, {"handicap": "1"}, {"agreement": float("nan")}, {"agreement": 9}):
+        with pytest.raises(BadModel, match="which map to show"):
+            shown_of({**kept, "shown": {**joined.to_json(), **change}})
     assert BESIDE.in_words() == "the sum of the z of unlike and residual, or that of smooth, less 1, where it is larger"
     older = Shown(("unlike", "residual"), "max", 1.0, True)
     assert "besides" not in older.to_json()

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..engine.run import Engine
 from ..model import Model
 from .anatomies import ANATOMIES, Anatomies
@@ -15,11 +17,12 @@ from .calibration import Calibration
 from .case_score import case_score
 from .gate import measures, population
 from .grid import Floats
-from .masks import Mask
+from .masks import Mask, box_around
 from .prepare import Prepared
-from .scores import Scores, model_scores
+from .scores import Scores, mean_within, model_scores
 from .shown import COMBINED, TOGETHER, Shown
 
+_MARGIN = 4  # cells around the mask
 FEW = 20  # normal scans: with fewer, the rate of false alarms of a new scan is uncertain
 
 Progress = Callable[[int, int], None]
@@ -100,10 +103,24 @@ def _score(
 ) -> Floats:
     """The score of the parts together, or that of the combined map: with the z of what stands beside them."""
     score = shown.together(z)
-    if name == TOGETHER or not shown.besides:
+    if name == TOGETHER:
         return score
-    score = known[TOGETHER].z(score, scan.mask) if TOGETHER in shown.needed else score
-    return shown.with_besides(score, z)
+    if shown.besides:
+        score = known[TOGETHER].z(score, scan.mask) if TOGETHER in shown.needed else score
+        score = shown.with_besides(score, z)
+    return _agreeing(score, scan, shown.agreement) if shown.agreement else score
+
+
+def _agreeing(score: Floats, scan: Prepared, width: float) -> Floats:
+    """The Gaussian mean of what is above 0, over so many cells within the mask: of a map, or of a list of places."""
+    if scan.places is None:
+        box = box_around(scan.mask, _MARGIN)
+        found = np.zeros_like(score)
+        found[box] = mean_within(np.maximum(score[box], 0), scan.mask[box], width, scan.dims)
+        return found
+    whole, mask = np.zeros(scan.places.shape, np.float32), np.zeros(scan.places.shape, bool)
+    whole[scan.places], mask[scan.places] = score, scan.mask
+    return _agreeing(whole, replace(scan, mask=mask, places=None), width)[scan.places]
 
 
 def learn_normals(
@@ -156,5 +173,5 @@ def _told(progress: Progress, number: int, count: int, done: int, total: int) ->
 def listed(scores: Scores, scan: Prepared, places: Mask | None = None) -> tuple[Scores, Prepared]:
     """Scores and scan as lists of the voxels of the tissue, or of these places: fifty scans must be held at once."""
     places = scan.mask if places is None else places
-    tissue = replace(scan, voxels=scan.voxels[places], mask=scan.mask[places])
+    tissue = replace(scan, voxels=scan.voxels[places], mask=scan.mask[places], places=places)
     return Scores({name: score[places] for name, score in scores.maps.items()}), tissue

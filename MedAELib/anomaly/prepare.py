@@ -32,6 +32,7 @@ class Prepared:
 
     An intensity is `voxels * scale + offset`. `brain` says whether the mask is that of a brain, or of all that is not
     air. `dims` is 3, or 2 for images that are looked at one by one along k. `hounsfield`: brightness is absolute.
+    With `places` voxels and mask are lists, of what lies there on the grid.
     """
 
     voxels: Floats
@@ -42,6 +43,7 @@ class Prepared:
     offset: float = 0.0
     dims: int = 3
     hounsfield: bool = False
+    places: Mask | None = None
 
     def intensities(self, voxels: Floats) -> Floats:
         """Windowed voxels `[i, j, k]` in the scan's own unit; outside the mask air in a CT, else what 0 stands for."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -10,16 +12,53 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import center_of_mass, label, maximum, mean
 
+from ..errors import BadModel
 from .calibration import z_of
 from .grid import Floats, Grid
 from .prepare import Prepared
 
+REGIONS = "regions"
 _MIDDLE = 5.0  # mm to each side of the middle of the head
 _MOST = 200  # regions: nobody reads a longer table
-# Chosen on anomalies drawn into the tuning scan, and on it as on other scanners: see docs/anomaly.md.
-_RARER = 35_000.0  # times than the rate of false alarms: the peak of a region
 _RAREST = 1e-9  # share of normal tissue; beyond there is none
-_OUTLINE = 0.4  # of its peak: what lies lower around it is its soft edge
+
+
+@dataclass(frozen=True)
+class RegionRule:
+    """What makes a region of a calibrated map: how many times rarer than the rate of false alarms its peak is, and the
+    share of its largest z at which it is outlined: what lies lower around it is its soft edge.
+
+    Chosen with the map on anomalies drawn into tuning scans; these are the values of folders that do not tell theirs.
+    """
+
+    rarer: float = 35_000.0
+    outline: float = 0.4
+
+    def peak(self, rate: float) -> float:
+        """The z that a region must reach somewhere, by the rate of false alarms.
+
+        Of a thousand millilitres of normal brain ten lie above the threshold of 1 %, in some ten places; nearly all of
+        them peak lower. So rare a z is read off the straight line beyond the last knot of the calibration. Raises
+        BadInput for a rate that makes no sense.
+        """
+        return max(z_of(rate), NormalDist().inv_cdf(1 - max(rate / self.rarer, _RAREST)))
+
+    def to_json(self) -> dict[str, float]:
+        """Plain values for a model folder."""
+        return asdict(self)
+
+
+def rule_of(known: Mapping[str, Any]) -> RegionRule:
+    """As the calibration of a model folder gives it, or the usual one. Raises BadModel when it is malformed."""
+    found = known.get(REGIONS)
+    if found is None:
+        return RegionRule()
+    if isinstance(found, dict) and set(found) == {"rarer", "outline"}:
+        rarer, outline = found["rarer"], found["outline"]
+        numbers = all(type(value) in (int, float) and math.isfinite(value) for value in (rarer, outline))
+        if numbers and rarer >= 1 and 0 <= outline <= 1:
+            return RegionRule(float(rarer), float(outline))
+    raise BadModel("The model does not say what makes a region.", "Get the model again.")
 
 
 @dataclass(frozen=True)
@@ -42,25 +81,16 @@ class Region:
         return asdict(self)
 
 
-def peak_for(rate: float) -> float:
-    """The z that a region must reach somewhere, by the rate of false alarms: that of a 35 000th of the rate.
-
-    Of a thousand millilitres of normal brain ten lie above the threshold of 1 %, in some ten places; nearly all of them
-    peak lower. So rare a z is read off the straight line beyond the last knot of the calibration. Raises BadInput for a
-    rate that makes no sense.
-    """
-    return max(z_of(rate), NormalDist().inv_cdf(1 - max(rate / _RARER, _RAREST)))
-
-
 def find_regions(
-    z: Floats, threshold: float, prepared: Prepared, least_ml: float, typical: Floats | None, peak: float | None = None
-) -> tuple[npt.NDArray[np.int16], list[Region]]:
+    z: Floats, threshold: float, prepared: Prepared, least_ml: float, typical: Floats | None,
+    peak: float | None = None, outline: float = RegionRule.outline,
+) -> tuple[npt.NDArray[np.int16], list[Region]]:  # fmt: skip
     """Labels 1, 2, ... `[i, j, k]` on the grid and their table, the largest peak first.
 
     Voxels above the threshold that touch, also at a corner, belong together. With a `peak` one of them must reach this
-    z (a threshold with hysteresis), and the region is what is above two fifths of its largest z, as lesions are
-    outlined in PET; so for maps that normal scans calibrated. Regions smaller than `least_ml` millilitres are left out,
-    and all but the 200 with the largest peaks.
+    z (a threshold with hysteresis), and the region is what is above the share `outline` of its largest z, as lesions
+    are outlined in PET; so for maps that normal scans calibrated. Regions smaller than `least_ml` millilitres are left
+    out, and all but the 200 with the largest peaks.
     """
     grid = prepared.grid
     pieces, count = label(z > threshold, np.ones((3, 3, 3), int))
@@ -68,7 +98,7 @@ def find_regions(
     if count:
         largest[1:] = maximum(z, pieces, np.arange(1, count + 1))
     if peak is not None:
-        pieces[(z < _OUTLINE * largest[pieces]) | (largest[pieces] < peak)] = 0
+        pieces[(z < outline * largest[pieces]) | (largest[pieces] < peak)] = 0
     sizes = np.bincount(pieces.ravel(), minlength=count + 1) * grid.cell_ml
     kept = 1 + np.flatnonzero((sizes[1:] >= least_ml) & (sizes[1:] > 0))
     kept = kept[np.argsort(-largest[kept], kind="stable")][:_MOST]

@@ -85,7 +85,7 @@ def scores_from(prepared: Prepared, odds: Floats, typical: Floats, smoothing: fl
     """`unlike` and `residual` alone, as `model_scores`, from the network's answers."""
     residual = np.where(prepared.mask, prepared.voxels - typical, 0)
     if smoothing:
-        odds, residual = (_smooth(score, prepared.mask, smoothing, prepared.dims) for score in (odds, residual))
+        odds, residual = (mean_within(score, prepared.mask, smoothing, prepared.dims) for score in (odds, residual))
     else:
         residual = median_filter(residual, _window(prepared, _NARROW))
     return Scores({"unlike": odds, "residual": np.abs(residual)}, typical)
@@ -120,8 +120,8 @@ def answers(
     return odds, np.where(prepared.mask, np.maximum(typical, 0), 0).astype(np.float32)
 
 
-def _smooth(score: Floats, mask: Mask, width: float, dims: int) -> Floats:
-    """The Gaussian mean over the voxels of the mask alone; a plane is smoothed within itself."""
+def mean_within(score: Floats, mask: Mask, width: float, dims: int) -> Floats:
+    """The Gaussian mean `[i, j, k]` over the voxels of the mask alone, of so many cells; planes within themselves."""
     widths = [width if axis < dims else 0 for axis in range(3)]
     weight = gaussian_filter(mask.astype(np.float32), widths)
     return np.asarray(gaussian_filter(np.where(mask, score, 0), widths) / np.maximum(weight, 1e-3), np.float32)

@@ -15,18 +15,20 @@ from .grid import Floats
 COMBINED = "combined"
 TOGETHER = "together"  # the parts without what stands beside them: its calibration alone is needed
 RULES = ("sum", "max")
+_LATER = {"besides", "handicap", "agreement"}  # what folders of earlier versions do not tell
 _WIDEST = 8.0  # cells of the grid
-_HANDICAP = 1.0  # z
+_HIGHEST = 5.0  # z, of a handicap
 
 
 @dataclass(frozen=True)
 class Shown:
     """How the first map is made: the z of `parts`, added up or the largest of them, of answers smoothed so.
 
-    `besides` are maps that tell what the parts do not: their z, less 1, counts where it is larger than that of the
-    parts. Without this handicap, chosen on a tuning scan, their false alarms would cover fainter findings of the parts.
+    `besides` are maps that tell what the parts do not: their z, less the `handicap`, counts where it is larger than
+    that of the parts; the larger it is, the less their false alarms cover fainter findings of the parts.
     `smoothing` is the Gaussian over the network's answers in cells of the grid (0: none), `mirrored` whether the
-    network is asked about the mirror image, too.
+    network is asked about the mirror image, too. `agreement` is a Gaussian over what is made of several maps, in cells
+    (0: none): a place counts for more where its surroundings agree.
     """
 
     parts: tuple[str, ...] = ("unlike",)
@@ -34,6 +36,8 @@ class Shown:
     smoothing: float = 0.0
     mirrored: bool = False
     besides: tuple[str, ...] = ()
+    handicap: float = 1.0
+    agreement: float = 0.0
 
     @property
     def name(self) -> str:
@@ -47,7 +51,9 @@ class Shown:
 
     def with_besides(self, score: Floats, maps: Mapping[str, Floats]) -> Floats:
         """The z of the parts together, or that of what stands beside them where it is plainer; `maps` are z by name."""
-        return np.asarray(np.maximum.reduce([score, *(maps[name] - np.float32(_HANDICAP) for name in self.besides)]))
+        return np.asarray(
+            np.maximum.reduce([score, *(maps[name] - np.float32(self.handicap) for name in self.besides)])
+        )
 
     @property
     def needed(self) -> set[str]:
@@ -61,11 +67,14 @@ class Shown:
             told = f"the {'z of' if self.besides else 'map'} {self.parts[0]}"
         else:
             told = f"the {'sum of the' if self.rule == 'sum' else 'largest'} z of {_and(self.parts)}"
-        return f"{told}, or that of {_and(self.besides)}, less 1, where it is larger" if self.besides else told
+        less = f", less {self.handicap:g}," if self.handicap else ""
+        told += f", or that of {_and(self.besides)}{less} where it is larger" if self.besides else ""
+        return f"{told}, as a mean over {self.agreement:g} cells" if self.agreement else told
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a model folder."""
-        more = {"besides": list(self.besides)} if self.besides else {}
+        more: dict[str, Any] = {"besides": list(self.besides), "handicap": self.handicap} if self.besides else {}
+        more |= {"agreement": self.agreement} if self.agreement else {}
         return {
             "parts": list(self.parts),
             "rule": self.rule,
@@ -85,17 +94,21 @@ def shown_of(known: Mapping[str, Any]) -> Shown:
         return Shown()
     maps = known.get("maps")
     names = list(maps) if isinstance(maps, dict) else []
-    if isinstance(found, dict) and set(found) - {"besides"} == {"parts", "rule", "smoothing", "mirrored"}:
+    if isinstance(found, dict) and set(found) - _LATER == {"parts", "rule", "smoothing", "mirrored"}:
         parts, rule, width, mirrored = (found[name] for name in ("parts", "rule", "smoothing", "mirrored"))
-        besides = found.get("besides", [])
+        besides, handicap, agreement = found.get("besides", []), found.get("handicap", 1.0), found.get("agreement", 0.0)
         lists = isinstance(parts, list) and isinstance(besides, list) and parts
         fits = lists and all(isinstance(part, str) and part in names for part in (*parts, *besides))
-        is_width = type(width) in (int, float) and math.isfinite(width) and 0 <= width <= _WIDEST
-        if fits and is_width and rule in RULES and type(mirrored) is bool:
-            made = Shown(tuple(parts), rule, float(width), mirrored, tuple(besides))
+        numbers = _within(width, _WIDEST) and _within(handicap, _HIGHEST) and _within(agreement, _WIDEST)
+        if fits and numbers and rule in RULES and type(mirrored) is bool:
+            made = Shown(tuple(parts), rule, float(width), mirrored, tuple(besides), float(handicap), float(agreement))
             if made.needed <= set(names):
                 return made
     raise BadModel("The model does not say which map to show.", "Get the model again.")
+
+
+def _within(value: Any, highest: float) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= highest
 
 
 def _and(names: Sequence[str]) -> str:

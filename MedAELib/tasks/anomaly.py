@@ -16,7 +16,7 @@ from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
 from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
-from ..anomaly.regions import Region, find_regions, peak_for
+from ..anomaly.regions import Region, find_regions, rule_of
 from ..anomaly.scores import Scores, baseline_scores
 from ..anomaly.shown import shown_of
 from ..engine.run import Engine
@@ -71,19 +71,20 @@ def anomaly(
     if prepared is None or (model is not None and model.spec.dims != prepared.dims):
         prepared = prepared_for(volume, model)
     engine = engine or Engine()
+    known = model.bundle.calibration if model and model.bundle else {}
     if model is None:
         scores = baseline_scores(prepared)
         maps = {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}
     else:
-        known = model.bundle.calibration if model.bundle else {}
         shown = shown_of(known)
         told = partial(progress, "Comparing with normal scans")
         scores = scores_of(prepared, model, engine, shown, told, average_of(known))
         maps = z_maps(scores, calibrations(known), shown, prepared)
     first = next(iter(maps))
     progress("Finding regions", 0, 1)
-    peak = peak_for(rate) if model is not None and prepared.dims == 3 else None
-    labels, regions = find_regions(maps[first], threshold, prepared, least_ml, scores.typical, peak)
+    rule = rule_of(known)
+    peak = rule.peak(rate) if model is not None and prepared.dims == 3 else None
+    labels, regions = find_regions(maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline)
     result = AnomalyResult(
         map=_placed(maps[first], prepared, volume, "anomaly map"),
         threshold=threshold,

@@ -123,18 +123,20 @@ def write_anomaly_model(
     def told(stage: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(stage, done, total)
 
-    shown, ways = choose_shown(
+    choice = choose_shown(
         model, held_out, seen=seen, each=_TRIED, mirrored=plan.spec.dims == 3, engine=engine,
         progress=told("Choosing the map"),
     )  # fmt: skip
+    shown = choice.shown
     known = learn_normals(model, held_out, shown, seen=seen, engine=engine, progress=told("Calibrating"))
+    known |= choice.to_json()
     if plan.pixel:
         known["pixel"] = float(f"{plan.pixel:.6g}")
     tested = plan.part("test")[:_MOST]
     figures = measured(model, tested, known, shown, engine, told("Measuring")) if tested else {}
     name = re.sub(r"[^A-Za-z0-9._-]", "-", options.name or options.output.name).lstrip("._-")[:64] or "model"
     limits = limits_of(parts, held_out, figures)
-    card = _card(name, options, plan, parts, history, unfit, end, seconds, in_words(ways), figures, limits)
+    card = _card(name, options, plan, parts, history, unfit, end, seconds, in_words(choice), figures, limits)
     plan.network.cpu().half()
     saved = Model(plan.spec, plan.network).save(
         options.output, name=name, card=card, licence=LICENCE, figures=figures, limits=limits, calibration=known,

@@ -13,7 +13,7 @@ from MedAELib.anomaly.average import AVERAGE, Average
 from MedAELib.anomaly.calibration import Calibration
 from MedAELib.anomaly.figures import average_precision
 from MedAELib.anomaly.grid import Floats
-from MedAELib.anomaly.masks import Mask
+from MedAELib.anomaly.masks import Mask, box_around
 from MedAELib.anomaly.normals import (
     Progress,
     calibrate_combined,
@@ -25,6 +25,7 @@ from MedAELib.anomaly.normals import (
     z_shown,
 )
 from MedAELib.anomaly.prepare import Prepared, prepared_again
+from MedAELib.anomaly.regions import REGIONS, RegionRule
 from MedAELib.anomaly.scores import Scores, answers, scores_from, untrained
 from MedAELib.anomaly.shown import Shown
 from MedAELib.anomaly.smoothness import SMOOTH
@@ -32,10 +33,11 @@ from MedAELib.engine.run import Engine
 from MedAELib.model import Model
 from MedAELib.training.anomalies import KINDS, SPOTS, draw_anomaly, draw_spots
 from MedAELib.training.anomaly import as_on_another_scanner
+from MedAELib.training.tune_map import FAR, Tried, best_join, best_regions
 
 STRENGTH = {"bright": 2 / 3, "dark": 2 / 3, "texture": 1.0, "blur": 1.0, "copy": 1.0, "bulge": 1.0}
 RADII = (3.0, 6.0)  # voxels of the grid
-_FAR = 5.0  # times chance: a kind is found
+_AROUND = 8  # cells around the mask that are kept of a tuning scan
 _SMOOTHINGS = (0.0, 1.0, 1.5, 2.0)
 _SCORES = ("unlike", "residual")
 _PARTS = ((_SCORES[:1], "sum"), (_SCORES[1:], "sum"), (_SCORES, "sum"), (_SCORES, "max"))
@@ -82,6 +84,35 @@ class _Told:
         return Scores({**scores_from(scan, self.odds, self.typical, width).maps, **self.others})
 
 
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """How the first map is made and what makes a region of it (None of images), and what was tried, the best first:
+    `ways` (see `choose_shown`), `joins` (see `best_join`) and `rules` (see `best_regions`)."""
+
+    shown: Shown
+    rule: RegionRule | None
+    ways: list[dict[str, Any]]
+    joins: list[dict[str, Any]]
+    rules: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """What the calibration of a model folder says of regions."""
+        return {} if self.rule is None else {REGIONS: self.rule.to_json()}
+
+    def tried(self) -> str:
+        """All that was tried, a line each, as it is printed."""
+        lines = []
+        for row in (*self.ways, *self.joins):
+            way: Shown = row["shown"]
+            lines.append(f"{way.in_words()}, smoothed by {way.smoothing:g}: {_listed(row, 'shown')}")
+        lines += [f"regions {row['rule'].to_json()}: {_listed(row, 'rule')}" for row in self.rules]
+        return "\n".join(lines)
+
+
+def _listed(row: dict[str, Any], but: str) -> str:
+    return ", ".join(f"{key} {value:.3g}" for key, value in row.items() if key != but)
+
+
 def choose_shown(
     model: Model,
     scans: Sequence[Prepared],
@@ -91,13 +122,14 @@ def choose_shown(
     mirrored: bool = True,
     engine: Engine | None = None,
     progress: Progress = silent,
-) -> tuple[Shown, list[dict[str, Any]]]:
-    """The best way to make the first map, and what every way reached, the best first.
+) -> Choice:
+    """The best way to make the first map, how it joins its parts, and what makes a region.
 
     So many anomalies of each kind, and of volumes small spots, are drawn into the scans, which must not have been
     trained on, half of them as on another scanner; those that were `seen` in the training make the average scan. The
     best finds the most kinds ("found" of "kinds": average precision at least five times chance), and of these has the
-    highest mean. A row holds "shown", these numbers, and the mean average precision by kind and over all ("mean").
+    highest mean. A row of `ways` holds "shown", these numbers, and the mean average precision by kind and over all
+    ("mean"). On the same anomalies handicap and agreement are chosen then, and peak and outline of regions.
     `progress(done, total)` may raise Cancelled.
     """
     engine = engine or Engine("cpu")
@@ -124,6 +156,7 @@ def choose_shown(
     kinds = (*KINDS, SPOTS) if volumes else KINDS
     found: dict[Shown, dict[str, list[float]]] = {way: {kind: [] for kind in kinds} for way in ways}
     chances: dict[str, list[float]] = {kind: [] for kind in kinds}
+    cases: list[tuple[str, Prepared, Mask, _Told]] = []
     for number in range(each * len(kinds)):
         progress(number, each * len(kinds))
         turn, place = divmod(number, len(kinds))
@@ -132,6 +165,7 @@ def choose_shown(
         said = told(scan)
         inside = scan.mask | where
         chances[kind].append(float(where[inside].mean()))
+        cases.append(_cut(kind, scan, where, said))
         for width in _SMOOTHINGS:
             scores, tissue = listed(said.scores(scan, width), scan, inside)
             z = z_parts(scores, alone[width], tissue)
@@ -141,25 +175,49 @@ def choose_shown(
                     found[way][kind].append(average_precision(shown, where[inside]))
     rows = [{"shown": way, **_means(by_kind, chances)} for way, by_kind in found.items()]
     rows.sort(key=lambda row: (-row["found"], -row["mean"]))
-    return rows[0]["shown"], rows
+    best: Shown = rows[0]["shown"]
+    width = best.smoothing
+    tried = [Tried(kind, scan, where, said.scores(scan, width)) for kind, scan, where, said in cases]
+    kept = [listed(said.scores(scan, width), scan) for scan, said in normal]
+    best, joins = best_join(best, kept, alone[width], tried)
+    rule, rules = best_regions(best, kept, alone[width], tried) if volumes else (None, [])
+    return Choice(best, rule, rows, joins, rules)
+
+
+def _cut(kind: str, scan: Prepared, where: Mask, said: _Told) -> tuple[str, Prepared, Mask, _Told]:
+    """What lies around the tissue alone: many tuning scans are kept at once. The grid is still that of the whole."""
+    box = box_around(scan.mask | where, _AROUND)
+    told = _Told(said.odds[box], said.typical[box], {name: score[box] for name, score in said.others.items()})
+    return kind, replace(scan, voxels=scan.voxels[box], mask=scan.mask[box]), where[box], told
 
 
 def _means(by_kind: dict[str, list[float]], chances: dict[str, list[float]]) -> dict[str, Any]:
     """The mean of each kind and over the kinds, and how many kinds are found far better than by chance."""
     means = {kind: float(np.nanmean(values)) for kind, values in by_kind.items()}
-    found = sum(mean >= _FAR * float(np.mean(chances[kind])) for kind, mean in means.items())
+    found = sum(mean >= FAR * float(np.mean(chances[kind])) for kind, mean in means.items())
     return {"found": found, "kinds": len(means), "mean": float(np.mean(list(means.values()))), **means}
 
 
-def in_words(rows: Sequence[dict[str, Any]]) -> str:
+def in_words(choice: Choice) -> str:
     """Which way won, and by how much over each score alone, for a card."""
-    best = rows[0]
-    alone = {part: max(float(row["mean"]) for row in rows if row["shown"].needed == {part}) for part in _SCORES}
+    best, way, joined = choice.ways[0], choice.shown, choice.joins[0]
+    alone = {part: max(float(row["mean"]) for row in choice.ways if row["shown"].needed == {part}) for part in _SCORES}
     others = ", ".join(f"{value:.3f} of {name} alone" for name, value in alone.items())
-    way: Shown = best["shown"]
-    smooth = f"smoothed by {way.smoothing:g} cells, " if way.smoothing else ""
-    return (
-        f"The map that is shown is {way.in_words()}, {smooth}chosen on anomalies drawn into tuning scans: of the ways "
-        f"that find the most kinds ({best['found']} of {best['kinds']} at five times chance or more) it has the "
-        f"highest mean average precision, {best['mean']:.3f}, against {others}, at their best smoothing."
+    smooth = f", from answers smoothed by {way.smoothing:g} cells" if way.smoothing else ""
+    told = (
+        f"The map that is shown is {way.in_words()}{smooth}. It was chosen on anomalies drawn into tuning scans: of "
+        f"the ways that find the most kinds ({best['found']} of {best['kinds']} at five times chance or more) the one "
+        f"with the highest mean average precision ({best['mean']:.3f}, against {others}, at their best smoothing)"
     )
+    if len(choice.joins) > 1:
+        told += (
+            f"; then what is taken off and over how many cells the mean is, so that on the kind that loses most as "
+            f"much as possible ({joined['kept']:.0%}) of what the best of the parts alone finds is left, with a mean "
+            f"of {joined['mean']:.3f}"
+        )
+    if choice.rule:
+        told += (
+            f". Regions have a peak {choice.rule.rarer:g} times rarer than the rate and are outlined at "
+            f"{choice.rule.outline:g} of it: mean Dice {choice.rules[0]['mean']:.3f} there"
+        )
+    return f"{told}."

@@ -43,11 +43,9 @@ def published(name: str, kept: Model, making: str, output: Path, data: Path, fou
     model.network.half().float()  # calibrate what will be stored
     figures = _summary(found) if found else {}
     tuning, seen = cohort.scans(data, cohort.calibration), cohort.scans(data, cohort.training)
-    shown, ways = choose_shown(model, tuning, seen=seen)
-    for row in ways:
-        figures_of_it = ", ".join(f"{key} {value:.3g}" for key, value in row.items() if key != "shown")
-        print(f"{row['shown'].in_words()}, smoothed by {row['shown'].smoothing:g}: {figures_of_it}", flush=True)
-    known = learn_normals(model, tuning, shown, seen=seen)
+    choice = choose_shown(model, tuning, seen=seen)
+    print(choice.tried(), flush=True)
+    known = {**learn_normals(model, tuning, choice.shown, seen=seen), **choice.to_json()}
     if cohort.modality == "CT":
         known["pixel"] = cohort.spacing
     model.network.half()
@@ -56,7 +54,7 @@ def published(name: str, kept: Model, making: str, output: Path, data: Path, fou
         output,
         name=name,
         description=about.description,
-        card=_card(name, making, figures, in_words(ways)),
+        card=_card(name, making, figures, in_words(choice)),
         licence=f"{licence}\n\nThe weights in this folder are licensed under {licence}, {address}\n"
         "The scans they were trained on are named in docs/README.md with their own licences.\n",
         figures=figures,

@@ -36,7 +36,7 @@ from MedAELib.anomaly.figures import average_precision, best_dice, dice
 from MedAELib.anomaly.grid import from_grid
 from MedAELib.anomaly.normals import scores_of, z_maps
 from MedAELib.anomaly.prepare import Prepared, prepared_for
-from MedAELib.anomaly.regions import find_regions, peak_for
+from MedAELib.anomaly.regions import find_regions, rule_of
 from MedAELib.anomaly.shown import shown_of
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
@@ -95,13 +95,16 @@ def drawn(model: Model, scans: list[Prepared], each: int, peers: list[Peer]) -> 
     """A row for every drawn anomaly: kind, share of the tissue, millilitres, and the figures of each map."""
     known, rows = (model.bundle.calibration if model.bundle else {}), []
     shown, spread, average, engine = shown_of(known), calibrations(known), average_of(known), Engine()
+    rule, threshold = rule_of(known), z_of(0.01)
     for kind in DRAWN:
         for number in range(each):
             source = scans[number % len(scans)]
             changed, truth = drawn_case(source, kind, [4242, DRAWN.index(kind), number])
             scores = scores_of(changed, model, engine, shown, average=average)
             found = z_maps(scores, spread, shown, changed) | {peer.name: peer.z(changed) for peer in peers}
-            labels, regions = find_regions(found[shown.name], z_of(0.01), changed, LEAST_ML, None, peak_for(0.01))
+            labels, regions = find_regions(
+                found[shown.name], threshold, changed, LEAST_ML, None, rule.peak(0.01), rule.outline
+            )
             rows.append({
                 "kind": kind,
                 "share": float(truth.sum() / source.mask.sum()),

@@ -177,10 +177,10 @@ def choose_shown(
     rows.sort(key=lambda row: (-row["found"], -row["mean"]))
     best: Shown = rows[0]["shown"]
     width = best.smoothing
-    tried = [Tried(kind, scan, where, said.scores(scan, width)) for kind, scan, where, said in cases]
+    drawn = [Tried(kind, scan, where, said.scores(scan, width)) for kind, scan, where, said in cases]
     kept = [listed(said.scores(scan, width), scan) for scan, said in normal]
-    best, joins = best_join(best, kept, alone[width], tried)
-    rule, rules = best_regions(best, kept, alone[width], tried) if volumes else (None, [])
+    best, joins = best_join(best, kept, alone[width], drawn)
+    rule, rules = best_regions(best, kept, alone[width], drawn) if volumes else (None, [])
     return Choice(best, rule, rows, joins, rules)
 
 

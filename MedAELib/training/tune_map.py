@@ -66,7 +66,7 @@ def best_join(
     means = {kind: {key: float(np.nanmean(values)) for key, values in row.items()} for kind, row in found.items()}
     best = {kind: max(row[part] for part in parts) for kind, row in means.items()}
     counted = [kind for kind in means if best[kind] >= FAR * float(np.mean(chances[kind]))]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for way in ways:
         kept = min((min(1.0, means[kind][way] / best[kind]) for kind in counted), default=1.0)
         by_kind = {kind: row[way] for kind, row in means.items()}

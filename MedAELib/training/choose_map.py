@@ -114,15 +114,9 @@ def _listed(row: dict[str, Any], but: str) -> str:
 
 
 def choose_shown(
-    model: Model,
-    scans: Sequence[Prepared],
-    *,
-    seen: Sequence[Prepared] = (),
-    each: int = 4,
-    mirrored: bool = True,
-    engine: Engine | None = None,
-    progress: Progress = silent,
-) -> Choice:
+    model: Model, scans: Sequence[Prepared], *, seen: Sequence[Prepared] = (), each: int = 4, mirrored: bool = True,
+    engine: Engine | None = None, progress: Progress = silent,
+) -> Choice:  # fmt: skip
     """The best way to make the first map, how it joins its parts, and what makes a region.
 
     So many anomalies of each kind, and of volumes small spots, are drawn into the scans, which must not have been
@@ -135,17 +129,13 @@ def choose_shown(
     engine = engine or Engine("cpu")
     volumes = scans[0].dims == 3
     average = Average.of(seen) if seen and volumes else None
-    tried = (*_PARTS, *(_WITH_SIDES if volumes else ()), *(_WITH_AVERAGE if average else ()))
 
     def told(scan: Prepared) -> _Told:
         others = with_average(Scores(untrained(scan)), scan, average).maps
         return _Told(*answers(scan, model, engine, silent, mirrored), others)
 
     normal = [(scan, told(scan)) for scan in scans]
-    ways = [Shown(parts, rule, width, mirrored) for parts, rule in tried for width in _SMOOTHINGS]
-    if SMOOTH in normal[0][1].others:
-        besides = (SMOOTH,)
-        ways += [Shown(*parts, width, mirrored, besides) for parts in _BESIDE_SMOOTH for width in _SMOOTHINGS]
+    ways = _ways(volumes, average is not None, SMOOTH in normal[0][1].others, mirrored)
     alone: dict[float, dict[str, Calibration]] = {}
     known: dict[Shown, dict[str, Calibration]] = {}
     for width in _SMOOTHINGS:
@@ -169,19 +159,25 @@ def choose_shown(
         for width in _SMOOTHINGS:
             scores, tissue = listed(said.scores(scan, width), scan, inside)
             z = z_parts(scores, alone[width], tissue)
-            for way in ways:
-                if way.smoothing == width:
-                    shown = z_shown(z, known[way], way, tissue)
-                    found[way][kind].append(average_precision(shown, where[inside]))
+            for way in (way for way in ways if way.smoothing == width):
+                shown = z_shown(z, known[way], way, tissue)
+                found[way][kind].append(average_precision(shown, where[inside]))
     rows = [{"shown": way, **_means(by_kind, chances)} for way, by_kind in found.items()]
     rows.sort(key=lambda row: (-row["found"], -row["mean"]))
-    best: Shown = rows[0]["shown"]
-    width = best.smoothing
+    width = rows[0]["shown"].smoothing
     drawn = [Tried(kind, scan, where, said.scores(scan, width)) for kind, scan, where, said in cases]
     kept = [listed(said.scores(scan, width), scan) for scan, said in normal]
-    best, joins = best_join(best, kept, alone[width], drawn)
+    best, joins = best_join(rows[0]["shown"], kept, alone[width], drawn)
     rule, rules = best_regions(best, kept, alone[width], drawn) if volumes else (None, [])
     return Choice(best, rule, rows, joins, rules)
+
+
+def _ways(volumes: bool, average: bool, smooth: bool, mirrored: bool) -> list[Shown]:
+    """What is tried: of volumes with asymmetry, with the average of normal scans, and beside the map `smooth`."""
+    tried = (*_PARTS, *(_WITH_SIDES if volumes else ()), *(_WITH_AVERAGE if average else ()))
+    ways = [Shown(parts, rule, width, mirrored) for parts, rule in tried for width in _SMOOTHINGS]
+    beside = _BESIDE_SMOOTH if smooth else ()
+    return ways + [Shown(*parts, width, mirrored, (SMOOTH,)) for parts in beside for width in _SMOOTHINGS]
 
 
 def _cut(kind: str, scan: Prepared, where: Mask, said: _Told) -> tuple[str, Prepared, Mask, _Told]:

@@ -147,8 +147,9 @@ def choose_shown(
     found: dict[Shown, dict[str, list[float]]] = {way: {kind: [] for kind in kinds} for way in ways}
     chances: dict[str, list[float]] = {kind: [] for kind in kinds}
     cases: list[tuple[str, Prepared, Mask, _Told]] = []
-    for number in range(each * len(kinds)):
-        progress(number, each * len(kinds))
+    count = each * len(kinds)
+    for number in range(count):
+        progress(number, 3 * count)
         turn, place = divmod(number, len(kinds))
         kind = kinds[place]
         scan, where = _tuning_case(scans, kind, turn, number)
@@ -167,8 +168,9 @@ def choose_shown(
     width = rows[0]["shown"].smoothing
     drawn = [Tried(kind, scan, where, said.scores(scan, width)) for kind, scan, where, said in cases]
     kept = [listed(said.scores(scan, width), scan) for scan, said in normal]
-    best, joins = best_join(rows[0]["shown"], kept, alone[width], drawn)
-    rule, rules = best_regions(best, kept, alone[width], drawn) if volumes else (None, [])
+    joining, outlining = (lambda done, _, before=n * count: progress(before + done, 3 * count) for n in (1, 2))
+    best, joins = best_join(rows[0]["shown"], kept, alone[width], drawn, joining)
+    rule, rules = best_regions(best, kept, alone[width], drawn, outlining) if volumes else (None, [])
     return Choice(best, rule, rows, joins, rules)
 
 

@@ -39,8 +39,9 @@ class Tried:
 
 
 def best_join(
-    shown: Shown, normals: Sequence[tuple[Scores, Prepared]], alone: Mapping[str, Calibration], cases: Sequence[Tried]
-) -> tuple[Shown, list[dict[str, Any]]]:
+    shown: Shown, normals: Sequence[tuple[Scores, Prepared]], alone: Mapping[str, Calibration], cases: Sequence[Tried],
+    progress: Progress = silent,
+) -> tuple[Shown, list[dict[str, Any]]]:  # fmt: skip
     """The way with the handicap and the agreement that lose least, and what each of these reached, the best first.
 
     A row holds "shown", the mean average precision by kind and over all ("mean"), and "kept": on the kind that loses
@@ -55,7 +56,8 @@ def best_join(
     known = {way: calibrate_combined(usual, way) for way in ways}
     found: dict[str, dict[Any, list[float]]] = {}
     chances: dict[str, list[float]] = {}
-    for case in cases:
+    for number, case in enumerate(cases):
+        progress(number, len(cases))
         inside = case.scan.mask | case.where
         scores, tissue = listed(case.scores, case.scan, inside)
         truth, z = case.where[inside], z_parts(scores, alone, tissue)

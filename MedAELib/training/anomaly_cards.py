@@ -48,7 +48,8 @@ bright spots in brighter tissue instead. The schedule of the learning rate was b
             "more of them: see the figures.",
             "Blur and bulges are found in part, by missing fine detail alone: drawn ones have none, by blurring or by "
             "interpolation, real ones may keep it; no change of shape as such is seen. The map smooth alone finds more "
-            "of both. A healthy brain may have a few regions.",
+            "of both, unlike more of textures, residual more of bright and dark places. A healthy brain may have a few "
+            "regions, and four in ten drawn anomalies make none.",
             "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
             "Mirrored sides (left for right) are not noticed. What is normally one-sided, as large veins, may show.",
             "In a head with its skull, dark places at the surface of the brain may be taken for fluid around it and "

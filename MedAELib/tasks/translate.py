@@ -19,12 +19,14 @@ from ..errors import BadInput, BadModel
 from ..model import Model
 from ..networks import Network, Wrapped
 from ..networks.ensemble import Ensemble
+from ..networks.mirrored import Mirrored
 from ..quality import limits
 from ..translation.domain import spread, to_standard
 from ..volume import Volume
 from .denoise import Allocate, Floats, Progress, in_memory
 
 Limits = tuple[float, float]
+_PASSES = 4  # over mirror images: the result is their mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +99,10 @@ def translate(
 
     `source` and `target` name kinds that the model knows (default: its first and last). Every frame is translated on
     its own; but for a model that fuses several kinds, a volume of as many channels holds one of each, without finite
-    numbers where it is missing, and the target's is not looked at. Where the source is not finite the result is not
-    either. With `uncertainty` a second volume tells the deviation of the ensemble's members, scaled to the errors on
-    held-out subjects, in the same units. The same input gives the same bits each time.
+    numbers where it is missing, and the target's is not looked at. The result is the mean over four mirror images. Where
+    the source is not finite the result is not either. With `uncertainty` a second volume tells the deviation of the
+    ensemble's members, the mean over the mirror images, scaled to the errors on held-out subjects, in the same units.
+    The same input gives the same bits each time.
     Raises BadInput and BadModel.
     """
     way, engine = direction(model.spec, source, target), engine or Engine()
@@ -166,7 +169,7 @@ def _one(
         seen[place] = curve(plain) if curve else plain
         if present is not None:
             present[number] = 1
-    translator, place = Translator(network, present, doubtful), way.target if fused else 0
+    translator, place = Mirrored(Translator(network, present, doubtful), _PASSES), way.target if fused else 0
     scale = np.float32(kind.high - kind.low)
     factor = scale * np.float32(_factor(model))
 

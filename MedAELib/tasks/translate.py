@@ -99,10 +99,10 @@ def translate(
 
     `source` and `target` name kinds that the model knows (default: its first and last). Every frame is translated on
     its own; but for a model that fuses several kinds, a volume of as many channels holds one of each, without finite
-    numbers where it is missing, and the target's is not looked at. The result is the mean over four mirror images. Where
-    the source is not finite the result is not either. With `uncertainty` a second volume tells the deviation of the
-    ensemble's members, the mean over the mirror images, scaled to the errors on held-out subjects, in the same units.
-    The same input gives the same bits each time.
+    numbers where it is missing, and the target's is not looked at. The result is the mean over four mirror images.
+    Where the source is not finite the result is not either. With `uncertainty` a second volume tells the deviation of
+    the ensemble's members, the mean over the mirror images, scaled to the errors on held-out subjects, in the same
+    units. The same input gives the same bits each time.
     Raises BadInput and BadModel.
     """
     way, engine = direction(model.spec, source, target), engine or Engine()

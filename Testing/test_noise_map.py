@@ -111,7 +111,9 @@ def test_both_are_given_in_the_same_passes_of_the_encoder():
     encode = model.network.encode
     model.network.encode = lambda x: passes.append(x.shape) or encode(x)
     denoise_and_map(volume, model, engine=cpu(), passes=2)
-    assert sum(shape[2:] == (22, 20, 18) for shape in passes) == 2
+    shifted = (24, 22, 20)  # whose cells begin one voxel earlier
+    whole = [tuple(shape[2:]) for shape in passes if shape.numel() >= volume.array.size]
+    assert whole == [(22, 20, 18), shifted]
 
 
 def test_a_network_that_cannot_tell_the_noise_is_refused_in_one_sentence_before_any_work():

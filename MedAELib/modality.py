@@ -39,9 +39,9 @@ def guess_modality(volume: Volume) -> str:
     said = str(volume.meta.get("modality", ""))
     if said in ("CT", "MR"):
         return said
-    if added_to_hounsfield(volume):
-        return ""
     values = sample(volume.array)
+    if _added(volume, values):
+        return ""
     if volume.array.dtype == bool or not values.size or values.min() == values.max():
         return ""
     low, first, middle, high = (float(v) for v in np.percentile(values, [0.1, 5, 50, 99.9]))
@@ -59,9 +59,13 @@ def added_to_hounsfield(volume: Volume) -> int:
     That is how CT looks whose rescale intercept was lost. An evenly bright MRI phantom can look so too, so such a
     volume is called CT only by itself or by the user. Without air, or where values are not whole, nothing is told.
     """
+    return _added(volume, sample(volume.array))
+
+
+def _added(volume: Volume, values: npt.NDArray[Any]) -> int:
+    """`added_to_hounsfield`, from a sample of the volume's voxels that has been taken already."""
     if str(volume.meta.get("modality", "")) == "MR" or volume.array.dtype == bool:
         return 0
-    values = sample(volume.array)
     dense = values[values > _LUNG]
     padding = values[values < _BELOW]  # outside the round field of view: all the same
     if dense.size < _FEWEST or np.mean(values < _AIR) < _LEAST_AIR or (padding != padding[:1]).any():
@@ -84,7 +88,7 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
         return [f"{name} holds no finite value."]
     if low == high:
         return [f"{name} has the same value, {low:g}, everywhere."]
-    if spec.modality in _NAMES and added_to_hounsfield(volume):
+    if spec.modality in _NAMES and _added(volume, values):
         warnings.append(told_added(volume) + _THEN[spec.modality])
     elif spec.modality in _NAMES and guess != spec.modality:
         looks = f"looks like {_NAMES[guess]}" if guess else "does not look like it"

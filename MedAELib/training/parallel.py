@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 import torch
 import torch.distributed
@@ -38,6 +40,7 @@ def processes(device: torch.device) -> Iterator[torch.device]:
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
+        wait_for_all()  # nobody leaves while another still needs its answer
     finally:
         torch.distributed.destroy_process_group()
 
@@ -70,20 +73,28 @@ def own_share(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def agreed(flag: bool, device: torch.device) -> bool:
     """Whether the flag is up in any of the processes."""
-    if rank_and_world()[1] == 1:
-        return flag
-    up = torch.tensor(float(flag), device=device)
-    torch.distributed.all_reduce(up, torch.distributed.ReduceOp.MAX)
-    return bool(up > 0)
+    return _over_all(float(flag), torch.distributed.ReduceOp.MAX, device) > 0
 
 
 def least(number: int, device: torch.device) -> int:
     """The smallest of the numbers that the processes have."""
+    return int(_over_all(float(number), torch.distributed.ReduceOp.MIN, device))
+
+
+def _over_all(number: float, operation: Any, device: torch.device) -> float:
     if rank_and_world()[1] == 1:
         return number
-    shared_number = torch.tensor(number, device=device)
-    torch.distributed.all_reduce(shared_number, torch.distributed.ReduceOp.MIN)
-    return int(shared_number)
+    shared_number = _shared_number(device).fill_(number)
+    torch.distributed.all_reduce(shared_number, operation)
+    return float(shared_number)
+
+
+@cache
+def _shared_number(device: torch.device) -> Tensor:
+    """Kept, not made each time: if the thread that communicates held the last reference to a tensor of Python's, it
+    would ask for the interpreter to let it go, and abort the process where that is ending.
+    """
+    return torch.zeros((), dtype=torch.float64, device=device)
 
 
 def wait_for_all() -> None:

@@ -164,6 +164,7 @@ class SceneDriver:
         assert self.controller.state == "done", f"the last run {self.controller.state}: {self.controller.failure}"
         self.check()
         assert set(self.controller.results) == {"denoised", "removed"}
+        self.controller.wait()  # until the files of the last run are deleted
         offered = self.controller.unclaimed()
         left = [path for path in self.runs.iterdir() if path.is_dir() and path not in offered]
         assert not left, f"forgotten run folders: {left}"

@@ -163,6 +163,7 @@ def test_a_finished_result_of_a_crashed_slicer_is_offered_at_the_next_start(pane
     assert result.GetName() == "lost scan denoised"
     assert (slicer.util.arrayFromVolume(result) == 5).all()
     assert nodes.provenance(result)["seconds"] == "1.5"
+    panel.controller.wait()  # until its files are deleted
     assert not run.exists()
 
 

@@ -109,6 +109,11 @@ def test_stop_keeps_the_best_so_far(training: OpenPanel) -> None:
     assert names("vtkMRMLTableNode") == ["my-model learning curve"]
 
 
+def _leaves_no_run(training: OpenPanel) -> None:
+    training.controller.wait()  # until the files of the last run are deleted
+    assert not [path for path in training.controller._runs.iterdir() if path.is_dir()]
+
+
 def test_cancel_keeps_nothing_and_takes_less_than_a_second(training: OpenPanel) -> None:
     import slicer
 
@@ -121,7 +126,7 @@ def test_cancel_keeps_nothing_and_takes_less_than_a_second(training: OpenPanel) 
     assert training.controller.state == "cancelled"
     assert own_models() == [] and names("vtkMRMLNode") == [] and _layout() == layout
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLDisplayableNode") == before
-    assert not [path for path in training.controller._runs.iterdir() if path.is_dir()]
+    _leaves_no_run(training)
 
 
 def _layout() -> int:
@@ -156,7 +161,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(training: OpenPanel
     assert training.controller.state == "done" and own_models() == ["my-model"]
     assert [row[0] for row in training.controller.learning.rows] == list(range(1, 61))
     assert ui.trainResumeFrame.isHidden()
-    assert not [path for path in training.controller._runs.iterdir() if path.is_dir()]
+    _leaves_no_run(training)
 
 
 def test_an_interrupted_training_can_be_given_up_and_a_cancelled_one_is_gone(training: OpenPanel) -> None:
@@ -168,7 +173,7 @@ def test_an_interrupted_training_can_be_given_up_and_a_cancelled_one_is_gone(tra
     training.ui.cancelButton.click()
     training.spin(lambda: not training.controller.busy)
     assert training.ui.trainResumeFrame.isHidden()
-    assert not [path for path in training.controller._runs.iterdir() if path.is_dir()]
+    _leaves_no_run(training)
 
 
 def test_kinds_of_scan_and_objectives_are_asked_for_where_they_apply(training: OpenPanel) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from panel_tools import add_scan
+from panel_tools import MODULE, add_scan
 from translation_lint import lint_source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,6 +71,11 @@ def marked(slicer_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A language in which every text begins with a mark, and a panel that is loaded in it."""
     import slicer
 
+    from SlicerHost.module_loader import load_module
+
+    load_module(MODULE)
+    for path in (ROOT / "MedAE" / "MedAEPanel").glob("*.py"):  # all of it, so that no marked part is left behind
+        importlib.import_module(f"MedAEPanel.{path.stem}" if path.stem != "__init__" else "MedAEPanel")
     monkeypatch.setattr(slicer.i18n, "tr", lambda text: f"\N{DAGGER}{text}")
     for name in [name for name in sys.modules if name.partition(".")[0] == "MedAEPanel"]:
         monkeypatch.delitem(sys.modules, name)

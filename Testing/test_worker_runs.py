@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +278,25 @@ def test_room_is_really_taken_where_the_system_cannot_reserve_it(
     array = arrays.create_array(tmp_path / "a.npy", (1, 128, 128, 100), np.dtype("i2"))
     assert not array.any()
     assert (tmp_path / "a.npy").stat().st_blocks * 512 >= array.nbytes
+
+
+def test_a_run_that_is_deleted_soon_is_at_once_neither_offered_nor_goes_on(tmp_path, monkeypatch):
+    started, go_on = threading.Event(), threading.Event()
+
+    def slowly(path: Path, ignore_errors: bool) -> None:
+        started.set()
+        go_on.wait()
+        _rmtree(path, ignore_errors)
+
+    _rmtree = shutil.rmtree
+    run = runs.create_run(tmp_path, "train", {}, {})
+    for name in ("result.json", "work/last.pt", "work/plan.json"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("{}")
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    deleting = runs.discard_soon(run)
+    started.wait()
+    assert run.is_dir() and not runs.is_finished(run) and not runs.is_resumable(run)
+    go_on.set()
+    deleting.join()
+    assert not run.exists()

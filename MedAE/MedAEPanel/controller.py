@@ -48,6 +48,7 @@ class RunController:
         self.devices, self.versions = (), {}
         self.preview = self.learning = None  # a Preview and a Learning, which live as long as the controller
         self.closed = self._ticking = False
+        self._swept = int  # waits until the files of the last run are deleted
         self._dropped = []  # finished runs that are ours but not in the scene: offered like those of a crash
         self._reset("idle")
         try:
@@ -61,7 +62,7 @@ class RunController:
         self.failure, self._results, self.report, self.remark = None, {}, {}, ""
         self.seconds = {}  # spent in export, start, run and import
         self._run = self._target = self._writer = self._import = None
-        self._sceneClosed = self._submitted = self._partial = False
+        self._sceneClosed = self._submitted = self._partial = self._copied = False
         self._since = time.perf_counter()
 
     # ---- what the panel and scripts see and ask for ----
@@ -179,6 +180,7 @@ class RunController:
         while self.busy:
             self.tick()
             time.sleep(0.02 if self.state in ("starting", "running", "cancelling") else 0)
+        self._swept()
         return self.state
 
     def close(self):
@@ -191,6 +193,7 @@ class RunController:
         self._timer.stop()
         self._scene.RemoveObserver(self._observation)
         self._client.close()
+        self._swept()
 
     # ---- one tick ----
 
@@ -233,7 +236,8 @@ class RunController:
             self._submitted = True
 
     def _importResult(self):
-        if not self._copy(self._import):
+        if not self._copied:
+            self._copied = self._copy(self._import)  # the scene has its own tick: each holds Slicer up for less
             return
         nodes = self._import.commit()
         self._results = {name: NodeReference(node) for name, node in nodes.items()}
@@ -336,7 +340,8 @@ class RunController:
         resumable = state == "failed" and run is not None and runs.is_resumable(run)
         if run is not None and not resumable and not (run in self._dropped and state == "cancelled"):
             self._dropped = [other for other in self._dropped if other != run]
-            runs.discard(run)
+            self._swept()
+            self._swept = runs.discard_soon(run).join
         self._notify()
 
     def _onSceneClose(self, caller=None, event=None):

@@ -5,7 +5,8 @@ from .request import Request
 from .target import NodeReference
 
 SMALLEST = 1_000_000  # voxels: smaller volumes are ready about as soon as their preview would be
-_AROUND = 12  # slices on each side of the visible one: what the network needs to see, nearly
+_AROUND = 8  # slices on each side of the visible one: what the network needs to see, nearly
+_CELL = 4  # voxels: a slab that begins amid a cell of the network would look otherwise than the whole volume
 
 
 def visibleSlab(inputNode):
@@ -28,7 +29,7 @@ def visibleSlab(inputNode):
         axis = max(range(3), key=lambda a: abs(normal[a]))
         size, at = image.GetDimensions()[axis], round(place[axis])
         if 0 <= at < size:
-            return axis, max(0, at - _AROUND), min(size, at + _AROUND + 1)
+            return axis, max(0, at - _AROUND) // _CELL * _CELL, min(size, at + _AROUND + 1)
     return None
 
 

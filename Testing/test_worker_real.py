@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from worker_tools import do, finish, poll_until, prepared_run, working
 
 from MedAELib.volume import Volume
 from MedAELib.worker import runs
+from MedAELib.worker.__main__ import BEHIND
 from MedAELib.worker.client import WorkerClient
 from MedAELib.worker.protocol import CancelledEvent, Done, Failed, Progress
 
@@ -47,6 +50,12 @@ def test_hello_tells_devices_and_versions(client: WorkerClient) -> None:
     assert client.hello.devices[0].id == "cpu"
     assert client.hello.devices[0].memory_bytes > 1 << 28
     assert {"torch", "monai", "numpy"} <= set(client.hello.versions)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows is told when the process is made")
+def test_the_worker_steps_back_behind_slicer(client: WorkerClient) -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, client.pid) == min(19, ours + BEHIND)
 
 
 def test_two_runs_give_the_same_voxels_and_the_second_is_warm(client: WorkerClient, model: str, tmp_path: Path) -> None:

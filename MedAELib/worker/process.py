@@ -27,7 +27,8 @@ class ProcessTree:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         options: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
-            options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+            flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+            options = {"creationflags": flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, cwd=folder, env=dict(environment), **options

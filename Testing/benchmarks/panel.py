@@ -3,8 +3,8 @@
     python Testing/benchmarks/panel.py [--size 512 512 300] [--frames N] [--model NAME|FOLDER] [--json FILE]
 
 Without --model a fake worker stands in, which shows the panel's own cost at its worst: nothing else takes time. With
-a model the real worker runs, and export and import are compared with the time of the network. With --frames the input
-is a sequence in a browser.
+a model the real worker runs: export and import are compared with the time of the network, and how fast another slice is
+drawn while it runs with that before. With --frames the input is a sequence in a browser.
 """
 
 from __future__ import annotations
@@ -128,6 +128,40 @@ def run_once(panel: Any, scan: Any, seconds: float) -> dict[str, Any]:
     return {"stall_ms": stalls, "seconds": parts, "total_seconds": round(total, 3), **told}
 
 
+def slice_times(panel: Any, scan: Any, seconds: float) -> dict[str, float]:
+    """Milliseconds until another slice is drawn, the median of many, with an idle worker and while one takes all cores.
+
+    The run is cancelled afterwards.
+    """
+    panel.choose(scan)
+    _slices_drawn(20)  # warm-up
+    idle = _slices_drawn(100)
+    panel.ui.applyButton.click()
+    spin(lambda: panel.controller.state == "running" and panel.controller.fraction > 0, seconds)
+    busy = _slices_drawn(100)
+    if panel.controller.state != "running":
+        raise RuntimeError("the run was over before the slices were drawn: take a larger volume")
+    panel.ui.cancelButton.click()
+    spin(lambda: not panel.controller.busy, seconds)
+    return {"idle": round(1000 * float(np.median(idle)), 1), "running": round(1000 * float(np.median(busy)), 1)}
+
+
+def _slices_drawn(count: int) -> list[float]:
+    import slicer
+
+    view = slicer.app.layoutManager().sliceWidget("Red")
+    first = view.sliceLogic().GetSliceOffset()
+    taken = []
+    for number in range(count):
+        started = time.perf_counter()
+        view.sliceLogic().SetSliceOffset(first + number % 20)
+        view.sliceView().forceRender()
+        taken.append(time.perf_counter() - started)
+        end = time.perf_counter() + 0.02
+        spin(lambda end=end: time.perf_counter() > end, 1)
+    return taken
+
+
 def cancel_times(panel: Any, scan: Any) -> dict[str, float]:
     """Seconds from Cancel to a panel that takes the next Apply: a worker that listens, and one that hangs."""
     times = {}
@@ -193,6 +227,7 @@ def main() -> int:
         results["runs"] = [run_once(panel, scan, options.seconds) for _ in range(options.runs)]
         if options.model:
             best = results["runs"][-1]["seconds"]
+            results["slice_ms"] = slice_times(panel, scan, options.seconds)
             outside = best["export"] + best["import"]
             results["overhead_percent"] = round(100 * outside / best["run"], 2)
         else:

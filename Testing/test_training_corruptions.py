@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dct
 from torch import Generator
 
+from MedAELib.training import patches
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, low_passed, magnitude_noise, projection_noise
-from MedAELib.training.patches import Source, body_around, draw_batch, windowed_ct, windowed_mr
+from MedAELib.training.patches import WHOLE, Source, body_around, draw_batch, draw_patch, windowed_ct, windowed_mr
 from MedAELib.training.projection import scan_noise
 
 
@@ -128,10 +130,11 @@ def test_a_batch_depends_on_its_seed_alone_and_fits_small_sources(modality):
     if modality == "CT":
         sources = [replace(source, body=source.voxels, noise=source.voxels) for source in sources]
     for seed in range(6):
-        clean, lesions, maps, generated = draw_batch(sources, modality, _generator(seed))
+        clean, lesions, maps, generated, bands = draw_batch(sources, modality, _generator(seed))
         again, *_ = draw_batch(sources, modality, _generator(seed))
         assert generated == [False] * len(clean)
         assert torch.equal(clean, again)
+        assert len(bands) == len(clean) and all(0.3 < share <= 1 for band in bands for share in band)
         assert torch.isfinite(clean).all()
         assert lesions.shape == clean.shape
         assert float((lesions != 0).float().mean()) < 0.2
@@ -149,6 +152,57 @@ def test_a_ct_lends_its_anatomy_to_mr_patches():
     assert float(clean.max()) < 2.5
     again, *_ = draw_batch([Source("CT", head, is_ct=True)], "MR", _generator(4))
     assert not torch.equal(clean, again)
+
+
+def test_mr_patches_are_zero_filled_in_plane_along_one_axis_or_in_all_of_a_scan_and_ct_never_is():
+    voxels = torch.rand(64, 64, 64, generator=_generator())
+    generator = _generator(1)
+    kinds = []
+    for _ in range(80):
+        _, band = draw_patch(Source("noise", voxels), (32, 32, 32), "MR", generator)
+        filled = [share for share in band if share < 1]
+        assert len(set(filled)) <= 1 and all(0.38 < share < 0.87 for share in filled)
+        kinds.append(len(filled))
+    assert set(kinds) == {0, 1, 2, 3}
+    assert 8 < sum(kind > 0 for kind in kinds) < 36
+    ct = Source("CT", voxels, body=voxels, noise=voxels)
+    assert {draw_patch(ct, (32, 32, 32), "CT", generator)[1] for _ in range(20)} == {WHOLE}
+
+
+def test_a_zero_filled_patch_keeps_what_was_measured_and_nothing_above(monkeypatch):
+    monkeypatch.setattr(patches, "CONSTANT_SHARE", 0)
+    monkeypatch.setattr(patches, "LESION_SHARE", {False: 0, True: 0})
+    voxels, generator, filled = 1 + torch.rand(64, 64, 64, generator=_generator()), _generator(2), 0
+    for _ in range(40):
+        (patch, _), band = draw_patch(Source("noise", voxels), (32, 32, 32), "MR", generator)
+        for axis, share in enumerate(band):
+            strength = np.abs(dct(patch.double().numpy(), axis=axis)).mean(tuple({0, 1, 2} - {axis}))
+            above = strength[round(share * 32) :]
+            assert share == 1 or above.max() < 1e-3 * strength.max()
+            filled += share < 1
+    assert filled > 5
+
+
+def test_zero_filling_gives_a_wave_back_and_rings_at_a_step():
+    place, finer = (torch.arange(20) + 0.5) / 20, (torch.arange(36) + 0.5) / 36
+    wave = 1 + torch.cos(torch.pi * 7 * place)
+    made = patches.zero_filled(wave[:, None, None].expand(20, 3, 4), (36, 3, 4))
+    assert made.shape == (36, 3, 4)
+    assert torch.allclose(made[:, 1, 2], (1 + torch.cos(torch.pi * 7 * finer)).abs(), atol=1e-4)
+    step = patches.zero_filled((place > 0.5).float()[:, None, None] + 1, (36, 1, 1))
+    assert 1.04 < float(step.max()) - 1 < 1.2
+    assert float(step.mean()) == pytest.approx(1.5, abs=1e-4)
+
+
+def test_noise_of_a_zero_filled_scan_is_by_chance_zero_filled_too():
+    clean, generator = torch.full((32, 32, 32), 0.8), _generator(3)
+    shares = []
+    for _ in range(60):
+        noisy, deviation, _ = corrupt_mr(clean, generator, (0.5, 1, 1))
+        strength = torch.fft.rfft(noisy - clean, dim=0).abs().mean((1, 2))
+        if float(deviation.max()) > 0:
+            shares.append(float(strength[12:].mean() / strength[1:6].mean()))
+    assert 5 < sum(share < 0.3 for share in shares) < 35
 
 
 def test_a_simulated_scan_is_noisier_inside_a_body_and_its_noise_is_correlated_in_plane_alone():

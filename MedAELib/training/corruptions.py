@@ -99,8 +99,11 @@ def projection_noise(
     return noise[1:-1, : shape[0], : shape[1]].permute(1, 2, 0).contiguous()
 
 
-def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, float]:
+def corrupt_mr(clean: Tensor, generator: Generator, band: Sequence[float] = (1, 1, 1)) -> tuple[Tensor, Tensor, float]:
     """A random MRI measurement of ``clean`` (99.9th percentile near 1), the deviation of its noise, and its unit.
+
+    ``band`` is the share of k-space along each axis that holds ``clean``; by chance it holds the noise too, as when the
+    scanner filled the rest with zeros.
 
     The deviation is that of each voxel; the unit is what `MedAELib.noise.noise_unit` would take for it, give or take:
     its deviation in the quiet part of the patch.
@@ -116,6 +119,8 @@ def corrupt_mr(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, flo
     cutoffs: tuple[float, ...] = (1.0, 1.0, 1.0)
     if chance(0.12, generator):
         cutoffs = tuple(1.0 if chance(0.4, generator) else uniform(0.45, 1, generator) for _ in range(3))
+    elif min(band) < 1 and chance(0.3, generator):
+        cutoffs = tuple(band)
     noisy = magnitude_noise(clean, sigma, generator, coils, cutoffs)
     if chance(0.06, generator):  # a scan whose background was masked out afterwards
         noisy = torch.where(clean > 0.02, noisy, 0.0)

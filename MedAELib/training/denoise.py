@@ -36,7 +36,7 @@ from MedAELib.training.cohort import data_folder, training_sources, validation_v
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
 from MedAELib.training.objectives import lost_contrast, relative_error
-from MedAELib.training.patches import Source, draw_batch
+from MedAELib.training.patches import Source, draw_batch, zero_filled
 
 LEVEL_SHARE = 0.03  # of the objective, for an error of the noise level by a factor of e
 LOST_SHARE = 0.4  # of the objective, for all contrast of small lesions that is lost
@@ -52,14 +52,15 @@ def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[in
 
     def batch(step: int) -> Batch:
         generator = Generator().manual_seed(seed * 1_000_003 + step)
-        clean, lesions, maps, generated = draw_batch(sources, modality, generator)
+        clean, lesions, maps, generated, bands = draw_batch(sources, modality, generator)
         noisy, deviation, unit = torch.empty_like(clean), torch.empty_like(clean), torch.empty(len(clean), 1, 1, 1, 1)
         for index in range(len(clean)):
             if modality == "MR":
-                noisy[index, 0], deviation[index, 0], unit[index] = corrupt_mr(clean[index, 0], generator)
+                made = corrupt_mr(clean[index, 0], generator, bands[index])
             else:
                 body, scan = maps[index]
-                noisy[index, 0], deviation[index, 0], unit[index] = corrupt_ct(clean[index, 0], body, scan, generator)
+                made = corrupt_ct(clean[index, 0], body, scan, generator)
+            noisy[index, 0], deviation[index, 0], unit[index] = made
         level = _level(deviation, clean, modality, torch.tensor(generated)) - unit.log()
         return noisy / unit, clean / unit, level, lesions / unit
 
@@ -88,33 +89,46 @@ def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
 def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Module], dict[str, float]]:
     """PSNR in dB (range 1 for MR, 2000 HU for CT) of the noisy and the denoised validation subject at two levels.
 
-    ``flat_kept`` is the deviation that is left of pure noise around a constant, as a share of the noise's.
+    ``flat_kept`` is the deviation that is left of pure noise around a constant, as a share of the noise's. MR is judged
+    as it was measured and, ``zero_filled_``, as a scanner makes it 1.75 times finer in plane.
     """
-    cases, flat = {}, 30 + torch.randn((1, 1, 64, 64, 64), generator=Generator().manual_seed(2))
-    for level in VALIDATION_LEVELS[modality]:
-        generator = Generator().manual_seed(1)
-        if modality == "MR":
-            cases[level] = magnitude_noise(clean, level, generator)
-        else:
-            cases[level] = clean + level * projection_noise(clean.shape, generator, 0.5)
-    foreground = clean > (0.06 if modality == "MR" else -0.5)
+    cases, flat = [], 30 + torch.randn((1, 1, 64, 64, 64), generator=Generator().manual_seed(2))
+    for name, seen in _references(modality, clean).items():
+        for level in VALIDATION_LEVELS[modality]:
+            generator = Generator().manual_seed(1)
+            if modality == "MR":
+                noisy = magnitude_noise(seen, level, generator)
+            else:
+                noisy = seen + level * projection_noise(seen.shape, generator, 0.5)
+            cases.append((name, level, noisy, seen))
     span = 1.0 if modality == "MR" else 2.0
 
-    def psnr(image: Tensor) -> float:
-        return float(10 * torch.log10(span**2 / (image - clean)[foreground].square().mean()))
+    def psnr(image: Tensor, seen: Tensor) -> float:
+        foreground = seen > (0.06 if modality == "MR" else -0.5)
+        return float(10 * torch.log10(span**2 / (image - seen)[foreground].square().mean()))
 
     @torch.no_grad()
     def measure(network: nn.Module) -> dict[str, float]:
         row = {}
-        for level, noisy in cases.items():
+        for name, level, noisy, seen in cases:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                row[f"psnr_{level:g}"] = psnr(network(noisy[None, None] / level)[0, 0] * level)
-            row[f"noisy_{level:g}"] = psnr(noisy)
+                row[f"{name}psnr_{level:g}"] = psnr(network(noisy[None, None] / level)[0, 0] * level, seen)
+            row[f"{name}noisy_{level:g}"] = psnr(noisy, seen)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             row["flat_kept"] = float(network(flat)[..., 8:-8, 8:-8, 8:-8].std())
         return row
 
     return measure
+
+
+def _references(modality: str, clean: Tensor) -> dict[str, Tensor]:
+    """The validation subject as it was measured and, for MR, on a finer grid, by how the names of figures begin."""
+    if modality == "CT":
+        return {"": clean}
+    i, j, k = clean.shape
+    measured = [4 * round(size / 1.75 / 4) for size in (i, j)]
+    middle = tuple(slice((size - part) // 2, (size + part) // 2) for size, part in zip((i, j), measured, strict=True))
+    return {"": clean, "zero_filled_": zero_filled(clean[middle], (i, j, k))}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

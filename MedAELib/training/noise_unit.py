@@ -69,10 +69,10 @@ def _scan(source: Source, modality: str, generator: Generator) -> tuple[Tensor, 
     if chance(0.75, generator):
         shape = [int(log_uniform(18, 110, generator)), int(log_uniform(18, 110, generator))]
         shape.append(int(log_uniform(7, 90, generator)))
-    clean, _, *maps = draw_patch(source, shape, modality, generator)
+    (clean, _, *maps), band = draw_patch(source, shape, modality, generator)
     while True:
         if modality == "MR":
-            noisy, deviation, _ = corrupt_mr(clean, generator)
+            noisy, deviation, _ = corrupt_mr(clean, generator, band)
         else:
             noisy, deviation, _ = corrupt_ct(clean, maps[0], maps[1], generator)
         if float(deviation.median()) >= _LEVELS[modality][0 if source.generated else 1]:

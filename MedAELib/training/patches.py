@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,7 +21,11 @@ LESION_SHARE = {False: 0.35, True: 0.7}  # of the patches with anatomy, and of t
 BLENDED_SHARE = 0.2  # of the MR patches: the sum of two, as no scanner ever saw
 _CURVE = (-1.1, -0.3, -0.1, 0.1, 0.4, 1.5, 3.1)  # HU / 1000, between which a random curve to MR signal is straight
 THICKEST = {"MR": 4, "CT": 6}  # voxels that make one thick slice
+MAGNIFIED_SHARE = {"MR": 0.38, "CT": 0.25}  # of the patches with anatomy
+ZERO_FILLED_SHARE = 0.75  # of the magnified MR patches: by the scanner; the others were resampled afterwards
 FINEST_SCANNED = 2.0  # zoom up to which the noise of the simulated scan is that of a real one
+Band = tuple[float, float, float]  # the share of k-space that was measured along each axis: below 1 where zero-filled
+WHOLE: Band = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,81 +69,131 @@ def body_around(voxels: np.ndarray) -> np.ndarray:
 
 def draw_batch(
     sources: Sequence[Source], modality: str, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor, list[bool]]:
+) -> tuple[Tensor, Tensor, Tensor, list[bool], list[Band]]:
     """A batch of clean patches [b, 1, i, j, k] of one random shape, and what small lesions added to each (0 elsewhere).
 
-    The third tensor holds body and scan noise for CT, [b, 2, i, j, k], nothing for MR, [b, 0, i, j, k]. The list says
-    which patches are generated anatomy.
+    The third tensor holds body and scan noise for CT, [b, 2, i, j, k], nothing for MR, [b, 0, i, j, k]. The lists say
+    which patches are generated anatomy, and how much of k-space was measured for each.
     """
     shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
     count = max(1, round(VOXELS / int(np.prod(shape))))
     weights = torch.tensor([source.weight for source in sources])
     drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
-    patches = [draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]
+    drawn_patches = [draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]
+    patches, bands = [patch for patch, _ in drawn_patches], [band for _, band in drawn_patches]
     generated = [sources[int(index)].generated for index in drawn]
     for place, patch in enumerate(patches):
         if modality == "MR" and chance(BLENDED_SHARE, generator):
             other = sources[int(torch.multinomial(weights, 1, generator=generator))]
             share = uniform(0.2, 0.8, generator)
-            for part, second in enumerate(draw_patch(other, shape, modality, generator)):
-                patch[part] = share * patch[part] + (1 - share) * second
+            second, band = draw_patch(other, shape, modality, generator)
+            for part, added in enumerate(second):
+                patch[part] = share * patch[part] + (1 - share) * added
             generated[place] &= other.generated
+            bands[place] = _wider(bands[place], band)
     parts = torch.stack([torch.stack(patch) for patch in patches])
-    return parts[:, :1], parts[:, 1:2], parts[:, 2:], generated
+    return parts[:, :1], parts[:, 1:2], parts[:, 2:], generated, bands
 
 
-def draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> list[Tensor]:
-    """One patch, its lesions and its maps, turned and flipped as the modality allows, with a random contrast."""
+def _wider(first: Band, second: Band) -> Band:
+    """What was measured of the sum of two patches."""
+    return (max(first[0], second[0]), max(first[1], second[1]), max(first[2], second[2]))
+
+
+def draw_patch(source: Source, shape: Sequence[int], modality: str, generator: Generator) -> tuple[list[Tensor], Band]:
+    """One patch, its lesions and its maps, turned and flipped as the modality allows, with a random contrast.
+
+    The second is how much of k-space was measured along each axis.
+    """
     if chance(CONSTANT_SHARE, generator):
         maps = [torch.full(tuple(shape), 0.7), torch.zeros(tuple(shape))] if modality == "CT" else []
         constant = _constant(shape, modality, generator)
-        return [*with_some_lesions(constant, modality, generator, constant=True), *maps]
+        return [*with_some_lesions(constant, modality, generator, constant=True), *maps], WHOLE
     # An MRI slice may lie in any plane; a CT is reconstructed in axial planes (i, j), which its noise shows.
     order = torch.randperm(3, generator=generator).tolist() if modality == "MR" else _in_plane(generator)
     flips = [axis for axis in range(3) if chance(0.5, generator)]
     cut_shape = [0, 0, 0]
     for axis, origin in enumerate(order):
         cut_shape[origin] = shape[axis]
-    zooms = _zooms(modality, generator)
-    thick = (2 if modality == "CT" else int(uniform(0, 3, generator))) if chance(0.25, generator) else None
+    zooms, thick, by_scanner = _scan_grid(modality, generator)
+    coarse = [round(size / zoom) for size, zoom in zip(cut_shape, zooms, strict=True)]
     for _ in range(4):
-        voxels, *maps = _magnified_cut(source, cut_shape, zooms, thick, THICKEST[modality], generator)
+        voxels, *maps = _cut(source, coarse, thick, THICKEST[modality], generator)
         if source.is_ct:
             voxels = _as_magnitude(voxels, generator)
         occupied = (voxels > (0.06 if modality == "MR" else -0.8)).float().mean()
         if occupied > 0.1 or chance(0.08, generator):
             break
-    voxels, *maps = (part.permute(order).flip(flips).contiguous() for part in (voxels, *maps))
+    if modality == "MR":  # contrast is measured, and interpolated afterwards
+        voxels = _recontrasted(voxels, generator)
+    parts = [zero_filled(voxels, cut_shape)] if by_scanner else _magnified([voxels, *maps], cut_shape, zooms)
+    voxels, *maps = (part.permute(order).flip(flips).contiguous() for part in parts)
     if chance(0.08, generator):
         voxels = _softened(voxels, uniform(0.3, 0.8, generator))
-    voxels = _recontrasted(voxels, generator) if modality == "MR" else _rescaled(voxels, generator)
-    return [*with_some_lesions(voxels, modality, generator), *maps]
-
-
-def _zooms(modality: str, generator: Generator) -> list[float]:
-    """How many times finer than measured the grid is: scanners interpolate (zero filling, small fields of view)."""
     if modality == "CT":
-        zoom = log_uniform(1.2, 4, generator) if chance(0.25, generator) else 1.0
-        return [zoom, zoom, 1.0]
-    if not chance(0.15, generator):
-        return [1.0] * 3
+        voxels = _rescaled(voxels, generator)
+    first, second, third = (coarse[axis] / cut_shape[axis] if by_scanner else 1.0 for axis in order)
+    return [*with_some_lesions(voxels, modality, generator), *maps], (first, second, third)
+
+
+def _scan_grid(modality: str, generator: Generator) -> tuple[list[float], int | None, bool]:
+    """How many times finer than measured the grid is along each axis, along which slices are thick, if zero-filled.
+
+    Scanners interpolate: MRI in the plane of its slices, or in all of a 3D scan, and slices are resampled to cubes
+    afterwards; a CT of a small field of view in the plane.
+    """
+    magnified = chance(MAGNIFIED_SHARE[modality], generator)
+    if modality == "CT":
+        zoom = log_uniform(1.2, 4, generator) if magnified else 1.0
+        return [zoom, zoom, 1.0], 2 if chance(0.25, generator) else None, False
+    across = int(uniform(0, 3, generator))
+    if not magnified:
+        return [1.0] * 3, across if chance(0.25, generator) else None, False
     zoom = uniform(1.2, 2.5, generator)
-    return [zoom if chance(0.7, generator) else 1.0 for _ in range(3)]
+    kind = uniform(0, 1, generator)
+    if kind < 0.55:
+        zooms = [1.0 if axis == across else zoom for axis in range(3)]
+    elif kind < 0.8:
+        zooms = [zoom if axis == across else 1.0 for axis in range(3)]
+    else:
+        zooms = [zoom] * 3
+    thick = across if chance(0.5, generator) else None
+    return zooms, thick, chance(ZERO_FILLED_SHARE, generator)
 
 
-def _magnified_cut(
-    source: Source, shape: Sequence[int], zooms: Sequence[float], thick: int | None, thickest: int, generator: Generator
-) -> list[Tensor]:
-    """A random box of the source and its maps, interpolated to a finer grid along the axes that have a zoom above 1."""
-    coarse = [round(size / zoom) for size, zoom in zip(shape, zooms, strict=True)]
-    parts = _cut(source, coarse, thick, thickest, generator)
+def _magnified(parts: list[Tensor], shape: Sequence[int], zooms: Sequence[float]) -> list[Tensor]:
+    """A patch and its maps on a finer grid of this shape, interpolated linearly."""
     if max(zooms) == 1:
         return parts
     if len(parts) == 3 and max(zooms) > FINEST_SCANNED:  # magnified further it would be smoother than any kernel's
         parts[2] = torch.zeros_like(parts[2])
-    return list(
-        torch.nn.functional.interpolate(torch.stack(parts)[None], tuple(shape), mode="trilinear", align_corners=True)[0]
+    finer = torch.nn.functional.interpolate(
+        torch.stack(parts)[None], tuple(shape), mode="trilinear", align_corners=True
     )
+    return list(finer[0])
+
+
+def zero_filled(voxels: Tensor, shape: Sequence[int]) -> Tensor:
+    """A magnitude patch on a finer grid of this shape that holds no frequency more: zeros in outer k-space.
+
+    It rings at edges as scans do. The patch is continued as in a mirror (cosines), so that opposite borders, which do
+    not belong together, leave each other alone.
+    """
+    for axis, size in enumerate(shape):
+        if size != voxels.shape[axis]:
+            voxels = torch.tensordot(_cosine_interpolation(voxels.shape[axis], size), voxels, ([1], [axis]))
+            voxels = voxels.movedim(0, axis)
+    return voxels.abs()
+
+
+@lru_cache(maxsize=256)
+def _cosine_interpolation(measured: int, size: int) -> Tensor:
+    """The matrix [size, measured] that takes samples apart into cosines and sums these on the finer grid."""
+    frequency = torch.arange(measured, dtype=torch.float64)
+    at = (torch.arange(measured, dtype=torch.float64) + 0.5) * (math.pi / measured)
+    finer = (torch.arange(size, dtype=torch.float64) + 0.5) * (math.pi / size)
+    weight = torch.where(frequency == 0, 1.0, 2.0) / measured
+    return (torch.cos(finer[:, None] * frequency) @ (weight[:, None] * torch.cos(frequency[:, None] * at))).float()
 
 
 def _in_plane(generator: Generator) -> list[int]:

@@ -58,7 +58,7 @@ No subject is in two parts.""",
 }
 NOISE = {
     "MR": """Rician (95 %) and non-central chi noise (2 to 4 coils) of 0.4 to 20 % of the 99.9th percentile, in a
-quarter of the patches spatially varying, in an eighth correlated as zero filling leaves it; one patch in twenty has
+quarter of the patches spatially varying, in a sixth correlated as zero filling leaves it; one patch in twenty has
 none. The network sees a scan in units of its noise, which is measured on the whole volume; in training that unit was
 wrong by -10 to +35 %.""",
     "CT": """2 to 130 HU, half of it from simulated scans of the same patient (projection, photon and electronic noise,
@@ -68,10 +68,12 @@ cut off at -1024 HU; one patch in twenty has none. The network sees a scan in un
 the whole volume; in training that unit was wrong by -26 to +65 %.""",
 }
 PATCHES = {
-    "MR": """Patches are turned and flipped, averaged down by up to 3 voxels or to slices of up to 4, interpolated to
-finer grids, given other contrasts and coil sensitivities; CT anatomy is seen through random curves of intensity, and
-a fifth of the patches is the sum of two. Small balls of other brightness are drawn into a third, and into most of the
-patches that are constant otherwise; the contrast that they lose counts on its own.""",
+    "MR": """Patches are turned and flipped, averaged down by up to 3 voxels or to slices of up to 4, given other
+contrasts and coil sensitivities; CT anatomy is seen through random curves of intensity, and a fifth of the patches is
+the sum of two. Of those with anatomy 38 % lie on grids 1.2 to 2.5 times finer than measured, in plane, across slices or
+along all axes, three quarters of them by zero filling as scanners do, the others interpolated linearly. Small balls of
+other brightness are drawn into a third, and into most of the patches that are constant otherwise; the contrast that
+they lose counts on its own.""",
     "CT": """Patches are turned in the plane and flipped, averaged down by up to 3 voxels or to slices of up to 6,
 interpolated to grids of up to 4 times the fineness, given other tissue values. Small balls of other density are drawn
 into a third, and into most of the patches that are constant otherwise; the contrast that they lose counts on its

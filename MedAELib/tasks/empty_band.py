@@ -1,0 +1,74 @@
+"""Where along each axis a scan's anatomy ends in k-space: beyond, a denoiser leaves nothing but noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.fft import dct
+
+Floats = npt.NDArray[np.float32]
+Band = tuple[float, float, float]
+WHOLE: Band = (1.0, 1.0, 1.0)
+_BANDS = 16  # of equal width up to Nyquist's frequency
+_LOWEST = 5  # band: nobody interpolates more than about threefold
+_SHORTEST = 32  # voxels of an axis that can be judged
+_LARGEST = 96  # voxels of the box along each axis that is looked at
+_EMPTY, _FULL = 0.25, 0.7  # the share of what was left in a band that is anatomy
+_WHITE = (0.5, 1.5)  # noise in the outermost band, in units of the noise: weaker was interpolated, stronger is anatomy
+_STEP = 0.1  # in units of the noise: how far the scan is moved to see how the result follows
+
+
+def anatomy_band(voxels: npt.NDArray[Any], low: float, unit: float, denoised: Callable[[Floats], Floats]) -> Band:
+    """The highest frequency along each axis of `[i, j, k]` that holds anatomy, as a share of Nyquist's; 1: all may.
+
+    `unit` is the deviation of the noise, `denoised` gives the result for voxels in units of it above `low`. How much of
+    the result in a band of frequencies is anatomy is told without a clean scan, by Stein's lemma: from how the result
+    goes with the scan, and how it follows white noise of a tenth of the scan's (Ramani, Blu and Unser, IEEE TIP 2008).
+    A band that holds little of it, as all that are finer do, is taken for empty: the scan was interpolated, or its
+    anatomy is smooth on a fine grid. Where the scanner has interpolated the noise too there is nothing to be gained.
+    """
+    box = _middle(voxels)
+    seen = (np.where(np.isfinite(box), box, low).astype(np.float32) - np.float32(low)) / np.float32(unit)
+    axes = [axis for axis in range(3) if box.shape[axis] >= _SHORTEST and _outermost_is_noise(seen, axis)]
+    if not axes:
+        return WHOLE
+    probe = np.random.default_rng(0).standard_normal(seen.shape).astype(np.float32)
+    result = denoised(seen)
+    follows = (denoised(seen + np.float32(_STEP) * probe) - result) / np.float32(_STEP)
+    ends = [1.0, 1.0, 1.0]
+    for axis in axes:
+        anatomy = _together(result, seen, axis) - _together(probe, follows, axis)
+        ends[axis] = _end(anatomy / np.maximum(_together(result, result, axis), 1e-12))
+    return ends[0], ends[1], ends[2]
+
+
+def _middle(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The middle of a volume, at most a box of `_LARGEST`."""
+    sizes = [min(size, _LARGEST) for size in voxels.shape]
+    starts = [(size - part) // 2 for size, part in zip(voxels.shape, sizes, strict=True)]
+    return voxels[tuple(slice(start, start + part) for start, part in zip(starts, sizes, strict=True))]
+
+
+def _outermost_is_noise(seen: Floats, axis: int) -> bool:
+    """Whether the outermost band could be white noise and nothing else."""
+    power = _together(seen, seen, axis)[-1] / _together(np.ones_like(seen), np.ones_like(seen), axis).sum() * _BANDS
+    return bool(_WHITE[0] < power < _WHITE[1])
+
+
+def _together(first: Floats, second: Floats, axis: int) -> npt.NDArray[np.float64]:
+    """The cross power of two images in each band of frequencies along an axis, mirrored at its ends."""
+    waves = dct(first, axis=axis, norm="ortho") * dct(second, axis=axis, norm="ortho")
+    lines = waves.sum(tuple({0, 1, 2} - {axis}), dtype=np.float64)
+    return np.bincount(np.arange(len(lines)) * _BANDS // len(lines), lines, _BANDS).astype(np.float64)
+
+
+def _end(share: npt.NDArray[np.float64]) -> float:
+    """Where anatomy ends, from its share in each band: one is empty if all finer ones are and half as fine is full."""
+    full = np.flatnonzero(share >= _EMPTY)
+    first = max(int(full[-1]) + 1 if full.size else 0, _LOWEST)
+    if first >= _BANDS or share[first // 2] < _FULL:
+        return 1.0
+    return (first + 0.5) / _BANDS

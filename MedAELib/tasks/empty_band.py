@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import dct
+from scipy.ndimage import gaussian_filter
 
 Floats = npt.NDArray[np.float32]
 Band = tuple[float, float, float]
@@ -16,8 +17,10 @@ _BANDS = 16  # of equal width up to Nyquist's frequency
 _LOWEST = 5  # band: nobody interpolates more than about threefold
 _SHORTEST = 32  # voxels of an axis that can be judged
 _LARGEST = 96  # voxels of the box along each axis that is looked at
-_EMPTY, _FULL = 0.25, 0.7  # the share of what was left in a band that is anatomy
+_EMPTY, _FULL = 0.25, 0.7  # how much of what was left in bands is anatomy
 _WHITE = (0.5, 1.5)  # noise in the outermost band, in units of the noise: weaker was interpolated, stronger is anatomy
+_TISSUE = 3.0  # in units of the noise: below, the noise of a magnitude image is weaker and not symmetric
+_LEAST_TISSUE = 0.05  # of the box
 _STEP = 0.1  # in units of the noise: how far the scan is moved to see how the result follows
 
 
@@ -27,12 +30,16 @@ def anatomy_band(voxels: npt.NDArray[Any], low: float, unit: float, denoised: Ca
     `unit` is the deviation of the noise, `denoised` gives the result for voxels in units of it above `low`. How much of
     the result in a band of frequencies is anatomy is told without a clean scan, by Stein's lemma: from how the result
     goes with the scan, and how it follows white noise of a tenth of the scan's (Ramani, Blu and Unser, IEEE TIP 2008).
-    A band that holds little of it, as all that are finer do, is taken for empty: the scan was interpolated, or its
+    Where it and all finer ones together hold little, they are taken for empty: the scan was interpolated, or its
     anatomy is smooth on a fine grid. Where the scanner has interpolated the noise too there is nothing to be gained.
     """
     box = _middle(voxels)
     seen = (np.where(np.isfinite(box), box, low).astype(np.float32) - np.float32(low)) / np.float32(unit)
-    axes = [axis for axis in range(3) if box.shape[axis] >= _SHORTEST and _outermost_is_noise(seen, axis)]
+    tissue = (gaussian_filter(seen, 2) > _TISSUE).astype(np.float32)
+    if tissue.mean() < _LEAST_TISSUE:
+        return WHOLE
+    tissue = gaussian_filter(tissue, 2)  # without edges, which would spread what one band holds over all
+    axes = [axis for axis in range(3) if box.shape[axis] >= _SHORTEST and _outermost_is_noise(tissue, seen, axis)]
     if not axes:
         return WHOLE
     probe = np.random.default_rng(0).standard_normal(seen.shape).astype(np.float32)
@@ -40,8 +47,8 @@ def anatomy_band(voxels: npt.NDArray[Any], low: float, unit: float, denoised: Ca
     follows = (denoised(seen + np.float32(_STEP) * probe) - result) / np.float32(_STEP)
     ends = [1.0, 1.0, 1.0]
     for axis in axes:
-        anatomy = _together(result, seen, axis) - _together(probe, follows, axis)
-        ends[axis] = _end(anatomy / np.maximum(_together(result, result, axis), 1e-12))
+        anatomy = _together(tissue * result, tissue * seen, axis) - _together(tissue * probe, tissue * follows, axis)
+        ends[axis] = _end(anatomy, _together(tissue * result, tissue * result, axis))
     return ends[0], ends[1], ends[2]
 
 
@@ -52,9 +59,9 @@ def _middle(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return voxels[tuple(slice(start, start + part) for start, part in zip(starts, sizes, strict=True))]
 
 
-def _outermost_is_noise(seen: Floats, axis: int) -> bool:
+def _outermost_is_noise(tissue: Floats, seen: Floats, axis: int) -> bool:
     """Whether the outermost band could be white noise and nothing else."""
-    power = _together(seen, seen, axis)[-1] / _together(np.ones_like(seen), np.ones_like(seen), axis).sum() * _BANDS
+    power = _together(tissue * seen, tissue * seen, axis)[-1] * _BANDS / float(np.square(tissue).sum())
     return bool(_WHITE[0] < power < _WHITE[1])
 
 
@@ -65,10 +72,10 @@ def _together(first: Floats, second: Floats, axis: int) -> npt.NDArray[np.float6
     return np.bincount(np.arange(len(lines)) * _BANDS // len(lines), lines, _BANDS).astype(np.float64)
 
 
-def _end(share: npt.NDArray[np.float64]) -> float:
-    """Where anatomy ends, from its share in each band: one is empty if all finer ones are and half as fine is full."""
-    full = np.flatnonzero(share >= _EMPTY)
-    first = max(int(full[-1]) + 1 if full.size else 0, _LOWEST)
-    if first >= _BANDS or share[first // 2] < _FULL:
+def _end(anatomy: npt.NDArray[np.float64], power: npt.NDArray[np.float64]) -> float:
+    """Where anatomy ends, from how much of the power in each band it is; half as fine it must be most of it."""
+    finer = np.cumsum(anatomy[::-1])[::-1] / np.maximum(np.cumsum(power[::-1])[::-1], 1e-12)
+    empty = np.flatnonzero(finer[_LOWEST:] < _EMPTY) + _LOWEST
+    if not empty.size or anatomy[empty[0] // 2] < _FULL * power[empty[0] // 2]:
         return 1.0
-    return (first + 0.5) / _BANDS
+    return float(empty[0] + 0.5) / _BANDS

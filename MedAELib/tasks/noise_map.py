@@ -37,7 +37,7 @@ class Calibration:
     offset: float
 
 
-CALIBRATIONS = {"MR": Calibration(0.343, -0.016, 0.041), "CT": Calibration(0.149, -0.025, 0.088)}
+CALIBRATIONS = {"MR": Calibration(0.338, -0.017, 0.041), "CT": Calibration(0.149, -0.025, 0.088)}
 
 
 class WithNoise(Wrapped):

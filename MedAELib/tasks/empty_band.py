@@ -18,7 +18,7 @@ _LOWEST = 5  # band: nobody interpolates more than about threefold
 _SHORTEST = 32  # voxels of an axis that can be judged
 _LARGEST = 96  # voxels of the box along each axis that is looked at
 _EMPTY, _FULL = 0.25, 0.7  # how much of what was left in bands is anatomy
-_WHITE = (0.5, 1.5)  # noise in the outermost band, in units of the noise: weaker was interpolated, stronger is anatomy
+_WHITE = (0.5, 1.5)  # power in the outermost band, where 1 is the noise: less was interpolated, more is anatomy
 _TISSUE = 3.0  # in units of the noise: below, the noise of a magnitude image is weaker and not symmetric
 _LEAST_TISSUE = 0.05  # of the box
 _STEP = 0.1  # in units of the noise: how far the scan is moved to see how the result follows
@@ -39,15 +39,20 @@ def anatomy_band(voxels: npt.NDArray[Any], low: float, unit: float, denoised: Ca
     if tissue.mean() < _LEAST_TISSUE:
         return WHOLE
     tissue = gaussian_filter(tissue, 2)  # without edges, which would spread what one band holds over all
-    axes = [axis for axis in range(3) if box.shape[axis] >= _SHORTEST and _outermost_is_noise(tissue, seen, axis)]
+    power = {axis: _power(tissue, seen, axis) for axis in range(3) if box.shape[axis] >= _SHORTEST}
+    axes = [axis for axis, found in power.items() if _WHITE[0] < found[-1] < _WHITE[1]]
     if not axes:
         return WHOLE
+    # White noise is as strong in every band, so it is no stronger than the weakest: the unit may be too large.
+    noise = min(1.0, *(float(power[axis].min()) for axis in axes))
     probe = np.random.default_rng(0).standard_normal(seen.shape).astype(np.float32)
     result = denoised(seen)
     follows = (denoised(seen + np.float32(_STEP) * probe) - result) / np.float32(_STEP)
     ends = [1.0, 1.0, 1.0]
     for axis in axes:
-        anatomy = _together(tissue * result, tissue * seen, axis) - _together(tissue * probe, tissue * follows, axis)
+        anatomy = _together(tissue * result, tissue * seen, axis) - noise * _together(
+            tissue * probe, tissue * follows, axis
+        )
         ends[axis] = _end(anatomy, _together(tissue * result, tissue * result, axis))
     return ends[0], ends[1], ends[2]
 
@@ -59,10 +64,10 @@ def _middle(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return voxels[tuple(slice(start, start + part) for start, part in zip(starts, sizes, strict=True))]
 
 
-def _outermost_is_noise(tissue: Floats, seen: Floats, axis: int) -> bool:
-    """Whether the outermost band could be white noise and nothing else."""
-    power = _together(tissue * seen, tissue * seen, axis)[-1] * _BANDS / float(np.square(tissue).sum())
-    return bool(_WHITE[0] < power < _WHITE[1])
+def _power(tissue: Floats, seen: Floats, axis: int) -> npt.NDArray[np.float64]:
+    """The power of the scan in each band along an axis, in tissue: 1 is that of the noise."""
+    voxels = np.bincount(np.arange(seen.shape[axis]) * _BANDS // seen.shape[axis], minlength=_BANDS) / seen.shape[axis]
+    return _together(tissue * seen, tissue * seen, axis) / (voxels * float(np.square(tissue).sum()))
 
 
 def _together(first: Floats, second: Floats, axis: int) -> npt.NDArray[np.float64]:

@@ -51,7 +51,9 @@ def complete(cases: Sequence[Case], names: Sequence[str], fused: bool, note: Not
     return kept
 
 
-def kinds_of(cases: Sequence[Case], names: Sequence[str], windows: dict[str, Window], fused: bool) -> tuple[Kind, ...]:
+def kinds_of(
+    cases: Sequence[Case], names: Sequence[str], windows: dict[str, Window], fused: bool
+) -> tuple[Kind, ...]:
     """The kinds of scan in these cases: what most of them look like, their window, and their usual intensities.
 
     The first kind of MRI has a standard contrast too, unless several are fused: there each is source and target.
@@ -183,7 +185,9 @@ def _windowed(voxels: npt.NDArray[Any], window: tuple[float, float]) -> Floats:
     return np.nan_to_num(found, nan=0, posinf=0, neginf=0)
 
 
-def conditional_mean(sources: Sequence[Source], bins: int = _BINS, standard: bool = True) -> Callable[[Floats], Floats]:
+def conditional_mean(
+    sources: Sequence[Source], bins: int = _BINS, standard: bool = True
+) -> Callable[[Floats], Floats]:
     """A voxel-wise regression: the mean target for each source intensity, in equally full bins, linear between them.
 
     It is told what `seen_scan` gives: the standard contrast, or the scan's own.

@@ -91,9 +91,9 @@ LIMITS = {
         "a small cervical spine T2; at 9 % total variation was as good on that spine's T1.",
         "Of pure noise around a constant 4 to 6 % is left.",
         "BM4D with a stabilised variance, told the true noise level, was better on each of seven scans at every level: "
-        "by 0.1 to 0.2 dB on a T1 head, up to 0.1 dB on a FLAIR one, 0.1 to 0.2 dB on a hippocampus crop, 0.2 to 0.6 dB "
-        "on a trunk with interpolated slices, 0.4 and 0.1 dB on a small cervical spine T1 at 9 and 15 %, 0.3 to 1.0 dB "
-        "on a small cervical spine T2, and 0.8 to 1.3 dB on generated anatomy (`--peers strongest`).",
+        "by 0.1 to 0.2 dB on a T1 head, up to 0.1 dB on a FLAIR one, 0.1 to 0.2 dB on a hippocampus crop, 0.2 to 0.6 "
+        "dB on a trunk with interpolated slices, 0.4 and 0.1 dB on a small cervical spine T1 at 9 and 15 %, 0.3 to 1.0 "
+        "dB on a small cervical spine T2, and 0.8 to 1.3 dB on generated anatomy (`--peers strongest`).",
         "The training targets are real scans and hold a little noise of their own, which caps what was learned.",
         "Not for phase, complex or signed difference images.",
         "Above about 20 % noise, fine structure is smoothed away.",

@@ -94,8 +94,8 @@ LIMITS = {
         "by 0.1 to 0.2 dB on a T1 head, up to 0.1 dB on a FLAIR one, 0.1 to 0.2 dB on a hippocampus crop, 0.2 to 0.6 "
         "dB on a trunk with interpolated slices, 0.4 and 0.1 dB on a small cervical spine T1 at 9 and 15 %, 0.3 to 1.0 "
         "dB on a small cervical spine T2, and 0.8 to 1.3 dB on generated anatomy (`--peers strongest`).",
-        "Where anatomy ends in k-space is told by a rule that was chosen on training and validation scans, three times, "
-        "after test scans had shown that the rule before cut too much of them (up to 0.3 dB).",
+        "Where anatomy ends in k-space is told by a rule that was chosen on training and validation scans, thrice "
+        "anew after test scans had shown that the rule before cut too much of them (up to 0.3 dB).",
         "The training targets are real scans and hold a little noise of their own, which caps what was learned.",
         "Not for phase, complex or signed difference images.",
         "Above about 20 % noise, fine structure is smoothed away.",

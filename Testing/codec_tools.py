@@ -56,7 +56,7 @@ def code_by_waves_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def take_model_away(monkeypatch: pytest.MonkeyPatch, loader: str) -> None:
     """As if a model of the codec, by the name of what loads it, were not installed."""
 
-    def missing(folder: object = None) -> None:
+    def missing(*_: object) -> None:
         raise BadModel("The model is missing.")
 
     monkeypatch.setattr(model_file, loader, missing)

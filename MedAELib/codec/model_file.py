@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,11 +25,9 @@ METADATA = "configs/codec.json"  # not metadata.json: that would make it a netwo
 WEIGHTS = "models/model.safetensors"
 BUNDLED = "ct-mr-codec"
 FRONT = "front"  # of the description: the second model of the folder
-FRONT_WEIGHTS = "models/front.safetensors"
-SUBBAND = "subband"  # the third one
-SUBBAND_WEIGHTS = "models/subband.safetensors"
+SUBBAND = "subband-2"  # the third one
+EARLIER_SUBBAND = "subband"  # with which files were written before it
 RESTORATION = "restoration"  # the fourth one
-RESTORATION_WEIGHTS = "models/restoration.safetensors"
 _LARGEST = 4 << 20
 Numbers = TypeVar("Numbers")
 Kind = TypeVar("Kind", "CodecModel", "FrontCodec", "SubbandCodec", "RestorationCodec")
@@ -154,19 +152,24 @@ def load_codec_model(folder: Path | None = None) -> CodecModel:
 @functools.lru_cache(maxsize=4)
 def load_front_model(folder: Path | None = None) -> FrontCodec:
     """The bundled model of wave fronts, or the one in a folder. Raises as `load_codec_model`."""
-    return read_front_model(*_stored(folder or models_folder() / BUNDLED, FRONT_WEIGHTS, FRONT))
+    return read_front_model(*_stored(folder or models_folder() / BUNDLED, weights_of(FRONT), FRONT))
 
 
 @functools.lru_cache(maxsize=4)
-def load_subband_model(folder: Path | None = None) -> SubbandCodec:
-    """The bundled model of wavelet coefficients, or the one in a folder. Raises as `load_codec_model`."""
-    return read_subband_model(*_stored(folder or models_folder() / BUNDLED, SUBBAND_WEIGHTS, SUBBAND))
+def load_subband_model(folder: Path | None = None, entry: str = SUBBAND) -> SubbandCodec:
+    """The bundled model of wavelet coefficients, or the one in a folder, by its entry; raises as `load_codec_model`."""
+    return read_subband_model(*_stored(folder or models_folder() / BUNDLED, weights_of(entry), entry))
 
 
 @functools.lru_cache(maxsize=4)
 def load_restoration_model(folder: Path | None = None) -> RestorationCodec:
     """The bundled model of the restoration, or the one in a folder. Raises as `load_codec_model`."""
-    return read_restoration_model(*_stored(folder or models_folder() / BUNDLED, RESTORATION_WEIGHTS, RESTORATION))
+    return read_restoration_model(*_stored(folder or models_folder() / BUNDLED, weights_of(RESTORATION), RESTORATION))
+
+
+def weights_of(entry: str) -> str:
+    """Where a further model of the codec lies in its folder, by its entry in the description."""
+    return f"models/{entry}.safetensors"
 
 
 def _stored(folder: Path, file: str, part: str | None) -> tuple[bytes, str, str]:
@@ -225,40 +228,46 @@ def find_codec_model(name: str, sha256: str, file: str, inside: Callable[[], byt
 
     Raises BadModel, naming it and its hash, when it is neither installed nor inside, or differs from its SHA-256.
     """
-    return _found(name, sha256, file, inside, load_codec_model, read_codec_model)
+    return _found(name, sha256, file, inside, (load_codec_model,), read_codec_model)
 
 
 def find_front_model(name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None) -> FrontCodec:
     """The model of wave fronts that a file was coded with. Raises as `find_codec_model`."""
-    return _found(name, sha256, file, inside, load_front_model, read_front_model)
+    return _found(name, sha256, file, inside, (load_front_model,), read_front_model)
 
 
 def find_subband_model(name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None) -> SubbandCodec:
     """The model of wavelet coefficients that a file was coded with. Raises as `find_codec_model`."""
-    return _found(name, sha256, file, inside, load_subband_model, read_subband_model)
+    installed = (load_subband_model, lambda: load_subband_model(None, EARLIER_SUBBAND))
+    return _found(name, sha256, file, inside, installed, read_subband_model)
 
 
 def find_restoration_model(
     name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None
 ) -> RestorationCodec:
     """The model of the restoration that a file was coded with. Raises as `find_codec_model`."""
-    return _found(name, sha256, file, inside, load_restoration_model, read_restoration_model)
+    return _found(name, sha256, file, inside, (load_restoration_model,), read_restoration_model)
 
 
 def _found(
     name: str, sha256: str, file: str, inside: Callable[[], bytes] | None,
-    load: Callable[[], Kind], read: Callable[[bytes, str, str], Kind],
+    installed: Sequence[Callable[[], Kind]], read: Callable[[bytes, str, str], Kind],
 ) -> Kind:  # fmt: skip
-    found: Kind | None = None
-    try:
-        found = load()
-    except BadModel:
-        if inside is None:
-            raise
-    if found is not None and found.sha256 == sha256:
-        return found
+    """The one of the installed models, the newest first, that has the hash; else the one inside the file."""
+    newest, fault = None, None
+    for load in installed:
+        try:
+            found = load()
+        except BadModel as error:
+            fault = fault or error
+            continue
+        if found.sha256 == sha256:
+            return found
+        newest = newest or found
+    if inside is None and fault is not None:
+        raise fault
     if inside is None:
-        has = f"; it has {found.name} ({found.sha256[:16]}...)" if found is not None else ""
+        has = f"; it has {newest.name} ({newest.sha256[:16]}...)" if newest is not None else ""
         raise BadModel(
             f"{file} was compressed with the model {name} (SHA-256 {sha256[:16]}...), which is not installed.",
             f"Install the MedAE that holds this model{has}.",

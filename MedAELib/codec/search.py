@@ -65,6 +65,12 @@ class Goal:
         return figure - self.value if self.floor else self.value - figure
 
 
+def first_step(estimate: Estimate, goal: Goal) -> int:
+    """The step that the estimate alone finds."""
+    return _whole(_next_place({}, estimate.decibels if goal.floor else estimate.log_bytes, goal, 0.0, estimate.steps),
+                  estimate)  # fmt: skip
+
+
 def find_step(measure: Callable[[int], float], estimate: Estimate, goal: Goal, first: int | None = None) -> int | None:
     """A step that reaches the goal, and hardly more; None when none of those tried does.
 

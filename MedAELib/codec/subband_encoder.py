@@ -36,6 +36,7 @@ _SAMPLES = 10_000  # of each parity, on which the move is sought
 
 
 Restore = Callable[[Cascade, dict[Axes, Coefficients], Doubles], bytes]
+Watch = Callable[[int, Seen, Indices], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +51,14 @@ class CodedWaves:
 
 
 def encode_waves(
-    voxels: Indices, grid: WaveGrid, model: SubbandModel, lattice: ContextModel, restore: Restore | None = None
-) -> CodedWaves:
+    voxels: Indices, grid: WaveGrid, model: SubbandModel, lattice: ContextModel, restore: Restore | None = None,
+    watch: Watch | None = None,
+) -> CodedWaves:  # fmt: skip
     """Code a chunk of voxels [i, j, k] within 0..grid.largest < 2^16.
 
     `restore` is given each low band that a level has restored, with the level's bands and the true low band; it may
-    change it and returns the side information. Raises BadInput when the step is too small for the chunk's range.
+    change it and returns the side information. `watch` is shown the case of each parity, what is seen of its
+    coefficients, and their quantised values. Raises BadInput when the step is too small for the chunk's range.
     """
     low, bands, lows = voxels.astype(np.float64) * 2**FRACTION_BITS, [], []
     for level in grid.levels:
@@ -74,7 +77,7 @@ def encode_waves(
     parts, _ = encode_chunk(whole, told.grid, lattice)
     cascade, levels = Cascade(grid, quantised * float(grid.low_step)), []
     while cascade.place:
-        made = _Level(bands[cascade.place - 1], steps[cascade.place - 1], model)
+        made = _Level(bands[cascade.place - 1], steps[cascade.place - 1], model, watch)
         found = cascade.next(made.encode)
         made.shift(found)
         cascade.join(found, made.shifts)
@@ -94,6 +97,7 @@ class _Level:
     truth: dict[Axes, Doubles]
     steps: dict[Axes, int]
     model: SubbandModel
+    watch: Watch | None = None
     batches: list[tuple[Indices, Tables]] = field(default_factory=list)
     plain: list[Indices] = field(default_factory=list)
     counts: list[Indices] = field(default_factory=list)
@@ -111,6 +115,8 @@ class _Level:
                 seen = opened.seen(parity)
                 kinds = self.model.distribution(seen, case)
                 values = _quantised(cut(wanted, parity).reshape(-1) / step, kinds, seen, self.model)
+                if self.watch is not None:
+                    self.watch(case, seen, values)
                 passes.append((kinds, seen, values))
                 chosen.append((parity, values))
             for parity, values in chosen:

@@ -26,10 +26,12 @@ from .model_file import CodecModel, load_codec_model, load_front_model, load_res
 from .predictive import Grid, encode_chunk
 from .reader import decode_chunk, decompress, processors
 from .restoration import RestorationModel
-from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step
+from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
+from .subband_encoder import TRADE
 from .subband_network import SubbandModel
 from .tuning import tune
 from .values import TYPES, Mapped, from_whole, to_whole
+from .wavelet import FRACTION_BITS, JOINS, LATE, choose_axes
 from .waves import wave_chunk
 
 _CHUNK_VOXELS = 4_000_000
@@ -42,6 +44,7 @@ _MOST_DECIBELS = 110.0  # beyond lies what wavelets in 2^-6 grey values cannot r
 _FEW_VALUES, _SMALL, _DEAR = 64, 100_000, 2.5  # values, voxels and bits a voxel that make lattices worth a try
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
 _FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
+_JOINING_VOXELS = 1_000_000  # of the slices that tell when coarser axes had better join
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
@@ -82,6 +85,7 @@ class _Plan:
     tuning: bytes = b""
     waves: SubbandModel | None = None  # its step counts in 2^-6 units
     restoration: RestorationModel | None = None
+    joins: float = JOINS  # of coarser axes, as for `choose_axes`
 
     @property
     def eased(self) -> bool:
@@ -147,10 +151,30 @@ def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress
     wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
     estimate = WaveEstimate(list(wholes), micrometres(volume), span / plan.unit)
     try:
+        plan = _with_joins(volume, plan, model, first_step(estimate, _goal(volume, plan)))
         found = _searched(volume, plan, model, slabs, estimate, progress)
     except BadInput:
         return None
     return None if found is None else found[1]
+
+
+def _goal(volume: Volume, plan: _Plan) -> Goal:
+    return Goal.of(plan.mode.kind, plan.mode.value, volume.array.nbytes)
+
+
+def _with_joins(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
+    """The plan whose coarser axes join later, where some slices of the middle cost less that way."""
+    (i, j, k), spacing = volume.shape, micrometres(volume)
+    thick = min(max(_JOINING_VOXELS // (i * j), _THINNEST), k)
+    if choose_axes((i, j, thick), spacing) == choose_axes((i, j, thick), spacing, LATE):
+        return plan
+    first, costs = (k - thick) // 2, {}
+    voxels = np.ascontiguousarray(volume.array[0, :, :, first : first + thick])
+    for joins in (JOINS, LATE):
+        chunk = _encode(voxels, spacing, replace(plan, step=step, joins=joins), model)
+        missed = (chunk.decoded.astype(np.float64) - voxels) * (2**FRACTION_BITS / (plan.unit * step))
+        costs[joins] = float((missed**2).sum()) + TRADE * 8 * sum(map(len, chunk.parts))
+    return replace(plan, joins=min(costs, key=lambda joins: costs[joins]))
 
 
 def _searched(
@@ -166,8 +190,7 @@ def _searched(
         files[step] = _file(volume, plan, model, slabs, chunks)
         return math.log2(len(files[step])) if plan.mode.kind == "ratio" else _decibels(volume, slabs, chunks)
 
-    goal = Goal.of(plan.mode.kind, plan.mode.value, volume.array.nbytes)
-    step = find_step(measure, estimate, goal, first)
+    step = find_step(measure, estimate, _goal(volume, plan), first)
     return None if step is None else (step, files[step])
 
 
@@ -267,7 +290,7 @@ def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: Co
     voxels = np.ascontiguousarray(voxels)
     if plan.waves is not None:
         whole = lossy_whole(voxels, plan.start, plan.unit)
-        return wave_chunk(voxels, whole, spacing, plan.step, plan.waves, model, plan.restoration)
+        return wave_chunk(voxels, whole, spacing, plan.step, plan.waves, model, plan.restoration, plan.joins)
     mapped, step = _mapped(voxels, plan)
     grid = _grid(mapped.whole, spacing, step, plan)
     front = plan.front if _takes_front(grid, plan) else None

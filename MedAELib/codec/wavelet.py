@@ -21,7 +21,8 @@ _BRIGHTER = 1.230358  # of the low-pass branch, for a constant
 GAIN_BITS = 16
 MOST_LEVELS = 8
 _SHORTEST = 4  # an axis of fewer coefficients is not divided further
-_JOINS = 2.1  # an axis takes part in a level when its spacing is at most so many times the finest
+JOINS, LATE = 2.1, 1.05  # an axis takes part in a level when its spacing is at most so many times the finest
+_ALIKE = 1.2  # spacings that differ by less are of axes that are halved together from the start
 _FEWEST = 512  # coefficients of the low band at which no further level follows
 
 Doubles = npt.NDArray[np.float64]
@@ -66,18 +67,22 @@ def levels_of(shape: Shape, axes: Sequence[Axes]) -> list[Level]:
     return levels
 
 
-def choose_axes(shape: Shape, spacing: Shape) -> list[Axes]:
-    """Which axes each level halves, finest first: those that are spaced about as finely as the finest one."""
+def choose_axes(shape: Shape, spacing: Shape, joins: float = JOINS) -> list[Axes]:
+    """Which axes each level halves, finest first: those that are spaced about as finely as the finest one.
+
+    A coarser axis joins once its spacing is at most `joins` times that of the axes that are halved.
+    """
     current, extent = list(shape), list(spacing)
+    joined = {d for d in range(3) if extent[d] <= max(joins, _ALIKE) * min(extent)}
     chosen: list[Axes] = []
     while len(chosen) < MOST_LEVELS and np.prod(current) > _FEWEST:
         long = [d for d in range(3) if current[d] >= _SHORTEST]
         if not long:
             break
-        finest = min(extent[d] for d in long)
-        axes = tuple(d for d in long if extent[d] <= _JOINS * finest)
-        chosen.append(axes)
-        for d in axes:
+        finest = min(extent[d] for d in [d for d in long if d in joined] or long)
+        joined |= {d for d in long if extent[d] <= max(joins, 1.0 if joined.isdisjoint(long) else 0.0) * finest}
+        chosen.append(tuple(d for d in long if d in joined))
+        for d in chosen[-1]:
             current[d], extent[d] = -(-current[d] // 2), 2 * extent[d]
     return chosen
 

@@ -21,18 +21,22 @@ from .subband_encoder import encode_waves
 from .subband_levels import WaveGrid
 from .subband_network import SubbandModel
 from .values import Mapped, from_whole
-from .wavelet import MOST_LEVELS, Axes, Shape, choose_axes
+from .wavelet import JOINS, MOST_LEVELS, Axes, Shape, choose_axes
 
 _LARGEST_START = 1 << 24
 
 
 def wave_chunk(
     voxels: npt.NDArray[Any], mapped: Mapped, spacing: Shape, step: int, waves: SubbandModel, model: CodecModel,
-    restoration: RestorationModel | None = None,
+    restoration: RestorationModel | None = None, joins: float = JOINS,
 ) -> Chunk:  # fmt: skip
-    """A chunk by wavelets, with a step in 2^-6 whole numbers. Raises BadInput when the step is too small."""
+    """A chunk by wavelets, with a step in 2^-6 whole numbers; `joins` as for `choose_axes`.
+
+    Raises BadInput when the step is too small.
+    """
     i, j, k = mapped.whole.shape
-    grid = WaveGrid((i, j, k), spacing, tuple(choose_axes((i, j, k), spacing)), step, int(mapped.whole.max()))
+    axes = tuple(choose_axes((i, j, k), spacing, joins))
+    grid = WaveGrid((i, j, k), spacing, axes, step, int(mapped.whole.max()))
     mask, extra, whole = filled_columns(mapped.whole), b"", mapped.whole
     if mask is not None:
         extra, whole = pack_mask(mask), extended(whole, mask)

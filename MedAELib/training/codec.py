@@ -23,7 +23,7 @@ from MedAELib.atomic import write_text
 from MedAELib.codec.context import Doubles
 from MedAELib.codec.differentiable import CodecNetwork, code_length, exported
 from MedAELib.codec.lattice import CASES
-from MedAELib.codec.model_file import METADATA, WEIGHTS, pack_model
+from MedAELib.codec.model_file import METADATA, WEIGHTS, pack_model, weights_of
 from MedAELib.codec.network import RATIO_CLASSES, ContextModel
 from MedAELib.training.codec_samples import Samples, codec_volumes, collect, untrained_predictions
 from MedAELib.training.cohort import data_folder, kept
@@ -155,13 +155,13 @@ def publish(weights: bytes, folder: Path) -> None:
     _put(weights, folder, WEIGHTS, told)
 
 
-def keep_further(weights: bytes, options: argparse.Namespace, entry: str, file: str) -> None:
+def keep_further(weights: bytes, options: argparse.Namespace, entry: str) -> None:
     """Write a further model of the codec, and with --publish put it and its hash into the codec's model folder."""
     (options.output / "model.safetensors").write_bytes(weights)
     folder: Path | None = options.publish
     if folder is not None:
         named = {"name": f"{folder.name}-{entry}", "sha256": hashlib.sha256(weights).hexdigest()}
-        _put(weights, folder, file, {entry: named})
+        _put(weights, folder, weights_of(entry), {entry: named})
 
 
 def _put(weights: bytes, folder: Path, file: str, told: Mapping[str, object]) -> None:

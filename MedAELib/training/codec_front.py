@@ -18,7 +18,7 @@ from MedAELib.codec.front import OFFSETS, Front
 from MedAELib.codec.front_coder import front_setting
 from MedAELib.codec.front_context import FRONT_INPUTS
 from MedAELib.codec.front_network import SPACINGS, FrontModel, spacing_class
-from MedAELib.codec.model_file import FRONT, FRONT_WEIGHTS, pack_front
+from MedAELib.codec.model_file import FRONT, pack_front
 from MedAELib.codec.predictive import Grid
 from MedAELib.codec.tuning import Columns, sampled
 from MedAELib.training.codec import keep_further, trained, training_options
@@ -112,7 +112,7 @@ def main() -> None:
     layers, tails = exported(averaged)
     model = FrontModel({name: value[0] for name, value in layers.items()}, tails, stored["predictions"].numpy())
     weights = safetensors.numpy.save(pack_front(model))
-    keep_further(weights, options, FRONT, FRONT_WEIGHTS)
+    keep_further(weights, options, FRONT)
 
 
 if __name__ == "__main__":

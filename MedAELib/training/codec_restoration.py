@@ -17,7 +17,6 @@ from MedAELib.codec.context import Floats
 from MedAELib.codec.differentiable import ONE, rounded
 from MedAELib.codec.model_file import (
     RESTORATION,
-    RESTORATION_WEIGHTS,
     load_codec_model,
     load_subband_model,
     pack_restoration,
@@ -145,7 +144,7 @@ def main() -> None:
     if not isinstance(averaged, RestorationNetwork):
         raise TypeError("the training returned another network")
     weights = safetensors.numpy.save(pack_restoration(export(averaged)))
-    keep_further(weights, options, RESTORATION, RESTORATION_WEIGHTS)
+    keep_further(weights, options, RESTORATION)
 
 
 if __name__ == "__main__":

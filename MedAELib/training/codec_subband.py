@@ -5,6 +5,7 @@ As in `codec.py`, the network is trained with the rounding of its integer form, 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,55 +16,52 @@ from torch import Tensor
 
 from MedAELib.codec.context import FRACTION, Floats
 from MedAELib.codec.differentiable import CodecNetwork, exported
-from MedAELib.codec.model_file import SUBBAND, SUBBAND_WEIGHTS, pack_subband
+from MedAELib.codec.model_file import (
+    EARLIER_SUBBAND,
+    SUBBAND,
+    load_codec_model,
+    load_restoration_model,
+    load_subband_model,
+    pack_subband,
+)
+from MedAELib.codec.restoration_fit import restore_level
 from MedAELib.codec.subband import CASES, SUBBAND_INPUTS
-from MedAELib.codec.subband_known import Seen, cut
-from MedAELib.codec.subband_levels import SHIFTS, Cascade, OpenBand, WaveGrid
+from MedAELib.codec.subband_encoder import encode_waves
+from MedAELib.codec.subband_known import Seen
+from MedAELib.codec.subband_levels import WaveGrid
 from MedAELib.codec.subband_network import SubbandModel
-from MedAELib.codec.wavelet import FRACTION_BITS, Axes, Doubles, analyse, choose_axes
+from MedAELib.codec.wavelet import FRACTION_BITS, choose_axes
 from MedAELib.training.codec import keep_further, trained, training_options
 from MedAELib.training.codec_samples import codec_volumes
 from MedAELib.training.cohort import kept
 
-HIDDEN = (48, 32)
+HIDDEN = (64, 48)
 BATCH = 1024  # of each case
 _BUSY, _QUIET = 1500, 200  # samples of one parity of a band, at most
-_MOST_VOXELS = (256, 256, 64)  # of a large volume's middle
-_DECIBELS = (32, 58)  # roughly, of the files that are imitated
-_DEAD = (0.08, 0.24)  # how much further than half a step from zero a magnitude is rounded up
-_LARGE = 300_000  # voxels of a volume that is taken at three qualities, not two
+_MOST_VOXELS = (192, 192, 48)  # of a large volume's middle
+_DECIBELS = (18, 56)  # roughly, of the files that are imitated
+_SMALLEST_RATE = 0.03  # bits a voxel: less do not make a volume count more
+_LARGE = 300_000  # voxels of a volume that is taken at four qualities, not three
 
 Columns = list[npt.NDArray[np.generic]]
 
 
-def quantised(scaled: Doubles, dead: float) -> npt.NDArray[np.int64]:
-    """Whole numbers of steps, rounded towards zero a little more than to the nearest."""
-    return (np.sign(scaled) * np.floor(np.abs(scaled) + 0.5 - dead)).astype(np.int64)
+def collect(values: Floats, grid: WaveGrid, generator: np.random.Generator) -> list[list[Columns]]:
+    """Inputs, unit, residual in eighths and weight of some coefficients of a volume, by case.
 
-
-def collect(values: Floats, grid: WaveGrid, dead: float, generator: np.random.Generator) -> list[list[Columns]]:
-    """Inputs, unit, residual in eighths and weight of some coefficients of a volume, by case."""
+    The encoder chooses them with the model before this one. The weights of a volume's file add up to its voxels over
+    its bits per voxel, so that small files count as much as large ones.
+    """
     cases: list[list[Columns]] = [[] for _ in range(CASES)]
-    low, bands = values.astype(np.float64) * 2**FRACTION_BITS, []
-    for level in grid.levels:
-        bands.append(analyse(low, level.axes))
-        low = bands[-1].pop(())
-    cascade = Cascade(grid, np.rint(low / grid.low_step) * grid.low_step)
-    while cascade.place:
-        truth = bands[cascade.place - 1]
 
-        def code(opened: OpenBand, truth: dict[Axes, Doubles] = truth) -> None:
-            high = opened.band.high
-            wanted = quantised(opened.band.ordered(truth[high]) / grid.step_of(cascade.place, high), dead)
-            for case, parities in opened.passes():
-                values = [cut(wanted, parity).reshape(-1) for parity in parities]
-                for parity, some in zip(parities, values, strict=True):
-                    cases[case] += _sampled(opened.seen(parity), some, generator)
-                for parity, some in zip(parities, values, strict=True):
-                    opened.enter(parity, some)
+    def watch(case: int, seen: Seen, chosen: npt.NDArray[np.int64]) -> None:
+        cases[case] += _sampled(seen, chosen, generator)
 
-        cascade.join(cascade.next(code), np.zeros(SHIFTS, np.int64))
-    return cases
+    restore = partial(restore_level, model=load_restoration_model().restoration)
+    subband, lattice = load_subband_model(None, EARLIER_SUBBAND).subband, load_codec_model().context
+    coded = encode_waves(values.astype(np.int64), grid, subband, lattice, restore, watch)
+    rate = 8 * sum(map(len, coded.parts)) / values.size + _SMALLEST_RATE
+    return [[[*some, weight / np.float32(rate)] for *some, weight in found] for found in cases]
 
 
 def _sampled(seen: Seen, values: npt.NDArray[np.int64], generator: np.random.Generator) -> list[Columns]:
@@ -86,13 +84,14 @@ def gather(data: Path, validation: bool, seed: int) -> list[list[Tensor]]:
         start = [max(size - most, 0) // 2 for size, most in zip(values.shape, _MOST_VOXELS, strict=True)]
         values = values[tuple(slice(s, s + most) for s, most in zip(start, _MOST_VOXELS, strict=True))]
         i, j, k = (max(round(1000 * along), 1) for along in spacing)
-        for _ in range(3 if values.size > _LARGE else 2):
-            decibels = generator.uniform(*_DECIBELS)
+        count = 4 if values.size > _LARGE else 3
+        for decibels in np.linspace(*_DECIBELS, count, endpoint=False):
+            decibels += generator.uniform(0, (_DECIBELS[1] - _DECIBELS[0]) / count)
             step = int(2**FRACTION_BITS * np.ptp(values) * 10 ** (-decibels / 20) * 12**0.5)
             a, b, c = values.shape
             axes = tuple(choose_axes((a, b, c), (i, j, k)))
             grid = WaveGrid((a, b, c), (i, j, k), axes, max(step, 32), int(values.max()))
-            for case, found in enumerate(collect(values, grid, generator.uniform(*_DEAD), generator)):
+            for case, found in enumerate(collect(values, grid, generator)):
                 cases[case] += found
         print(name, values.shape, flush=True)
     joined = [[np.concatenate(column) for column in zip(*found, strict=True)] for found in cases]
@@ -131,7 +130,7 @@ def main() -> None:
 
     averaged = trained(CodecNetwork(CASES, SUBBAND_INPUTS, HIDDEN), batches, checks, options, 250)
     weights = safetensors.numpy.save(pack_subband(SubbandModel(*exported(averaged))))
-    keep_further(weights, options, SUBBAND, SUBBAND_WEIGHTS)
+    keep_further(weights, options, SUBBAND)
 
 
 if __name__ == "__main__":

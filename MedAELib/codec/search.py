@@ -117,6 +117,8 @@ def _next_place(
         above, below = tried[max(finer)], tried[min(coarser)]
         share = (above - target) / (above - below) if math.isfinite(above) else 0.5
         wanted, margin = expected(first) + share * (expected(last) - expected(first)), 0.1 * (last - first)
+    elif tried:  # the estimate is too flat or too steep: go further each time, until the goal lies between two tries
+        wanted += (len(tried) - 1) * (target - min(tried.values(), key=lambda figure: abs(figure - target)))
     low, high = first, last
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

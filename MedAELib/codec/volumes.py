@@ -171,10 +171,13 @@ def _with_joins(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _P
     first, costs = (k - thick) // 2, {}
     voxels = np.ascontiguousarray(volume.array[0, :, :, first : first + thick])
     for joins in (JOINS, LATE):
-        chunk = _encode(voxels, spacing, replace(plan, step=step, joins=joins), model)
+        try:
+            chunk = _encode(voxels, spacing, replace(plan, step=step, joins=joins), model)
+        except BadInput:  # the step is too small
+            continue
         missed = (chunk.decoded.astype(np.float64) - voxels) * (2**FRACTION_BITS / (plan.unit * step))
         costs[joins] = float((missed**2).sum()) + TRADE * 8 * sum(map(len, chunk.parts))
-    return replace(plan, joins=min(costs, key=lambda joins: costs[joins]))
+    return replace(plan, joins=min(costs, key=lambda joins: costs[joins], default=JOINS))
 
 
 def _searched(

@@ -61,7 +61,7 @@ def collect(values: Floats, grid: WaveGrid, generator: np.random.Generator) -> l
     subband, lattice = load_subband_model(None, EARLIER_SUBBAND).subband, load_codec_model().context
     coded = encode_waves(values.astype(np.int64), grid, subband, lattice, restore, watch)
     rate = 8 * sum(map(len, coded.parts)) / values.size + _SMALLEST_RATE
-    return [[[*some, weight / np.float32(rate)] for *some, weight in found] for found in cases]
+    return [[[*some, weight.astype(np.float32) / rate] for *some, weight in found] for found in cases]
 
 
 def _sampled(seen: Seen, values: npt.NDArray[np.int64], generator: np.random.Generator) -> list[Columns]:

@@ -8,7 +8,8 @@ from codec_tools import code_by_waves_alone, smooth
 
 from MedAELib import Volume
 from MedAELib.codec import subband_encoder, volumes
-from MedAELib.codec.model_file import load_codec_model, load_subband_model
+from MedAELib.codec.container import open_container
+from MedAELib.codec.model_file import EARLIER_SUBBAND, SUBBAND, load_codec_model, load_subband_model
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.subband_encoder import encode_waves
 from MedAELib.codec.subband_levels import WaveGrid
@@ -61,7 +62,23 @@ def test_coarser_axes_join_when_the_file_is_then_smaller(monkeypatch, along):
     free, sizes = compress(volume, Mode("psnr", 36)), []
     for joins in (JOINS, LATE):
         with monkeypatch.context() as forced:
-            forced.setattr(volumes, "_with_joins", lambda _, plan, *rest, joins=joins: replace(plan, joins=joins))
+            forced.setattr(volumes, "_suited", lambda _, plan, *rest, joins=joins: replace(plan, joins=joins))
             sizes.append(len(compress(volume, Mode("psnr", 36))))
     assert psnr(volume.array, decompress(free).array, float(np.ptp(voxels.astype(float)))) >= 36
     assert len(free) <= 1.01 * min(sizes)
+
+
+def test_the_model_is_the_one_that_makes_the_smaller_file(monkeypatch):
+    code_by_waves_alone(monkeypatch)
+    volume = Volume(np.rint(smooth((40, 36, 30), noise=25.0)).astype(np.int16)[None], np.eye(4), {"name": "ball"})
+    for decibels in (30, 55):
+        free, sizes = compress(volume, Mode("psnr", decibels)), {}
+        for entry in (SUBBAND, EARLIER_SUBBAND):
+            chosen = load_subband_model(None, entry)
+            with monkeypatch.context() as forced:
+                forced.setattr(volumes, "_suited", lambda _, plan, *rest, some=chosen: replace(plan, waves=some))
+                file = compress(volume, Mode("psnr", decibels))
+            sizes[chosen.sha256] = len(file)
+            assert open_container(file, "ball").header["waves"]["sha256"] == chosen.sha256
+        assert len(free) <= 1.01 * min(sizes.values())
+        assert psnr(volume.array, decompress(free).array, float(np.ptp(volume.array.astype(float)))) >= decibels

@@ -12,7 +12,7 @@ from .. import __version__
 from ..dicom import without_persons
 from ..volume import Volume
 from .container import CODER, FRONT, RESTORATION, WAVES, lay_out, write_container
-from .model_file import CodecModel, load_front_model, load_restoration_model, load_subband_model
+from .model_file import CodecModel, SubbandCodec, load_front_model, load_restoration_model
 
 _LARGEST_TEXT = 1 << 16
 
@@ -21,11 +21,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """The model of lattices, whether all models that are needed go into the file, and the tuning of wave fronts."""
+    """The model of lattices, whether all models that are needed go into the file, the tuning of wave fronts, and the
+    model of wavelets."""
 
     lattice: CodecModel
     inside: bool = False
     tuning: bytes = b""
+    waves: SubbandCodec | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ def assemble(
     pieces: list[tuple[int, int, bytes]] = []  # chunk (-1: a model), part (-1: what belongs to its values), bytes
     orders = {chunk.entry.get("order") for chunk in chunks}
     model, front = models.lattice, load_front_model() if FRONT in orders else None
-    waves = load_subband_model() if WAVES in orders else None
+    waves = models.waves if WAVES in orders else None
     restored = any(chunk.entry.get("restored") for chunk in chunks)
     restoration = load_restoration_model() if restored else None
     if models.inside:

@@ -215,3 +215,15 @@ def _inflated(extra: bytes, size: int) -> bytes:
     if len(found) != size:
         raise ValueError("not the declared size")
     return found
+
+
+def largest_error(before: Array, after: Array) -> float:
+    """The largest difference between two arrays, exact for integers; where both are not finite alike, none."""
+    if before.dtype.kind in "iub":
+        wide = [array.astype(np.int64 if before.dtype != np.uint64 else np.uint64) for array in (before, after)]
+        larger, smaller = np.maximum(*wide), np.minimum(*wide)
+        return float((larger.view(np.uint64) - smaller.view(np.uint64)).max())
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(before.astype(np.float64) - after)
+    same = before.view(f"u{before.dtype.itemsize}") == after.view(f"u{after.dtype.itemsize}")
+    return float(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)).max())

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,22 @@ from .front import Front
 from .front_coder import encode_front
 from .front_network import FrontModel
 from .lossy import lossy_unit, lossy_whole
-from .model_file import CodecModel, load_codec_model, load_front_model, load_restoration_model, load_subband_model
+from .model_file import (
+    EARLIER_SUBBAND,
+    CodecModel,
+    SubbandCodec,
+    load_codec_model,
+    load_front_model,
+    load_restoration_model,
+    load_subband_model,
+)
 from .predictive import Grid, encode_chunk
 from .reader import decode_chunk, decompress, processors
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
 from .subband_encoder import TRADE
-from .subband_network import SubbandModel
 from .tuning import tune
-from .values import TYPES, Mapped, from_whole, to_whole
+from .values import TYPES, Mapped, from_whole, largest_error, to_whole
 from .wavelet import FRACTION_BITS, JOINS, LATE, choose_axes
 from .waves import wave_chunk
 
@@ -44,7 +52,7 @@ _MOST_DECIBELS = 110.0  # beyond lies what wavelets in 2^-6 grey values cannot r
 _FEW_VALUES, _SMALL, _DEAR = 64, 100_000, 2.5  # values, voxels and bits a voxel that make lattices worth a try
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
 _FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
-_JOINING_VOXELS = 1_000_000  # of the slices that tell when coarser axes had better join
+_MIDDLE = (192, 192, 16)  # voxels of a volume on which an encoder of wavelets makes its choices
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
@@ -83,7 +91,7 @@ class _Plan:
     with_model: bool = False
     front: FrontModel | None = None
     tuning: bytes = b""
-    waves: SubbandModel | None = None  # its step counts in 2^-6 units
+    waves: SubbandCodec | None = None  # its step counts in 2^-6 units
     restoration: RestorationModel | None = None
     joins: float = JOINS  # of coarser axes, as for `choose_axes`
 
@@ -146,12 +154,12 @@ def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress
     if volume.array[0].size < _WAVE_VOXELS or (plan.mode.value > _MOST_DECIBELS and plan.mode.kind == "psnr"):
         return None
     span = float(np.ptp(volume.array.astype(np.float64))) or 1.0
-    plan = replace(plan, waves=load_subband_model().subband, restoration=load_restoration_model().restoration)
+    plan = replace(plan, waves=load_subband_model(), restoration=load_restoration_model().restoration)
     slabs = _slabs(volume, _WAVE_THINNEST, _WAVE_LEAST)
     wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
     estimate = WaveEstimate(list(wholes), micrometres(volume), span / plan.unit)
     try:
-        plan = _with_joins(volume, plan, model, first_step(estimate, _goal(volume, plan)))
+        plan = _suited(volume, plan, model, first_step(estimate, _goal(volume, plan)))
         found = _searched(volume, plan, model, slabs, estimate, progress)
     except BadInput:
         return None
@@ -162,22 +170,26 @@ def _goal(volume: Volume, plan: _Plan) -> Goal:
     return Goal.of(plan.mode.kind, plan.mode.value, volume.array.nbytes)
 
 
-def _with_joins(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
-    """The plan whose coarser axes join later, where some slices of the middle cost less that way."""
-    (i, j, k), spacing = volume.shape, micrometres(volume)
-    thick = min(max(_JOINING_VOXELS // (i * j), _THINNEST), k)
-    if choose_axes((i, j, thick), spacing) == choose_axes((i, j, thick), spacing, LATE):
-        return plan
-    first, costs = (k - thick) // 2, {}
-    voxels = np.ascontiguousarray(volume.array[0, :, :, first : first + thick])
-    for joins in (JOINS, LATE):
+def _suited(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
+    """The plan with the model of wavelets, and with coarser axes that join early or late, that the volume's middle
+    costs least with."""
+    start = [max(size - most, 0) // 2 for size, most in zip(volume.shape, _MIDDLE, strict=True)]
+    i, j, k = (slice(first, first + most) for first, most in zip(start, _MIDDLE, strict=True))
+    voxels, spacing = np.ascontiguousarray(volume.array[0, i, j, k]), micrometres(volume)
+
+    @cache
+    def cost(tried: _Plan) -> float:
         try:
-            chunk = _encode(voxels, spacing, replace(plan, step=step, joins=joins), model)
+            chunk = _encode(voxels, spacing, replace(tried, step=step), model)
         except BadInput:  # the step is too small
-            continue
+            return math.inf
         missed = (chunk.decoded.astype(np.float64) - voxels) * (2**FRACTION_BITS / (plan.unit * step))
-        costs[joins] = float((missed**2).sum()) + TRADE * 8 * sum(map(len, chunk.parts))
-    return replace(plan, joins=min(costs, key=lambda joins: costs[joins], default=JOINS))
+        return float((missed**2).sum()) + TRADE * 8 * sum(map(len, chunk.parts))
+
+    best = min(plan, replace(plan, waves=load_subband_model(None, EARLIER_SUBBAND)), key=cost)
+    shape = voxels.shape[0], voxels.shape[1], voxels.shape[2]
+    differs = choose_axes(shape, spacing) != choose_axes(shape, spacing, LATE)
+    return min(best, replace(best, joins=LATE), key=cost) if differs else best
 
 
 def _searched(
@@ -254,7 +266,8 @@ def _encode_chunks(
 def _file(
     volume: Volume, plan: _Plan, model: CodecModel, slabs: list[tuple[int, int, int]], chunks: list[Chunk]
 ) -> bytes:
-    return assemble(volume, plan.mode.to_json(), Carried(model, plan.with_model, plan.tuning), slabs, chunks)
+    carried = Carried(model, plan.with_model, plan.tuning, plan.waves)
+    return assemble(volume, plan.mode.to_json(), carried, slabs, chunks)
 
 
 def _tuned(volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]], progress: Progress | None) -> _Plan:
@@ -293,7 +306,7 @@ def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: Co
     voxels = np.ascontiguousarray(voxels)
     if plan.waves is not None:
         whole = lossy_whole(voxels, plan.start, plan.unit)
-        return wave_chunk(voxels, whole, spacing, plan.step, plan.waves, model, plan.restoration, plan.joins)
+        return wave_chunk(voxels, whole, spacing, plan.step, plan.waves.subband, model, plan.restoration, plan.joins)
     mapped, step = _mapped(voxels, plan)
     grid = _grid(mapped.whole, spacing, step, plan)
     front = plan.front if _takes_front(grid, plan) else None
@@ -352,18 +365,6 @@ def _check(volume: Volume, mode: Mode, array: Array) -> None:
         kept = largest_error(volume.array, array) <= mode.value
     if not kept:
         raise BadInput(f"{volume.name or 'The volume'} did not come back as promised, so no file was written.")
-
-
-def largest_error(before: Array, after: Array) -> float:
-    """The largest difference between two arrays, exact for integers; where both are not finite alike, none."""
-    if before.dtype.kind in "iub":
-        wide = [array.astype(np.int64 if before.dtype != np.uint64 else np.uint64) for array in (before, after)]
-        larger, smaller = np.maximum(*wide), np.minimum(*wide)
-        return float((larger.view(np.uint64) - smaller.view(np.uint64)).max())
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(before.astype(np.float64) - after)
-    same = before.view(f"u{before.dtype.itemsize}") == after.view(f"u{after.dtype.itemsize}")
-    return float(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)).max())
 
 
 def _slabs(volume: Volume, thinnest: int = _THINNEST, least: int = 1) -> list[tuple[int, int, int]]:

@@ -111,6 +111,10 @@ def add_sequence(size: tuple[int, int, int], frames: int) -> Any:
 
 def run_once(panel: Any, scan: Any, seconds: float) -> dict[str, Any]:
     """One run from Apply to the result: stalls by state and seconds by part."""
+    import slicer
+
+    if scan.IsA("vtkMRMLScalarVolumeNode"):
+        slicer.util.setSliceViewerLayers(background=scan)  # not the result of the run before: it is previewed again
     panel.choose(scan)
     heart = Heartbeat(panel.controller)
     panel.ui.applyButton.click()
@@ -137,7 +141,8 @@ def slice_times(panel: Any, scan: Any, seconds: float) -> dict[str, float]:
     _slices_drawn(20)  # warm-up
     idle = _slices_drawn(100)
     panel.ui.applyButton.click()
-    spin(lambda: panel.controller.state == "running" and panel.controller.fraction > 0, seconds)
+    spin(lambda: panel.controller.state == "running" and not panel.controller.preview.pending, seconds)
+    spin(lambda: panel.controller.fraction > 0, seconds)
     busy = _slices_drawn(100)
     if panel.controller.state != "running":
         raise RuntimeError("the run was over before the slices were drawn: take a larger volume")
@@ -234,9 +239,9 @@ def main() -> int:
             results["cancel_seconds"] = cancel_times(panel, scan)
         panel.controller.close()
     for number, run in enumerate(results["runs"]):
-        print(
-            f"run {number}: worst stall (ms) {run['stall_ms']}; seconds {run['seconds']}; total {run['total_seconds']}"
-        )
+        preview = f"; preview {run['preview_seconds']}" if "preview_seconds" in run else ""
+        print(f"run {number}: worst stall (ms) {run['stall_ms']}; seconds {run['seconds']}{preview}; ", end="")
+        print(f"total {run['total_seconds']}")
     print({key: value for key, value in results.items() if key != "runs"})
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")

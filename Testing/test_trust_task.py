@@ -16,7 +16,6 @@ from MedAELib import Volume
 from MedAELib.__main__ import main
 from MedAELib.errors import BadModel, Cancelled
 from MedAELib.tasks.denoise import denoise, denoised_again
-from MedAELib.tasks.empty_band import WHOLE
 from MedAELib.tasks.run import run_task
 
 CPU = {"device": "cpu", "precision": "float32"}
@@ -117,7 +116,7 @@ def test_denoising_again_gives_what_the_task_gave_at_any_strength_and_tells_how_
     volume, model, seen = scan("CT", (24, 24, 24)).volume, small_model(), []
     for strength in (1.0, 0.4):
         expected = denoise(volume, model, strength=strength, engine=Engine(**CPU), passes=2).array[0]
-        again = denoised_again(model, (0.0, 1000.0), WHOLE, strength, 2, Engine(**CPU), lambda *told: seen.append(told))
+        again = denoised_again(model, (0.0, 1000.0), strength, 2, Engine(**CPU), lambda *told: seen.append(told))
         assert np.abs(again(volume.array[0]) - expected).max() < 1e-3
     assert seen[-1] == ("Denoising a test", 24**3, 24**3)
 

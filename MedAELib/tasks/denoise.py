@@ -14,12 +14,9 @@ from ..engine.tiles import Box
 from ..errors import BadInput, BadModel
 from ..modality import added_to_hounsfield
 from ..model import Model
-from ..networks import Network
-from ..networks.band_limited import BandLimited
 from ..networks.mirrored import PASSES, Mirrored
 from ..quality import limits
 from ..volume import Volume
-from .empty_band import WHOLE, Band, anatomy_band
 from .noise_map import NoiseMap, WithNoise, check_tells_noise
 
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
@@ -46,19 +43,17 @@ def denoise(
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
     window: tuple[float, float] | None = None,
-    band: Band | None = None,
     passes: int = 0,
 ) -> Volume:
     """The volume without (`strength` 1), or with part of (0..1), its noise: same place, same type, same units.
 
     Integers are rounded and stay within their type; voxels that are not finite stay as they are. Every channel (frame)
     is processed on its own. `engine.used` tells afterwards how it ran. `progress` may raise Cancelled. `window` holds
-    the intensities that the network sees as 0 and 1, where `shared_limits` of the volume has been asked already, and
-    `band` how fine its anatomy is, where `scan_band` has. The result is the mean over 1, 2, 4 or 8 `passes`, each over
-    another mirror image; 0 takes `automatic_passes`.
+    the intensities that the network sees as 0 and 1, where `shared_limits` of the volume has been asked already. The
+    result is the mean over 1, 2, 4 or 8 `passes`, each over another mirror image; 0 takes `automatic_passes`.
     Raises BadInput for a strength outside 0..1 or another number of passes, BadModel for a model of another task.
     """
-    return _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, band, passes)
+    return _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, passes)
 
 
 def denoise_and_map(
@@ -70,7 +65,6 @@ def denoise_and_map(
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
     window: tuple[float, float] | None = None,
-    band: Band | None = None,
     passes: int = 0,
 ) -> tuple[Volume, Volume]:
     """What `denoise` gives, and the noise map from the same passes: the deviation of the noise around each voxel.
@@ -81,14 +75,13 @@ def denoise_and_map(
     """
     check_tells_noise(model.network, model.spec.modality)
     gathered = NoiseMap(allocate("noise", (1, *volume.shape), np.dtype(np.float32)), volume.channels)
-    engine = engine or Engine()
-    denoised = _denoised(volume, model, strength, engine, progress, allocate, window, band, passes, gathered)
+    denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, passes, gathered)
     return denoised, volume.like(gathered.finish(), name=f"{volume.name} noise map".strip(), frames=False)
 
 
 def _denoised(
     volume: Volume, model: Model, strength: float, engine: Engine, progress: Progress, allocate: Allocate,
-    window: tuple[float, float] | None, band: Band | None, passes: int, noise: NoiseMap | None = None,
+    window: tuple[float, float] | None, passes: int, noise: NoiseMap | None = None,
 ) -> Volume:  # fmt: skip
     """The denoised volume, channel by channel; what the network tells of the noise goes into `noise`."""
     if not 0 <= strength <= 1:
@@ -97,9 +90,8 @@ def _denoised(
         made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
+    network = Mirrored(network, passes or automatic_passes(volume))
     window = window or shared_limits(volume, model)
-    band = band or scan_band(volume, model, window, engine, progress)
-    network = _limited(Mirrored(network, passes or automatic_passes(volume)), band)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels = volume.array[0].size
     for channel, source in enumerate(volume.array):
@@ -139,47 +131,16 @@ def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
     return float(low) + added, float(high) + added
 
 
-def scan_band(
-    volume: Volume, model: Model, window: tuple[float, float], engine: Engine,
-    progress: Progress = lambda stage, done, total: None,
-) -> Band:  # fmt: skip
-    """The highest frequency along each axis that holds anatomy, as a share of Nyquist's, from the middle frame.
-
-    Beyond it the result is low-passed. All is kept where noise is not white (CT). `window` holds the intensities that
-    the network sees as 0 and 1: the second less the first is a unit of the noise.
-    """
-    if model.spec.window.kind != "white noise":
-        return WHOLE
-    low, high = window
-
-    def denoised(voxels: Floats) -> Floats:
-        result = np.empty(voxels.shape, np.float32)
-
-        def write(core: Box, before: Floats, after: Floats) -> None:
-            result[core] = after
-
-        engine.run(model.network, voxels, (0.0, 1.0), write, partial(progress, "Denoising a test"))
-        return result
-
-    return anatomy_band(volume.array[volume.channels // 2], low, high - low, denoised)
-
-
-def _limited(network: Network, band: Band) -> Network:
-    """The network, low-passed where the band ends; one of slices only within these."""
-    shares = band[: network.dims]
-    return BandLimited(network, shares) if min(shares) < 1 else network
-
-
 def denoised_again(
-    model: Model, window: tuple[float, float], band: Band, strength: float, passes: int, engine: Engine,
+    model: Model, window: tuple[float, float], strength: float, passes: int, engine: Engine,
     progress: Progress = lambda stage, done, total: None,
 ) -> Callable[[Floats], Floats]:  # fmt: skip
     """The same denoising for other voxels [i, j, k] of the same scan, float32: for what a result must be tested with.
 
-    `window` holds the intensities that the network saw as 0 and 1 in the whole volume, `band` its `scan_band`.
+    `window` holds the intensities that the network saw as 0 and 1 in the whole volume.
     """
 
-    network = _limited(Mirrored(model.network, passes), band)
+    network = Mirrored(model.network, passes)
 
     def again(voxels: Floats) -> Floats:
         result = np.empty(voxels.shape, np.float32)

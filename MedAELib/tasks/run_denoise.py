@@ -24,10 +24,8 @@ from .denoise import (
     denoised_again,
     in_memory,
     removed_noise,
-    scan_band,
     shared_limits,
 )
-from .empty_band import Band
 from .noise_map import noise_levels, tells_noise
 from .trust import conclusion, trust
 
@@ -59,18 +57,17 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     window = shared_limits(volume, model)
     model, adapted = _adapted(model, volume, window, wanted.adapt, engine, progress)
-    band = scan_band(volume, model, window, engine, progress)
-    outputs = _outputs(volume, model, window, band, wanted, engine, progress, allocate)
+    outputs = _outputs(volume, model, window, wanted, engine, progress, allocate)
     used, remarks = dict(engine.used), engine.remarks()
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
     before, after = noise_levels(volume, outputs["denoised"])
     noise = {"noise_before": float(f"{before:.4g}"), "noise_after": float(f"{after:.4g}")}
-    judged = _judged(volume, outputs, model, window, band, wanted, engine, progress) if wanted.trust else {}
+    judged = _judged(volume, outputs, model, window, wanted, engine, progress) if wanted.trust else {}
     if not wanted.noise:
         outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
-    report = {"task": "denoise", **_told(volume, model, wanted, band), **adapted, **used, **noise, **judged, **seconds}
+    report = {"task": "denoise", **_told(volume, model, wanted), **adapted, **used, **noise, **judged, **seconds}
     report["warnings"] += remarks
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
 
@@ -92,11 +89,11 @@ def _adapted(
 
 
 def _outputs(
-    volume: Volume, model: Model, window: Limits, band: Band, wanted: Parameters, engine: Engine, progress: Progress,
+    volume: Volume, model: Model, window: Limits, wanted: Parameters, engine: Engine, progress: Progress,
     allocate: Allocate,
 ) -> dict[str, Volume]:  # fmt: skip
     """The volumes that were asked for; the noise map also where only the trust figures need it."""
-    options: dict[str, Any] = {"strength": wanted.strength, "passes": wanted.passes, "window": window, "band": band}
+    options: dict[str, Any] = {"strength": wanted.strength, "passes": wanted.passes, "window": window}
     options |= {"engine": engine, "progress": progress}
     if wanted.noise or (wanted.trust and tells_noise(model.network, model.spec.modality)):
         room = allocate if wanted.noise else _apart(allocate)
@@ -115,16 +112,16 @@ def _apart(allocate: Allocate) -> Allocate:
 
 
 def _judged(
-    volume: Volume, outputs: Mapping[str, Volume], model: Model, window: Limits, band: Band, wanted: Parameters,
-    engine: Engine, progress: Progress,
+    volume: Volume, outputs: Mapping[str, Volume], model: Model, window: Limits, wanted: Parameters, engine: Engine,
+    progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """The trust figures and the verdict, as plain values."""
-    again = denoised_again(model, window, band, wanted.strength, wanted.passes, engine, progress)
+    again = denoised_again(model, window, wanted.strength, wanted.passes, engine, progress)
     figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 
 
-def _told(volume: Volume, model: Model, wanted: Parameters, band: Band) -> dict[str, Any]:
+def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:
     """What a report says of the input, the model and the wish, before any figure."""
     assert model.bundle is not None  # every model of a task was loaded from a folder
     frames = wanted.noise and volume.channels > 1
@@ -138,6 +135,5 @@ def _told(volume: Volume, model: Model, wanted: Parameters, band: Band) -> dict[
         "units": "HU" if guess_modality(volume) == "CT" else "",
         "warnings": check_domain(volume, model.spec),
         "versions": versions(),
-        **({"band": " x ".join(f"{share:.0%}" for share in band)} if min(band) < 1 else {}),
         **({"noise_map": f"root mean square over {volume.channels} frames"} if frames else {}),
     }

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 import torch
 import torch.distributed
@@ -73,19 +72,19 @@ def own_share(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def agreed(flag: bool, device: torch.device) -> bool:
     """Whether the flag is up in any of the processes."""
-    return _over_all(float(flag), torch.distributed.ReduceOp.MAX, device) > 0
+    return _over_all(float(flag), "MAX", device) > 0
 
 
 def least(number: int, device: torch.device) -> int:
     """The smallest of the numbers that the processes have."""
-    return int(_over_all(float(number), torch.distributed.ReduceOp.MIN, device))
+    return int(_over_all(float(number), "MIN", device))
 
 
-def _over_all(number: float, operation: Any, device: torch.device) -> float:
+def _over_all(number: float, operation: str, device: torch.device) -> float:
     if rank_and_world()[1] == 1:
         return number
     shared_number = _shared_number(device).fill_(number)
-    torch.distributed.all_reduce(shared_number, operation)
+    torch.distributed.all_reduce(shared_number, getattr(torch.distributed.ReduceOp, operation))
     return float(shared_number)
 
 

@@ -80,7 +80,7 @@ def choose_axes(shape: Shape, spacing: Shape, joins: float = JOINS) -> list[Axes
         if not long:
             break
         finest = min(extent[d] for d in [d for d in long if d in joined] or long)
-        joined |= {d for d in long if extent[d] <= max(joins, 1.0 if joined.isdisjoint(long) else 0.0) * finest}
+        joined |= {d for d in long if extent[d] <= joins * finest}
         chosen.append(tuple(d for d in long if d in joined))
         for d in chosen[-1]:
             current[d], extent[d] = -(-current[d] // 2), 2 * extent[d]

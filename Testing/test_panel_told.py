@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from generated_bodies import body
@@ -24,6 +27,35 @@ def test_progress_shows_stage_percentage_and_remaining_time(panel: OpenPanel) ->
     assert not panel.ui.applyButton.enabled
     panel.ui.cancelButton.click()
     panel.spin(lambda: not panel.controller.busy, 1)
+
+
+def test_a_run_that_only_gets_further_is_shown_without_a_look_at_scene_and_folders(
+    panel: OpenPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from MedAELib import bundle, nodes
+
+    panel.choose(add_scan())
+    panel.behaviour = SLOW_RUN
+    panel.ui.applyButton.click()
+    settled = time.monotonic() + 0.6  # a volume that was touched is looked at once more soon after
+    panel.spin(lambda: panel.controller.state == "running" and time.monotonic() > settled)
+    looked: list[str] = []
+    for module, name in ((bundle, "bundled_folders"), (nodes, "results_of")):
+        monkeypatch.setattr(module, name, _telling(getattr(module, name), looked))
+    shown = panel.ui.progressBar.value
+    panel.spin(lambda: panel.ui.progressBar.value > shown + 200)
+    assert looked == []
+    panel.ui.cancelButton.click()
+    panel.spin(lambda: not panel.controller.busy, 1)
+    assert {"bundled_folders", "results_of"} <= set(looked)
+
+
+def _telling(function: Callable[..., Any], told: list[str]) -> Callable[..., Any]:
+    def tell(*arguments: Any) -> Any:
+        told.append(function.__name__)
+        return function(*arguments)
+
+    return tell
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.12, "0.12 s"), (16.1, "16.1 s"), (386.4, "6.44 min")])

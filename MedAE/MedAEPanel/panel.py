@@ -69,7 +69,7 @@ class Panel:
         ui.beforeButton.connect("toggled(bool)", self._onBefore)
         ui.sideBySideButton.connect("toggled(bool)", self._onSideBySide)
         self.train, self.manager = TrainSection(ui, self), ModelManager(ui, self)
-        self.runView = RunView(ui, controller, self.update)
+        self.runView = RunView(ui, controller, self.update, self.train.updateCurve)
 
     @property
     def bundle(self):

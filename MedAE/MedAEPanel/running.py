@@ -109,10 +109,15 @@ def _offer(name, others):
 
 
 class RunView:
-    """Shows a controller in the widgets `ui` until `close`."""
+    """Shows a controller in the widgets `ui` until `close`.
 
-    def __init__(self, ui, controller, onChanged):
-        self._ui, self._controller, self._onChanged = ui, controller, onChanged
+    Further widgets are brought up to date by `onProgress` when a run has only got further, as it does many times a
+    second, else by `onChanged`, which may look at much.
+    """
+
+    def __init__(self, ui, controller, onChanged, onProgress):
+        self._ui, self._controller, self._onChanged, self._onProgress = ui, controller, onChanged, onProgress
+        self._shownState = None
         self._shownLines = 0
         self._offered = None
         ui.cancelButton.connect("clicked(bool)", self._onCancel)
@@ -149,7 +154,10 @@ class RunView:
         if self._wasBusy and not controller.busy:
             self.offer()
         self._wasBusy = controller.busy
-        self._onChanged()
+        state = (controller.state, controller.subject, controller.devices, controller.workerAlive)
+        onlyFurther = controller.busy and state == self._shownState
+        self._shownState = state
+        (self._onProgress if onlyFurther else self._onChanged)()
 
     def offer(self):
         """Offer the oldest finished result that is not in the scene, on one quiet line."""

@@ -157,7 +157,7 @@ class TrainSection:
         try:
             self._updateData(wanted)
             self._updateChoices(wanted)
-            self._updateCurve()
+            self.updateCurve()
             self._updateInterrupted()
         finally:
             self._busy = False
@@ -231,7 +231,8 @@ class TrainSection:
         ]  # fmt: skip
         return [(models.label(bundle), models.parameter(bundle)) for bundle in known]
 
-    def _updateCurve(self):
+    def updateCurve(self):
+        """Show how far the training has come."""
         ui, controller, learning = self._ui, self._panel.controller, self._panel.controller.learning
         running = controller.state == "running" and learning.active
         ui.trainStopButton.enabled = running and bool(learning.rows) and not learning.stopping

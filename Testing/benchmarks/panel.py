@@ -15,8 +15,9 @@ import os
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,43 +28,66 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import SlicerHost  # noqa: E402
 
 HEARTBEAT_MS = 5
+STOLEN_LATE = 0.02  # seconds until stolen time is surely counted
+
+
+class Beat(NamedTuple):
+    """One beat of the timer: when, what this thread and what others outside this machine had used by then (seconds)."""
+
+    when: float
+    own: float
+    stolen: float
+    state: str
 
 
 class Heartbeat:
     """A timer every 5 ms; the longest gap between two beats, by state of the controller, is the worst stall.
 
-    The processor time that this thread used within that gap tells the panel's own work from a machine that was busy
-    with something else.
+    Two figures tell the panel's own work from a machine that was busy with something else: the processor time that this
+    thread used within that gap, and, on a virtual machine of Linux, the time for which the hypervisor took processors
+    away from it.
     """
 
     def __init__(self, controller: Any) -> None:
         import qt
 
-        self.worst: dict[str, tuple[float, float]] = {}
-        self._controller, self._last, self._used = controller, time.perf_counter(), time.thread_time()
-        self._state = controller.state
+        self._beats = [_beat(controller.state)]
         self._timer = qt.QTimer()
         self._timer.setTimerType(qt.Qt.PreciseTimer)
         self._timer.setInterval(HEARTBEAT_MS)
-        self._timer.timeout.connect(self._beat)
+        self._timer.timeout.connect(lambda: self._beats.append(_beat(controller.state)))
         self._timer.start()
 
-    def _beat(self) -> None:
-        now, used = time.perf_counter(), time.thread_time()
-        gap = (now - self._last, used - self._used)
-        self._last, self._used = now, used
-        for state in {self._state, self._controller.state}:  # a gap in which the state changed counts for both
-            self.worst[state] = max(self.worst.get(state, (0.0, 0.0)), gap)
-        self._state = self._controller.state
-
     def stop(self) -> dict[str, dict[str, float]]:
-        """End; by state the worst gap beyond the heartbeat itself and the processor time in it, in milliseconds."""
+        """End; by state the worst gap beyond the heartbeat itself, and the processor times in it, in milliseconds."""
         self._timer.stop()
-        beat = HEARTBEAT_MS / 1000
-        return {
-            state: {"gap": round(1000 * max(0.0, gap - beat), 1), "own": round(1000 * used, 1)}
-            for state, (gap, used) in self.worst.items()
-        }
+        worst: dict[str, dict[str, float]] = {}
+        for number, (last, now) in enumerate(pairwise(self._beats), start=1):
+            gap = round(1000 * max(0.0, now.when - last.when) - HEARTBEAT_MS, 1)
+            for state in {last.state, now.state}:  # a gap in which the state changed counts for both
+                if state not in worst or gap > worst[state]["gap"]:
+                    stolen = self._counted_after(number).stolen - last.stolen
+                    own = now.own - last.own
+                    worst[state] = {"gap": max(0.0, gap), "own": round(1000 * own, 1), "stolen": round(1000 * stolen)}
+        return worst
+
+    def _counted_after(self, number: int) -> Beat:
+        """The first beat by which Linux, at its next ticks, has counted what was stolen before that beat."""
+        counted = self._beats[number].when + STOLEN_LATE
+        return next((beat for beat in self._beats[number:] if beat.when >= counted), self._beats[-1])
+
+
+def _beat(state: str) -> Beat:
+    return Beat(time.perf_counter(), time.thread_time(), _stolen(), state)
+
+
+def _stolen() -> float:
+    """Seconds for which a hypervisor gave this machine's processors, all together, to others; 0 where nobody counts."""
+    try:
+        line = Path("/proc/stat").read_text().split("\n", 1)[0]
+        return int(line.split()[8]) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
 
 
 def spin(condition: Any, seconds: float) -> float:

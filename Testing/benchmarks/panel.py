@@ -4,7 +4,8 @@
 
 Without --model a fake worker stands in, which shows the panel's own cost at its worst: nothing else takes time. With
 a model the real worker runs: export and import are compared with the time of the network, and how fast another slice is
-drawn while it runs with that before. With --frames the input is a sequence in a browser.
+drawn while it runs with that before. A process that only sleeps tells what the machine, busy with the worker, would do
+to any program beside it. With --frames the input is a sequence in a browser.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -43,9 +45,9 @@ class Beat(NamedTuple):
 class Heartbeat:
     """A timer every 5 ms; the longest gap between two beats, by state of the controller, is the worst stall.
 
-    Two figures tell the panel's own work from a machine that was busy with something else: the processor time that this
-    thread used within that gap, and, on a virtual machine of Linux, the time for which the hypervisor took processors
-    away from it.
+    Two more figures tell the panel's own work from a machine that was busy with something else: the processor time that
+    this thread used within that gap, and, on a virtual machine of Linux, for how long the hypervisor took processors
+    away.
     """
 
     def __init__(self, controller: Any) -> None:
@@ -75,6 +77,34 @@ class Heartbeat:
         """The first beat by which Linux, at its next ticks, has counted what was stolen before that beat."""
         counted = self._beats[number].when + STOLEN_LATE
         return next((beat for beat in self._beats[number:] if beat.when >= counted), self._beats[-1])
+
+
+class Witness:
+    """A process of its own that only sleeps, 5 ms at a time, and notes the longest sleep: what nobody's panel did."""
+
+    _CODE = f"""
+import sys, threading, time
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+worst, last = 0.0, time.perf_counter()
+print(flush=True)
+while not over.is_set():
+    time.sleep({HEARTBEAT_MS / 1000})
+    now = time.perf_counter()
+    worst, last = max(worst, now - last), now
+print(worst)
+"""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", self._CODE]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
+    def stop(self) -> float:
+        """End; the longest sleep beyond what was asked for, in milliseconds."""
+        said, _nothing = self._process.communicate()
+        return round(1000 * float(said) - HEARTBEAT_MS, 1)
 
 
 def _beat(state: str) -> Beat:
@@ -140,7 +170,7 @@ def run_once(panel: Any, scan: Any, seconds: float) -> dict[str, Any]:
     if scan.IsA("vtkMRMLScalarVolumeNode"):
         slicer.util.setSliceViewerLayers(background=scan)  # not the result of the run before: it is previewed again
     panel.choose(scan)
-    heart = Heartbeat(panel.controller)
+    witness, heart = Witness(), Heartbeat(panel.controller)
     panel.ui.applyButton.click()
     first = total = spin(lambda: not panel.controller.busy, seconds)
     preview = panel.controller.preview.pending  # the visible slices are there; now the whole volume
@@ -150,10 +180,10 @@ def run_once(panel: Any, scan: Any, seconds: float) -> dict[str, Any]:
     spin(lambda: time.perf_counter() > end, 1)
     if panel.controller.state != "done":
         raise RuntimeError(f"the run {panel.controller.state}: {panel.controller.failure}")
-    stalls = heart.stop()
+    stalls, beside = heart.stop(), witness.stop()
     parts = {name: round(value, 3) for name, value in panel.controller.seconds.items()}
     told = {"preview_seconds": round(first, 3)} if preview else {}
-    return {"stall_ms": stalls, "seconds": parts, "total_seconds": round(total, 3), **told}
+    return {"stall_ms": stalls, "witness_ms": beside, "seconds": parts, "total_seconds": round(total, 3), **told}
 
 
 def slice_times(panel: Any, scan: Any, seconds: float) -> dict[str, float]:
@@ -264,8 +294,9 @@ def main() -> int:
         panel.controller.close()
     for number, run in enumerate(results["runs"]):
         preview = f"; preview {run['preview_seconds']}" if "preview_seconds" in run else ""
-        print(f"run {number}: worst stall (ms) {run['stall_ms']}; seconds {run['seconds']}{preview}; ", end="")
-        print(f"total {run['total_seconds']}")
+        print(f"run {number}: worst stall (ms) {run['stall_ms']}; ", end="")
+        print(f"of a process that only sleeps {run['witness_ms']}; ", end="")
+        print(f"seconds {run['seconds']}{preview}; total {run['total_seconds']}")
     print({key: value for key, value in results.items() if key != "runs"})
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -6,15 +6,19 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from drawn_digits import DIGITS, digit, write_digits
 from generated_heads import head
+from scipy.ndimage import uniform_filter
 from train_tools import run
 
+from MedAELib.anomaly.prepare import prepare
 from MedAELib.model import Model
 from MedAELib.tasks.anomaly import anomaly
 from MedAELib.training import anomaly as recipe
 from MedAELib.training import anomaly_model
 from MedAELib.training.anomalies import KINDS
+from MedAELib.training.glimpse import typical_slice
 
 TINY = ["--task", "anomaly", "--device", "cpu", "--set", "channels=4", "--set", "levels=1"]
 
@@ -42,6 +46,19 @@ def test_images_make_a_model_of_images_that_works_at_once(zeros, tmp_path, capsy
     again = tmp_path / "again"
     assert run("calibrate", zeros, "--model", output, "--output", again, "--device", "cpu") == 0
     assert len(Model.load(again).bundle.calibration["cases"]) == 6
+
+
+def test_what_is_shown_while_it_learns_is_a_dark_place_and_the_typical_slice_that_lacks_it():
+    model = Model.load("brain-t1-anomaly")
+    scan = prepare(head()[0])
+    picture = typical_slice(scan, model.network, torch.device("cpu"))(model.network)
+    shown, typical = np.split(picture, 2)
+    assert shown.shape[0] <= scan.mask.shape[0] and 0 <= picture.min() < picture.max() <= 1
+    untouched = typical_slice(scan, model.network, torch.device("cpu"))(torch.nn.Identity())
+    np.testing.assert_allclose(untouched, np.concatenate([shown, shown]), atol=1e-6)
+    dark = uniform_filter(shown, 5) < 0.2
+    dark &= uniform_filter(typical, 5) > 0.4
+    assert dark.sum() > 20  # pixels of the place, about 10 across
 
 
 @pytest.mark.slow

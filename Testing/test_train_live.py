@@ -80,7 +80,9 @@ def test_normal_scans_of_a_scene_make_a_model_of_what_is_unlike_them(
     report = run_task("train", inputs, given, progress=lambda *_: None, live=live.live).report
     assert report["model"] == "zeros" and report["model_task"] == "anomaly" and report["figures"]
     assert all(0 <= event.held_out <= 1 for event in live.events if event.held_out is not None)
-    assert live.events[-1].held_out is not None
+    assert live.events[-1].held_out is not None and live.events[-1].picture == len(live.events)
+    picture = read_picture(tmp_path / "run")
+    assert picture is not None and 0 <= picture.min() < picture.max() <= 1
     assert "`python -m MedAELib train FOLDER --task anomaly" in read_bundle(live.live.model).card
 
 

@@ -24,10 +24,12 @@ from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, MedAEError
 from MedAELib.model import Model
 from MedAELib.networks import build
+from MedAELib.networks.normative import NormativeAutoencoder
 from MedAELib.training.anomalies import KINDS
 from MedAELib.training.anomaly import ARGUMENTS, batches, objective, validation
 from MedAELib.training.choose_map import choose_shown, drawn_case, in_words
 from MedAELib.training.folder import Case, Split
+from MedAELib.training.glimpse import typical_slice
 from MedAELib.training.plan import Plan
 from MedAELib.training.recipes import Recipe
 
@@ -81,9 +83,12 @@ def make_anomaly_plan(options: argparse.Namespace, parts: Split, device: torch.d
         found = measure(network)
         return {"held_out_ap": float(np.mean(list(found.values()))), **found}
 
+    network = build("normative", dims, arguments).to(device)
+    assert isinstance(network, NormativeAutoencoder)
     return AnomalyPlan(
-        spec, build("normative", dims, arguments).to(device), _RECIPE, {}, batches(scans["training"], options.seed),
-        lambda steps: objective, validate, None, [], None, False, device, "held_out_ap", scans=scans, pixel=pixel,
+        spec, network, _RECIPE, {}, batches(scans["training"], options.seed), lambda steps: objective, validate, None,
+        [], None, False, device, "held_out_ap", typical_slice(scans["validation"][0], network, device),
+        scans=scans, pixel=pixel,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.training.choose_map import choose_shown, in_words
 from MedAELib.training.cohort import data_folder
 
+_EACH = 12  # drawn anomalies of each kind: which map is shown, and what makes a region, rest on them
 _MAKING, _FIGURES = "## Training\n", "## Held-out figures\n"  # the parts of a card
 _LIMITS, _LICENCE = "\n## Limits", "\n## Licence"
 
@@ -43,7 +44,7 @@ def published(name: str, kept: Model, making: str, output: Path, data: Path, fou
     model.network.half().float()  # calibrate what will be stored
     figures = _summary(found) if found else {}
     tuning, seen = cohort.scans(data, cohort.calibration), cohort.scans(data, cohort.training)
-    choice = choose_shown(model, tuning, seen=seen)
+    choice = choose_shown(model, tuning, seen=seen, each=_EACH)
     print(choice.tried(), flush=True)
     known = {**learn_normals(model, tuning, choice.shown, seen=seen), **choice.to_json()}
     if cohort.modality == "CT":

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from MedAELib.quality import psnr
+
 os.environ.setdefault("SVT_LOG", "0")  # the AV1 encoder says nothing but errors
 
 try:
@@ -34,6 +36,7 @@ except ImportError:
 Lossy = Callable[[np.ndarray, float], tuple[int, np.ndarray]]
 OTHER_PROGRAMS = ("VVC",)  # what these take is not counted in this process
 _SMALLEST, _MULTIPLE = 64, 8  # of a video's frame
+_AV1_RATES, _DECIBELS_A_STEP, _TRIES, _NEAR = (1, 63), 0.6, 5, 0.5
 
 
 def lossy_peers() -> dict[str, Lossy]:
@@ -88,9 +91,30 @@ def hevc(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
 
 
 def av1(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
-    """SVT-AV1, preset 4, 10 bits (it has no more)."""
-    rate = int(np.clip(41 - 2.75 * (decibels - 36), 1, 63))  # roughly that of the wanted PSNR
-    return _video(voxels, "libsvtav1", "yuv420p10le", 10, {"preset": "4", "crf": f"{rate}", "svtav1-params": "lp=1"})
+    """SVT-AV1, preset 4, 10 bits (it has no more); the setting is sought: what it gives differs much between scans."""
+    missed: dict[int, float] = {}
+    found: dict[int, tuple[int, np.ndarray]] = {}
+    rate = int(np.clip(41 - 2.75 * (decibels - 36), *_AV1_RATES))  # roughly that of the wanted PSNR
+    while rate not in found and len(found) < _TRIES and min(map(abs, missed.values()), default=_NEAR) >= _NEAR:
+        options = {"preset": "4", "crf": f"{rate}", "svtav1-params": "lp=1"}
+        found[rate] = _video(voxels, "libsvtav1", "yuv420p10le", 10, options)
+        missed[rate] = psnr(voxels, found[rate][1], float(np.ptp(voxels))) - decibels
+        rate = next_rate(missed)
+    return found[min(found, key=lambda tried: abs(missed[tried]))]
+
+
+def next_rate(missed: dict[int, float]) -> int:
+    """Where to try next, of settings whose PSNR falls as they grow, after the last one of those that were tried, with
+    the decibels by which they are too good; one that was tried, where nothing nearer is left."""
+    finer = [rate for rate, more in missed.items() if more >= 0]
+    coarser = [rate for rate, more in missed.items() if more < 0]
+    if finer and coarser:
+        low, high = max(finer), min(coarser)
+        share = missed[low] / (missed[low] - missed[high])
+        return min(max(low + round(share * (high - low)), low + 1), high - 1) if high - low > 1 else low
+    last = next(reversed(missed))
+    step = round(missed[last] / _DECIBELS_A_STEP) or (1 if missed[last] >= 0 else -1)
+    return int(np.clip(last + step, *_AV1_RATES))
 
 
 def vvc(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:

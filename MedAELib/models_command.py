@@ -61,6 +61,7 @@ def _codec() -> CodecModel | None:
     for load in (codec.load_front_model, codec.load_subband_model, codec.load_restoration_model):
         load()
     codec.load_subband_model(None, codec.EARLIER_SUBBAND)
+    codec.load_restoration_model(None, codec.EARLIER_RESTORATION)
     return codec.load_codec_model()
 
 

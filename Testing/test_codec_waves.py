@@ -136,7 +136,7 @@ def test_a_wanted_quality_or_size_is_reached_for_every_type(waves, dtype, shape)
     volume = Volume(voxels.astype(dtype), AFFINE, {"name": "ball"})
     data = compress(volume, Mode("psnr", 48))
     again = decompress(data)
-    assert data[8] in (3, 4) and again.array.dtype == volume.array.dtype
+    assert data[8] == 5 and again.array.dtype == volume.array.dtype
     assert 48 <= psnr(volume.array, again.array, span(volume)) < 49.5
     wanted = 1.1 * volume.array.nbytes / len(data)
     smaller = compress(volume, Mode("ratio", wanted))
@@ -149,7 +149,7 @@ def test_anatomy_becomes_much_smaller_than_by_lattices(monkeypatch):
     by_waves = compress(volume, Mode("psnr", 40))
     monkeypatch.setattr(volumes, "_WAVE_VOXELS", 1 << 40)
     by_lattices = compress(volume, Mode("psnr", 40))
-    assert by_waves[8] in (3, 4) and by_lattices[8] == 1
+    assert by_waves[8] == 5 and by_lattices[8] == 1
     assert len(by_waves) < 0.8 * len(by_lattices)
 
 
@@ -230,6 +230,9 @@ def test_forged_damage_ends_and_is_told_or_decodes_within_its_size(whole, place,
         {"step": 1 << 40},
         {"step": 2.5},
         {"base": [0, 0, 0]},
+        {"base": [0, 0, 0, 9, 0]},
+        {"base": [0, 0, 0, 9, 17]},
+        {"base": [0, 0, 0, 9, 4, 4]},
         {"base": [0, 5, 4, 9]},
         {"base": [1 << 50, 0, 0, 0]},
         {"base": [0, 0, 0, 1 << 20]},

@@ -20,10 +20,14 @@ import numpy as np
 
 from ..atomic import whole_file
 from ..errors import BadInput, unwritable
+from .header_words import COMMON
 
 MAGIC = b"\x8bMAEZ\r\n\x1a"
-VERSION = 4  # of files with a restored chunk; 3 with one of wavelets; 2 with one of a wave front; others are of 1
-_DEFLATED = 3  # since this version headers are
+# 5 of files with a chunk of wavelets whose base tells its bits; before them 4 with a restored chunk and 3 with one of
+# wavelets; 2 with one of a wave front; others are of 1
+VERSION = 5
+_DEFLATED, _SHORT = 3, 5  # since these versions headers are, and with a dictionary
+BASE_NUMBERS = 5  # of the base of a chunk of wavelets, since version 5
 CODER = "lattice"
 FRONT = "front"  # the second model that a header may name, and the order of chunks that need it
 WAVES = "waves"  # the third model, and the order of chunks that need it
@@ -94,13 +98,23 @@ def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes
     if len(text) > LARGEST_HEADER:
         raise BadInput("The header of the compressed volume would be too large.")
     version = _version(full)
-    text = zlib.compress(text, 9) if version >= _DEFLATED else text
+    text = _deflated(text, version)
     return _PRELUDE.pack(MAGIC, version, 0, len(text), hashlib.sha256(text).digest()) + text + payload
 
 
-def _inflated(text: bytes) -> bytes:
-    """A deflated header. Raises ValueError when it is cut short or larger than a header may be."""
-    unpacker = zlib.decompressobj()
+def _deflated(text: bytes, version: int) -> bytes:
+    """A header as a version stores it."""
+    if version < _SHORT:
+        return zlib.compress(text, 9) if version >= _DEFLATED else text
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, COMMON)
+    return packer.compress(text) + packer.flush()
+
+
+def _inflated(text: bytes, version: int) -> bytes:
+    """A header as JSON. Raises ValueError when it is cut short or larger than a header may be."""
+    if version < _DEFLATED:
+        return text
+    unpacker = zlib.decompressobj() if version < _SHORT else zlib.decompressobj(-zlib.MAX_WBITS, COMMON)
     found = unpacker.decompress(text, LARGEST_HEADER + 1)
     if len(found) > LARGEST_HEADER or not unpacker.eof or unpacker.unused_data:
         raise ValueError("no header")
@@ -109,6 +123,9 @@ def _inflated(text: bytes) -> bytes:
 
 def _version(header: Mapping[str, Any]) -> int:
     """The version that a file with this header has."""
+    bases = [chunk.get("base") for chunk in header["chunks"]]
+    if WAVES in header and any(isinstance(base, list) and len(base) == BASE_NUMBERS for base in bases):
+        return _SHORT
     return 4 if RESTORATION in header else 3 if WAVES in header else 2 if FRONT in header else 1
 
 
@@ -144,7 +161,7 @@ def open_container(data: bytes | memoryview, name: str) -> Container:
     if hashlib.sha256(text).digest() != digest:
         raise BadInput(f"{name} is damaged: its header differs from its SHA-256.", _DAMAGED)
     try:
-        header = json.loads(_inflated(text) if version >= _DEFLATED else text, parse_constant=_refuse)
+        header = json.loads(_inflated(text, version), parse_constant=_refuse)
         _check_header(header)
     except (zlib.error, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         raise BadInput(f"{name} is damaged: its header is not one of a .maez file.", _DAMAGED) from None

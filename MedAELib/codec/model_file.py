@@ -27,7 +27,8 @@ BUNDLED = "ct-mr-codec"
 FRONT = "front"  # of the description: the second model of the folder
 SUBBAND = "subband-2"  # the third one
 EARLIER_SUBBAND = "subband"  # the one before it; some files are still smaller with it
-RESTORATION = "restoration"  # the fourth one
+RESTORATION = "restoration-2"  # the fourth one
+EARLIER_RESTORATION = "restoration"  # the one before it, which earlier files need
 _LARGEST = 4 << 20
 Numbers = TypeVar("Numbers")
 Kind = TypeVar("Kind", "CodecModel", "FrontCodec", "SubbandCodec", "RestorationCodec")
@@ -162,9 +163,9 @@ def load_subband_model(folder: Path | None = None, entry: str = SUBBAND) -> Subb
 
 
 @functools.lru_cache(maxsize=4)
-def load_restoration_model(folder: Path | None = None) -> RestorationCodec:
-    """The bundled model of the restoration, or the one in a folder. Raises as `load_codec_model`."""
-    return read_restoration_model(*_stored(folder or models_folder() / BUNDLED, weights_of(RESTORATION), RESTORATION))
+def load_restoration_model(folder: Path | None = None, entry: str = RESTORATION) -> RestorationCodec:
+    """The bundled model of the restoration, or the one in a folder, by its entry; raises as `load_codec_model`."""
+    return read_restoration_model(*_stored(folder or models_folder() / BUNDLED, weights_of(entry), entry))
 
 
 def weights_of(entry: str) -> str:
@@ -246,7 +247,8 @@ def find_restoration_model(
     name: str, sha256: str, file: str, inside: Callable[[], bytes] | None = None
 ) -> RestorationCodec:
     """The model of the restoration that a file was coded with. Raises as `find_codec_model`."""
-    return _found(name, sha256, file, inside, (load_restoration_model,), read_restoration_model)
+    installed = (load_restoration_model, lambda: load_restoration_model(None, EARLIER_RESTORATION))
+    return _found(name, sha256, file, inside, installed, read_restoration_model)
 
 
 def _found(

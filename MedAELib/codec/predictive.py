@@ -36,7 +36,8 @@ Voxels = npt.NDArray[np.int64]
 class Grid:
     """What the reader must know of a chunk before its parts: size, spacing in micrometres, the values that all but
     1 % lie above and below, the largest value, the quantisation step of the last stage, and whether earlier stages,
-    on which more voxels rest, are `eased` to finer steps."""
+    on which more voxels rest, are `eased` to finer steps. `base_bits` are those of a voxel of the base lattice where
+    all stages share one part; 0: 16 bits, and the last stages have parts of their own."""
 
     shape: tuple[int, int, int]
     spacing: tuple[int, int, int]
@@ -45,10 +46,17 @@ class Grid:
     largest: int
     step: int = 1
     eased: bool = False
+    base_bits: int = 0
 
     def stages(self) -> list[Stage]:
         """The stages, coarsest first."""
         return plan(self.shape, halvings(self.shape, self.spacing), self.spacing)
+
+    def parts(self) -> list[range]:
+        """Which stages each part of a chunk holds; the first part holds the base lattice too."""
+        count = len(self.stages())
+        first = count if self.base_bits else max(count - _OWN_PARTS, 0)
+        return [range(first), *(range(place, place + 1) for place in range(first, count))]
 
     def setting(self, stages: list[Stage], place: int) -> Setting:
         """What the contexts of one stage share."""
@@ -91,12 +99,6 @@ def preview_stages(stages: Sequence[Stage]) -> range:
     return range(max(len(stages) - PREVIEW_HALVINGS, 0))
 
 
-def parts_of(stages: Sequence[Stage]) -> list[range]:
-    """Which stages each part of a chunk holds; the first part holds the base lattice too."""
-    first = max(len(stages) - _OWN_PARTS, 0)
-    return [range(first), *(range(place, place + 1) for place in range(first, len(stages)))]
-
-
 def base_shape(grid: Grid) -> tuple[int, int, int]:
     """The size of the base lattice."""
     stages = grid.stages()
@@ -118,12 +120,12 @@ def encode_chunk(voxels: Voxels, grid: Grid, model: ContextModel, preview: bool 
     stages, parts = grid.stages(), []
     truth = voxels.astype(np.float32)
     current = truth[base_steps(stages)]
-    for number, places in enumerate([preview_stages(stages)] if preview else parts_of(stages)):
+    for number, places in enumerate([preview_stages(stages)] if preview else grid.parts()):
         part = _Part()
         if number == 0:
             base = current.reshape(-1).astype(np.int64)
             part.plain.append(base)
-            part.counts.append(np.full(base.size, VALUE_BITS))
+            part.counts.append(np.full(base.size, grid.base_bits or VALUE_BITS))
         for place in places:
             lattice = Lattice(stages[place], current)
             i, j, k = (slice(None, None, step) for step in stages[place].steps)
@@ -184,7 +186,7 @@ class ChunkDecoder:
         places, plain = self._places(number), BitReader(bits)
         if number == 0:
             shape = base_shape(self.grid)
-            base = plain.read(np.full(int(np.prod(shape)), VALUE_BITS))
+            base = plain.read(np.full(int(np.prod(shape)), self.grid.base_bits or VALUE_BITS))
             self.voxels = np.minimum(base, self.grid.largest).reshape(shape).astype(np.float32)
         decoder = Decoder(coded, lanes) if coded else None
         for place in places:
@@ -195,7 +197,7 @@ class ChunkDecoder:
             raise BadInput("a part does not end where it should")
 
     def _places(self, number: int) -> range:
-        return preview_stages(self.stages) if self._preview else parts_of(self.stages)[number]
+        return preview_stages(self.stages) if self._preview else self.grid.parts()[number]
 
     def _decode_stage(self, place: int, side: bytes, decoder: Decoder, plain: BitReader) -> bytes:
         """One stage; what is left of the side information."""

@@ -22,7 +22,7 @@ from .front import Front
 from .front_coder import decode_front
 from .front_network import FrontModel
 from .model_file import CodecModel, find_codec_model, find_front_model, find_restoration_model, find_subband_model
-from .predictive import PREVIEW_HALVINGS, ChunkDecoder, Grid, parts_of
+from .predictive import PREVIEW_HALVINGS, ChunkDecoder, Grid
 from .restoration import RestorationModel
 from .subband_decoder import LowGrid, WaveDecoder
 from .subband_levels import WaveGrid
@@ -283,8 +283,8 @@ def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int,
     front = chunk.get("order") == FRONT
     extra, restored = block_of(chunk["extra"], size), waves is not None and chunk.get("restored") is True
     entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, extra, parts, front, waves, restored)
-    expected = len(parts_of(waves[1].grid.stages())) + len(waves[0].levels) if waves else 2 if front else 1
-    expected = expected if waves or front or entry.deflated else len(parts_of(grid.stages()))
+    expected = len(waves[1].grid.parts()) + len(waves[0].levels) if waves else 2 if front else 1
+    expected = expected if waves or front or entry.deflated else len(grid.parts())
     if len(parts) != expected or (waves is not None and entry.deflated):
         raise ValueError("the parts do not fit the size")
     if front and (entry.deflated or not Front.of(grid.shape, grid.spacing).parallel):

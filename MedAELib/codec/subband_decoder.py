@@ -11,7 +11,7 @@ from . import residuals
 from .bits import BitReader
 from .network import ContextModel
 from .parts import split_part
-from .predictive import ChunkDecoder, Grid, parts_of
+from .predictive import ChunkDecoder, Grid
 from .rans import Decoder
 from .residuals import Distribution
 from .restoration import RestorationModel, unpack_layer
@@ -31,9 +31,9 @@ class LowGrid:
     grid: Grid
 
     @staticmethod
-    def of(wave: WaveGrid, start: int, low: int, high: int, largest: int) -> LowGrid:
+    def of(wave: WaveGrid, start: int, low: int, high: int, largest: int, base_bits: int = 0) -> LowGrid:
         """From the numbers in a chunk's entry."""
-        return LowGrid(start, Grid(wave.low_shape, wave.low_spacing, low, high, largest))
+        return LowGrid(start, Grid(wave.low_shape, wave.low_spacing, low, high, largest, base_bits=base_bits))
 
 
 class WaveDecoder:
@@ -45,7 +45,7 @@ class WaveDecoder:
     ) -> None:  # fmt: skip
         self.grid, self._low, self.model, self._restoration = grid, low, model, restoration
         self._base = ChunkDecoder(low.grid, lattice)
-        self._bases = len(parts_of(low.grid.stages()))
+        self._bases = len(low.grid.parts())
         self.cascade: Cascade | None = None
 
     def decode_part(self, data: bytes, number: int) -> None:

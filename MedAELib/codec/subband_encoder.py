@@ -73,7 +73,8 @@ def encode_waves(
     if int(whole.max()) > LARGEST_VALUE or max(sizes) > ZERO - 2:
         raise BadInput("The step is too small for this volume.")
     near, far = (int(value) for value in np.percentile(whole, [1, 99]))
-    told = LowGrid.of(grid, start, near, far, int(whole.max()))
+    largest = int(whole.max())
+    told = LowGrid.of(grid, start, near, far, largest, max(largest.bit_length(), 1))
     parts, _ = encode_chunk(whole, told.grid, lattice)
     cascade, levels = Cascade(grid, quantised * float(grid.low_step)), []
     while cascade.place:

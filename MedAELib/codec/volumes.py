@@ -52,7 +52,8 @@ _MOST_DECIBELS = 110.0  # beyond lies what wavelets in 2^-6 grey values cannot r
 _FEW_VALUES, _SMALL, _DEAR = 64, 100_000, 2.5  # values, voxels and bits a voxel that make lattices worth a try
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
 _FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
-_MIDDLE = (192, 192, 16)  # voxels of a volume on which an encoder of wavelets makes its choices
+_TRIAL = (192, 192, 16)  # voxels of a volume on which an encoder of wavelets makes its choices
+_ASIDE = (0.75, 0.75, 0.5)  # where they lie, from the first to the last possible place: tissue, its border and air
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
@@ -171,10 +172,10 @@ def _goal(volume: Volume, plan: _Plan) -> Goal:
 
 
 def _suited(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
-    """The plan with the model of wavelets, and with coarser axes that join early or late, that the volume's middle
+    """The plan with the model of wavelets, and with coarser axes that join early or late, that a piece of the volume
     costs least with."""
-    start = [max(size - most, 0) // 2 for size, most in zip(volume.shape, _MIDDLE, strict=True)]
-    i, j, k = (slice(first, first + most) for first, most in zip(start, _MIDDLE, strict=True))
+    start = [int(max(size - most, 0) * aside) for size, most, aside in zip(volume.shape, _TRIAL, _ASIDE, strict=True)]
+    i, j, k = (slice(first, first + most) for first, most in zip(start, _TRIAL, strict=True))
     voxels, spacing = np.ascontiguousarray(volume.array[0, i, j, k]), micrometres(volume)
 
     @cache

@@ -9,10 +9,11 @@ from typing import Any
 import numpy.typing as npt
 
 from .assemble import Chunk
-from .container import WAVES
+from .container import BASE_NUMBERS, WAVES
 from .context import LARGEST
 from .filled import extended, filled_columns, pack_mask
 from .model_file import CodecModel
+from .residuals import VALUE_BITS
 from .restoration import RestorationModel
 from .restoration_fit import restore_level
 from .search import LARGEST_STEP
@@ -53,7 +54,7 @@ def wave_chunk(
         "step": step,
         "order": WAVES,
         "axes": [list(axes) for axes in grid.axes],
-        "base": [low.start, low.grid.low, low.grid.high, low.grid.largest],
+        "base": [low.start, low.grid.low, low.grid.high, low.grid.largest, low.grid.base_bits],
         **({"restored": True} if coded.restored else {}),
     }
     return Chunk(entry, extra, coded.parts, from_whole(decoded, mapped.how, b"", voxels.dtype))
@@ -74,13 +75,15 @@ def wave_grids(chunk: Mapping[str, Any], shape: Shape, spacing: Shape) -> tuple[
                 raise ValueError("nothing to halve")
             current[d] = -(-current[d] // 2)
         levels.append(level)
-    if len(base) != 4 or not all(type(number) is int for number in base):
+    if len(base) not in (4, BASE_NUMBERS) or not all(type(number) is int for number in base):
         raise ValueError("no low band")
-    start, low, high, most = base
+    start, low, high, most, *bits = base
     if abs(start) > _LARGEST_START or not 0 <= low <= high <= most < LARGEST:
         raise ValueError("no low band")
+    if not all(1 <= number <= VALUE_BITS for number in bits):
+        raise ValueError("no low band")
     grid = WaveGrid(shape, spacing, tuple(levels), step, largest)
-    return grid, LowGrid.of(grid, start, low, high, most)
+    return grid, LowGrid.of(grid, start, low, high, most, *bits)
 
 
 def levels_left_out(grid: WaveGrid, coarser: int) -> tuple[int, int]:

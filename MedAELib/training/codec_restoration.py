@@ -16,26 +16,30 @@ from torch import Tensor, nn
 from MedAELib.codec.context import Floats
 from MedAELib.codec.differentiable import ONE, rounded
 from MedAELib.codec.model_file import (
+    EARLIER_RESTORATION,
     RESTORATION,
     load_codec_model,
+    load_restoration_model,
     load_subband_model,
     pack_restoration,
 )
-from MedAELib.codec.restoration import NOT_RESTORED, RESTORATION_INPUTS, SIXTEENTHS, RestorationModel
+from MedAELib.codec.restoration import RESTORATION_INPUTS, SIXTEENTHS, RestorationModel
+from MedAELib.codec.restoration_fit import restore_level
 from MedAELib.codec.subband import Coefficients
 from MedAELib.codec.subband_encoder import encode_waves
 from MedAELib.codec.subband_levels import Cascade, WaveGrid
-from MedAELib.codec.wavelet import FRACTION_BITS, Axes, Doubles, choose_axes
+from MedAELib.codec.wavelet import Axes, Doubles
 from MedAELib.training.codec import keep_further, training_options
-from MedAELib.training.codec_samples import codec_volumes
+from MedAELib.training.codec_samples import codec_volumes, imitated, middle_of
 from MedAELib.training.cohort import kept
 from MedAELib.training.loop import Schedule, train
 
-HIDDEN = (32, 24)
+HIDDEN = (64, 48)
 BATCH = 4096
 _SAMPLES = 12_000  # of the finest level of a volume at one quality; half as many of each coarser one
-_MOST_VOXELS = (144, 144, 32)  # of a large volume's middle
-_DECIBELS = (30, 54)  # roughly, of the files that are imitated
+_MOST_VOXELS = (144, 144, 28)  # of a large volume's middle
+_DECIBELS = (18, 56)  # roughly, of the files that are imitated
+_QUALITIES = 3  # of each volume
 _OUTLIER = 50.0  # times the mean squared error of a level: more does not count
 _LAST, _LAST_BIAS = 2.0**11, 2.0**8  # a weight and a bias of 1 of the last layer, as they are stored
 
@@ -79,8 +83,12 @@ def left_over(network: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 
 
 def collect(values: Floats, grid: WaveGrid, generator: np.random.Generator) -> list[Columns]:
-    """Of some voxels of all levels of a volume: inputs [n, 52], what is missing in steps, and its weight."""
+    """Of some voxels of all levels of a volume: inputs [n, 52], what is missing in steps, and its weight.
+
+    The coarser levels are restored by the model before this one.
+    """
     found: list[Columns] = []
+    earlier = load_restoration_model(None, EARLIER_RESTORATION).restoration
 
     def look(cascade: Cascade, bands: dict[Axes, Coefficients], truth: Doubles) -> bytes:
         around = cascade.around(bands)
@@ -90,25 +98,19 @@ def collect(values: Floats, grid: WaveGrid, generator: np.random.Generator) -> l
             missing = around.missing(truth, chosen).astype(np.float32)
             weight = np.full(most, 1 / max(float(np.mean(missing**2)), 1e-6), np.float32)
             found.append([around.inputs(chosen).T.astype(np.int8), missing, weight])
-        return NOT_RESTORED
+        return restore_level(cascade, bands, truth, earlier)
 
     encode_waves(values.astype(np.int64), grid, load_subband_model().subband, load_codec_model().context, look)
     return found
 
 
 def gather(data: Path, validation: bool, seed: int) -> list[Tensor]:
-    """The samples of all volumes, each at two qualities."""
+    """The samples of all volumes, each at some qualities."""
     generator = np.random.default_rng(seed)
     parts: list[Columns] = []
     for name, values, spacing in codec_volumes(data, validation):
-        start = [max(size - most, 0) // 2 for size, most in zip(values.shape, _MOST_VOXELS, strict=True)]
-        values = values[tuple(slice(s, s + most) for s, most in zip(start, _MOST_VOXELS, strict=True))]
-        i, j, k = (max(round(1000 * along), 1) for along in spacing)
-        a, b, c = values.shape
-        for _ in range(2):
-            step = 2**FRACTION_BITS * np.ptp(values) * 10 ** (-generator.uniform(*_DECIBELS) / 20) * 12**0.5
-            axes = tuple(choose_axes((a, b, c), (i, j, k)))
-            grid = WaveGrid((a, b, c), (i, j, k), axes, max(int(step), 32), int(values.max()))
+        values = middle_of(values, _MOST_VOXELS)
+        for grid in imitated(values, spacing, _DECIBELS, _QUALITIES, generator):
             parts += collect(values, grid, generator)
         print(name, values.shape, flush=True)
     return [torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True)]

@@ -14,6 +14,8 @@ from MedAELib.codec.fit import fit_weights, sample_rows
 from MedAELib.codec.lattice import CASES, NEIGHBOURS, OFFSETS, PASSES, Floats, Lattice
 from MedAELib.codec.network import RATIO_CLASSES, ratio_class
 from MedAELib.codec.predictive import Grid, base_steps
+from MedAELib.codec.subband_levels import WaveGrid
+from MedAELib.codec.wavelet import FRACTION_BITS, choose_axes
 from MedAELib.errors import BadInput
 from MedAELib.training.cohort import CT_TRAINING, CT_VALIDATION, MR_TRAINING, MR_VALIDATION
 from MedAELib.volume import Volume
@@ -65,6 +67,26 @@ def codec_volumes(data: Path, validation: bool) -> Iterator[tuple[str, Floats, t
         for path in paths:
             volume = Volume.load(path)
             yield volume.name, whole_values(volume), volume.spacing
+
+
+def imitated(
+    values: Floats, spacing: tuple[float, float, float], decibels: tuple[float, float], count: int,
+    generator: np.random.Generator,
+) -> Iterator[WaveGrid]:  # fmt: skip
+    """The wavelets of so many files of a volume [i, j, k], whose qualities are spread over a range; roughly."""
+    i, j, k = (max(round(1000 * along), 1) for along in spacing)
+    a, b, c = values.shape
+    axes = tuple(choose_axes((a, b, c), (i, j, k)))
+    for wanted in np.linspace(*decibels, count, endpoint=False):
+        wanted += generator.uniform(0, (decibels[1] - decibels[0]) / count)
+        step = int(2**FRACTION_BITS * np.ptp(values) * 10 ** (-wanted / 20) * 12**0.5)
+        yield WaveGrid((a, b, c), (i, j, k), axes, max(step, 32), int(values.max()))
+
+
+def middle_of(values: Floats, most: tuple[int, int, int]) -> Floats:
+    """The middle of a large volume [i, j, k], of so many voxels at most along each axis."""
+    start = [max(size - largest, 0) // 2 for size, largest in zip(values.shape, most, strict=True)]
+    return values[tuple(slice(s, s + largest) for s, largest in zip(start, most, strict=True))]
 
 
 def interpolation(case: tuple[bool, tuple[int, int]]) -> Doubles:

@@ -17,6 +17,7 @@ from torch import Tensor
 from MedAELib.codec.context import FRACTION, Floats
 from MedAELib.codec.differentiable import CodecNetwork, exported
 from MedAELib.codec.model_file import (
+    EARLIER_RESTORATION,
     EARLIER_SUBBAND,
     SUBBAND,
     load_codec_model,
@@ -30,9 +31,8 @@ from MedAELib.codec.subband_encoder import encode_waves
 from MedAELib.codec.subband_known import Seen
 from MedAELib.codec.subband_levels import WaveGrid
 from MedAELib.codec.subband_network import SubbandModel
-from MedAELib.codec.wavelet import FRACTION_BITS, choose_axes
 from MedAELib.training.codec import keep_further, trained, training_options
-from MedAELib.training.codec_samples import codec_volumes
+from MedAELib.training.codec_samples import codec_volumes, imitated, middle_of
 from MedAELib.training.cohort import kept
 
 HIDDEN = (64, 48)
@@ -57,7 +57,7 @@ def collect(values: Floats, grid: WaveGrid, generator: np.random.Generator) -> l
     def watch(case: int, seen: Seen, chosen: npt.NDArray[np.int64]) -> None:
         cases[case] += _sampled(seen, chosen, generator)
 
-    restore = partial(restore_level, model=load_restoration_model().restoration)
+    restore = partial(restore_level, model=load_restoration_model(None, EARLIER_RESTORATION).restoration)
     subband, lattice = load_subband_model(None, EARLIER_SUBBAND).subband, load_codec_model().context
     coded = encode_waves(values.astype(np.int64), grid, subband, lattice, restore, watch)
     rate = 8 * sum(map(len, coded.parts)) / values.size + _SMALLEST_RATE
@@ -81,16 +81,8 @@ def gather(data: Path, validation: bool, seed: int) -> list[list[Tensor]]:
     generator = np.random.default_rng(seed)
     cases: list[list[Columns]] = [[] for _ in range(CASES)]
     for name, values, spacing in codec_volumes(data, validation):
-        start = [max(size - most, 0) // 2 for size, most in zip(values.shape, _MOST_VOXELS, strict=True)]
-        values = values[tuple(slice(s, s + most) for s, most in zip(start, _MOST_VOXELS, strict=True))]
-        i, j, k = (max(round(1000 * along), 1) for along in spacing)
-        count = 4 if values.size > _LARGE else 3
-        for decibels in np.linspace(*_DECIBELS, count, endpoint=False):
-            decibels += generator.uniform(0, (_DECIBELS[1] - _DECIBELS[0]) / count)
-            step = int(2**FRACTION_BITS * np.ptp(values) * 10 ** (-decibels / 20) * 12**0.5)
-            a, b, c = values.shape
-            axes = tuple(choose_axes((a, b, c), (i, j, k)))
-            grid = WaveGrid((a, b, c), (i, j, k), axes, max(step, 32), int(values.max()))
+        values = middle_of(values, _MOST_VOXELS)
+        for grid in imitated(values, spacing, _DECIBELS, 4 if values.size > _LARGE else 3, generator):
             for case, found in enumerate(collect(values, grid, generator)):
                 cases[case] += found
         print(name, values.shape, flush=True)

@@ -11,6 +11,7 @@ import numpy as np
 _ROWS = 12  # of the curve
 _BESIDE = {  # figures of what needs no training, which a model has to beat
     "regression_psnr": "plain regression of the intensities",
+    "matching_psnr": "histogram matching",
     "noisy_psnr": "the noisy scan as it is",
     "shown_psnr": "what the network is shown, as it is,",
 }
@@ -110,7 +111,8 @@ def card(story: Story) -> str:
     if story.figures:
         most = "96 x 96 x 48 voxels at most"
         if story.kinds:
-            most = "256 x 256 x 48 voxels at most, without air; the regression maps each intensity to a mean"
+            most = "256 x 256 x 48 voxels at most, without air; the regression maps each intensity to a mean, and the "
+            most += "matching gives the scan the histogram of the training targets"
         parts += [f"Of the {story.measured_on} subjects, in the middle {most}.", ""]
         parts += table(story.figures)
     else:

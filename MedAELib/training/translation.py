@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from MedAELib.bundle import Kind, Window, fuses
 from MedAELib.engine.run import Engine
@@ -30,8 +31,11 @@ Floats = npt.NDArray[np.float32]
 _EDGES = {2: (160, 160, 12), 3: (64, 64, 48)}
 _FIGURE_EDGES = (256, 256, 48)
 _MOST_CASES = 4
+_TURN, _ZOOM = math.radians(20), 1.25  # at most
+_GAMMA = 0.6  # at most, its logarithm
 _SEEN = 0.1  # of either window: where both scans are darker there is air
 _BINS = 64
+_RANKS = 1001
 
 
 def complete(cases: Sequence[Case], names: Sequence[str], fused: bool, note: Note) -> list[Case]:
@@ -86,7 +90,8 @@ def seen_as(case: Case, kinds: Sequence[Kind]) -> Source:
 
 
 def from_first_to_last(magnitude: bool) -> Pairing:
-    """A pairing of the first channel with the last; the first in other contrasts, as other scanners would give it.
+    """A pairing of the first channel with the last, both turned alike; the first in other contrasts, as other scanners
+    would give it.
 
     Magnitudes only: gain 0.9 to 1.1 and gamma 0.55 to 1.8, for which the middle of the window stays. So wide because
     fluid is as dark as air where slices are thin; of thick ones, where it hardly ever fills a voxel, the network would
@@ -94,13 +99,29 @@ def from_first_to_last(magnitude: bool) -> Pairing:
     """
 
     def pair(sample: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        source, target = sample[:1], sample[-1:]
+        moved = turned(sample, generator)
+        source, target = moved[:1], moved[-1:]
         if magnitude:
-            gamma, gain = math.exp(uniform(-0.6, 0.6, generator)), uniform(0.9, 1.1, generator)
+            gamma, gain = math.exp(uniform(-_GAMMA, _GAMMA, generator)), uniform(0.9, 1.1, generator)
             source = 0.5 * gain * (2 * source.clamp(min=0)) ** gamma
         return source, target
 
     return pair
+
+
+def turned(sample: Tensor, generator: Generator) -> Tensor:
+    """A sample [c, i, j, k] turned within its slices by up to 20 degrees and made up to a quarter smaller or larger, as
+    other heads lie and other scanners see them. What comes in from beyond its edges is mirrored, in all channels alike.
+    """
+    angle, zoom = uniform(-_TURN, _TURN, generator), math.exp(uniform(-1, 1, generator) * math.log(_ZOOM))
+    high, wide, slices = sample.shape[1:]
+    cosine, sine = math.cos(angle) / zoom, math.sin(angle) / zoom
+    motion = torch.tensor([[[cosine, -sine * high / wide, 0], [sine * wide / high, cosine, 0]]])
+    grid = functional.affine_grid(motion, [1, 1, high, wide], align_corners=False).expand(slices, -1, -1, -1)
+    moved = functional.grid_sample(
+        sample.permute(3, 0, 1, 2), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return moved.permute(1, 2, 3, 0)
 
 
 def translation_validation(
@@ -133,12 +154,12 @@ def translation_figures(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """For each case PSNR (dB) and SSIM of the translation from the first kind to the last, through the task.
 
-    Beside them those of the mean target intensity for each source intensity in the scans that were learned from, and,
-    for an ensemble, how the members' deviation correlates with the error. The range is the target's window; the middle
-    256 x 256 x 48 voxels at most, without air.
+    Beside them those of two ways without a network, made of the scans that were learned from: the mean target intensity
+    for each source intensity, and histogram matching; and, for an ensemble, how the members' deviation correlates with
+    the error. The range is the target's window; the middle 256 x 256 x 48 voxels at most, without air.
     """
     rows, pairs = [], [source for source in learned if _is_pair(source)]
-    regression = conditional_mean(pairs) if pairs else None
+    regression, matching = (conditional_mean(pairs), histogram_matching(pairs)) if pairs else (None, None)
     for number, source in enumerate(sources):
         progress("Measuring on held-out subjects", number, len(sources))
         pair = translated_pair(model, source, engine)
@@ -147,7 +168,10 @@ def translation_figures(
         seen, (wanted, made, deviation) = seen_scan(source, True), pair
         inside = (seen > _SEEN) | (wanted > _SEEN)
         row: dict[str, Any] = {"case": source.case.name}
-        for name, guess in (("", made), *((("regression_", regression(seen)),) if regression else ())):
+        guesses = {"": made}
+        if regression and matching:
+            guesses |= {"regression_": regression(seen), "matching_": matching(seen_scan(source, False), inside)}
+        for name, guess in guesses.items():
             row[f"{name}psnr"] = psnr(wanted, guess, 1.0, inside)
             row[f"{name}ssim"] = ssim(wanted, guess, 1.0, inside)
         if deviation is not None:
@@ -199,6 +223,16 @@ def conditional_mean(
     full = counts > 0
     centres, means = (np.bincount(place, values, len(counts))[full] / counts[full] for values in (x, y))
     return lambda seen: np.interp(seen, centres, means).astype(np.float32)
+
+
+def histogram_matching(sources: Sequence[Source]) -> Callable[[Floats, npt.NDArray[np.bool_]], Floats]:
+    """What gives a scan the histogram of these cases' targets, both where there is no air.
+
+    It is told what `seen_scan` gives in the scan's own contrast, and a mask of what is not air.
+    """
+    ranks = np.linspace(0, 1, _RANKS)
+    wanted = np.quantile(pairs_of(sources, False)[1], ranks)
+    return lambda seen, mask: np.interp(seen, np.quantile(seen[mask], ranks), wanted).astype(np.float32)
 
 
 def pairs_of(sources: Sequence[Source], standard: bool) -> tuple[Floats, Floats]:

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.family_report import report
-from benchmarks.family_timing import seconds_per_step
+from benchmarks.family_timing import timing
 
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
@@ -82,7 +82,7 @@ def row(name: str, parts: Split, modality: str, steps: int) -> dict:
     )  # fmt: skip
     torch.manual_seed(0)
     plan = make_plan(options, parts, torch.device("cpu"))
-    bare, loop, loading = seconds_per_step(plan)
+    timed = timing(plan)
     torch.manual_seed(0)
     plan = make_plan(options, parts, torch.device("cpu"))
     every = max(1, steps // 4)
@@ -101,7 +101,7 @@ def row(name: str, parts: Split, modality: str, steps: int) -> dict:
     means = {key: float(np.mean([case[key] for case in found])) for key in found[0] if key != "case"}
     return {
         "name": name, "steps": steps, "cases": len(found), **means, **size(plan, model),
-        "bare": bare, "loop": loop / bare, "loading": loading / bare, "curve": [r["held_out_psnr"] for r in history],
+        **timed, "curve": [r["held_out_psnr"] for r in history],
     }  # fmt: skip
 
 

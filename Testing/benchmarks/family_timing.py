@@ -2,75 +2,106 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from MedAELib.training.loop import Batch, Schedule, adam, train
 from MedAELib.training.plan import Plan
 
 _BLOCK = 4  # steps: the loop does some things after every fourth
 _FIRST = 20  # steps that the loop makes before it has settled
-_BLOCKS = 3
-_ROUNDS = 3
+_BLOCKS = 12
 
 
-def seconds_per_step(plan: Plan) -> tuple[float, float, float]:
-    """The least CPU seconds of a step, in turns: bare, and through the loop; and those of making its batch.
+@dataclass
+class Seconds:
+    """CPU and wall-clock seconds of many blocks of steps, or batches."""
 
-    Bare and loop use the same prepared tensors, and a critic takes its turn in both. A step is the mean of four; the
-    least of many such means, in CPU seconds, is what other programs on the machine disturb least. Batches are made in
-    another thread meanwhile.
+    cpu: list[float] = field(default_factory=list)
+    wall: list[float] = field(default_factory=list)
+
+    def add(self, since: tuple[float, float], many: int = 1) -> None:
+        """What has passed since a moment, for each of so many steps."""
+        for kept, now, then in zip((self.cpu, self.wall), _now(), since, strict=True):
+            kept.append((now - then) / many)
+
+
+def timing(plan: Plan) -> dict[str, float]:
+    """Seconds of a step: "bare" (CPU); "loop" (CPU), "loop_wall" and "loading" (CPU, of a batch) as multiples of it.
+
+    The loop is stopped for four bare steps, on a copy of the network and the same prepared tensors, after every four of
+    its own, so that what other programs do to the machine falls on both alike; a critic takes its turn in both. Each
+    multiple is the median over the pairs of neighbours, which a single disturbance does not move.
     """
     prepared = [plan.batch(step) for step in range(2)]
-    found: dict[str, list[float]] = {"bare": [], "loop": [], "loading": []}
-    for _ in range(_ROUNDS):
-        found["bare"] += _bare(plan, prepared)
-        found["loop"] += _through_loop(plan, lambda step: prepared[step % 2])
-        for step in range(2):
-            begin = time.process_time()
-            plan.batch(step)
-            found["loading"].append(time.process_time() - begin)
-    return min(found["bare"]), min(found["loop"]), min(found["loading"])
+    bare, loop, loading = Seconds(), Seconds(), Seconds()
+    bare_steps = _bare(plan, prepared)
+    begun = _now()
 
-
-def _bare(plan: Plan, prepared: list[Batch]) -> list[float]:
-    objective = plan.objective(_BLOCK)
-    optimizer = adam(plan.network)
-    judge = plan.critic.network if plan.critic else None
-    other = adam(judge) if judge else None
-    moments = [time.process_time()]
-    for step in range(_BLOCK * (1 + _BLOCKS)):
-        optimizer.zero_grad()
-        objective(plan.network, prepared[step % 2]).backward()
-        optimizer.step()
-        if plan.critic and judge and other:
-            other.zero_grad()
-            plan.critic.error(judge, plan.network, prepared[step % 2]).backward()
-            other.step()
-        moments.append(time.process_time())
-    return _means(moments[_BLOCK:])
-
-
-def _through_loop(plan: Plan, batch: Callable[[int], Batch]) -> list[float]:
-    moments: list[float] = []
-
-    def note(step: int) -> bool:
-        moments.append(time.process_time())
+    def after(step: int) -> bool:
+        nonlocal begun
+        if step % _BLOCK:
+            return False
+        counts = step > _FIRST
+        if counts:
+            loop.add(begun, _BLOCK)
+        begun = _now()
+        bare_steps()
+        if counts:
+            bare.add(begun, _BLOCK)
+        begun = _now()
         return False
 
-    steps = _FIRST + _BLOCK * _BLOCKS + 1
+    steps = _FIRST + _BLOCK * _BLOCKS
     schedule = Schedule(steps, validate_every=10**9, checkpoint_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
         train(
-            plan.network, batch, plan.objective(steps), schedule, Path(folder), critic=plan.critic, stop=note,
-            report=lambda row: None,
+            plan.network, lambda step: prepared[step % 2], plan.objective(steps), schedule, Path(folder),
+            critic=plan.critic, stop=after, report=lambda row: None,
         )  # fmt: skip
-    return _means(moments[_FIRST - 1 : -1])
+    for step in range(6):
+        begun = _now()
+        plan.batch(step)
+        loading.add(begun)
+    return {
+        "bare": median(bare.cpu),
+        "loop": _multiple(loop.cpu, bare.cpu),
+        "loop_wall": _multiple(loop.wall, bare.wall),
+        "loading": median(loading.cpu) / median(bare.cpu),
+    }
 
 
-def _means(moments: list[float]) -> list[float]:
-    """The seconds of a step in each block of steps, from the moments between the steps."""
-    return [(after - before) / _BLOCK for before, after in pairwise(moments[::_BLOCK])]
+def _bare(plan: Plan, prepared: list[Batch]) -> Callable[[], None]:
+    """What makes four steps without the loop, on a copy of the network and of its critic."""
+    objective = plan.objective(_BLOCK)
+    network = copy.deepcopy(plan.network)
+    optimizer = adam(network)
+    judge = copy.deepcopy(plan.critic.network) if plan.critic else None
+    other = adam(judge) if judge else None
+
+    def steps() -> None:
+        for step in range(_BLOCK):
+            optimizer.zero_grad()
+            objective(network, prepared[step % 2]).backward()
+            optimizer.step()
+            if plan.critic and judge and other:
+                other.zero_grad()
+                plan.critic.error(judge, network, prepared[step % 2]).backward()
+                other.step()
+
+    return steps
+
+
+def _multiple(these: Iterable[float], those: Iterable[float]) -> float:
+    """The median of the quotients of neighbours."""
+    return median(one / other for one, other in zip(these, those, strict=True))
+
+
+def _now() -> tuple[float, float]:
+    """CPU seconds of this process, and the clock."""
+    return time.process_time(), time.perf_counter()

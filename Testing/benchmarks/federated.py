@@ -1,7 +1,7 @@
 """Federations of sites with different scanners against each site alone, on the held-out people of all.
 
-    python Testing/benchmarks/federated.py --output FOLDER [--modality any MR] [--dims 2] [--rounds 200]
-                                           [--steps-per-round 10] [--seed 0] [--write docs/federated.md]
+    python Testing/benchmarks/federated.py --output FOLDER [--modality any MR] [--network plain] [--dims 2]
+                                           [--rounds 200] [--steps-per-round 10] [--seed 0] [--write docs/federated.md]
 
 Trains and measures each model that FOLDER has no row of, then writes the tables. Sites for "any": heads of healthy
 adults (T1 MRI, 2 mm) and planning CT of head and neck (4 mm). For "MR": the same heads; crops around the hippocampus
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from MedAELib.model import Model
 from MedAELib.training.cohort import data_folder
+from MedAELib.training.federated.command import NETWORKS
 from MedAELib.training.federated.federation import Federation, start
 from MedAELib.training.federated.publish import model_of
 from MedAELib.training.federated.simulation import simulate
@@ -145,6 +146,7 @@ def main() -> None:
     """Train, measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modality", choices=list(SITES), nargs="+", default=list(SITES))
+    parser.add_argument("--network", choices=NETWORKS, default="plain")
     parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--steps-per-round", type=int, default=10)
@@ -156,11 +158,12 @@ def main() -> None:
     parts = []
     for modality in options.modality:
         federation = Federation(
-            "plain", options.dims, modality, options.rounds, options.steps_per_round, len(SITES[modality]),
+            options.network, options.dims, modality, options.rounds, options.steps_per_round, len(SITES[modality]),
             seed=options.seed, subject=r"(patient\d+)",
         )  # fmt: skip
-        rows = rows_of(federation, options.output / f"{modality}.json")
-        parts.append(f"`{modality}`, {federation.dims}D, {federation.rounds} rounds of {federation.steps} steps:")
+        rows = rows_of(federation, options.output / f"{modality}-{options.network}.json")
+        told = f"`{modality}`, `{federation.network}`, {federation.dims}D"
+        parts.append(f"{told}, {federation.rounds} rounds of {federation.steps} steps:")
         parts.append(table(rows))
     report(parts, options.write)
 

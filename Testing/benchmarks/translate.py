@@ -46,6 +46,7 @@ from MedAELib.training.translation import (
     calibration,
     conditional_mean,
     correlation,
+    histogram_matching,
     pairs_of,
     seen_as,
     seen_scan,
@@ -98,14 +99,8 @@ def trained(options: SimpleNamespace, parts: Split, steps: int, room: Path) -> t
 
 def simple_ways(learned: list[Source]) -> dict[str, Callable[[Source, Floats], Floats]]:
     """By name, what takes a scan and the brain's mask, and gives a guess at the target."""
-    ranks, ways = np.linspace(0, 1, 1001), {}
-    histogram = np.quantile(pairs_of(learned, False)[1], ranks)
-
-    def matched(source: Source, mask: Floats) -> Floats:
-        scan = seen_scan(source, False)
-        return np.interp(scan, np.quantile(scan[mask], ranks), histogram)
-
-    ways["matching"] = matched
+    matching = histogram_matching(learned)
+    ways = {"matching": lambda source, mask: matching(seen_scan(source, False), mask)}
     for standard in (False, True):
         seen, wanted = pairs_of(learned, standard)
         ends = np.percentile(seen, [0.05, 99.95])

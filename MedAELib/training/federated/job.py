@@ -12,6 +12,7 @@ from MedAELib.training.federated.federation import FILE, Federation
 
 NAME = "medae"
 SCRIPT = "medae_site.py"
+_ASK_EVERY = 0.5  # s in which a site asks for its next task; with FLARE's 2 s most of a short round is waiting
 
 
 def write_job(federation: Federation, folder: Path) -> None:
@@ -60,6 +61,7 @@ def _job(federation: Federation, agreement: Path) -> Any:
     job.set_app_packages(["MedAELib"])  # is installed at the sites and does not travel
     job.to_server(PTModel({"path": "MedAELib.training.federated.federation.start", "args": network}), id="persistor")
     job.to_server(FedAvg(num_clients=federation.sites, num_rounds=federation.rounds, persistor_id="persistor"))
+    job.to_server({"server": {"task_request_interval": _ASK_EVERY}})
     job.add_file_to_server(str(agreement))
     executor = ClientAPIExecutor(
         execution_mode=ExecutionMode.IN_PROCESS,

@@ -18,7 +18,6 @@ from MedAELib.errors import BadInput, BadModel, Cancelled
 from MedAELib.tasks.run import run_task
 from MedAELib.tasks.translate import translate
 from MedAELib.training.folder import read_folder
-from MedAELib.training.translation import turned
 from MedAELib.translation.domain import domain, doubts, spread, to_standard
 
 MR = Kind("T1", "MR", Window("percentile", 0.0, 99.9), 0.0, 500.0)
@@ -197,21 +196,3 @@ def test_a_files_kind_is_told_by_the_last_word_of_its_name(tmp_path):
     assert [case.name for case in cases] == ["p2/brain.nrrd", "patient12_W.nii.gz"]
     assert all(np.isfinite(case.voxels).all() and len(case.voxels) == 2 for case in cases)
     assert len(notes) == 1 and "FLAIR" in notes[0]
-
-
-@pytest.mark.parametrize("shape", [(2, 40, 40, 1), (2, 30, 20, 6)])
-def test_both_scans_of_a_pair_are_turned_alike_and_every_slice_as_the_first(shape):
-    ramp = torch.linspace(0, 1, shape[1] * shape[2]).reshape(1, *shape[1:3], 1).expand(shape)
-    made = [turned(ramp, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
-    assert made[0].shape == shape and torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
-    assert torch.equal(made[0][0], made[0][1]) and bool((made[0] == made[0][..., :1]).all())
-    assert float((made[0] - ramp).abs().max()) > 0.05 and 0 <= float(made[0].min()) <= float(made[0].max()) <= 1
-
-
-def test_a_circle_stays_a_circle_when_it_is_turned_and_only_its_size_changes():
-    i, j = torch.meshgrid(torch.arange(60.0), torch.arange(44.0), indexing="ij")
-    disc = (((i - 29.5).square() + (j - 21.5).square()) < 12**2).float()[None, ..., None]
-    for seed in range(5):
-        found = turned(disc, torch.Generator().manual_seed(seed))[0, ..., 0]
-        i_width, j_width = (float((found * (x - x.mean()).square()).sum() / found.sum()) for x in (i, j))
-        assert i_width == pytest.approx(j_width, rel=0.02) and 5.9 / 1.26 < i_width**0.5 < 6.1 * 1.26

@@ -235,13 +235,21 @@ def _descend(
         loss = module(*batch)
     loss.backward()
     own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in own if parameter.grad is not None])
+    norm = _norm([parameter.grad for parameter in own if parameter.grad is not None])
     if bool(norm > schedule.clip):  # only then: a pass over all gradients costs as much as a small network's step
         nn.utils.clip_grads_with_norm_(own, schedule.clip, norm)
     finite = not agreed(not bool(torch.isfinite(norm) & torch.isfinite(loss.detach())), batch[0].device)
     if finite:
         optimizer.step()
     return float(loss.detach()), finite
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """The norm of all gradients together. On a CPU products of each with itself are made in half of the time."""
+    if any(gradient.device.type != "cpu" for gradient in gradients):
+        return nn.utils.get_total_norm(gradients)
+    flat = [gradient.flatten() for gradient in gradients]
+    return torch.stack([torch.dot(one, one) for one in flat]).sum().sqrt()
 
 
 def _note(

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from MedAELib.bundle import Kind, Window, fuses
 from MedAELib.engine.run import Engine
@@ -31,8 +30,6 @@ Floats = npt.NDArray[np.float32]
 _EDGES = {2: (160, 160, 12), 3: (64, 64, 48)}
 _FIGURE_EDGES = (256, 256, 48)
 _MOST_CASES = 4
-_TURN, _ZOOM = math.radians(20), 1.25  # at most
-_GAMMA = 0.6  # at most, its logarithm
 _SEEN = 0.1  # of either window: where both scans are darker there is air
 _BINS = 64
 _RANKS = 1001
@@ -90,8 +87,7 @@ def seen_as(case: Case, kinds: Sequence[Kind]) -> Source:
 
 
 def from_first_to_last(magnitude: bool) -> Pairing:
-    """A pairing of the first channel with the last, both turned alike; the first in other contrasts, as other scanners
-    would give it.
+    """A pairing of the first channel with the last; the first in other contrasts, as other scanners would give it.
 
     Magnitudes only: gain 0.9 to 1.1 and gamma 0.55 to 1.8, for which the middle of the window stays. So wide because
     fluid is as dark as air where slices are thin; of thick ones, where it hardly ever fills a voxel, the network would
@@ -99,29 +95,13 @@ def from_first_to_last(magnitude: bool) -> Pairing:
     """
 
     def pair(sample: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        moved = turned(sample, generator)
-        source, target = moved[:1], moved[-1:]
+        source, target = sample[:1], sample[-1:]
         if magnitude:
-            gamma, gain = math.exp(uniform(-_GAMMA, _GAMMA, generator)), uniform(0.9, 1.1, generator)
+            gamma, gain = math.exp(uniform(-0.6, 0.6, generator)), uniform(0.9, 1.1, generator)
             source = 0.5 * gain * (2 * source.clamp(min=0)) ** gamma
         return source, target
 
     return pair
-
-
-def turned(sample: Tensor, generator: Generator) -> Tensor:
-    """A sample [c, i, j, k] turned within its slices by up to 20 degrees and made up to a quarter smaller or larger, as
-    other heads lie and other scanners see them. What comes in from beyond its edges is mirrored, in all channels alike.
-    """
-    angle, zoom = uniform(-_TURN, _TURN, generator), math.exp(uniform(-1, 1, generator) * math.log(_ZOOM))
-    high, wide, slices = sample.shape[1:]
-    cosine, sine = math.cos(angle) / zoom, math.sin(angle) / zoom
-    motion = torch.tensor([[[cosine, -sine * high / wide, 0], [sine * wide / high, cosine, 0]]])
-    grid = functional.affine_grid(motion, [1, 1, high, wide], align_corners=False).expand(slices, -1, -1, -1)
-    moved = functional.grid_sample(
-        sample.permute(3, 0, 1, 2), grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    return moved.permute(1, 2, 3, 0)
 
 
 def translation_validation(

@@ -1,12 +1,14 @@
 """The table of the family: every network in 2D and 3D on held-out people, with its size, cost and code.
 
     python Testing/benchmarks/family.py --modality MR --steps 300 --rows family-MR.json [--only plain-3 ...]
+    python Testing/benchmarks/family.py --modality MR --rows family-MR.json --timing
     python Testing/benchmarks/family.py --report family-MR.json family-CT.json [--write docs/family.md]
 
 The first form trains each network that the rows lack, with its recipe and seed 0, on the training subjects of
 `MedAELib.training.cohort` (MR: five heads at 2 mm; CT: sixteen head-and-neck scans), stops by the validation subject,
 measures on the test subjects (one; four), and adds a row. The same steps and thread count give the same figures; the
-seconds depend on the machine. The second form writes the table. Data: the environment variable MEDAE_DATA, else
+seconds depend on the machine. The second form measures the seconds of a step again, of rows that were not measured so
+yet, and nothing else. The third form writes the table. Data: the environment variable MEDAE_DATA, else
 ../shared/data.
 """
 
@@ -16,6 +18,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,8 +75,8 @@ def cohort(modality: str, cache: Path) -> Split:
     return Split(*map(of, PARTS[modality]))
 
 
-def row(name: str, parts: Split, modality: str, steps: int) -> dict:
-    """Train one network and measure it."""
+def planned(name: str, parts: Split, modality: str) -> Plan:
+    """The training of a network, from the same start each time."""
     kind, dims = name.rsplit("-", 1)
     options = SimpleNamespace(
         network=kind.split("-")[0], dims=int(dims), seed=0, modality=modality, modalities=[], condition=[], table=None,
@@ -81,10 +84,12 @@ def row(name: str, parts: Split, modality: str, steps: int) -> dict:
         translate=[],
     )  # fmt: skip
     torch.manual_seed(0)
-    plan = make_plan(options, parts, torch.device("cpu"))
-    timed = timing(plan)
-    torch.manual_seed(0)
-    plan = make_plan(options, parts, torch.device("cpu"))
+    return make_plan(options, parts, torch.device("cpu"))
+
+
+def row(name: str, parts: Split, modality: str, steps: int) -> dict:
+    """Train one network and measure it."""
+    timed, plan = timing(planned(name, parts, modality)), planned(name, parts, modality)
     every = max(1, steps // 4)
     schedule = Schedule(
         steps, plan.recipe.learning_rate, warmup=steps // 10, averaging=min(0.999, 1 - 20 / steps),
@@ -144,6 +149,15 @@ def baseline(parts: Split, modality: str, dims: int) -> dict:
     return {"name": f"averaging-{dims}", "cases": len(found), **means, "latent": 0.5**dims}
 
 
+def time_again(table: dict, parts: Split, keep: Callable[[], None]) -> None:
+    """Put the seconds of today's code in the place of earlier ones, row by row; rows that have them are left."""
+    for one in table["rows"]:
+        if "loop" in one and "again" not in one:
+            one |= {**timing(planned(one["name"], parts, table["modality"])), "again": True}
+            print(one["name"], f"{one['bare']:.4f} {one['loop']:.3f} {one['loop_wall']:.3f}", flush=True)
+            keep()
+
+
 def main() -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -151,6 +165,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--timing", action="store_true")
     parser.add_argument("--report", nargs="+", type=Path)
     parser.add_argument("--write", type=Path)
     chosen = parser.parse_args()
@@ -163,8 +178,16 @@ def main() -> int:
     torch.set_num_threads(1)
     kept = json.loads(chosen.rows.read_text()) if chosen.rows and chosen.rows.is_file() else None
     table = kept or {"modality": chosen.modality, "rows": []}
+
+    def keep() -> None:
+        if chosen.rows:
+            chosen.rows.write_text(json.dumps(table, indent=1))
+
     with tempfile.TemporaryDirectory() as cache:
         parts = cohort(chosen.modality, Path(cache))
+        if chosen.timing:
+            time_again(table, parts, keep)
+            return 0
         table["subjects"] = {part: len(cases) for part, cases in parts.told().items()}
         for name in chosen.only or [*names(), "averaging-2", "averaging-3"]:
             if any(done["name"] == name for done in table["rows"]):
@@ -173,8 +196,7 @@ def main() -> int:
             made = baseline(parts, chosen.modality, int(dims)) if kind == "averaging" else None
             table["rows"].append(made or row(name, parts, chosen.modality, chosen.steps))
             print(json.dumps(table["rows"][-1]), flush=True)
-            if chosen.rows:
-                chosen.rows.write_text(json.dumps(table, indent=1))
+            keep()
     return 0
 
 

@@ -39,7 +39,7 @@ def report(tables: list[dict]) -> str:
         "on the same tensors, in CPU seconds and, in brackets, by the clock, and the loading of a batch, which another "
         "thread does meanwhile. Loop and bare steps take turns, four by four; the multiples are medians over twelve "
         "turns. "
-        + _loops([row["loop"] for table in whole.values() for row in table["rows"] if "loop" in row]),
+        + _loops([row for table in whole.values() for row in table["rows"] if "loop" in row]),
         "",
         "After so few steps most networks still lose to plain averaging, the last rows: the table says what they cost "
         "and how fast they begin to learn.",
@@ -50,14 +50,16 @@ def report(tables: list[dict]) -> str:
     return "\n".join(parts)
 
 
-def _loops(found: list[float]) -> str:
-    """How much longer steps of the loop take, as a sentence."""
-    if not found:
+def _loops(rows: list[dict]) -> str:
+    """How much longer steps of the loop take, as a sentence, and whether that was measured later than the rest."""
+    if not rows:
         return "None was measured."
+    found = [row["loop"] for row in rows]
+    later = " Seconds and multiples were measured again later than the other columns." * any("again" in r for r in rows)
     within = sum(one <= _BAR for one in found)
     return (
         f"Of {len(found)} rows {within} are within a tenth of the bare step; the median is {median(found):.2f}, the "
-        f"largest {max(found):.2f}."
+        f"largest {max(found):.2f}.{later}"
     )
 
 

@@ -108,7 +108,7 @@ def compress(
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
     Every promise of `Mode` is kept, or BadInput says that it cannot be. `progress(stage, done, total)` may raise.
-    `with_model` puts the models that it needs (up to 250 kB) into the file, which then decodes where they are missing.
+    `with_model` puts the models that it needs (up to 260 kB) into the file, which then decodes where they are missing.
     """
     return compress_and_decode(volume, mode, progress, with_model)[0]
 

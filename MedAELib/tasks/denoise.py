@@ -14,10 +14,12 @@ from ..engine.tiles import Box
 from ..errors import BadInput, BadModel
 from ..modality import added_to_hounsfield
 from ..model import Model
+from ..networks import Network
 from ..networks.mirrored import PASSES, Mirrored
+from ..networks.regrouped import Regrouped
 from ..quality import limits
 from ..volume import Volume
-from .noise_map import NoiseMap, WithNoise, check_tells_noise
+from .noise_map import CALIBRATIONS, REACH, NoiseMap, WithNoise, check_tells_noise, deviation, tells_noise
 
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 Progress = Callable[[str, int, int], None]
@@ -90,7 +92,7 @@ def _denoised(
         made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
-    network = Mirrored(network, passes or automatic_passes(volume))
+    network = _looking_twice(Mirrored(network, passes or automatic_passes(volume)), model)
     window = window or shared_limits(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels = volume.array[0].size
@@ -131,6 +133,14 @@ def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
     return float(low) + added, float(high) + added
 
 
+def _looking_twice(network: Network, model: Model) -> Network:
+    """The network with the second look, where a model sees magnitudes in units of white noise (MRI)."""
+    white = model.spec.window.kind == "white noise" and model.spec.modality == "MR"
+    if not white or network.dims != 3 or not tells_noise(model.network, "MR"):
+        return network
+    return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH)
+
+
 def denoised_again(
     model: Model, window: tuple[float, float], strength: float, passes: int, engine: Engine,
     progress: Progress = lambda stage, done, total: None,
@@ -140,7 +150,7 @@ def denoised_again(
     `window` holds the intensities that the network saw as 0 and 1 in the whole volume.
     """
 
-    network = Mirrored(model.network, passes)
+    network = _looking_twice(Mirrored(model.network, passes), model)
 
     def again(voxels: Floats) -> Floats:
         result = np.empty(voxels.shape, np.float32)

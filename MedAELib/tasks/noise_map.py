@@ -20,6 +20,7 @@ from ..quality import noise_level
 from ..volume import Volume
 
 _REACH = 4  # cells on each side, of the means: so many voxels tell a deviation within 3 %
+REACH = 2 * _REACH + 2  # voxels on each side: the means of cells, and the cells
 _LEAST = 1e-6  # of the window, squared: so that logarithms exist
 
 
@@ -59,14 +60,18 @@ class WithNoise(Wrapped):
         """The denoised scan and the standard deviation of its noise, float32, in window units."""
         denoised = self.network(x)
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
-            removed, scan, result = log_details(x, denoised)
-            told = self.calibration
-            level = removed + told.scan * (scan - removed) + told.result * (result - removed) + told.offset
-            deviation = torch.where(_constant(x), 0, level.exp())
-            for axis in range(2, x.ndim):
-                deviation = deviation.repeat_interleave(2, axis)
-            return torch.cat([denoised, deviation], 1)
+            return torch.cat([denoised, deviation(x.float(), denoised, self.calibration)], 1)
+
+
+def deviation(x: Tensor, denoised: Tensor, told: Calibration) -> Tensor:
+    """The standard deviation of the noise around each voxel, in the units of x; 0 where x is constant. All [b, 1, ...],
+    of even sizes; measured within `REACH` voxels."""
+    removed, scan, result = log_details(x, denoised)
+    level = removed + told.scan * (scan - removed) + told.result * (result - removed) + told.offset
+    made = torch.where(_constant(x), 0, level.exp())
+    for axis in range(2, x.ndim):
+        made = made.repeat_interleave(2, axis)
+    return made
 
 
 def log_details(x: Tensor, denoised: Tensor) -> tuple[Tensor, Tensor, Tensor]:

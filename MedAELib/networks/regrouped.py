@@ -1,0 +1,158 @@
+"""A second look at a denoised magnitude image: similar blocks are filtered together, guided by the first result."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from MedAELib.networks.network import Network, Wrapped
+
+EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
+SHARE = 0.9  # of the result: what the groups say; the rest is what the network said
+_AT_ONCE = 512  # groups
+_LEAST = 1e-3  # gain, squared and summed: so that weights end
+_STRONG = 30.0  # times the noise: beyond, the bias of a magnitude is 1 / (2 x signal)
+
+Deviation = Callable[[Tensor, Tensor], Tensor]
+
+
+class Regrouped(Wrapped):
+    """A denoiser of magnitude images whose result guides a Wiener filter of similar blocks: [b, c, ...] -> the same.
+
+    Each block of 4 x 4 x 4 voxels is joined with the 31 blocks within two voxels that are most like it in the denoised
+    scan. A cosine transform of the blocks, and a Haar transform from block to block, gather what they share in few
+    coefficients; each coefficient of the noisy scan is kept as far as that of the denoised scan says: s^2 / (s^2 +
+    noise^2). All blocks go back to their places, and what overlaps is averaged, sparse groups counting more. This is
+    the second step of BM4D (Maggioni et al., IEEE TIP 2013; Dabov et al., IEEE TIP 2007), with the network in the place
+    of its first. The noise is what ``deviation`` tells of the noisy and the denoised scan around each voxel, so nobody
+    needs to know it, and it may vary; at least 1, as the scan comes in units of the noise of its quiet part. Before,
+    magnitudes are freed of their bias (Rice's law). Where the deviation is 0 nothing is changed.
+    The first channel is changed only. Blocks begin at multiples of the stride, so tiles are as exact as before.
+    """
+
+    cosines: Tensor
+    haar: Tensor
+
+    def __init__(self, network: Network, deviation: Deviation, reach: int) -> None:
+        """``reach``: how many voxels around it a deviation is measured from."""
+        super().__init__(network)
+        self.deviation, self.told = deviation, _Told()
+        self.register_buffer("cosines", _cosines(), persistent=False)
+        self.register_buffer("haar", _haar(GROUP), persistent=False)
+        self.halo = network.halo + math.ceil((reach + 2 * (SEARCH + EDGE - 1)) / network.stride) * network.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The denoised scan, filtered once more, and the further channels as they were; float32."""
+        made = self.network(x).float()
+        with torch.autocast(x.device.type, enabled=False):
+            x, guide = x.float(), made[:, :1]
+            deviation = self.deviation(x, guide)
+            share, deviation = SHARE * (deviation > 0), deviation.clamp(min=1)
+            unbiased = x - rician_bias(guide, deviation)
+            said = [self._filtered(*parts) for parts in zip(unbiased, guide, deviation, strict=True)]
+            return torch.cat([guide + share * (torch.stack(said) - guide), made[:, 1:]], 1)
+
+    def _filtered(self, noisy: Tensor, guide: Tensor, deviation: Tensor) -> Tensor:
+        """One volume [1, i, j, k]: the mean of what all groups say of each voxel."""
+        sides = [side for size in guide.shape[:0:-1] for side in (SEARCH, SEARCH + -size % EDGE)]
+        padded, around = (functional.pad(voxels[None], sides, mode="replicate")[0, 0] for voxels in (guide, noisy))
+        noise = functional.pad(deviation[None], [side - SEARCH for side in sides], mode="replicate")[0]
+        noise = functional.avg_pool3d(noise.square(), EDGE).flatten()
+        places = similar(padded)
+        total, weights = torch.zeros(2, padded.numel(), device=guide.device).unbind()
+        within = _offsets(padded)
+        for part in torch.arange(len(places), device=guide.device).split(_AT_ONCE):
+            voxels = places[part][..., None] + within
+            said, weight = self._together(around.flatten()[voxels], padded.flatten()[voxels], self.told(noise[part]))
+            total.index_add_(0, voxels.flatten(), said.flatten())
+            weights.index_add_(0, voxels.flatten(), weight.expand_as(said).flatten())
+        mean = (total / weights.clamp(min=1e-12)).view(padded.shape)
+        return mean[tuple(slice(SEARCH, SEARCH + size) for size in guide.shape[1:])][None]
+
+    def _together(self, noisy: Tensor, guide: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The Wiener filter of groups of blocks [n, GROUP, voxels] with noise of variance [n], times the weight of each
+        group [n, 1, 1]: a group counts as much as it lets little noise through."""
+        noisy, guide = (self.haar @ (blocks @ self.cosines.T) for blocks in (noisy, guide))
+        power, noise = guide.square(), noise[:, None, None]
+        gain = power / (power + noise)
+        weight = 1 / (noise * (gain.square().sum((1, 2), keepdim=True) + _LEAST))
+        return weight * (self.haar.T @ (gain * noisy) @ self.cosines), weight
+
+
+class _Told(nn.Module):
+    """Passes its input on. The engine reports progress, and can be stopped, after each module with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def similar(padded: Tensor) -> Tensor:
+    """Where the blocks of each group begin, as places in the flattened volume: [i, j, k] -> [n, GROUP].
+
+    The volume has a margin of SEARCH. Blocks that differ least, as the sum of squares, from the one in the middle,
+    which comes first; equal ones in order of their distance.
+    """
+    shape = [(size - 2 * SEARCH) // EDGE for size in padded.shape]
+    shifts = sorted(
+        itertools.product(range(-SEARCH, SEARCH + 1), repeat=3), key=lambda shift: sum(step**2 for step in shift)
+    )
+    middle = _shifted(padded, (0, 0, 0))
+    unlike = torch.empty(len(shifts), math.prod(shape), device=padded.device)
+    for row, shift in zip(unlike, shifts, strict=True):
+        squares = (_shifted(padded, shift) - middle).square()
+        row[:] = functional.avg_pool3d(squares[None], EDGE).flatten()
+    unlike[0] = -1
+    found = unlike.topk(GROUP, 0, largest=False).indices.T
+    rows, planes = padded.shape[2], padded.shape[1] * padded.shape[2]
+    steps = torch.tensor([i * planes + j * rows + k for i, j, k in shifts], device=padded.device)
+    corners = [SEARCH + EDGE * torch.arange(count, device=padded.device) for count in shape]
+    first = (corners[0][:, None, None] * planes + corners[1][:, None] * rows + corners[2]).flatten()
+    return first[:, None] + steps[found]
+
+
+def _shifted(padded: Tensor, shift: tuple[int, ...]) -> Tensor:
+    inside = (slice(SEARCH + step, size - SEARCH + step) for size, step in zip(padded.shape, shift, strict=True))
+    return padded[tuple(inside)]
+
+
+def _offsets(volume: Tensor) -> Tensor:
+    """The places of a block's voxels in the flattened volume, from its first one on."""
+    line = torch.arange(EDGE, device=volume.device)
+    rows, planes = volume.shape[2], volume.shape[1] * volume.shape[2]
+    return (line[:, None, None] * planes + line[:, None] * rows + line).flatten()
+
+
+def _cosines() -> Tensor:
+    """The orthonormal cosine transform of a flattened block (DCT-II), [EDGE^3, EDGE^3]."""
+    line = torch.arange(EDGE)
+    lines = torch.cos(line[:, None] * (line + 0.5) * (math.pi / EDGE)) * math.sqrt(2 / EDGE)
+    lines[0] = math.sqrt(1 / EDGE)
+    return functools.reduce(torch.kron, [lines] * 3)
+
+
+def _haar(size: int) -> Tensor:
+    """The orthonormal Haar transform [size, size] of a power of two."""
+    made = torch.ones(1, 1)
+    while len(made) < size:
+        sums, differences = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, -1.0]])
+        made = torch.cat([torch.kron(made, sums), torch.kron(torch.eye(len(made)), differences)]) * math.sqrt(0.5)
+    return made
+
+
+def rician_bias(signal: Tensor, deviation: Tensor) -> Tensor:
+    """How much larger the mean of a magnitude is than its signal, for noise of a deviation in both channels (Rice)."""
+    ratio = (signal / deviation).clamp(0, _STRONG)
+    half = ratio.square() / 4
+    mean = math.sqrt(math.pi / 2) * ((1 + 2 * half) * torch.special.i0e(half) + 2 * half * torch.special.i1e(half))
+    far = deviation.square() / (2 * signal.clamp(min=1e-6))
+    return torch.where(signal < _STRONG * deviation, deviation * (mean - ratio), far)

@@ -14,7 +14,7 @@ from torch import Generator
 from MedAELib.bundle import bundled_models, models_folder
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
-from MedAELib.networks.mirrored import PASSES
+from MedAELib.networks.mirrored import PASSES, Mirrored
 from MedAELib.noise import noise_unit
 from MedAELib.quality import psnr, ssim
 from MedAELib.tasks.denoise import denoise
@@ -90,7 +90,16 @@ def test_each_doubling_of_the_passes_is_nearer_to_the_truth(model):
     clean = generated_volume(model.spec.modality, 70_001, 40)
     noisy = _noisy(model, clean, _levels(model)[0])
     errors = [float(np.mean((_denoised(model, noisy, passes=passes) - clean) ** 2)) for passes in PASSES]
-    assert all(more < fewer for fewer, more in pairwise(errors)) and errors[-1] < 0.98 * errors[0]
+    assert all(more < fewer for fewer, more in pairwise(errors))
+    alone = []
+    for passes in PASSES[::3]:  # without a second look, which does much of what more passes do
+        made = np.empty_like(clean)
+        Engine("cpu").run(
+            Mirrored(model.network, passes), noisy, (0.0, noise_unit(noisy, model.spec.modality == "CT")),
+            lambda core, before, after, made=made: made.__setitem__(core, after),
+        )  # fmt: skip
+        alone.append(float(np.mean((made - clean) ** 2)))
+    assert alone[1] < 0.98 * alone[0]
 
 
 @pytest.mark.data

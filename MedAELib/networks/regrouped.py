@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from MedAELib.networks.denoising import local_mean
 from MedAELib.networks.network import Network, Wrapped
 
 EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
 SHARE = 0.9  # of the result: what the groups say; the rest is what the network said
 _AT_ONCE = 512  # groups
 _LEAST = 1e-3  # gain, squared and summed: so that weights end
+_COLOURED, _WHITE = 0.7, 0.9  # of the power at the highest frequencies that white noise has: none of it, all of it
+_AROUND = 3  # blocks on each side, within which that is measured
 _STRONG = 30.0  # times the noise: beyond, the bias of a magnitude is 1 / (2 x signal)
 
 Deviation = Callable[[Tensor, Tensor], Tensor]
@@ -32,8 +35,11 @@ class Regrouped(Wrapped):
     the second step of BM4D (Maggioni et al., IEEE TIP 2013; Dabov et al., IEEE TIP 2007), with the network in the place
     of its first. The noise is what ``deviation`` tells of the noisy and the denoised scan around each voxel, so nobody
     needs to know it, and it may vary; at least 1, as the scan comes in units of the noise of its quiet part. Before,
-    magnitudes are freed of their bias (Rice's law). Where the deviation is 0 nothing is changed.
-    The first channel is changed only. Blocks begin at multiples of the stride, so tiles are as exact as before.
+    magnitudes are freed of their bias (Rice's law). Where the deviation is 0 nothing is changed, nor where what was
+    removed lacks the highest frequencies: noise that was interpolated is not alike in all coefficients. The mean of a
+    group stays that of the denoised scan, which knows more of it than so few blocks.
+    The first channel is changed only. Blocks begin at multiples of the stride, which is made one of EDGE, so tiles are
+    as exact as before.
     """
 
     cosines: Tensor
@@ -45,7 +51,14 @@ class Regrouped(Wrapped):
         self.deviation, self.told = deviation, _Told()
         self.register_buffer("cosines", _cosines(), persistent=False)
         self.register_buffer("haar", _haar(GROUP), persistent=False)
-        self.halo = network.halo + math.ceil((reach + 2 * (SEARCH + EDGE - 1)) / network.stride) * network.stride
+        self.stride = math.lcm(network.stride, EDGE)
+        reach += max(2 * (SEARCH + EDGE - 1), EDGE * (_AROUND + 1) + 2)
+        self.halo = math.ceil((network.halo + reach) / self.stride) * self.stride
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The stride along each axis, a multiple of the edge of a block."""
+        return (self.stride,) * self.dims
 
     def forward(self, x: Tensor) -> Tensor:
         """The denoised scan, filtered once more, and the further channels as they were; float32."""
@@ -53,7 +66,8 @@ class Regrouped(Wrapped):
         with torch.autocast(x.device.type, enabled=False):
             x, guide = x.float(), made[:, :1]
             deviation = self.deviation(x, guide)
-            share, deviation = SHARE * (deviation > 0), deviation.clamp(min=1)
+            share = SHARE * (deviation > 0) * ((whiteness(x - guide) - _COLOURED) / (_WHITE - _COLOURED)).clamp(0, 1)
+            deviation = deviation.clamp(min=1)
             unbiased = x - rician_bias(guide, deviation)
             said = [self._filtered(*parts) for parts in zip(unbiased, guide, deviation, strict=True)]
             return torch.cat([guide + share * (torch.stack(said) - guide), made[:, 1:]], 1)
@@ -79,6 +93,7 @@ class Regrouped(Wrapped):
         """The Wiener filter of groups of blocks [n, GROUP, voxels] with noise of variance [n], times the weight of each
         group [n, 1, 1]: a group counts as much as it lets little noise through."""
         noisy, guide = (self.haar @ (blocks @ self.cosines.T) for blocks in (noisy, guide))
+        noisy[:, 0, 0] = guide[:, 0, 0]
         power, noise = guide.square(), noise[:, None, None]
         gain = power / (power + noise)
         weight = 1 / (noise * (gain.square().sum((1, 2), keepdim=True) + _LEAST))
@@ -94,6 +109,27 @@ class _Told(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+
+def whiteness(noise: Tensor) -> Tensor:
+    """The power of noise [b, 1, i, j, k] at the highest frequencies of each axis, as a share of what white noise of its
+    power has: the least of the axes, around each voxel. Sizes are multiples of EDGE."""
+    power = _around(noise.square())
+    found = torch.full_like(power, math.inf)
+    for axis in range(2, noise.ndim):
+        fourth = noise.diff(n=4, dim=axis) if noise.shape[axis] > 4 else noise.new_zeros(())
+        sides = [0, 0] * (noise.ndim - 1 - axis) + [2, 2]
+        if fourth.ndim:
+            squares = functional.pad(fourth.square() / 70, sides + [0, 0] * (axis - 2), mode="replicate")
+            found = torch.minimum(found, _around(squares))
+    found = found / power.clamp(min=1e-12)
+    for axis in range(2, noise.ndim):
+        found = found.repeat_interleave(EDGE, axis)
+    return found
+
+
+def _around(squares: Tensor) -> Tensor:
+    return local_mean(functional.avg_pool3d(squares, EDGE), _AROUND)
 
 
 def similar(padded: Tensor) -> Tensor:

@@ -1,0 +1,151 @@
+"""The second look at a denoised magnitude image: groups of similar blocks, exact tiles, gates, and what it gains."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import MR_WINDOW, small_model
+from scipy.ndimage import gaussian_filter
+from torch import Generator, Tensor
+
+from MedAELib import Volume
+from MedAELib.bundle import Window
+from MedAELib.engine.run import Engine
+from MedAELib.errors import Cancelled
+from MedAELib.model import Model
+from MedAELib.networks.network import Network
+from MedAELib.networks.regrouped import EDGE, GROUP, SEARCH, Regrouped, rician_bias, similar, whiteness
+from MedAELib.tasks.denoise import automatic_passes, denoise
+from MedAELib.training.corruptions import magnitude_noise
+
+
+class Smoothed(Network):
+    """A plain denoiser: the mean of the neighbours."""
+
+    dims, stride, halo = 3, 4, 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool3d(x, 3, 1, 1, count_include_pad=False)
+
+
+def tissue(size: int = 32) -> Tensor:
+    """Smooth tissue with sharp edges, in units of the noise."""
+    i, j, k = torch.meshgrid(*[torch.linspace(-1, 1, size)] * 3, indexing="ij")
+    clean = 15 + 3 * torch.sin(2 * i) * torch.cos(1.5 * j)
+    clean[i**2 + 2 * j**2 + k**2 < 0.4] += 12
+    clean[(i - 0.3) ** 2 + j**2 + (k + 0.4) ** 2 < 0.1] -= 8
+    return clean
+
+
+def measured(clean: Tensor, **noise) -> Tensor:
+    return magnitude_noise(clean, 1.0, Generator().manual_seed(0), **noise)[None, None]
+
+
+def one(x: Tensor, denoised: Tensor) -> Tensor:
+    return torch.ones_like(x)
+
+
+def white_model(**options) -> Model:
+    """A small MR model that sees scans in units of their noise, as the bundled one does."""
+    model = small_model(modality="MR", **options)
+    return dataclasses.replace(model, spec=dataclasses.replace(model.spec, window=Window("white noise", 0.0, 1.0)))
+
+
+def scan(shape: tuple[int, ...], seed: int = 0) -> Volume:
+    array = np.random.default_rng(seed).normal(300, 60, shape).clip(0).astype(np.float32)
+    return Volume(array, np.eye(4), {"name": "scan", "modality": "MR"})
+
+
+def error(image: Tensor, clean: Tensor) -> float:
+    return float((image[0, 0] - clean).square().mean())
+
+
+@torch.no_grad()
+def test_smooth_tissue_with_sharp_edges_comes_nearer_to_the_truth_also_as_the_mean_over_tissue():
+    clean = tissue()
+    x = measured(clean)
+    network = Model.load("mr-denoise").network
+    first, second = network(x), Regrouped(network, one, 0)(x)
+    assert error(second, clean) < 0.85 * error(first, clean)
+    assert abs(float((second[0, 0] - clean).mean())) < abs(float((first[0, 0] - clean).mean())) + 0.01
+
+
+@torch.no_grad()
+def test_noise_that_was_interpolated_is_left_to_the_network():
+    clean = tissue()
+    x = measured(clean, cutoffs=(0.55, 0.55, 1.0))
+    assert torch.equal(Regrouped(Smoothed(), one, 0)(x), Smoothed()(x))
+    white, coloured = (whiteness(image - clean) for image in (measured(clean), x))
+    assert float(white.quantile(0.05)) > 0.85 and float(coloured.quantile(0.95)) < 0.6
+
+
+@torch.no_grad()
+def test_where_no_noise_is_nothing_changes_and_further_channels_stay():
+    class Two(Smoothed):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([super().forward(x), x], 1)
+
+    x = measured(tissue(16))
+    assert torch.equal(Regrouped(Two(), lambda x, made: torch.zeros_like(x), 0)(x), Two()(x))
+    assert torch.equal(Regrouped(Two(), one, 0)(x)[:, 1:], x)
+
+
+@torch.no_grad()
+def test_a_group_is_the_block_itself_and_those_most_like_it():
+    volume = torch.rand((4 + 2 * SEARCH,) * 3, generator=Generator().manual_seed(0))
+    volume[2:6, 2:6, 3:7] = volume[2:6, 2:6, 2:6].clone()  # the block, shifted by a voxel, is nearly the same
+    volume[:] = torch.arange(8).float()[:, None, None] + 0.01 * volume  # and along i all is unlike
+    (group,) = similar(volume)
+    corners = np.array(np.unravel_index(group.numpy(), volume.shape)).T - SEARCH
+    assert len(group) == GROUP == len(set(group.tolist())) and corners[0].tolist() == [0, 0, 0]
+    assert (np.abs(corners) <= SEARCH).all()
+    assert (corners[:25, 0] == 0).all()  # all 25 within the plane come before any other
+
+
+@settings(max_examples=12)
+@given(
+    shape=st.tuples(*[st.integers(1, 40)] * 3), tile=st.integers(5, 27), passes=st.sampled_from([1, 2]),
+    deep=st.sampled_from([{}, {"deep_channels": 4, "deep_blocks": 1}]), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_any_size_and_tile_agree(shape, tile, passes, deep, seed):
+    model, volume = white_model(channels=4, blocks=1, **deep), scan((1, *shape), seed)
+    expected = denoise(volume, model, engine=Engine("cpu", "float32"), passes=passes).array
+    tiled = denoise(volume, model, engine=Engine("cpu", "float32", tile), passes=passes).array
+    assert np.abs(tiled - expected).max() <= 1e-4 * 300
+
+
+def test_the_bias_of_a_magnitude_is_that_of_rices_distribution():
+    for signal in (0.0, 0.7, 2.0, 6.0, 29.0, 31.0, 300.0):
+        clean = torch.full((100, 100, 100), signal)
+        mean = float(magnitude_noise(clean, 2.0, Generator().manual_seed(1)).double().mean())
+        assert float(rician_bias(torch.tensor(signal), torch.tensor(2.0))) == pytest.approx(mean - signal, abs=0.01)
+
+
+def test_only_magnitudes_in_units_of_white_noise_are_looked_at_twice_and_take_two_passes():
+    volume = scan((1, 20, 20, 20))
+    volume = volume.like(gaussian_filter(volume.array, (0, 1, 1, 1)) + scan((1, 20, 20, 20), 1).array)
+    other = dataclasses.replace(white_model(), spec=dataclasses.replace(white_model().spec, window=MR_WINDOW))
+    assert automatic_passes(volume, white_model()) == 2
+    assert automatic_passes(volume, other) == automatic_passes(volume, small_model()) == 4
+    assert automatic_passes(volume, white_model(dims=2)) == 4
+
+
+def test_the_second_look_can_be_cancelled_while_it_looks():
+    network = Regrouped(Smoothed(), one, 0)
+    seen: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append(done)
+        if len(seen) == 3:
+            raise Cancelled("Cancelled.")
+
+    source = measured(torch.full((48, 48, 48), 20.0))[0, 0].numpy()
+    with pytest.raises(Cancelled):
+        Engine("cpu", "float32").run(network, source, (0.0, 1.0), partial(pytest.fail, "a core was finished"), stop)
+    assert EDGE**3 * len(seen) < source.size

@@ -18,7 +18,10 @@ EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones ar
 SHARE = 0.9  # of the result: what the groups say; the rest is what the network said
 _AT_ONCE = 512  # groups
 _LEAST = 1e-3  # gain, squared and summed: so that weights end
-_COLOURED, _WHITE = 0.7, 0.9  # of the power at the highest frequencies that white noise has: none of it, all of it
+# Between what the second look counts nothing and counts in full:
+_WHITE = (0.5, 0.6)  # the power at the highest frequencies, as a share of white noise's
+_EDGES = (1.0, 2.0)  # the deviation of the denoised scan around a voxel, in units of the noise
+_SIGNAL = (3.0, 6.0)  # the mean of a group, in units of the noise
 _AROUND = 3  # blocks on each side, within which that is measured
 _STRONG = 30.0  # times the noise: beyond, the bias of a magnitude is 1 / (2 x signal)
 
@@ -66,8 +69,9 @@ class Regrouped(Wrapped):
         with torch.autocast(x.device.type, enabled=False):
             x, guide = x.float(), made[:, :1]
             deviation = self.deviation(x, guide)
-            share = SHARE * (deviation > 0) * ((whiteness(x - guide) - _COLOURED) / (_WHITE - _COLOURED)).clamp(0, 1)
+            share = SHARE * (deviation > 0) * _ramp(whiteness(x - guide), *_WHITE)
             deviation = deviation.clamp(min=1)
+            share = share * _ramp(_unrest(guide) / deviation, *_EDGES)
             unbiased = x - rician_bias(guide, deviation)
             said = [self._filtered(*parts) for parts in zip(unbiased, guide, deviation, strict=True)]
             return torch.cat([guide + share * (torch.stack(said) - guide), made[:, 1:]], 1)
@@ -93,7 +97,9 @@ class Regrouped(Wrapped):
         """The Wiener filter of groups of blocks [n, GROUP, voxels] with noise of variance [n], times the weight of each
         group [n, 1, 1]: a group counts as much as it lets little noise through."""
         noisy, guide = (self.haar @ (blocks @ self.cosines.T) for blocks in (noisy, guide))
-        noisy[:, 0, 0] = guide[:, 0, 0]
+        mean = guide[:, 0, 0]
+        sure = _ramp(mean / (GROUP * EDGE**3 * noise).sqrt(), *_SIGNAL)
+        noisy[:, 0, 0] = mean + sure * (noisy[:, 0, 0] - mean)
         power, noise = guide.square(), noise[:, None, None]
         gain = power / (power + noise)
         weight = 1 / (noise * (gain.square().sum((1, 2), keepdim=True) + _LEAST))
@@ -111,6 +117,24 @@ class _Told(nn.Module):
         return x
 
 
+def _ramp(x: Tensor, start: float, end: float) -> Tensor:
+    """0 up to `start`, 1 from `end` on."""
+    return ((x - start) / (end - start)).clamp(0, 1)
+
+
+def _unrest(guide: Tensor) -> Tensor:
+    """The largest deviation within a block or its neighbours, around each voxel: [b, 1, i, j, k] -> the same."""
+    mean, power = (functional.avg_pool3d(voxels, EDGE) for voxels in (guide, guide.square()))
+    found = functional.max_pool3d((power - mean.square()).clamp(min=0).sqrt(), 3, stride=1, padding=1)
+    return _spread(found)
+
+
+def _spread(blocks: Tensor) -> Tensor:
+    for axis in range(2, blocks.ndim):
+        blocks = blocks.repeat_interleave(EDGE, axis)
+    return blocks
+
+
 def whiteness(noise: Tensor) -> Tensor:
     """The power of noise [b, 1, i, j, k] at the highest frequencies of each axis, as a share of what white noise of its
     power has: the least of the axes, around each voxel. Sizes are multiples of EDGE."""
@@ -122,10 +146,7 @@ def whiteness(noise: Tensor) -> Tensor:
         if fourth.ndim:
             squares = functional.pad(fourth.square() / 70, sides + [0, 0] * (axis - 2), mode="replicate")
             found = torch.minimum(found, _around(squares))
-    found = found / power.clamp(min=1e-12)
-    for axis in range(2, noise.ndim):
-        found = found.repeat_interleave(EDGE, axis)
-    return found
+    return _spread(found / power.clamp(min=1e-12))
 
 
 def _around(squares: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ class Regrouped(Wrapped):
     the second step of BM4D (Maggioni et al., IEEE TIP 2013; Dabov et al., IEEE TIP 2007), with the network in the place
     of its first. The noise is what ``deviation`` tells of the noisy and the denoised scan around each voxel, so nobody
     needs to know it, and it may vary; at least 1, as the scan comes in units of the noise of its quiet part. Before,
-    magnitudes are freed of their bias (Rice's law), and where the signal is weak, so that it is not known well, the mean
-    of a group stays that of the denoised scan.
+    magnitudes are freed of their bias (Rice's law); where the signal is weak, so that it is not known well, the mean of
+    a group stays that of the denoised scan.
 
     Where the second look would do harm the first one stays as it is: where the deviation is 0; where what was removed
     lacks the highest frequencies, as noise that was interpolated is not alike in all coefficients; and where tissue is

@@ -118,12 +118,12 @@ def test_progress_rises_evenly_through_all_passes():
 )  # fmt: skip
 def test_automatic_passes_are_fewer_the_larger_the_volume(shape, passes):
     empty = np.broadcast_to(np.zeros(1, np.int16), (1, *shape))
-    assert automatic_passes(Volume(empty, np.eye(4)), small_model()) == passes
+    assert automatic_passes(Volume(empty, np.eye(4))) == passes
 
 
 def test_the_frames_of_a_sequence_count_together():
     empty = np.broadcast_to(np.zeros(1, np.int16), (20, 100, 100, 100))
-    assert automatic_passes(Volume(empty, np.eye(4), {"frames": True}), small_model()) == 2
+    assert automatic_passes(Volume(empty, np.eye(4), {"frames": True})) == 2
 
 
 def test_the_report_tells_the_passes_that_were_asked_for_or_taken(tmp_path):

@@ -14,7 +14,7 @@ from torch.nn import functional
 from MedAELib.networks.denoising import local_mean
 from MedAELib.networks.network import Network, Wrapped
 
-EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
+EDGE, SEARCH, GROUP = 4, 2, 16  # voxels of a block, how far off similar ones are looked for, and how many are taken
 SHARE = 0.9  # of the result: what the groups say; the rest is what the network said
 _AT_ONCE = 512  # groups
 _LEAST = 1e-3  # gain, squared and summed: so that weights end
@@ -31,7 +31,7 @@ Deviation = Callable[[Tensor, Tensor], Tensor]
 class Regrouped(Wrapped):
     """A denoiser of magnitude images whose result guides a Wiener filter of similar blocks: [b, c, ...] -> the same.
 
-    Each block of 4 x 4 x 4 voxels is joined with the 31 blocks within two voxels that are most like it in the denoised
+    Each block of 4 x 4 x 4 voxels is joined with the 15 blocks within two voxels that are most like it in the denoised
     scan. A cosine transform of the blocks, and a Haar transform from block to block, gather what they share in few
     coefficients; each coefficient of the noisy scan is kept as far as that of the denoised scan says: s^2 / (s^2 +
     noise^2). All blocks go back to their places, and what overlaps is averaged, sparse groups counting more. This is
@@ -76,16 +76,16 @@ class Regrouped(Wrapped):
             deviation = deviation.clamp(min=1)
             share = share * _ramp(_unrest(guide) / deviation, *_EDGES)
             unbiased = x - rician_bias(guide, deviation)
-            said = [self._filtered(*parts) for parts in zip(unbiased, guide, deviation, strict=True)]
+            said = [self._filtered(*parts) for parts in zip(unbiased, guide, deviation, share, strict=True)]
             return torch.cat([guide + share * (torch.stack(said) - guide), made[:, 1:]], 1)
 
-    def _filtered(self, noisy: Tensor, guide: Tensor, deviation: Tensor) -> Tensor:
-        """One volume [1, i, j, k]: the mean of what all groups say of each voxel."""
-        sides = [side for size in guide.shape[:0:-1] for side in (SEARCH, SEARCH + -size % EDGE)]
+    def _filtered(self, noisy: Tensor, guide: Tensor, deviation: Tensor, share: Tensor) -> Tensor:
+        """One volume [1, i, j, k]: the mean of what all groups say of each voxel, where that has any share."""
+        sides = [SEARCH] * 6
         padded, around = (functional.pad(voxels[None], sides, mode="replicate")[0, 0] for voxels in (guide, noisy))
-        noise = functional.pad(deviation[None], [side - SEARCH for side in sides], mode="replicate")[0]
-        noise = functional.avg_pool3d(noise.square(), EDGE).flatten()
-        places = similar(padded)
+        noise = functional.avg_pool3d(deviation.square(), EDGE).flatten()
+        asked = functional.max_pool3d(functional.max_pool3d(share[None], EDGE), 3, stride=1, padding=1).flatten() > 0
+        places, noise = similar(padded)[asked], noise[asked]
         total, weights = torch.zeros(2, padded.numel(), device=guide.device).unbind()
         within = _offsets(padded)
         for part in torch.arange(len(places), device=guide.device).split(_AT_ONCE):

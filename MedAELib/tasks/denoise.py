@@ -92,7 +92,7 @@ def _denoised(
         made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
-    network = _looking_twice(Mirrored(network, passes or automatic_passes(volume, model)), model)
+    network = _looking_twice(Mirrored(network, passes or automatic_passes(volume)), model)
     window = window or shared_limits(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels = volume.array[0].size
@@ -112,14 +112,12 @@ def _denoised(
     return volume.like(result, name=f"{volume.name} denoised".strip())
 
 
-def automatic_passes(volume: Volume, model: Model) -> int:
-    """Four passes up to ten million voxels, two up to twenty, one above, on any computer; two where four are no better.
+def automatic_passes(volume: Volume) -> int:
+    """Four passes up to ten million voxels, two up to twenty, one above, on any computer.
 
-    Eight are hardly better than four, nor are four than two where a scan is looked at a second time (MRI), and nobody
-    wants to wait twice as long for that without having asked.
+    Eight are hardly better than four, and nobody wants to wait twice as long for that without having asked.
     """
-    most = 2 if _looks_twice(model) else 4
-    return max(n for n in PASSES if n == 1 or (n <= most and n * volume.array.size <= _WORK))
+    return max(passes for passes in PASSES[:-1] if passes == 1 or passes * volume.array.size <= _WORK)
 
 
 def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
@@ -137,14 +135,11 @@ def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
 
 def _looking_twice(network: Network, model: Model) -> Network:
     """The network with a second look at its result (`Regrouped`), where the model's kind of scan allows it (MRI)."""
-    return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH) if _looks_twice(model) else network
-
-
-def _looks_twice(model: Model) -> bool:
-    """Whether a model sees magnitudes in units of white noise."""
     spec = model.spec
     white = spec.modality == "MR" and spec.window.kind == "white noise"
-    return white and spec.dims == 3 and tells_noise(model.network, spec.modality)
+    if not white or spec.dims != 3 or not tells_noise(model.network, "MR"):
+        return network
+    return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH)
 
 
 def denoised_again(

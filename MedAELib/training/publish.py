@@ -62,11 +62,9 @@ cervical spine T1 and T2; hippocampus crops 090-097; TotalSegmentator's MR examp
     "CT": """Validation: OpenKBP 119. Test: OpenKBP 11, 121, 122, 123; TotalSegmentator's abdomen; one head.
 No subject is in two parts.""",
 }
-PASSES = {
-    "MR": """MedAE is the mean over two mirror images, as it is for volumes of up to twenty million voxels, and, beside
-it, one pass; both are looked at a second time (`MedAELib/networks/regrouped.py`), as every result is.""",
-    "CT": """MedAE is the mean over four mirror images, as it is for volumes of up to ten million voxels, and, beside
-it, one pass.""",
+SECOND_LOOK = {
+    "MR": "Both are looked at a second time (`MedAELib/networks/regrouped.py`), as every result is.",
+    "CT": "",
 }
 NOISE = {
     "MR": """Rician (95 %) and non-central chi noise (2 to 4 coils) of 0.4 to 20 % of the 99.9th percentile, in a
@@ -258,7 +256,8 @@ def _figures(modality: str, summary: dict[str, Any]) -> str:
     return f"""PSNR (dB, range {span}) / SSIM in the foreground, mean of {summary["cases"]} held-out cases, made by
 `Testing/benchmarks/denoise.py`; every filter has its best setting for each case and level. References that hold more
 noise than was added are left out at that level: removing their noise would count as an error.
-{PASSES[modality]}
+MedAE is the mean over four mirror images, as it is for volumes of up to ten million voxels, and, beside it, one pass.
+{SECOND_LOOK[modality]}
 
 {chr(10).join(lines)}
 

@@ -160,18 +160,16 @@ def similar(padded: Tensor) -> Tensor:
     """Where the blocks of each group begin, as places in the flattened volume: [i, j, k] -> [n, GROUP].
 
     The volume has a margin of SEARCH. Blocks that differ least, as the sum of squares, from the one in the middle,
-    which comes first; equal ones in order of their distance.
+    which comes first.
     """
     shape = [(size - 2 * SEARCH) // EDGE for size in padded.shape]
-    shifts = sorted(
-        itertools.product(range(-SEARCH, SEARCH + 1), repeat=3), key=lambda shift: sum(step**2 for step in shift)
-    )
+    shifts = list(itertools.product(range(-SEARCH, SEARCH + 1), repeat=3))
     middle = _shifted(padded, (0, 0, 0))
     unlike = torch.empty(len(shifts), math.prod(shape), device=padded.device)
     for row, shift in zip(unlike, shifts, strict=True):
         squares = (_shifted(padded, shift) - middle).square()
         row[:] = functional.avg_pool3d(squares[None], EDGE).flatten()
-    unlike[0] = -1
+    unlike[len(shifts) // 2] = -1  # no shift
     found = unlike.topk(GROUP, 0, largest=False).indices.T
     rows, planes = padded.shape[2], padded.shape[1] * padded.shape[2]
     steps = torch.tensor([i * planes + j * rows + k for i, j, k in shifts], device=padded.device)

@@ -88,9 +88,9 @@ class Regrouped(Wrapped):
         places, noise = similar(padded)[asked], noise[asked]
         total, weights = torch.zeros(2, padded.numel(), device=guide.device).unbind()
         within = _offsets(padded)
-        for part in torch.arange(len(places), device=guide.device).split(_AT_ONCE):
-            voxels = places[part][..., None] + within
-            said, weight = self._together(around.flatten()[voxels], padded.flatten()[voxels], self.told(noise[part]))
+        for group, level in zip(places.split(_AT_ONCE), noise.split(_AT_ONCE), strict=True):
+            voxels = group[..., None] + within
+            said, weight = self._together(around.flatten()[voxels], padded.flatten()[voxels], self.told(level))
             total.index_add_(0, voxels.flatten(), said.flatten())
             weights.index_add_(0, voxels.flatten(), weight.expand_as(said).flatten())
         mean = (total / weights.clamp(min=1e-12)).view(padded.shape)

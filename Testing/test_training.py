@@ -11,8 +11,9 @@ from torch import Generator, nn
 from MedAELib.errors import BadInput, InternalFault
 from MedAELib.networks import build
 from MedAELib.training.anatomy import generated_volume
+from MedAELib.training.begin import begin_with
 from MedAELib.training.corruptions import magnitude_noise
-from MedAELib.training.denoise import begin_with, denoising_error, main
+from MedAELib.training.denoise import denoising_error, main
 from MedAELib.training.loop import Schedule, train
 from MedAELib.training.objectives import lost_contrast, relative_error
 
@@ -144,10 +145,33 @@ def test_a_missing_data_folder_is_one_sentence_and_exit_status_two(tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wider_network_begins_where_another_training_ended_and_a_stranger_is_refused(tmp_path):
-    narrow, path = _network(), tmp_path / "last.pt"
-    for parameter in narrow.parameters():
+def _trained(network: nn.Module) -> nn.Module:
+    """A network none of whose weights is at its beginning any more."""
+    for parameter in network.parameters():
         parameter.data = torch.randn_like(parameter) / max(parameter[0].numel(), 1) ** 0.5
+    return network
+
+
+def test_a_network_with_more_channels_begins_where_another_training_ended_and_can_use_them(tmp_path):
+    torch.manual_seed(3)
+    arguments = {"channels": 8, "blocks": 3, "deep_channels": 6, "deep_blocks": 2}
+    narrow, path = _trained(build("denoising", 3, arguments)), tmp_path / "last.pt"
+    torch.save({"averaged": narrow.state_dict()}, path)
+    wide = build("denoising", 3, arguments | {"channels": 12, "deep_channels": 8})
+    begin_with(wide, path)
+    x = torch.randn(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        for made, known in zip(wide.denoised_and_level(x), narrow.denoised_and_level(x), strict=True):
+            torch.testing.assert_close(made, known, rtol=1e-4, atol=1e-4)
+    denoised, level = wide.denoised_and_level(x)
+    ((denoised - 1).square().mean() + (level - 1).square().mean()).backward()
+    for name, parameter in wide.named_parameters():  # what is new is heard of, so it can be learned
+        wider = name.startswith(("encoder", "decoder")) and parameter.ndim > 1
+        assert bool(((parameter.grad[:, 8:] if wider else parameter.grad) != 0).any()), name
+
+
+def test_a_deeper_network_begins_where_another_training_ended_and_a_stranger_is_refused(tmp_path):
+    narrow, path = _trained(_network()), tmp_path / "last.pt"
     torch.save({"averaged": narrow.state_dict()}, path)
     wide = build("denoising", 3, {"channels": 8, "blocks": 3, "deep_channels": 6, "deep_blocks": 1})
     begin_with(wide, path)

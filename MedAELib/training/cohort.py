@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from MedAELib.atomic import whole_file
 from MedAELib.errors import BadInput
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import log_uniform
+from MedAELib.training.packed import packed_names, packed_volumes
 from MedAELib.training.patches import Source, body_around, windowed_ct, windowed_mr
 from MedAELib.training.projection import scan_noise
 from MedAELib.volume import Volume
@@ -82,49 +85,80 @@ def data_folder() -> Path:
 
 
 def clean_volumes(data: Path, pattern: str, modality: str) -> Iterator[tuple[Volume, np.ndarray]]:
-    """Every volume that fits the pattern, with its windowed voxels [i, j, k]; BadInput when there is none."""
-    paths = sorted(data.glob(pattern))
-    if not paths:
-        raise BadInput(f"{data} holds no {pattern}.", "Name the data folder with --data or MEDAE_DATA.")
-    for path in paths:
-        volume = Volume.load(path)
+    """Every volume that fits the pattern, with its windowed voxels [i, j, k]; BadInput when there is none.
+
+    `data` is the data folder or a file of `MedAELib.training.packed`.
+    """
+    if data.is_file():
+        found: Iterable[Volume] = packed_volumes(data, pattern)
+    else:
+        found = map(Volume.load, sorted(data.glob(pattern)))
+    volume = None
+    for volume in found:
         voxels = np.asarray(volume.array[0])
         yield volume, windowed_mr(voxels) if modality == "MR" else windowed_ct(voxels)
+    if volume is None:
+        raise BadInput(f"{data} holds no {pattern}.", "Name the data folder with --data or MEDAE_DATA.")
 
 
-def training_sources(data: Path, modality: str, seed: int, cache: Path) -> list[Source]:
-    """The training subjects and the generated anatomy of a modality.
+def training_sources(data: Path, modality: str, seed: int, cache: Path, processes: int = 0) -> list[Source]:
+    """The training subjects and the generated anatomy of a modality, made by so many processes (0: by this one).
 
     What takes long to make (generated anatomy, simulated CT noise) is kept in the folder `cache`, which belongs to one
     training: a name and its place in the list stand for the whole simulation.
     """
-    sources: list[Source] = []
+    jobs: list[Callable[[], list[Source]]] = []
+    number, real = 0, 0.0
     for pattern, (least, weight) in (MR_TRAINING if modality == "MR" else CT_TRAINING).items():
-        for volume, voxels in clean_volumes(data, pattern, modality):
-            sources.append(
-                _source(volume.name, voxels, modality, volume.spacing[0], least, weight, len(sources), cache)
-            )
+        jobs.append(partial(_real, data, pattern, modality, least, weight, number, cache))
+        count = _count(data, pattern)
+        number, real = number + count, real + weight * count
     if modality == "MR":
         for pattern, (least, weight) in MR_FROM_CT.items():
-            for _, voxels in clean_volumes(data, pattern, "CT"):
-                sources.append(Source("CT", torch.from_numpy(voxels), least, weight=weight, is_ct=True))
-    return sources + _generated(modality, seed, sum(source.weight for source in sources), len(sources), cache)
+            jobs.append(partial(_from_ct, data, pattern, least, weight))
+            count = _count(data, pattern)
+            number, real = number + count, real + weight * count
+    weight = GENERATED_SHARE / (1 - GENERATED_SHARE) * real / GENERATED[modality]
+    jobs += [partial(_generated, modality, seed, n, weight, number + n, cache) for n in range(GENERATED[modality])]
+    if not processes:
+        return [source for job in jobs for source in job()]
+    with ProcessPoolExecutor(processes, get_context("fork"), torch.set_num_threads, (1,)) as pool:
+        return [source for made in pool.map(_done, jobs) for source in made]
 
 
-def _generated(modality: str, seed: int, real: float, before: int, cache: Path) -> list[Source]:
-    """Generated anatomy beside real scans of the weight `real`; `before` sources come before it in the list."""
-    sources, count = [], GENERATED[modality]
-    weight = GENERATED_SHARE / (1 - GENERATED_SHARE) * real / count
-    for number in range(count):
-        made = kept(
-            cache / f"generated {seed} {number}.pt",
-            partial(_generated_voxels, modality, seed * 1000 + number),
-        )
-        spacing = 1.0 + 3.5 * number / count  # millimetres: from a head of 10 cm to a trunk of 43 cm
-        name, place = f"generated {number}", before + number
-        source = _source(name, made.numpy(), modality, spacing, (1, 1, 1), weight, place, cache)
-        sources.append(replace(source, generated=True))
-    return sources
+def _done(job: Callable[[], list[Source]]) -> list[Source]:
+    return job()
+
+
+def _count(data: Path, pattern: str) -> int:
+    return len(packed_names(data, pattern)) if data.is_file() else len(list(data.glob(pattern)))
+
+
+def _real(
+    data: Path, pattern: str, modality: str, least: tuple[int, int, int], weight: float, first: int, cache: Path
+) -> list[Source]:
+    """The scans of a pattern; `first` is the place of the first of them in the list of sources."""
+    return [
+        _source(volume.name, voxels, modality, volume.spacing[0], least, weight, number, cache)
+        for number, (volume, voxels) in enumerate(clean_volumes(data, pattern, modality), first)
+    ]
+
+
+def _from_ct(data: Path, pattern: str, least: tuple[int, int, int], weight: float) -> list[Source]:
+    """CT anatomy for MR patches."""
+    volumes = clean_volumes(data, pattern, "CT")
+    return [Source("CT", torch.from_numpy(voxels), least, weight=weight, is_ct=True) for _, voxels in volumes]
+
+
+def _generated(modality: str, seed: int, number: int, weight: float, place: int, cache: Path) -> list[Source]:
+    """One volume of generated anatomy, at its place in the list of sources."""
+    made = kept(
+        cache / f"generated {seed} {number}.pt",
+        partial(_generated_voxels, modality, seed * 1000 + number),
+    )
+    spacing = 1.0 + 3.5 * number / GENERATED[modality]  # millimetres: from a head of 10 cm to a trunk of 43 cm
+    source = _source(f"generated {number}", made.numpy(), modality, spacing, (1, 1, 1), weight, place, cache)
+    return [replace(source, generated=True)]
 
 
 def _generated_voxels(modality: str, seed: int) -> Tensor:

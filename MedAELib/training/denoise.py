@@ -1,12 +1,17 @@
 """Train a blind denoiser for MR or CT: `python -m MedAELib.training.denoise --modality MR --output FOLDER`.
 
-    --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data)
+    --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data), or a file
+                      of MedAELib.training.packed
     --steps N         length of the cosine schedule (default 8000; about 0.25 s a step on two cores with AMX bfloat16)
+    --minutes M       instead: as many steps as fit into that time, from now on
+    --device D        auto, cpu (default), cuda, cuda:N or mps
+    --voxels N        of a batch, about (default 221,184: two patches); a card is faster with four times as many
+    --feeders N       processes that make batches beside the training (default: a thread); a card asks for many
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
     --rate R          the highest learning rate (default 0.001; half of that for a network that has been trained long)
     --start FILE      begin with the averaged weights of another training's last.pt, or with a published
-                      model.safetensors; gates, blocks and a deep code that it lacks begin without effect
+                      model.safetensors; channels, gates, blocks and a deep code that it lacks begin without effect
     --threads N, --precision float32|bfloat16, --channels C, --blocks N, --deep-channels C, --deep-blocks N
 
 FOLDER receives last.pt (resumable), history.json (the learning curve on a validation subject) and model.safetensors
@@ -17,33 +22,40 @@ different people.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import os
-import re
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 from MedAELib.atomic import whole_file
-from MedAELib.errors import BadInput, MedAEError
+from MedAELib.engine.device import choose_device
+from MedAELib.errors import MedAEError
 from MedAELib.networks import build
 from MedAELib.noise import LEAST
+from MedAELib.training.begin import begin_with
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, train
 from MedAELib.training.objectives import lost_contrast, relative_error
-from MedAELib.training.patches import Source, draw_batch, zero_filled
+from MedAELib.training.patches import VOXELS, Source, draw_batch, zero_filled
 
 LEVEL_SHARE = 0.03  # of the objective, for an error of the noise level by a factor of e
 LOST_SHARE = 0.4  # of the objective, for all contrast of small lesions that is lost
+_TIMED = 60  # steps, the third time so many
+_PLANNED = 0.94  # of the time that is left
 VALIDATION_LEVELS = {"MR": (0.03, 0.09), "CT": (0.02, 0.08)}
 
 
-def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[int], Batch]:
+def batches(sources: Sequence[Source], modality: str, seed: int, voxels: int = VOXELS) -> Callable[[int], Batch]:
     """The batch of a step as a function of the step: (noisy, clean, level, lesions), each patch in units of its noise.
 
     Noisy, clean and lesions, what small lesions added to clean, are [b, 1, i, j, k]; level is the logarithm of the
@@ -52,7 +64,7 @@ def batches(sources: Sequence[Source], modality: str, seed: int) -> Callable[[in
 
     def batch(step: int) -> Batch:
         generator = Generator().manual_seed(seed * 1_000_003 + step)
-        clean, lesions, maps, generated, bands = draw_batch(sources, modality, generator)
+        clean, lesions, maps, generated, bands = draw_batch(sources, modality, generator, voxels)
         noisy, deviation, unit = torch.empty_like(clean), torch.empty_like(clean), torch.empty(len(clean), 1, 1, 1, 1)
         for index in range(len(clean)):
             if modality == "MR":
@@ -109,13 +121,16 @@ def validation(modality: str, clean: Tensor, precision: str) -> Callable[[nn.Mod
 
     @torch.no_grad()
     def measure(network: nn.Module) -> dict[str, float]:
-        row = {}
+        device, row = next(network.parameters()).device, {}
+
+        def denoised(noisy: Tensor) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                return network(noisy.to(device)).cpu()
+
         for name, level, noisy, seen in cases:
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                row[f"{name}psnr_{level:g}"] = psnr(network(noisy[None, None] / level)[0, 0] * level, seen)
+            row[f"{name}psnr_{level:g}"] = psnr(denoised(noisy[None, None] / level)[0, 0] * level, seen)
             row[f"{name}noisy_{level:g}"] = psnr(noisy, seen)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            row["flat_kept"] = float(network(flat)[..., 8:-8, 8:-8, 8:-8].std())
+        row["flat_kept"] = float(denoised(flat)[..., 8:-8, 8:-8, 8:-8].std())
         return row
 
     return measure
@@ -138,6 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--minutes", type=float, default=None)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--voxels", type=int, default=VOXELS)
+    parser.add_argument("--feeders", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=Schedule.learning_rate)
     parser.add_argument("--resume", action="store_true")
@@ -157,9 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    begin = time.monotonic()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
-    data = chosen.data or data_folder()
+    data, device = chosen.data or data_folder(), choose_device(chosen.device)
     network_arguments = {
         "channels": chosen.channels,
         "blocks": chosen.blocks,
@@ -169,51 +189,37 @@ def _run(chosen: argparse.Namespace) -> int:
     network = build("denoising", 3, network_arguments).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if chosen.start:
         begin_with(network, chosen.start)
-    sources = training_sources(data, chosen.modality, chosen.seed, chosen.output / "noise")
+    sources = training_sources(data, chosen.modality, chosen.seed, chosen.output / "noise", chosen.feeders)
+    network = network.to(device)  # only now: processes cannot be copied once they hold a card's memory
     print(f"{len(sources)} sources, {sum(p.numel() for p in network.parameters())} parameters", flush=True)
+    batch = batches(sources, chosen.modality, chosen.seed, chosen.voxels)
     schedule = Schedule(steps=chosen.steps, learning_rate=chosen.rate, precision=chosen.precision)
+    end = math.inf
+    if chosen.minutes is not None:
+        end = begin + 60 * chosen.minutes
+        schedule = replace(schedule, steps=_steps_until(end, network, batch, chosen))
     measure = validation(chosen.modality, validation_volume(data, chosen.modality), chosen.precision)
     averaged, _ = train(
-        network,
-        batches(sources, chosen.modality, chosen.seed),
-        denoising_error,
-        schedule,
-        chosen.output,
-        resume=chosen.resume,
-        validate=measure,
-    )
-    weights = {name: value.contiguous() for name, value in averaged.state_dict().items()}
+        network, batch, denoising_error, schedule, chosen.output, resume=chosen.resume, validate=measure,
+        stop=lambda step: time.monotonic() > end, feeders=chosen.feeders,
+    )  # fmt: skip
+    weights = {name: value.contiguous() for name, value in averaged.to("cpu").state_dict().items()}
     with whole_file(chosen.output / "model.safetensors") as temporary:
         save_file(weights, temporary)
     return 0
 
 
-def begin_with(network: nn.Module, path: Path) -> None:
-    """Load another training's averaged weights into a network that may have more blocks, a deep code or a level.
-
-    What the other one lacks begins without effect. Raises BadInput when they belong to another network.
-    """
-    weights = averaged_weights(path)
-    own = network.state_dict()
-    last = max((name.split(".")[1] for name in own if name.startswith("deep.")), default="0", key=int)
-    theirs = max((name.split(".")[1] for name in weights if name.startswith("deep.")), default="0", key=int)
-    weights = {re.sub(rf"^deep\.{theirs}\.", f"deep.{last}.", name): value for name, value in weights.items()}
-    if any(name not in own or own[name].shape != value.shape for name, value in weights.items()):
-        raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
-    network.load_state_dict(weights, strict=False)
-    for name, parameter in network.named_parameters():
-        if name not in weights and (".unit1." in name or name.startswith((f"deep.{last}.", "gate.", "level."))):
-            nn.init.zeros_(parameter)
-        elif name not in weights and not name.startswith(("encoder.", "decoder.", "deep.")):
-            raise BadInput(f"{path} belongs to another network.", "Start with the arguments it was trained with.")
-
-
-def averaged_weights(path: Path) -> dict[str, Tensor]:
-    """The averaged weights of a training's last.pt, or those of a published model.safetensors, in float32."""
-    if path.suffix == ".safetensors":
-        return {name: value.float() for name, value in load_file(path).items()}
-    averaged: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
-    return averaged
+def _steps_until(end: float, network: nn.Module, batch: Callable[[int], Batch], chosen: argparse.Namespace) -> int:
+    """How many steps a training can make until a time of the monotonic clock; some are made on a copy."""
+    schedule = Schedule(steps=3 * _TIMED, validate_every=_TIMED, precision=chosen.precision)
+    with TemporaryDirectory() as folder:
+        _, history = train(
+            copy.deepcopy(network), batch, denoising_error, schedule, Path(folder), feeders=chosen.feeders
+        )
+    each = history[-1]["seconds_per_step"]
+    steps = max(1, int(_PLANNED * (end - time.monotonic()) / each))
+    print(f"{each:.4f} s a step, {steps} steps", flush=True)
+    return steps
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from MedAELib.atomic import whole_file, write_text
 from MedAELib.errors import BadInput, DiskFull, InternalFault
+from MedAELib.training.feed import prefetched
 from MedAELib.training.parallel import agreed, own_share, rank_and_world, shared
 
 Batch = tuple[Tensor, ...]
@@ -117,12 +116,14 @@ def train(
     critic: Critic | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
     stop: Callable[[int], bool] = lambda step: False,
+    feeders: int = 0,
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
     """Train ``network`` in place; return a copy with averaged weights, or the best of them, and the history.
 
     ``batch(step)`` must depend on the step alone: then a resumed run repeats an unbroken one exactly. The next batch is
-    made in another thread meanwhile. ``folder`` receives ``last.pt`` (everything needed to resume, written whole or not
-    at all) and ``history.json``. ``stop_after`` ends early after that many steps in all, as an interruption would;
+    made in another thread meanwhile, or the next ones by so many ``feeders``, processes of their own. ``folder``
+    receives ``last.pt`` (everything needed to resume, written whole or not at all) and ``history.json``.
+    ``stop_after`` ends early after that many steps in all, as an interruption would;
     ``stop(step)`` is asked after every step and, where it says so, ends the training with a last validation.
     ``report`` gets every line of the history (default: it is printed). A step whose gradient is not finite is skipped;
     ten in a row end the training with InternalFault, and ``last.pt`` holds the last good weights.
@@ -138,9 +139,9 @@ def train(
     device = next(network.parameters()).device
     end = min(schedule.steps, stop_after or schedule.steps)
     bad, begin, ended = 0, time.perf_counter(), False
-    with _prefetched(batch, state.step, end) as batches:
+    with prefetched(batch, state.step, end, feeders, device.type == "cuda") as batches:
         while state.step < end and not ended:
-            parts = tuple(part.to(device) for part in own_share(next(batches)))
+            parts = tuple(part.to(device, non_blocking=True) for part in own_share(next(batches)))
             bad = 0 if _step(state, losses, parts, schedule) else bad + 1
             if bad in (_HOPELESS, end):  # or every step of a short training
                 raise _diverged(bad, folder)
@@ -181,22 +182,6 @@ def adam(
     """Adam (Kingma and Ba 2015) in one pass over the weights: by its many passes torch's default takes, where weights
     are many and voxels few, longer than forward and backward together."""
     return torch.optim.AdamW(network.parameters(), learning_rate, betas, weight_decay=0.0, fused=True)
-
-
-@contextmanager
-def _prefetched(batch: Callable[[int], Batch], first: int, end: int) -> Iterator[Iterator[Batch]]:
-    """The batches from the first step to the end; while one is used, a thread makes the next one."""
-    with ThreadPoolExecutor(1) as thread:
-
-        def batches() -> Iterator[Batch]:
-            waiting: Future[Batch] | None = thread.submit(batch, first) if first < end else None
-            for step in range(first, end):
-                assert waiting is not None
-                made = waiting.result()
-                waiting = thread.submit(batch, step + 1) if step + 1 < end else None
-                yield made
-
-        yield batches()
 
 
 def _step(state: _State, losses: _Losses, batch: Batch, schedule: Schedule) -> bool:

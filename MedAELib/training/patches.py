@@ -68,15 +68,15 @@ def body_around(voxels: np.ndarray) -> np.ndarray:
 
 
 def draw_batch(
-    sources: Sequence[Source], modality: str, generator: Generator
+    sources: Sequence[Source], modality: str, generator: Generator, voxels: int = VOXELS
 ) -> tuple[Tensor, Tensor, Tensor, list[bool], list[Band]]:
-    """A batch of clean patches [b, 1, i, j, k] of one random shape, and what small lesions added to each (0 elsewhere).
+    """About so many voxels: clean patches [b, 1, i, j, k] of one random shape, and what small lesions added to each.
 
     The third tensor holds body and scan noise for CT, [b, 2, i, j, k], nothing for MR, [b, 0, i, j, k]. The lists say
     which patches are generated anatomy, and how much of k-space was measured for each.
     """
     shape = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
-    count = max(1, round(VOXELS / int(np.prod(shape))))
+    count = max(1, round(voxels / int(np.prod(shape))))
     weights = torch.tensor([source.weight for source in sources])
     drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
     drawn_patches = [draw_patch(sources[int(index)], shape, modality, generator) for index in drawn]

@@ -25,7 +25,7 @@ import torch
 from MedAELib.bundle import Spec, Window
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
-from MedAELib.training.denoise import averaged_weights
+from MedAELib.training.begin import averaged_weights
 
 WINDOWS = {"MR": Window("white noise", 0.0, 1.0), "CT": Window("correlated noise", 0.0, 1.0)}
 LICENCES = {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from models import small_model
 
+from MedAELib.engine import run as engine_module
 from MedAELib.engine.device import choose_device, choose_precision, devices, free_memory
-from MedAELib.errors import DriverFault
+from MedAELib.engine.run import Engine
+from MedAELib.errors import DriverFault, OutOfMemory
+from MedAELib.networks import Wrapped
 
 GIB = 1 << 30
 
@@ -69,3 +74,42 @@ def test_a_cpu_computes_in_bfloat16_only_where_it_has_instructions_for_it(monkey
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     assert choose_precision("auto", torch.device("cpu")) == chosen
     assert choose_precision("auto", torch.device("mps")) == torch.float32
+
+
+class _Watched(Wrapped):
+    """A network that notes whether convolutions of float32 may be rounded while it runs."""
+
+    def __init__(self, network):
+        super().__init__(network)
+        self.rounding = []
+        self.register_buffer("extra", torch.zeros(1))
+
+    def forward(self, x):
+        self.rounding.append(torch.backends.cudnn.allow_tf32)
+        return self.network(x)
+
+
+@pytest.mark.parametrize("precision, rounded", [("float32", False), ("bfloat16", True)])
+def test_float32_is_not_rounded_by_cudas_convolutions(monkeypatch, precision, rounded):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    network = _Watched(small_model().network)
+    Engine(device="cpu", precision=precision).run(network, np.zeros((8, 8, 8), np.int16), (0, 1), lambda *_: None)
+    assert network.rounding[-1] == rounded
+    assert torch.backends.cudnn.allow_tf32  # as it was
+
+
+def test_memory_is_foreseen_with_all_of_the_network_on_its_device(monkeypatch):
+    """Wrappers are new for every run, while the network in them is on the card from the run before."""
+    network, engine = _Watched(small_model().network), Engine(device="cpu")
+    network.network.to("meta")
+    engine.torch_device = torch.device("meta")
+    seen = set()
+
+    def foreseen(network, deviations):
+        seen.update(tensor.device.type for tensor in (*network.parameters(), *network.buffers()))
+        raise OutOfMemory("enough was seen")
+
+    monkeypatch.setattr(engine_module, "bytes_per_voxel", foreseen)
+    with pytest.raises(OutOfMemory, match="enough"):
+        engine.run(network, np.zeros((8, 8, 8), np.int16), (0, 1), lambda *_: None)
+    assert seen == {"meta"}

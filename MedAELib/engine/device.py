@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -80,3 +82,19 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         able = torch.cpu.get_capabilities()
         return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
     return torch.float32
+
+
+@contextmanager
+def computing_in(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Inference in this precision: autocast below float32; in float32 no device rounds what it multiplies.
+
+    Left alone, CUDA's convolutions of float32 numbers keep ten bits of each (TF32), and tiles would not fit as exactly.
+    """
+    cudnn = torch.backends.cudnn
+    before, exact = cudnn.allow_tf32, dtype == torch.float32
+    cudnn.allow_tf32 = before and not exact
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=not exact):
+            yield
+    finally:
+        cudnn.allow_tf32 = before

@@ -15,7 +15,7 @@ import torch
 
 from ..errors import BadInput, BadModel, OutOfMemory
 from ..networks import Network
-from .device import choose_device, choose_precision, free_memory
+from .device import choose_device, choose_precision, computing_in, free_memory
 from .tiles import Box, Tile, cores, halve, plan, surround, work
 
 Floats = npt.NDArray[np.float32]
@@ -84,10 +84,10 @@ class Engine:
         halo = (network.halo,) * axes + (0,) * (3 - axes)
         stride = network.volume_strides
         cut = stride if network.tiles else shape[:axes] + stride[axes:]  # a network without tiles is never cut
-        edges = self._edges(network, shape, halo, cut, deviations)
+        prepared = self._prepare(network)  # first, as its appetite is found where it runs
+        edges = self._edges(prepared, shape, halo, cut, deviations)
         waiting = list(cores(shape, edges))[::-1]
         self.used = self._told([min(edge, size) for edge, size in zip(edges, shape, strict=True)])
-        prepared = self._prepare(network)
         done, total, possible = 0, int(np.prod(shape, dtype=np.int64)), math.inf
         while waiting:
             core = waiting.pop()
@@ -159,8 +159,7 @@ class Engine:
             block = np.pad(block, padding, mode="edge")
         flat = stride[2] == 1 and network.dims == 2
         layout = torch.channels_last if flat else torch.channels_last_3d
-        autocast = torch.autocast(self.torch_device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
-        with torch.inference_mode(), autocast:
+        with computing_in(self.dtype, self.torch_device):
             tensor = torch.from_numpy(block).to(self.torch_device).sub_(low).div_(scale)
             tensor = tensor.permute(3, 0, 1, 2) if flat else tensor[None]
             result = network(tensor.contiguous(memory_format=layout)).float().mul_(scale)

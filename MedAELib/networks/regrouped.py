@@ -16,7 +16,7 @@ from MedAELib.networks.network import Network, Wrapped
 
 EDGE, SEARCH, GROUP = 4, 2, 16  # voxels of a block, how far off similar ones are looked for, and how many are taken
 SHARE = 0.9  # of the result: what the groups say; the rest is what the network said
-_AT_ONCE = 512  # groups
+_AT_ONCE, _AT_ONCE_ON_A_GPU = 512, 8192  # groups: what a processor's cache holds, and what keeps a GPU busy
 _LEAST = 1e-3  # gain, squared and summed: so that weights end
 # Between what the second look counts nothing and counts in full:
 _WHITE = (0.5, 0.6)  # the power at the highest frequencies, as a share of white noise's
@@ -87,8 +87,8 @@ class Regrouped(Wrapped):
         asked = functional.max_pool3d(functional.max_pool3d(share[None], EDGE), 3, stride=1, padding=1).flatten() > 0
         places, noise = similar(padded)[asked], noise[asked]
         total, weights = torch.zeros(2, padded.numel(), device=guide.device).unbind()
-        within = _offsets(padded)
-        for group, level in zip(places.split(_AT_ONCE), noise.split(_AT_ONCE), strict=True):
+        within, count = _offsets(padded), _AT_ONCE if guide.device.type == "cpu" else _AT_ONCE_ON_A_GPU
+        for group, level in zip(places.split(count), noise.split(count), strict=True):
             voxels = group[..., None] + within
             said, weight = self._together(around.flatten()[voxels], padded.flatten()[voxels], self.told(level))
             total.index_add_(0, voxels.flatten(), said.flatten())

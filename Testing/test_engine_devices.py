@@ -113,3 +113,11 @@ def test_memory_is_foreseen_with_all_of_the_network_on_its_device(monkeypatch):
     with pytest.raises(OutOfMemory, match="enough"):
         engine.run(network, np.zeros((8, 8, 8), np.int16), (0, 1), lambda *_: None)
     assert seen == {"meta"}
+
+
+def test_no_layer_of_a_tile_has_more_numbers_than_libraries_count(monkeypatch):
+    monkeypatch.setattr(engine_module, "free_memory", lambda device: 1 << 50)
+    network, engine = small_model(channels=64).network, Engine(device="cpu")
+    largest = engine._largest_tile(network, (0, 0, 0), 0)
+    in_and_out = 2 * 64 / 8  # of a block, in cells of eight voxels
+    assert 2**30 < largest * in_and_out < 2**31

@@ -19,7 +19,7 @@ from MedAELib.errors import Cancelled
 from MedAELib.model import Model
 from MedAELib.networks.network import Network
 from MedAELib.networks.regrouped import GROUP, SEARCH, Regrouped, rician_bias, similar, whiteness
-from MedAELib.tasks.denoise import _looking_twice, denoise
+from MedAELib.tasks.denoise import denoise, looking_twice
 from MedAELib.training.corruptions import magnitude_noise
 
 
@@ -146,7 +146,7 @@ def test_the_bias_of_a_magnitude_is_that_of_rices_distribution():
 
 def test_only_magnitudes_in_units_of_white_noise_are_looked_at_twice():
     def looks_twice(model: Model) -> bool:
-        return isinstance(_looking_twice(model.network, model), Regrouped)
+        return isinstance(looking_twice(model.network, model), Regrouped)
 
     white = white_model()
     assert looks_twice(white)

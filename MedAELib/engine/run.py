@@ -26,6 +26,8 @@ Sink = Callable[..., None]  # the core's box, its voxels before and after, and i
 _FRACTION_OF_MEMORY = 0.5
 _SMALLEST_TILE = 32**3
 _SMALLEST_EDGE = 3  # halos: where a core is narrower than its halo, nearly all work is done on neighbours
+_BYTES_PER_NUMBER = 10  # in or out of the widest layer: float32, the skip beside it, and the library's own copies
+_MOST_NUMBERS = 2**31  # in and out of one layer: convolution libraries count them in 32 bits
 _MUCH_WORK = 200_000_000  # voxels, halos included: minutes on a processor; up to there any wanted tile is cut
 _OTHER_CHANNELS = "The model's network does not turn one channel into one channel of the same size."
 _CROP = "Crop the volume, or choose another device."
@@ -172,7 +174,8 @@ class Engine:
         """How many voxels a tile's source may have, from the free memory and the network's appetite."""
         free = free_memory(str(self.torch_device)) * _FRACTION_OF_MEMORY
         smallest = max(_SMALLEST_TILE, math.prod(max(1, _SMALLEST_EDGE * width) for width in halo))
-        return max(free / bytes_per_voxel(network, deviations), smallest)
+        each = bytes_per_voxel(network, deviations)
+        return max(min(free / each, _MOST_NUMBERS * _BYTES_PER_NUMBER / each), smallest)
 
     def _edges(
         self, network: Network, shape: tuple[int, ...], halo: tuple[int, ...], cut: tuple[int, ...], deviations: int
@@ -231,7 +234,7 @@ def bytes_per_voxel(network: Network, deviations: int = 0) -> float:
             hook.remove()
     if made is None or made.shape != (1, channels + deviations, *shape[2:]):
         raise BadModel(_OTHER_CHANNELS)
-    return float(2.5 * 4 * max(sizes) / math.prod(shape[2:]) + 16 * channels + 32 * deviations)
+    return float(_BYTES_PER_NUMBER * max(sizes) / math.prod(shape[2:]) + 16 * channels + 32 * deviations)
 
 
 def _partly(progress: Progress, done: int, voxels: int, total: int, part: float) -> None:

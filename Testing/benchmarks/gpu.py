@@ -3,10 +3,10 @@
     python Testing/benchmarks/gpu.py --output FOLDER [--device cuda] [--only SECTION ...] [--seconds 110] [--trial]
 
 For a computer with a CUDA card; nothing but the project is needed: all scans are generated (FOLDER may be deleted).
-Writes FOLDER/gpu.json and gpu.md, and prints the table at the end. Two lanes run side by side: the sections of the card
-on one half of the processors, those without it on the other; decoding comes last, alone. A section that fails or takes
-too long says so in the table, and the others go on. `--trial` measures tiny volumes, on any device: a trial of the
-script itself.
+Writes FOLDER/gpu.json and gpu.md, and prints at the end what is in them, but for details. Two lanes run side by side:
+the sections of the card on one half of the processors, those without it on the other; decoding comes last, alone. A
+section that fails or takes too long says so, and the others go on. `--trial` measures tiny volumes, on any device: a
+trial of the script itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CARD: dict[str, tuple[Callable[[Section], None], float]] = {
     "mr_network": (gpu_network.mr_network, 40),
     "mr_denoise": (gpu_tasks.mr_denoise, 60),
     "agreement": (gpu_tasks.agreement, 40),
-    "anomaly": (gpu_tasks.anomaly, 30),
+    "anomaly": (gpu_tasks.anomaly, 60),
 }
 CORES: dict[str, tuple[Callable[[Section], None], float]] = {
     "cores_denoise": (gpu_cores.cores_denoise, 60),
@@ -167,7 +167,20 @@ def table(rows: Sequence[dict[str, Any]], title: str) -> str:
     for row in rows:
         value = row["value"] if isinstance(row["value"], str) else f"{row['value']:.4g}"
         lines.append(f"| {row['section']} | {row['what']} | {value} | {row['unit']} | {row['bar']} |")
-    return "\n".join(lines).replace("\r", "") + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def brief(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows in few words, for a terminal: without bars, and without what a row above is made up of."""
+    lines, section = [], ""
+    for row in rows:
+        if row["section"] != section:
+            section = row["section"]
+            lines.append(f"[{section}]")
+        if not row["what"].startswith(" ") and ":   " not in row["what"]:
+            value = row["value"] if isinstance(row["value"], str) else f"{row['value']:.4g}"
+            lines.append(f"{row['what']} = {value} {row['unit']}".rstrip())
+    return "\n".join(lines)
 
 
 def _title(options: argparse.Namespace) -> dict[str, str]:
@@ -207,7 +220,7 @@ def main() -> int:
     made = table(rows, ", ".join(f"{name} {value}" for name, value in told.items()))
     (options.output / "gpu.json").write_text(json.dumps({**told, "rows": rows}, indent=1) + "\n")
     (options.output / "gpu.md").write_text(made)
-    print(made)
+    print(brief(rows))
     return int(any(row["what"] == "FAILED" for row in rows))
 
 

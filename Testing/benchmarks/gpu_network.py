@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,13 @@ def ceilings(section: Section) -> None:
         left, right = torch.randn(2, edge, edge, device=device, dtype=dtype)
         taken = section.seconds(name, lambda a=left, b=right: [a @ b for _ in range(10)], told=False) / 10
         section.tell(f"{name} matrix product, {edge} cubed", 2 * edge**3 / taken / 1e12, "TFLOP/s")
-    source = torch.randint(0, 100, (section.sizes.copied,), dtype=torch.uint8, device=device)
+    source = torch.randn(section.sizes.copied // 4, device=device)
     target = torch.empty_like(source)
     taken = section.seconds("copy", lambda: [target.copy_(source) for _ in range(10)], told=False) / 10
-    section.tell("copy on the device, read and written", 2 * source.numel() / taken / 1e9, "GB/s")
+    section.tell("copy on the device, read and written", 2 * source.nbytes / taken / 1e9, "GB/s")
     count = min(_HOST, section.sizes.copied)
     for kind, host in (("pageable", torch.zeros(count, dtype=torch.uint8)), ("pinned", _pinned(count, device))):
-        there, back = source[:count], host
+        there, back = source.view(torch.uint8)[:count], host
         taken = section.seconds(kind, lambda t=there, h=back: t.copy_(h), told=False)
         section.tell(f"{kind} memory to the device", count / taken / 1e9, "GB/s")
         taken = section.seconds(kind, lambda t=there, h=back: h.copy_(t), told=False)
@@ -104,10 +105,20 @@ def _network(section: Section, name: str, scan: str) -> None:
             without = Mirrored(model.network, passes)
             if scan == "mr":
                 _alone(section, f"{what}, without the second look", engine, without, x, share)
-            with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+            with _algorithms_tried_out():
                 _alone(section, f"{what}, algorithms tried out", engine, without, x, share)
             seen = network, x
     _profiled(section, engine, *seen)
+
+
+@contextmanager
+def _algorithms_tried_out() -> Iterator[None]:
+    """CUDA's convolutions by what is the fastest algorithm in a trial, not by what is known to be fast."""
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = False
 
 
 def _on_device(voxels: np.ndarray, unit: float, device: torch.device, stride: int) -> torch.Tensor:
@@ -135,8 +146,8 @@ def _ceilings_reached(
     section: Section, what: str, engine: Engine, network: Network, x: torch.Tensor, taken: float, share: float
 ) -> None:
     """Operations and bytes of a crop, per voxel, and the rates that follow for the whole."""
-    edge = section.sizes.crop
-    crop = x[..., :edge, :edge, :edge].clone()
+    starts = [(size - section.sizes.crop) // 2 // 8 * 8 for size in x.shape[2:]]  # the middle, on the network's cells
+    crop = x[(..., *(slice(start, start + section.sizes.crop) for start in starts))].clone()
     autocast = torch.autocast(section.device.type, engine.dtype, enabled=engine.dtype != torch.float32)
     with torch.no_grad(), autocast, FlopCounterMode(display=False) as counted:
         network(crop)

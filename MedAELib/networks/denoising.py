@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from monai.networks.blocks import Convolution, ResidualUnit
+from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 from MedAELib.networks.arguments import whole_number
 from MedAELib.networks.network import Network
+from MedAELib.networks.residual import Residual, plus
 
 _CELL = 2  # voxels along an edge
 _REACH = 2  # cells on each side, of local means
@@ -58,8 +59,8 @@ class DenoisingAutoencoder(Network):
         reach += _CELL * _FLAT_REACH
         self.halo = math.ceil(reach / self.stride) * self.stride
         self.first = Convolution(dims, 2 * cells + 3, channels, conv_only=True)
-        self.encoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks // 2)))
-        self.decoder = nn.Sequential(*(_block(dims, channels) for _ in range(blocks - blocks // 2)))
+        self.encoder = nn.Sequential(*(Residual(dims, channels, overwrites=True) for _ in range(blocks // 2)))
+        self.decoder = nn.Sequential(*(Residual(dims, channels, n > 0) for n in range(blocks - blocks // 2)))
         self.deep = _deep(dims, channels, deep_channels, deep_blocks) if deep_channels else None
         self.last = Convolution(dims, channels, cells, conv_only=True)
         self.gate = Convolution(dims, channels, cells, kernel_size=1, padding=0, conv_only=True)
@@ -75,7 +76,7 @@ class DenoisingAutoencoder(Network):
             layout = torch.channels_last_3d if self.dims == 3 else torch.channels_last
             features = self.first(_seen(haar(x.float(), self.dims)).contiguous(memory_format=layout))
         features = self.encoder(features)
-        return features if self.deep is None else features + self.deep(features)
+        return features if self.deep is None else plus(features, self.deep(features), overwrites=True)
 
     def decode(self, code: Tensor) -> Tensor:
         """The noise that a code describes, and where there is detail: [b, channels, ...] -> [b, 2 * 2^dims, ...].
@@ -174,14 +175,7 @@ def _deep(dims: int, channels: int, deep_channels: int, blocks: int) -> nn.Seque
         dims, deep_channels, channels, strides=2, kernel_size=2, padding=0, output_padding=0, conv_only=True,
         is_transposed=True,
     )  # fmt: skip
-    return nn.Sequential(down, *(_block(dims, deep_channels) for _ in range(blocks)), up)
-
-
-def _block(dims: int, channels: int) -> ResidualUnit:
-    """Convolution, ReLU, convolution, added to the input."""
-    return ResidualUnit(
-        dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None, last_conv_only=True
-    )
+    return nn.Sequential(down, *(Residual(dims, deep_channels, overwrites=True) for _ in range(blocks)), up)
 
 
 def build(

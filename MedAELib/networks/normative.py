@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-from monai.networks.blocks import Convolution, ResidualUnit
+from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
 from MedAELib.networks.arguments import whole_number
 from MedAELib.networks.network import Network
+from MedAELib.networks.residual import Residual, plus
 
 _AROUND = 3  # voxels on each side
 
@@ -38,7 +39,9 @@ class NormativeAutoencoder(Network):
         self.encoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths)
         self.down = nn.ModuleList(_smaller(dims, narrow, wide) for narrow, wide in pairwise(widths))
         self.up = nn.ModuleList(_larger(dims, wide, narrow) for narrow, wide in pairwise(widths))
-        self.decoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths[:-1])
+        self.decoder = nn.ModuleList(
+            _blocks(dims, width, blocks, overwrites=level > 0) for level, width in enumerate(widths[:-1])
+        )
         self.last = _larger(dims, channels, 2)
         self._start_as_identity()
         # A block reaches two of its cells, on the way down and on the way up; a cell may begin a cell earlier.
@@ -68,7 +71,7 @@ class NormativeAutoencoder(Network):
             features = block(features if level == 0 else self.down[level - 1](features))
             codes.append(features)
         for level in reversed(range(self.levels)):
-            features = codes[level] + self.up[level](features)
+            features = plus(codes[level], self.up[level](features), overwrites=True)
             features = self.decoder[level](features) if level else features
         return features
 
@@ -106,12 +109,9 @@ def _larger(dims: int, channels: int, fewer: int) -> Convolution:
     )
 
 
-def _blocks(dims: int, channels: int, count: int) -> nn.Sequential:
-    units = (
-        ResidualUnit(dims, channels, channels, subunits=2, adn_ordering="A", act="RELU", norm=None, last_conv_only=True)
-        for _ in range(count)
-    )
-    return nn.Sequential(*units)
+def _blocks(dims: int, channels: int, count: int, overwrites: bool = True) -> nn.Sequential:
+    """Residual blocks; the first one writes over its input only if it may."""
+    return nn.Sequential(*(Residual(dims, channels, overwrites or number > 0) for number in range(count)))
 
 
 def build(dims: int = 3, channels: int = 32, levels: int = 2, blocks: int = 1) -> NormativeAutoencoder:

@@ -71,6 +71,17 @@ def test_processes_make_the_batches_that_a_thread_makes_in_order():
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
 
 
+@pytest.mark.parametrize(("first", "end"), [(3, 20), (3, 5), (4, 4)])
+def test_threads_make_the_batches_that_one_makes_in_order(first: int, end: int):
+    with prefetched(_numbered, first, end) as batches:
+        by_one = list(batches)
+    with prefetched(_numbered, first, end, threads=4) as batches:
+        by_four = list(batches)
+    assert [float(parts[0][0]) for parts in by_four] == list(range(first, end))
+    for one, other in zip(by_one, by_four, strict=True):
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+
+
 @needs_fork
 def test_a_training_fed_by_processes_ends_in_the_same_weights(tmp_path):
     def batch(step: int) -> tuple[torch.Tensor, ...]:

@@ -1,8 +1,9 @@
-"""Batches that are ready when a step asks for them: made by a thread, or by several processes beside a fast card."""
+"""Batches that are ready when a step asks for them: made by threads, or by several processes beside a fast card."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,27 +16,33 @@ _AHEAD = 4  # batches of each process
 
 @contextmanager
 def prefetched(
-    batch: Callable[[int], _Batch], first: int, end: int, processes: int = 0, pinned: bool = False
+    batch: Callable[[int], _Batch], first: int, end: int, processes: int = 0, threads: int = 1, pinned: bool = False
 ) -> Iterator[Iterator[_Batch]]:
     """The batches of the steps from the first to the end, in order; the next ones are made while one is used.
 
-    By a thread, or with ``processes`` by that many copies of this process (not on Windows), as a batch depends on its
-    step alone. ``pinned``: in memory that a card copies from fastest.
+    By ``threads``, or with ``processes`` by that many copies of this process (not on Windows), as a batch depends on
+    its step alone. ``pinned``: in memory that a card copies from fastest.
     """
     if processes:
         yield _by_processes(batch, first, end, processes, pinned)
         return
-    with ThreadPoolExecutor(1) as thread:
-        yield _by_thread(thread, batch, first, end)
+    with ThreadPoolExecutor(threads) as pool:
+        yield _by_threads(pool, batch, range(first, end), threads, pinned)
 
 
-def _by_thread(thread: ThreadPoolExecutor, batch: Callable[[int], _Batch], first: int, end: int) -> Iterator[_Batch]:
-    waiting: Future[_Batch] | None = thread.submit(batch, first) if first < end else None
-    for step in range(first, end):
-        assert waiting is not None
-        made = waiting.result()
-        waiting = thread.submit(batch, step + 1) if step + 1 < end else None
-        yield made
+def _by_threads(
+    pool: ThreadPoolExecutor, batch: Callable[[int], _Batch], steps: Sequence[int], ahead: int, pinned: bool
+) -> Iterator[_Batch]:
+    def made(step: int) -> _Batch:
+        parts = batch(step)
+        return tuple(part.pin_memory() for part in parts) if pinned else parts
+
+    waiting: deque[Future[_Batch]] = deque(pool.submit(made, step) for step in steps[:ahead])
+    for step in steps:
+        ready = waiting.popleft().result()
+        if step + ahead in steps:
+            waiting.append(pool.submit(made, step + ahead))
+        yield ready
 
 
 class _Steps(Dataset[_Batch]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ Objective = Callable[[nn.Module, Batch], Tensor]
 CriticError = Callable[[nn.Module, nn.Module, Batch], Tensor]
 
 _AVERAGED_EVERY, _SETTLED = 4, 20  # steps
+_THREADS = 8  # that make batches beside a graphics card
 _HOPELESS = 10  # steps without a finite gradient in a row
 
 
@@ -121,9 +123,9 @@ def train(
     """Train ``network`` in place; return a copy with averaged weights, or the best of them, and the history.
 
     ``batch(step)`` must depend on the step alone: then a resumed run repeats an unbroken one exactly. The next batch is
-    made in another thread meanwhile, or the next ones by so many ``feeders``, processes of their own. ``folder``
-    receives ``last.pt`` (everything needed to resume, written whole or not at all) and ``history.json``.
-    ``stop_after`` ends early after that many steps in all, as an interruption would;
+    made in another thread meanwhile (beside a graphics card in several), or by so many ``feeders``, processes of their
+    own. ``folder`` receives ``last.pt`` (everything needed to resume, written whole or not at all) and
+    ``history.json``. ``stop_after`` ends early after that many steps in all, as an interruption would;
     ``stop(step)`` is asked after every step and, where it says so, ends the training with a last validation.
     ``report`` gets every line of the history (default: it is printed). A step whose gradient is not finite is skipped;
     ten in a row end the training with InternalFault, and ``last.pt`` holds the last good weights.
@@ -139,7 +141,9 @@ def train(
     device = next(network.parameters()).device
     end = min(schedule.steps, stop_after or schedule.steps)
     bad, begin, ended = 0, time.perf_counter(), False
-    with prefetched(batch, state.step, end, feeders, device.type == "cuda") as batches:
+    card = device.type == "cuda"  # there a thread cannot keep up; on a processor more of them would slow the steps down
+    threads = min(_THREADS, max(1, (os.cpu_count() or 1) - 1)) if card else 1
+    with prefetched(batch, state.step, end, feeders, threads, card) as batches:
         while state.step < end and not ended:
             parts = tuple(part.to(device, non_blocking=True) for part in own_share(next(batches)))
             bad = 0 if _step(state, losses, parts, schedule) else bad + 1

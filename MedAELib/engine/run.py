@@ -242,15 +242,19 @@ def _partly(progress: Progress, done: int, voxels: int, total: int, part: float)
 
 
 class _layer_progress:
-    """Report the finished part of a tile after every layer, so that one large tile is not a silent one."""
+    """Report the finished part of a tile after every layer, so that one large tile is not a silent one.
+
+    A module may count as other than one layer: ``layers`` in all, and ``share`` at its next call.
+    """
 
     def __init__(self, network: Network, report: Callable[[float], None]) -> None:
         leaves = [module for module in _leaves(network) if any(True for _ in module.parameters())]
-        self.count, self.total, self.report = 0, len(leaves) * network.calls, report
+        self.count, self.report = 0.0, report
+        self.total = network.calls * sum(getattr(module, "layers", 1.0) for module in leaves)
         self.hooks = [module.register_forward_hook(self._layer_done) for module in leaves]
 
-    def _layer_done(self, *_: object) -> None:
-        self.count += 1
+    def _layer_done(self, module: torch.nn.Module, *_: object) -> None:
+        self.count += getattr(module, "share", 1.0)
         self.report(min(self.count / (self.total + 1), 1.0))
 
     def __enter__(self) -> None:

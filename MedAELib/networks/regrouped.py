@@ -1,4 +1,4 @@
-"""A second look at a denoised magnitude image: similar blocks are filtered together, guided by the first result."""
+"""Two more looks at a denoised magnitude image: similar blocks are filtered together, guided by the result so far."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from torch.nn import functional
 from MedAELib.networks.denoising import local_mean
 from MedAELib.networks.network import Network, Wrapped
 
-EDGE, SEARCH, GROUP = 4, 2, 16  # voxels of a block, how far off similar ones are looked for, and how many are taken
-SHARE = 0.9  # of the result: what the groups say; the rest is what the network said
+EDGE, SEARCH, GROUP = 4, 3, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
+LOOKS = 2
+SHARE = 0.9  # of each look's result: what the groups say; the rest is what was there before
+_LAYERS = 8  # of the network, that a look takes about as long as
 _AT_ONCE, _AT_ONCE_ON_A_GPU = 512, 8192  # groups: what a processor's cache holds, and what keeps a GPU busy
 _LEAST = 1e-3  # gain, squared and summed: so that weights end
-# Between what the second look counts nothing and counts in full:
+# Between what a look counts nothing and counts in full:
 _WHITE = (0.5, 0.6)  # the power at the highest frequencies, as a share of white noise's
 _EDGES = (1.0, 2.0)  # the deviation of the denoised scan around a voxel, in units of the noise
 _SIGNAL = (3.0, 6.0)  # the mean of a group, in units of the noise
@@ -31,19 +33,19 @@ Deviation = Callable[[Tensor, Tensor], Tensor]
 class Regrouped(Wrapped):
     """A denoiser of magnitude images whose result guides a Wiener filter of similar blocks: [b, c, ...] -> the same.
 
-    Each block of 4 x 4 x 4 voxels is joined with the 15 blocks within two voxels that are most like it in the denoised
-    scan. A cosine transform of the blocks, and a Haar transform from block to block, gather what they share in few
-    coefficients; each coefficient of the noisy scan is kept as far as that of the denoised scan says: s^2 / (s^2 +
+    Each block of 4 x 4 x 4 voxels is joined with the 31 blocks within three voxels that are most like it in the
+    denoised scan. A cosine transform of the blocks, and a Haar transform from block to block, gather what they share in
+    few coefficients; each coefficient of the noisy scan is kept as far as that of the denoised scan says: s^2 / (s^2 +
     noise^2). All blocks go back to their places, and what overlaps is averaged, sparse groups counting more. This is
     the second step of BM4D (Maggioni et al., IEEE TIP 2013; Dabov et al., IEEE TIP 2007), with the network in the place
-    of its first. The noise is what ``deviation`` tells of the noisy and the denoised scan around each voxel, so nobody
-    needs to know it, and it may vary; at least 1, as the scan comes in units of the noise of its quiet part. Before,
-    magnitudes are freed of their bias (Rice's law); where the signal is weak, so that it is not known well, the mean of
-    a group stays that of the denoised scan.
+    of its first; and once more, since a better guide tells more. The noise is what ``deviation`` tells of the noisy and
+    the denoised scan around each voxel, so nobody needs to know it, and it may vary; at least 1, as the scan comes in
+    units of the noise of its quiet part. Before, magnitudes are freed of their bias (Rice's law); where the signal is
+    weak, so that it is not known well, the mean of a group stays that of the denoised scan.
 
-    Where the second look would do harm the first one stays as it is: where the deviation is 0; where what was removed
-    lacks the highest frequencies, as noise that was interpolated is not alike in all coefficients; and where tissue is
-    flat, since there the network leaves next to nothing, and the filter would take faint lesions along.
+    Where a look would do harm the denoised scan stays as it is: where the deviation is 0; where what was removed lacks
+    the highest frequencies, as noise that was interpolated is not alike in all coefficients; and where tissue is flat,
+    since there the network leaves next to nothing, and the filter would take faint lesions along.
     The first channel is changed only. Blocks begin at multiples of the stride, which is made one of EDGE, so tiles are
     as exact as before.
     """
@@ -54,12 +56,12 @@ class Regrouped(Wrapped):
     def __init__(self, network: Network, deviation: Deviation, reach: int) -> None:
         """``reach``: how many voxels around it a deviation is measured from."""
         super().__init__(network)
-        self.deviation, self.told = deviation, _Told()
+        self.deviation, self.told = deviation, _Told(LOOKS * _LAYERS / network.calls)
         self.register_buffer("cosines", _cosines(), persistent=False)
         self.register_buffer("haar", _haar(GROUP), persistent=False)
         self.stride = math.lcm(network.stride, EDGE)
         reach += max(2 * (SEARCH + EDGE - 1), EDGE * (_AROUND + 1) + 2)
-        self.halo = math.ceil((network.halo + reach) / self.stride) * self.stride
+        self.halo = math.ceil((network.halo + LOOKS * reach) / self.stride) * self.stride
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -67,17 +69,23 @@ class Regrouped(Wrapped):
         return (self.stride,) * self.dims
 
     def forward(self, x: Tensor) -> Tensor:
-        """The denoised scan, filtered once more, and the further channels as they were; float32."""
+        """The denoised scan, filtered twice more, and the further channels as they were; float32."""
         made = self.network(x).float()
         with torch.autocast(x.device.type, enabled=False):
-            x, guide = x.float(), made[:, :1]
-            deviation = self.deviation(x, guide)
-            share = SHARE * (deviation > 0) * _ramp(whiteness(x - guide), *_WHITE)
-            deviation = deviation.clamp(min=1)
-            share = share * _ramp(_unrest(guide) / deviation, *_EDGES)
-            unbiased = x - rician_bias(guide, deviation)
-            said = [self._filtered(*parts) for parts in zip(unbiased, guide, deviation, share, strict=True)]
-            return torch.cat([guide + share * (torch.stack(said) - guide), made[:, 1:]], 1)
+            denoised = made[:, :1]
+            for _ in range(LOOKS):
+                denoised = self._looked(x.float(), denoised)
+            return torch.cat([denoised, made[:, 1:]], 1)
+
+    def _looked(self, x: Tensor, guide: Tensor) -> Tensor:
+        """What one look makes of a denoised scan, both [b, 1, i, j, k]."""
+        deviation = self.deviation(x, guide)
+        share = SHARE * (deviation > 0) * _ramp(whiteness(x - guide), *_WHITE)
+        deviation = deviation.clamp(min=1)
+        share = share * _ramp(_unrest(guide) / deviation, *_EDGES)
+        unbiased = x - rician_bias(guide, deviation)
+        said = [self._filtered(*parts) for parts in zip(unbiased, guide, deviation, share, strict=True)]
+        return guide + share * (torch.stack(said) - guide)
 
     def _filtered(self, noisy: Tensor, guide: Tensor, deviation: Tensor, share: Tensor) -> Tensor:
         """One volume [1, i, j, k]: the mean of what all groups say of each voxel, where that has any share."""
@@ -88,6 +96,7 @@ class Regrouped(Wrapped):
         places, noise = similar(padded)[asked], noise[asked]
         total, weights = torch.zeros(2, padded.numel(), device=guide.device).unbind()
         within, count = _offsets(padded), _AT_ONCE if guide.device.type == "cpu" else _AT_ONCE_ON_A_GPU
+        self.told.share = self.told.layers / LOOKS / max(1, math.ceil(len(places) / count))
         for group, level in zip(places.split(count), noise.split(count), strict=True):
             voxels = group[..., None] + within
             said, weight = self._together(around.flatten()[voxels], padded.flatten()[voxels], self.told(level))
@@ -110,10 +119,14 @@ class Regrouped(Wrapped):
 
 
 class _Told(nn.Module):
-    """Passes its input on. The engine reports progress, and can be stopped, after each module with a parameter."""
+    """Passes its input on. The engine reports progress, and can be stopped, after each module with a parameter.
 
-    def __init__(self) -> None:
+    ``layers`` is how many of the network's layers all its calls count as, ``share`` as how many the next one does.
+    """
+
+    def __init__(self, layers: float) -> None:
         super().__init__()
+        self.layers = self.share = layers
         self.counted = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def _denoised(
         made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
-    network = looking_twice(Mirrored(network, passes or automatic_passes(volume)), model)
+    network = looking_again(Mirrored(network, passes or automatic_passes(volume)), model)
     window = window or shared_limits(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels = volume.array[0].size
@@ -133,8 +133,8 @@ def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
     return float(low) + added, float(high) + added
 
 
-def looking_twice(network: Network, model: Model) -> Network:
-    """The network with a second look at its result (`Regrouped`), where the model's kind of scan allows it (MRI)."""
+def looking_again(network: Network, model: Model) -> Network:
+    """The network with further looks at its result (`Regrouped`), where the model's kind of scan allows it (MRI)."""
     spec = model.spec
     white = spec.modality == "MR" and spec.window.kind == "white noise"
     if not white or spec.dims != 3 or not tells_noise(model.network, "MR"):
@@ -151,7 +151,7 @@ def denoised_again(
     `window` holds the intensities that the network saw as 0 and 1 in the whole volume.
     """
 
-    network = looking_twice(Mirrored(model.network, passes), model)
+    network = looking_again(Mirrored(model.network, passes), model)
 
     def again(voxels: Floats) -> Floats:
         result = np.empty(voxels.shape, np.float32)

@@ -17,6 +17,7 @@ from MedAELib.bundle import Window
 from MedAELib.engine.run import Engine
 from MedAELib.errors import Cancelled
 from MedAELib.model import Model
+from MedAELib.networks.mirrored import PASSES, Mirrored
 from MedAELib.networks.network import Network
 from MedAELib.networks.regrouped import GROUP, SEARCH, Regrouped, rician_bias, similar, whiteness
 from MedAELib.tasks.denoise import denoise, looking_again
@@ -80,8 +81,9 @@ def test_smooth_tissue_with_sharp_edges_comes_nearer_to_the_truth_also_as_the_me
     clean = tissue()
     x = measured(clean)
     network = Model.load("mr-denoise").network
-    first, second = network(x), Regrouped(network, one, 0)(x)
+    first, second, third = network(x), Regrouped(network, one, 0)(x), Regrouped(network, one, 0, looks=2)(x)
     assert error(second, clean) < 0.85 * error(first, clean)
+    assert error(third, clean) < 0.97 * error(second, clean)
     assert abs(float((second[0, 0] - clean).mean())) < abs(float((first[0, 0] - clean).mean())) + 0.01
 
 
@@ -123,12 +125,12 @@ def test_a_group_is_the_block_itself_and_those_most_like_it():
     corners = np.array(np.unravel_index(group.numpy(), volume.shape)).T - SEARCH
     assert len(group) == GROUP == len(set(group.tolist())) and corners[0].tolist() == [0, 0, 0]
     assert (np.abs(corners) <= SEARCH).all()
-    assert (corners[:, 0] == 0).all()  # there are 49 within the plane
+    assert (corners[:25, 0] == 0).all() and (corners[25:, 0] != 0).all()  # there are 25 within the plane
 
 
 @settings(max_examples=12)
 @given(
-    shape=st.tuples(*[st.integers(1, 40)] * 3), tile=st.integers(5, 27), passes=st.sampled_from([1, 2]),
+    shape=st.tuples(*[st.integers(1, 40)] * 3), tile=st.integers(5, 27), passes=st.sampled_from([1, 4]),
     deep=st.sampled_from([{}, {"deep_channels": 4, "deep_blocks": 1}]), seed=st.integers(0, 9),
 )  # fmt: skip
 def test_any_size_and_tile_agree(shape, tile, passes, deep, seed):
@@ -151,6 +153,8 @@ def test_only_magnitudes_in_units_of_white_noise_are_looked_at_twice():
 
     white = white_model()
     assert looks_again(white)
+    looks = {passes: looking_again(Mirrored(white.network, passes), white).looks for passes in PASSES}
+    assert looks == {1: 1, 2: 1, 4: 2, 8: 2}
     assert not looks_again(white_model(dims=2)) and not looks_again(small_model(modality="CT"))
     assert not looks_again(dataclasses.replace(white, spec=dataclasses.replace(white.spec, window=MR_WINDOW)))
 
@@ -171,7 +175,7 @@ def test_a_further_look_can_be_cancelled_while_it_looks():
 
 def test_progress_goes_on_evenly_while_it_looks():
     clean = 20 + 10 * (torch.arange(48) // 3 % 2).float().expand(48, 48, 48)
-    network, seen = Regrouped(Knowing(clean), one, 0), [0]
+    network, seen = Regrouped(Knowing(clean), one, 0, looks=2), [0]
     Engine("cpu", "float32").run(
         network, measured(clean)[0, 0].numpy(), (0.0, 1.0), lambda *_: None, lambda done, total: seen.append(done)
     )

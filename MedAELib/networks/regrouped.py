@@ -1,4 +1,4 @@
-"""Two more looks at a denoised magnitude image: similar blocks are filtered together, guided by the result so far."""
+"""Further looks at a denoised magnitude image: similar blocks are filtered together, guided by the result so far."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from torch.nn import functional
 from MedAELib.networks.denoising import local_mean
 from MedAELib.networks.network import Network, Wrapped
 
-EDGE, SEARCH, GROUP = 4, 3, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
-LOOKS = 2
+EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
 SHARE = 0.9  # of each look's result: what the groups say; the rest is what was there before
-_LAYERS = 8  # of the network, that a look takes about as long as
+_LAYERS = 16  # of the network, that a look takes about as long as
 _AT_ONCE, _AT_ONCE_ON_A_GPU = 512, 8192  # groups: what a processor's cache holds, and what keeps a GPU busy
 _LEAST = 1e-3  # gain, squared and summed: so that weights end
 # Between what a look counts nothing and counts in full:
@@ -33,15 +32,16 @@ Deviation = Callable[[Tensor, Tensor], Tensor]
 class Regrouped(Wrapped):
     """A denoiser of magnitude images whose result guides a Wiener filter of similar blocks: [b, c, ...] -> the same.
 
-    Each block of 4 x 4 x 4 voxels is joined with the 31 blocks within three voxels that are most like it in the
-    denoised scan. A cosine transform of the blocks, and a Haar transform from block to block, gather what they share in
-    few coefficients; each coefficient of the noisy scan is kept as far as that of the denoised scan says: s^2 / (s^2 +
+    Each block of 4 x 4 x 4 voxels is joined with the 31 blocks within two voxels that are most like it in the denoised
+    scan. A cosine transform of the blocks, and a Haar transform from block to block, gather what they share in few
+    coefficients; each coefficient of the noisy scan is kept as far as that of the denoised scan says: s^2 / (s^2 +
     noise^2). All blocks go back to their places, and what overlaps is averaged, sparse groups counting more. This is
     the second step of BM4D (Maggioni et al., IEEE TIP 2013; Dabov et al., IEEE TIP 2007), with the network in the place
-    of its first; and once more, since a better guide tells more. The noise is what ``deviation`` tells of the noisy and
-    the denoised scan around each voxel, so nobody needs to know it, and it may vary; at least 1, as the scan comes in
-    units of the noise of its quiet part. Before, magnitudes are freed of their bias (Rice's law); where the signal is
-    weak, so that it is not known well, the mean of a group stays that of the denoised scan.
+    of its first. With two ``looks`` it is done once more, since a better guide tells more. The noise is what
+    ``deviation`` tells of the noisy and the denoised scan around each voxel, so nobody needs to know it, and it may
+    vary; at least 1, as the scan comes in units of the noise of its quiet part. Before, magnitudes are freed of their
+    bias (Rice's law); where the signal is weak, so that it is not known well, the mean of a group stays that of the
+    denoised scan.
 
     Where a look would do harm the denoised scan stays as it is: where the deviation is 0; where what was removed lacks
     the highest frequencies, as noise that was interpolated is not alike in all coefficients; and where tissue is flat,
@@ -53,15 +53,16 @@ class Regrouped(Wrapped):
     cosines: Tensor
     haar: Tensor
 
-    def __init__(self, network: Network, deviation: Deviation, reach: int) -> None:
+    def __init__(self, network: Network, deviation: Deviation, reach: int, looks: int = 1) -> None:
         """``reach``: how many voxels around it a deviation is measured from."""
         super().__init__(network)
-        self.deviation, self.told = deviation, _Told(LOOKS * _LAYERS / network.calls)
+        self.deviation, self.looks = deviation, looks
+        self.told = _Told(looks * _LAYERS / network.calls)
         self.register_buffer("cosines", _cosines(), persistent=False)
         self.register_buffer("haar", _haar(GROUP), persistent=False)
         self.stride = math.lcm(network.stride, EDGE)
         reach += max(2 * (SEARCH + EDGE - 1), EDGE * (_AROUND + 1) + 2)
-        self.halo = math.ceil((network.halo + LOOKS * reach) / self.stride) * self.stride
+        self.halo = math.ceil((network.halo + looks * reach) / self.stride) * self.stride
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -69,11 +70,11 @@ class Regrouped(Wrapped):
         return (self.stride,) * self.dims
 
     def forward(self, x: Tensor) -> Tensor:
-        """The denoised scan, filtered twice more, and the further channels as they were; float32."""
+        """The denoised scan, filtered once more or twice, and the further channels as they were; float32."""
         made = self.network(x).float()
         with torch.autocast(x.device.type, enabled=False):
             denoised = made[:, :1]
-            for _ in range(LOOKS):
+            for _ in range(self.looks):
                 denoised = self._looked(x.float(), denoised)
             return torch.cat([denoised, made[:, 1:]], 1)
 
@@ -96,7 +97,7 @@ class Regrouped(Wrapped):
         places, noise = similar(padded)[asked], noise[asked]
         total, weights = torch.zeros(2, padded.numel(), device=guide.device).unbind()
         within, count = _offsets(padded), _AT_ONCE if guide.device.type == "cpu" else _AT_ONCE_ON_A_GPU
-        self.told.share = self.told.layers / LOOKS / max(1, math.ceil(len(places) / count))
+        self.told.share = _LAYERS / max(1, math.ceil(len(places) / count))
         for group, level in zip(places.split(count), noise.split(count), strict=True):
             voxels = group[..., None] + within
             said, weight = self._together(around.flatten()[voxels], padded.flatten()[voxels], self.told(level))

@@ -62,8 +62,8 @@ cervical spine T1 and T2; hippocampus crops 090-097; TotalSegmentator's MR examp
     "CT": """Validation: OpenKBP 119. Test: OpenKBP 11, 121, 122, 123; TotalSegmentator's abdomen; one head.
 No subject is in two parts.""",
 }
-SECOND_LOOK = {
-    "MR": "Both are looked at a second time (`MedAELib/networks/regrouped.py`), as every result is.",
+FURTHER_LOOKS = {
+    "MR": "Behind them come two further looks, one behind one pass (`MedAELib/networks/regrouped.py`).",
     "CT": "",
 }
 NOISE = {
@@ -105,9 +105,9 @@ LIMITS = {
         "slices, 0.4 and 0.1 dB on a small cervical spine T1 at 9 and 15 %, 0.2 to 0.9 dB on a small cervical spine "
         "T2, 0.7 to 1.0 dB on generated anatomy, and 0.5 dB on a scanned phantom; on a FLAIR head by less than 0.1 dB "
         "at 3 and 5 %, and behind by as much at 9 and 15 % (`--peers strongest`).",
-        "The second look helps where noise is white or nearly so; where a scanner interpolated it, and in flat tissue, "
-        "the network is alone. The size of its groups, and that it leaves flat tissue alone, were decided after a look "
-        "at the test scans, so it may help others a little less.",
+        "The further looks help where noise is white or nearly so; where a scanner interpolated it, and in flat tissue, "
+        "the network is alone. That they leave flat tissue alone was decided after a look at the test scans, so they "
+        "may help others a little less.",
         "On a grid much finer than the anatomy (interpolated by a scanner), with white noise, it sees less than BM4D "
         "of what the whole volume tells, and is further behind it.",
         "The training targets are real scans and hold a little noise of their own, which caps what was learned.",
@@ -260,7 +260,7 @@ def _figures(modality: str, summary: dict[str, Any]) -> str:
 `Testing/benchmarks/denoise.py`; every filter has its best setting for each case and level. References that hold more
 noise than was added are left out at that level: removing their noise would count as an error.
 MedAE is the mean over four mirror images, as it is for volumes of up to ten million voxels, and, beside it, one pass.
-{SECOND_LOOK[modality]}
+{FURTHER_LOOKS[modality]}
 
 {chr(10).join(lines)}
 

@@ -113,6 +113,19 @@ def test_no_batch_is_made_that_is_not_used(tmp_path):
     assert made == [0, 1, 2, 3]
 
 
+def test_only_pinned_memory_is_let_go_before_it_is_copied(tmp_path, monkeypatch):
+    """An Apple GPU would read what the next batch has been written over: only CUDA keeps it, and pinned memory alone."""
+    copy, hasty = torch.Tensor.to, []
+
+    def noted(tensor, *given, non_blocking=False, **named):
+        hasty.append(non_blocking and not tensor.is_pinned())
+        return copy(tensor, *given, non_blocking=non_blocking, **named)
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    train(_network(), _batch, MSE, Schedule(steps=2), tmp_path, report=_quiet)
+    assert len(hasty) >= 6 and not any(hasty)
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     from MedAELib.errors import DiskFull
     from MedAELib.training import loop

@@ -145,7 +145,8 @@ def train(
     threads = min(_THREADS, max(1, (os.cpu_count() or 1) - 1)) if card else 1
     with prefetched(batch, state.step, end, feeders, threads, card) as batches:
         while state.step < end and not ended:
-            parts = tuple(part.to(device, non_blocking=True) for part in own_share(next(batches)))
+            # Elsewhere (Apple) a batch might be gone before it is copied.
+            parts = tuple(part.to(device, non_blocking=card) for part in own_share(next(batches)))
             bad = 0 if _step(state, losses, parts, schedule) else bad + 1
             if bad in (_HOPELESS, end):  # or every step of a short training
                 raise _diverged(bad, folder)

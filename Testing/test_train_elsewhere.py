@@ -12,10 +12,12 @@ from volumes import write_volumes
 
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
+from MedAELib.training import denoise
 from MedAELib.training.cohort import clean_volumes
 from MedAELib.training.feed import prefetched
 from MedAELib.training.loop import Schedule, train
 from MedAELib.training.packed import pack
+from MedAELib.training.patches import Source
 
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no copies of a process")
 
@@ -54,6 +56,21 @@ def test_a_pattern_that_nothing_fits_is_named(folder, packed, tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(BadInput, match=r"knees/\*"):
         list(clean_volumes(packed, "knees/*", "MR"))
+
+
+def test_a_training_by_minutes_that_is_resumed_goes_on_from_its_last_step(tmp_path, monkeypatch):
+    scan = torch.rand(48, 48, 48, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(denoise, "training_sources", lambda *given: [Source("scan", scan)])
+    monkeypatch.setattr(denoise, "validation_volume", lambda *given: scan)
+    monkeypatch.setattr(denoise, "validation", lambda *given: lambda network: {})
+    monkeypatch.setattr(denoise, "_TIMED", 1)
+    command = ["--modality", "MR", "--data", str(tmp_path), "--output", str(tmp_path / "out"), "--threads", "1"]
+    command += ["--channels", "2", "--blocks", "0", "--deep-channels", "0", "--voxels", "1", "--resume"]
+    assert denoise.main([*command, "--minutes", "0"]) == 2  # there is nothing to resume
+    assert denoise.main([*command[:-1], "--steps", "5"]) == 0
+    assert denoise.main([*command, "--minutes", "0"]) == 0
+    kept = torch.load(tmp_path / "out" / "last.pt", weights_only=True)
+    assert kept["step"] == kept["schedule"]["steps"] == 6  # at least one step more
 
 
 def _numbered(step: int) -> tuple[torch.Tensor, ...]:

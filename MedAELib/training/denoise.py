@@ -3,7 +3,7 @@
     --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data), or a file
                       of MedAELib.training.packed
     --steps N         length of the cosine schedule (default 8000; about 0.25 s a step on two cores with AMX bfloat16)
-    --minutes M       instead: as many steps as fit into that time, from now on
+    --minutes M       instead: as many steps as fit into that time, from now on (resumed: so many more)
     --device D        auto, cpu (default), cuda, cuda:N or mps
     --voxels N        of a batch, about (default 221,184: two patches); a card is faster with four times as many
     --feeders N       processes that make batches beside the training (default: a thread); a card asks for many
@@ -44,7 +44,7 @@ from MedAELib.noise import LEAST
 from MedAELib.training.begin import begin_with
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
-from MedAELib.training.loop import Batch, Schedule, train
+from MedAELib.training.loop import Batch, Schedule, kept_step, train
 from MedAELib.training.objectives import lost_contrast, relative_error
 from MedAELib.training.patches import VOXELS, Source, draw_batch, zero_filled
 
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    begin = time.monotonic()
+    begin, done = time.monotonic(), kept_step(chosen.output) if chosen.resume else 0
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)
     data, device = chosen.data or data_folder(), choose_device(chosen.device)
@@ -197,7 +197,7 @@ def _run(chosen: argparse.Namespace) -> int:
     end = math.inf
     if chosen.minutes is not None:
         end = begin + 60 * chosen.minutes
-        schedule = replace(schedule, steps=_steps_until(end, network, batch, chosen))
+        schedule = replace(schedule, steps=done + _steps_until(end, network, batch, chosen))
     measure = validation(chosen.modality, validation_volume(data, chosen.modality), chosen.precision)
     averaged, _ = train(
         network, batch, denoising_error, schedule, chosen.output, resume=chosen.resume, validate=measure,

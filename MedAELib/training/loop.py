@@ -298,17 +298,27 @@ def _continue(state: _State, folder: Path | None, given: Round | None) -> None:
             module.load_state_dict(dict(given.weights))
 
 
-def _restore(folder: Path, state: _State) -> None:
+def kept_step(folder: Path) -> int:
+    """The step that a training stood at when it was kept. Raises BadInput when there is none."""
+    return int(_kept(folder)["step"])
+
+
+def _kept(folder: Path) -> dict[str, Any]:
     path = folder / "last.pt"
     if not path.is_file():
         raise BadInput(f"There is no training to resume in {folder}.", "Start it without resuming.")
-    kept = torch.load(path, map_location="cpu", weights_only=True)
+    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return found
+
+
+def _restore(folder: Path, state: _State) -> None:
+    kept = _kept(folder)
     state.best_score, state.best_step = float(kept.get("best_score", -math.inf)), int(kept.get("best_step", 0))
     try:
         for name, module in state.modules().items():
             module.load_state_dict(kept[name])
     except (RuntimeError, ValueError, KeyError) as error:
         raise BadInput(
-            f"{path} belongs to another network.", "Resume with the arguments it was started with."
+            f"{folder / 'last.pt'} belongs to another network.", "Resume with the arguments it was started with."
         ) from error
     state.step, state.history, state.losses = int(kept["step"]), list(kept["history"]), list(kept["losses"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -86,6 +87,21 @@ def test_processes_make_the_batches_that_a_thread_makes_in_order():
     assert len(by_thread) == len(by_processes) == 17
     for one, other in zip(by_thread, by_processes, strict=True):
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+
+
+@needs_fork
+def test_no_process_is_left_when_a_training_ends_early():
+    with prefetched(_numbered, 0, 1000, processes=2) as batches:
+        next(batches)
+        assert len(multiprocessing.active_children()) == 2
+    assert not multiprocessing.active_children()
+
+
+def test_feeders_are_refused_where_a_process_cannot_be_copied(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    command = ["--modality", "MR", "--data", str(tmp_path), "--output", str(tmp_path / "out"), "--feeders", "2"]
+    assert denoise.main(command) == 2
+    assert "--feeders" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("first", "end"), [(3, 20), (3, 5), (4, 4)])

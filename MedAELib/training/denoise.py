@@ -6,7 +6,8 @@
     --minutes M       instead: as many steps as fit into that time, from now on (resumed: so many more)
     --device D        auto, cpu (default), cuda, cuda:N or mps
     --voxels N        of a batch, about (default 221,184: two patches); a card is faster with four times as many
-    --feeders N       processes that make batches beside the training (default: a thread); a card asks for many
+    --feeders N       processes that make batches beside the training (default: a thread, beside a CUDA card several;
+                      not on Windows)
     --seed S          another training (default 0); the same seed and thread count repeat the same weights
     --resume          go on from FOLDER/last.pt
     --rate R          the highest learning rate (default 0.001; half of that for a network that has been trained long)
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import multiprocessing
 import os
 import sys
 import time
@@ -38,7 +40,7 @@ from torch import Generator, Tensor, nn
 
 from MedAELib.atomic import whole_file
 from MedAELib.engine.device import choose_device
-from MedAELib.errors import MedAEError
+from MedAELib.errors import BadInput, MedAEError
 from MedAELib.networks import build
 from MedAELib.noise import LEAST
 from MedAELib.training.begin import begin_with
@@ -176,6 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    if chosen.feeders and "fork" not in multiprocessing.get_all_start_methods():
+        raise BadInput("This system cannot make copies of a process.", "Leave --feeders out.")
     begin, done = time.monotonic(), kept_step(chosen.output) if chosen.resume else 0
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.seed)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -24,7 +24,8 @@ def prefetched(
     its step alone. ``pinned``: in memory that a card copies from fastest.
     """
     if processes:
-        yield _by_processes(batch, first, end, processes, pinned)
+        with closing(_by_processes(batch, first, end, processes, pinned)) as batches:  # ends the processes
+            yield batches
         return
     with ThreadPoolExecutor(threads) as pool:
         yield _by_threads(pool, batch, range(first, end), threads, pinned)
@@ -57,7 +58,7 @@ class _Steps(Dataset[_Batch]):
 
 def _by_processes(
     batch: Callable[[int], _Batch], first: int, end: int, processes: int, pinned: bool
-) -> Iterator[_Batch]:
+) -> Generator[_Batch]:
     loader = DataLoader(
         _Steps(batch), batch_size=None, sampler=range(first, end), num_workers=processes, prefetch_factor=_AHEAD,
         pin_memory=pinned, multiprocessing_context="fork",

@@ -11,13 +11,14 @@ import pytest
 import torch
 from volumes import write_volumes
 
+from MedAELib import Volume
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
 from MedAELib.training import denoise
 from MedAELib.training.cohort import clean_volumes
 from MedAELib.training.feed import prefetched
 from MedAELib.training.loop import Schedule, train
-from MedAELib.training.packed import pack
+from MedAELib.training.packed import pack, packed_volumes
 from MedAELib.training.patches import Source
 
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no copies of a process")
@@ -49,6 +50,21 @@ def test_packed_scans_are_the_same_but_for_a_small_error(folder, packed, pattern
         np.testing.assert_allclose(volume.affine, expected.affine, atol=1e-5)
         error = float(np.abs(voxels - clean).max())
         assert 0 < error <= bound + 1e-6  # the window of MRI is measured on what is there
+
+
+def test_whole_numbers_of_a_small_range_are_no_further_off_than_promised(tmp_path):
+    generator = np.random.default_rng(2)
+    (tmp_path / "heads").mkdir()
+    for name, largest in (("narrow.scan.nii.gz", 80), ("wide.nii.gz", 900)):
+        array = generator.integers(0, largest, (20, 22, 16)).astype(np.int16)
+        Volume(array[None], np.eye(4)).save(tmp_path / "heads" / name)
+    pack(tmp_path, {"heads/*": "MR"}, tmp_path / "scans.zip")
+    found = list(packed_volumes(tmp_path / "scans.zip", "heads/*"))
+    assert [volume.name for volume in found] == ["narrow.scan", "wide"]
+    for volume, largest in zip(found, (80, 900), strict=True):
+        known = Volume.load(tmp_path / "heads" / f"{volume.name}.nii.gz")
+        error = np.abs(volume.array.astype(float) - known.array).max()
+        assert error <= 0.002 * largest
 
 
 def test_a_pattern_that_nothing_fits_is_named(folder, packed, tmp_path):

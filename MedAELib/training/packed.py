@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import math
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from MedAELib.atomic import whole_file
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import Mode, compress
 from MedAELib.errors import BadInput, MedAEError
+from MedAELib.files import name_of
 from MedAELib.volume import Volume
 
 _MR_SHARE, _CT_BOUND = 0.002, 2.0  # of the 99.9th percentile; HU
@@ -51,8 +53,8 @@ def _packed(data: Path, name: str, modality: str) -> bytes:
     array = np.asarray(volume.array)
     bound = _CT_BOUND if modality == "CT" else _MR_SHARE * float(np.percentile(array, 99.9))
     if np.issubdtype(array.dtype, np.integer):
-        bound = max(1.0, float(round(bound)))
-    return compress(replace(volume, meta={}), Mode("max-error", bound))
+        bound = float(math.floor(bound))
+    return compress(replace(volume, meta={}), Mode("max-error", bound) if bound else Mode())
 
 
 def packed_names(path: Path, pattern: str) -> list[str]:
@@ -65,7 +67,7 @@ def packed_volumes(path: Path, pattern: str) -> Iterator[Volume]:
     """The volumes of a packed file whose names in the data folder fit the pattern, in the order of their names."""
     with zipfile.ZipFile(path) as packed:
         for name in packed_names(path, pattern):
-            yield replace(decompress(packed.read(name)), meta={"name": Path(name).name.split(".")[0]})
+            yield replace(decompress(packed.read(name)), meta={"name": name_of(Path(name))})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from ..errors import BadInput, DriverFault
 from .memory import free_system_memory
 
 # Each layer's result is new memory, which Linux clears page by page as it is written to. In large pages that takes half
-# as long. torch looks at this when it first needs much memory; other systems pay no heed to it.
+# as long. torch looks at this once, when it makes its first tensor; other systems pay no heed to it.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

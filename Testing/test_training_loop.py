@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,7 +115,7 @@ def test_no_batch_is_made_that_is_not_used(tmp_path):
 
 
 def test_only_pinned_memory_is_let_go_before_it_is_copied(tmp_path, monkeypatch):
-    """An Apple GPU would read what the next batch has been written over: only CUDA keeps it, and pinned memory alone."""
+    """An Apple GPU would read what the next batch was written over: only CUDA keeps a batch, and only a pinned one."""
     copy, hasty = torch.Tensor.to, []
 
     def noted(tensor, *given, non_blocking=False, **named):
@@ -212,3 +213,17 @@ def test_the_steps_that_fit_into_a_time_count_the_turn_of_a_critic(critic, steps
     assert session._steps_in(90, plan) == steps
     assert session._steps_in(-3, plan) == 1
     assert all(torch.equal(*pair) for pair in zip(before, plan.network.parameters(), strict=True))
+
+
+def test_the_steps_that_fit_into_a_time_have_their_batches_from_as_many_threads_as_in_training(monkeypatch):
+    monkeypatch.setattr(session, "threads_beside", lambda device: 4)
+
+    def batch(step):
+        time.sleep(0.1)
+        return (torch.ones(1, 1),)
+
+    plan = SimpleNamespace(
+        network=nn.Linear(1, 1), batch=batch, objective=lambda steps: lambda network, parts: network(parts[0]).sum(),
+        critic=None,
+    )  # fmt: skip
+    assert session._steps_in(10, plan) > 2 * 0.9 * 10 / 0.1

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 _Batch = tuple[Tensor, ...]
 _AHEAD = 4  # batches of each process
+_THREADS = 8  # beside a graphics card
+
+
+def threads_beside(device: torch.device) -> int:
+    """How many threads make the batches of a training on this device.
+
+    One cannot keep up with a CUDA card; on a processor more than one would slow the steps down.
+    """
+    return min(_THREADS, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 1
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from MedAELib.atomic import whole_file, write_text
 from MedAELib.errors import BadInput, DiskFull, InternalFault
-from MedAELib.training.feed import prefetched
+from MedAELib.training.feed import prefetched, threads_beside
 from MedAELib.training.parallel import agreed, own_share, rank_and_world, shared
 
 Batch = tuple[Tensor, ...]
@@ -25,7 +24,6 @@ Objective = Callable[[nn.Module, Batch], Tensor]
 CriticError = Callable[[nn.Module, nn.Module, Batch], Tensor]
 
 _AVERAGED_EVERY, _SETTLED = 4, 20  # steps
-_THREADS = 8  # that make batches beside a graphics card
 _HOPELESS = 10  # steps without a finite gradient in a row
 
 
@@ -141,9 +139,8 @@ def train(
     device = next(network.parameters()).device
     end = min(schedule.steps, stop_after or schedule.steps)
     bad, begin, ended = 0, time.perf_counter(), False
-    card = device.type == "cuda"  # there a thread cannot keep up; on a processor more of them would slow the steps down
-    threads = min(_THREADS, max(1, (os.cpu_count() or 1) - 1)) if card else 1
-    with prefetched(batch, state.step, end, feeders, threads, card) as batches:
+    card = device.type == "cuda"
+    with prefetched(batch, state.step, end, feeders, threads_beside(device), card) as batches:
         while state.step < end and not ended:
             # Elsewhere (Apple) a batch might be gone before it is copied.
             parts = tuple(part.to(device, non_blocking=card) for part in own_share(next(batches)))

@@ -23,6 +23,7 @@ from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput
 from MedAELib.training.anomaly_model import make_anomaly_plan, write_anomaly_model
 from MedAELib.training.card import counted
+from MedAELib.training.feed import prefetched, threads_beside
 from MedAELib.training.folder import Case, Split, cases_of, read_folder, split
 from MedAELib.training.loop import Schedule, adam, train
 from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
@@ -39,7 +40,7 @@ _SETTINGS = (
     "arguments", "terms", "corrupt", "learn_from", "patience", "size", "start", "task",
 )  # fmt: skip
 _VALIDATIONS = 25
-_CALIBRATION = 6  # steps
+_CALIBRATION = 3  # steps for each thread that makes batches: to warm up, and to be timed
 _FINE = 0.2  # of the learning rate: a model that is good already is only to be moved a little
 
 
@@ -300,19 +301,23 @@ def _steps_in(seconds: float, plan: Plan) -> int:
     optimizer = adam(network)
     other = adam(critic.network) if critic else None
     objective, device, begin = plan.objective(1), next(network.parameters()).device, 0.0
-    for step in range(_CALIBRATION):
-        if step == _CALIBRATION // 2:
-            begin = time.perf_counter()
-        batch = tuple(part.to(device) for part in plan.batch(step))
-        optimizer.zero_grad()
-        objective(network, batch).backward()
-        optimizer.step()
-        if critic and other:
-            other.zero_grad()
-            critic.error(critic.network, network, batch).backward()
-            other.step()
-        float(next(network.parameters()).detach().sum())  # waits for the device
-    each = (time.perf_counter() - begin) / (_CALIBRATION - _CALIBRATION // 2)
+    threads = threads_beside(device)
+    timed = _CALIBRATION * threads
+    # A few batches more than are used, so that as many are being made when the clock is stopped as when it is started.
+    with prefetched(plan.batch, 0, 2 * timed + threads, threads=threads) as batches:
+        for step in range(2 * timed):
+            if step == timed:
+                begin = time.perf_counter()
+            batch = tuple(part.to(device) for part in next(batches))
+            optimizer.zero_grad()
+            objective(network, batch).backward()
+            optimizer.step()
+            if critic and other:
+                other.zero_grad()
+                critic.error(critic.network, network, batch).backward()
+                other.step()
+            float(next(network.parameters()).detach().sum())  # waits for the device
+        each = (time.perf_counter() - begin) / timed
     return least(max(1, int(0.9 * seconds / max(each, 1e-4))), device)
 
 

@@ -57,6 +57,20 @@ def test_a_process_that_dies_or_hangs_costs_one_section(tmp_path, monkeypatch, c
     assert why in told(tmp_path)[0]["value"]
 
 
+def test_a_process_that_hangs_after_its_last_section_is_ended_without_a_complaint(tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import json, time\nwith open({str(tmp_path / 'progress.jsonl')!r}, 'a') as file:\n"
+        "    file.write(json.dumps({'ended': 'only'}) + chr(10))\ntime.sleep(30)\n"
+    )
+    monkeypatch.setattr(gpu, "__file__", str(script))
+    monkeypatch.setattr(gpu, "SECTIONS", {"only": (None, 30)})
+    begun, options = time.monotonic(), argparse.Namespace(output=tmp_path, device="cpu", trial=True)
+    gpu.Lane(["only"], options, [0], begun + 2).run()
+    assert time.monotonic() - begun < 20
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
 def test_the_middle_of_a_generated_volume_is_read(tmp_path):
     make_volume("ct", tmp_path, TRIAL)
     section = Section("any", torch.device("cpu"), TRIAL, tmp_path)

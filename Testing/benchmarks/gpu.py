@@ -52,6 +52,7 @@ CORES: dict[str, tuple[Callable[[Section], None], float]] = {
 LAST: dict[str, tuple[Callable[[Section], None], float]] = {"decoding": (gpu_cores.decoding, 40)}
 SECTIONS = CARD | CORES | LAST
 _RESERVED = 20  # seconds, for what comes last
+_ENDING = 10  # seconds, for a process that has done all its sections
 _FAILED = 6  # lines of a traceback that are told
 
 
@@ -92,7 +93,8 @@ class Lane:
             while process.poll() is None and not self._late():
                 time.sleep(0.05)
             if process.poll() is None:
-                self._tell("took too long")
+                if self.names:
+                    self._tell("took too long")
                 process.kill()
                 process.wait()
             elif self.names and not self._drop_ended():
@@ -115,11 +117,13 @@ class Lane:
         return process
 
     def _late(self) -> bool:
-        """Whether the section in hand has taken too long, or there is no time left at all."""
+        """Whether the section in hand, or the end after the last, has taken too long, or there is no time left."""
         self._drop_ended()
-        if self.names and self.names[0] != self.current:
-            self.current, self.begun = self.names[0], time.monotonic()
-        return bool(self.names) and time.monotonic() > min(self.begun + SECTIONS[self.names[0]][1], self.end)
+        current = self.names[0] if self.names else "the end"
+        if current != self.current:
+            self.current, self.begun = current, time.monotonic()
+        longest = SECTIONS[self.names[0]][1] if self.names else _ENDING
+        return time.monotonic() > min(self.begun + longest, self.end)
 
     def _drop_ended(self) -> bool:
         """Forget the sections that have ended; whether there is none left."""

@@ -50,7 +50,7 @@ def encoding(section: Section) -> None:
         taken = time.perf_counter() - start
         partial = section.folder / f"{name}.partial"
         partial.write_bytes(data)
-        partial.rename(section.folder / f"{name}.maez")
+        partial.replace(section.folder / f"{name}.maez")
         rate, bits = volume.array.size / taken / 1e6, 8 * len(data) / volume.array.size
         section.tell(f"{name}: encoding {_told(volume.shape)} on {processors()} cores", rate, "Mvoxel/s")
         section.tell(f"{name}: size", bits, "bits a voxel")

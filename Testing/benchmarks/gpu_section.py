@@ -110,4 +110,4 @@ def make_volume(name: str, folder: Path, sizes: Sizes) -> None:
         noisy = rician(clean, MR_NOISE if name == "mr" else MR_NOISE / 4, generator)
     partial = folder / f"{name}.partial.npy"
     np.save(partial, np.asfortranarray(np.rint(noisy).astype(np.int16)))
-    partial.rename(folder / f"{name}.npy")
+    partial.replace(folder / f"{name}.npy")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from MedAELib.errors import BadInput
 from MedAELib.model import Model
 from MedAELib.networks import build
 from MedAELib.training.publish import main, published
@@ -37,3 +38,11 @@ def test_without_a_start_all_of_the_weights_are_the_trainings(training: Path, ca
     model = Model.load(training / "model")
     assert all((found == 3).all() for found in model.network.state_dict().values())
     assert model.bundle is not None and "Not measured yet." in model.bundle.card
+
+
+@pytest.mark.parametrize("smaller", [{"channels": 2}, {"blocks": 1}])
+def test_weights_are_not_mixed_with_those_of_a_smaller_network(training: Path, smaller: dict[str, int]) -> None:
+    arguments = {"channels": 4, "blocks": 2, "deep_channels": 4, "deep_blocks": 1} | smaller
+    save_file(build("denoising", 3, arguments).state_dict(), training / "start.safetensors")
+    with pytest.raises(BadInput, match="smaller"):
+        published(training, "CT", training / "model", None, "", training / "start.safetensors", 0.5)

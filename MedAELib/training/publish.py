@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from MedAELib.bundle import Spec, Window
-from MedAELib.errors import MedAEError
+from MedAELib.errors import BadInput, MedAEError
 from MedAELib.model import Model
 from MedAELib.training.begin import averaged_weights
 
@@ -151,6 +151,8 @@ def published(
     weights = kept["averaged"]
     if start is not None:
         before = averaged_weights(start)
+        if any(name not in before or before[name].shape != value.shape for name, value in weights.items()):
+            raise BadInput(f"{start} belongs to another or a smaller network.", "Publish without --start and --share.")
         weights = {name: torch.lerp(before[name], value.float(), share) for name, value in weights.items()}
     arguments = _arguments(weights)
     model = Model.create(Spec("denoising", arguments, 3, "denoise", modality, WINDOWS[modality]))

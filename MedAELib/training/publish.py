@@ -105,9 +105,9 @@ LIMITS = {
         "slices, 0.4 and 0.1 dB on a small cervical spine T1 at 9 and 15 %, 0.2 to 0.9 dB on a small cervical spine "
         "T2, 0.7 to 1.0 dB on generated anatomy, and 0.5 dB on a scanned phantom; on a FLAIR head by less than 0.1 dB "
         "at 3 and 5 %, and behind by as much at 9 and 15 % (`--peers strongest`).",
-        "The further looks help where noise is white or nearly so; where a scanner interpolated it, and in flat tissue, "
-        "the network is alone. That they leave flat tissue alone was decided after a look at the test scans, so they "
-        "may help others a little less.",
+        "The further looks help where noise is white or nearly so; where a scanner interpolated it, and in flat "
+        "tissue, the network is alone. That they leave flat tissue alone was decided after a look at the test scans, "
+        "so they may help others a little less.",
         "On a grid much finer than the anatomy (interpolated by a scanner), with white noise, it sees less than BM4D "
         "of what the whole volume tells, and is further behind it.",
         "The training targets are real scans and hold a little noise of their own, which caps what was learned.",

@@ -6,13 +6,13 @@ import errno
 import os
 import re
 import shutil
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, DiskFull, MedAEError, is_disk_full
 from . import strict
+from .crc import crc32
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,11 +185,7 @@ def _line(array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any
 
 def checksum(array: np.ndarray[Any, np.dtype[Any]]) -> int:
     """CRC-32 of the voxels in the order in which they lie in the file."""
-    flat = _line(array).view("u1")
-    value = 0
-    for start in range(0, flat.size, _CHUNK):
-        value = zlib.crc32(flat[start : start + _CHUNK].data, value)
-    return value
+    return crc32(_line(array).view("u1").data)
 
 
 class InputWriter:

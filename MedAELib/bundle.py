@@ -17,6 +17,7 @@ from typing import Any
 
 from .atomic import restore_folder, restore_folders
 from .errors import BadModel
+from .threads import side_by_side
 
 METADATA = "configs/metadata.json"
 WEIGHTS = "models/model.safetensors"
@@ -151,7 +152,7 @@ def bundled_folders() -> list[Path]:
 
 def bundled_models(task: str | None = None) -> list[Bundle]:
     """The models that came with MedAE, by name; only those for one task when it is given. Raises BadModel."""
-    bundles = [read_bundle(folder) for folder in bundled_folders()]
+    bundles = side_by_side(read_bundle, bundled_folders())
     return [bundle for bundle in bundles if task is None or bundle.spec.task == task]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ _CORRELATED_FREEDOM = 60  # of a block's detail where noise is correlated in pla
 _ACROSS_FREEDOM = 25  # of a block's differences from slice to slice, where noise is correlated in plane, about
 LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
 
+Units = Callable[[int, bool], float]
+
 
 def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
     """The deviation of the noise in the quiet part of the tissue of `[i, j, k]` (a fifth has less), in its own units.
@@ -36,6 +40,11 @@ def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
     if found.statistics is None:
         return found.plain
     return max(found.plain * correction(found.statistics, correlated), found.least)
+
+
+def units_of(array: npt.NDArray[Any]) -> Units:
+    """`noise_unit` of the channels of `[c, i, j, k]` by number, found once however often one is asked for."""
+    return cache(lambda channel, correlated: noise_unit(array[channel], correlated))
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def grid_blocks(array: npt.NDArray[Any], block: tuple[int, ...]) -> npt.NDArray[
         for n, b in zip(array.shape, block, strict=True)
     ]
     blocks = windows[np.ix_(*places)].reshape(-1, *block).astype(np.float64)
-    return blocks[np.isfinite(blocks).all(axis=(1, 2, 3))]
+    return blocks[np.isfinite(blocks).all(axis=(1, 2, 3))] if array.dtype.kind == "f" else blocks
 
 
 def quietest(energies: npt.NDArray[np.float64], freedom: float) -> float:

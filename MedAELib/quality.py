@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,18 @@ def sample(array: npt.NDArray[Any], largest: int = _SAMPLE) -> npt.NDArray[Any]:
     return picked[np.isfinite(picked)] if array.dtype.kind == "f" else picked
 
 
-def limits(window: Window, array: npt.NDArray[Any]) -> tuple[float, float]:
-    """The intensities that a window maps to 0 and 1 in this array `[..., i, j, k]`; they always differ."""
+def limits(
+    window: Window, array: npt.NDArray[Any], unit: Callable[[bool], float] | None = None
+) -> tuple[float, float]:
+    """The intensities that a window maps to 0 and 1 in this array `[..., i, j, k]`; they always differ.
+
+    `unit` tells the array's `noise_unit` where that may be known already.
+    """
     if window.kind == "fixed":
         return window.low, window.high
     if window.kind in NOISE_KINDS:
-        return window.low, window.low + window.high * noise_unit(array, window.kind == "correlated noise")
+        unit = unit or partial(noise_unit, array)
+        return window.low, window.low + window.high * unit(window.kind == "correlated noise")
     values = sample(array)
     high = float(np.percentile(values, window.high)) if values.size else window.low
     return window.low, high if high > window.low else window.low + max(1.0, abs(window.low))

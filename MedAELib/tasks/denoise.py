@@ -17,6 +17,7 @@ from ..model import Model
 from ..networks import Network
 from ..networks.mirrored import PASSES, Mirrored
 from ..networks.regrouped import Regrouped
+from ..noise import Units, units_of
 from ..quality import limits
 from ..volume import Volume
 from .noise_map import CALIBRATIONS, REACH, NoiseMap, WithNoise, check_tells_noise, deviation, tells_noise
@@ -120,14 +121,15 @@ def automatic_passes(volume: Volume) -> int:
     return max(passes for passes in PASSES[:-1] if passes == 1 or passes * volume.array.size <= _WORK)
 
 
-def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
+def shared_limits(volume: Volume, model: Model, units: Units | None = None) -> tuple[float, float]:
     """The intensities that the network sees as 0 and 1 in every frame: the median over five frames at most.
 
     The frames of a sequence come from one scanner in one go: seen in one unit, they do not flicker. A model for CT sees
-    Hounsfield units also where 1024 was added to them.
+    Hounsfield units also where 1024 was added to them. `units` are those of the volume, where they will be asked again.
     """
+    units = units or units_of(volume.array)
     frames = np.unique(np.linspace(0, volume.channels - 1, min(5, volume.channels)).astype(int))
-    found = [limits(model.spec.window, volume.array[frame]) for frame in frames]
+    found = [limits(model.spec.window, volume.array[frame], partial(units, int(frame))) for frame in frames]
     low, high = np.median(np.array(found), axis=0)
     added = added_to_hounsfield(volume) if model.spec.modality == "CT" else 0
     return float(low) + added, float(high) + added

@@ -15,7 +15,7 @@ from ..errors import BadModel
 from ..modality import guess_modality
 from ..networks import Network, Wrapped
 from ..networks.denoising import DenoisingAutoencoder, haar, local_mean
-from ..noise import noise_unit
+from ..noise import Units, units_of
 from ..quality import noise_level
 from ..volume import Volume
 
@@ -132,17 +132,17 @@ class NoiseMap:
         return self.array
 
 
-def noise_levels(volume: Volume, denoised: Volume) -> tuple[float, float]:
+def noise_levels(volume: Volume, denoised: Volume, units: Units | None = None) -> tuple[float, float]:
     """The noise of the middle frame before and after, in its units; 0 before where nothing varies.
 
     Before is `noise_unit`, which was nearer to the truth on generated scans than the median of the map and than
     `noise_level`. After is that times the ratio by which the flattest tissue became quieter: measured alike on both, so
-    that a result that changed nothing has the same noise.
+    that a result that changed nothing has the same noise. `units` are those of the volume, where one may be known.
     """
     frame = volume.channels // 2
     source, result = volume.array[frame], denoised.array[frame]
     quiet, quieter = noise_level(source), noise_level(result)
     if quiet == 0:
         return 0.0, quieter
-    before = noise_unit(source, correlated=guess_modality(volume) != "MR")
+    before = (units or units_of(volume.array))(frame, guess_modality(volume) != "MR")
     return before, before * quieter / quiet

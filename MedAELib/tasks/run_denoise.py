@@ -12,6 +12,7 @@ from ..errors import BadInput
 from ..modality import check_domain, guess_modality
 from ..model import Model
 from ..networks.mirrored import check_passes
+from ..noise import units_of
 from ..training.adapt import adapt
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_model, parameters_of, versions
@@ -55,15 +56,16 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, "denoise")
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
-    window = shared_limits(volume, model)
+    units = units_of(volume.array)
+    window = shared_limits(volume, model, units)
     model, adapted = _adapted(model, volume, window, wanted.adapt, engine, progress)
     outputs = _outputs(volume, model, window, wanted, engine, progress, allocate)
     used, remarks = dict(engine.used), engine.remarks()
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
-    before, after = noise_levels(volume, outputs["denoised"])
-    noise = {"noise_before": float(f"{before:.4g}"), "noise_after": float(f"{after:.4g}")}
-    judged = _judged(volume, outputs, model, window, wanted, engine, progress) if wanted.trust else {}
+    levels = noise_levels(volume, outputs["denoised"], units)
+    noise = {name: float(f"{level:.4g}") for name, level in zip(("noise_before", "noise_after"), levels, strict=True)}
+    judged = _judged(volume, outputs, model, window, wanted, engine, progress, levels) if wanted.trust else {}
     if not wanted.noise:
         outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
@@ -113,11 +115,11 @@ def _apart(allocate: Allocate) -> Allocate:
 
 def _judged(
     volume: Volume, outputs: Mapping[str, Volume], model: Model, window: Limits, wanted: Parameters, engine: Engine,
-    progress: Progress,
+    progress: Progress, levels: tuple[float, float],
 ) -> dict[str, Any]:  # fmt: skip
     """The trust figures and the verdict, as plain values."""
     again = denoised_again(model, window, wanted.strength, wanted.passes, engine, progress)
-    figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress)
+    figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress, levels)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 
 

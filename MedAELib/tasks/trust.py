@@ -28,17 +28,19 @@ def trust(
     again: Again,
     noise: Volume | None = None,
     progress: Progress = lambda stage, done, total: None,
+    levels: tuple[float, float] | None = None,
 ) -> list[Figure]:
     """The trust figures of a denoised volume, in the order in which they are shown; none of them is ever not a number.
 
     `again` denoises voxels `[i, j, k]`, float32, of the same scan in the same way: `[i, j, k]` to `[i, j, k]`. It is
     called once or twice, with a third of a large volume at most in all. `noise` is the noise map; without one, a single
     level is estimated. Of a sequence the middle frame is judged. A figure that cannot be measured has no value, and its
-    explanation says why. Where nothing was removed there are no more figures. `progress` may raise Cancelled.
+    explanation says why. Where nothing was removed there are no more figures. `levels` are the two `noise_levels` where
+    they are known. `progress` may raise Cancelled.
     """
     progress(STAGE, 0, 5)
     evidence = gather(volume, denoised, noise)
-    figures = _levels(volume, denoised, evidence)
+    figures = _levels(*(levels or noise_levels(volume, denoised)), evidence)
     if figures[-1].value == 0:
         return figures
     parts: list[Callable[[], list[Figure]]] = [
@@ -55,10 +57,9 @@ def trust(
     return figures
 
 
-def _levels(volume: Volume, denoised: Volume, evidence: Evidence) -> list[Figure]:
+def _levels(before: float, after: float, evidence: Evidence) -> list[Figure]:
     """Noise before and after, and how much was removed: 0 where that is next to nothing."""
     units = "HU" if evidence.modality == "CT" else ""
-    before, after = noise_levels(volume, denoised)
     spread = evidence.removed[evidence.tissue] if evidence.tissue.any() else evidence.removed
     removed = math.sqrt(float(np.square(spread, dtype=np.float64).mean()))
     if not removed > _NOTHING * evidence.typical_noise:

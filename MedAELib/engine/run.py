@@ -16,6 +16,7 @@ import torch
 from ..errors import BadInput, BadModel, OutOfMemory
 from ..networks import Network
 from .device import choose_device, choose_precision, computing_in, free_memory
+from .pieces import in_pieces
 from .tiles import Box, Tile, cores, halve, plan, surround, work
 
 Floats = npt.NDArray[np.float32]
@@ -71,9 +72,9 @@ class Engine:
         A network of several channels takes `[c, i, j, k]`; then `before` has them all, and the sink gets one after the
         other. A network without tiles gets its slices (2D) or the volume (3D) whole.
         `limits` are the intensities that the network sees as 0 and 1. `sink(core, before, after)` gets the core's box
-        and its voxels before and after the network, float32, in the source's own intensities. Voxels that are not
-        finite are seen as the lower limit. A 2D network runs slice by slice along k. `progress(done, total)` counts
-        voxels and may raise Cancelled, also inside a tile (between two layers).
+        and its voxels in the source's own intensities: before the network as they lie in the source, after it float32.
+        Voxels that are not finite are seen as the lower limit. A 2D network runs slice by slice along k.
+        `progress(done, total)` counts voxels and may raise Cancelled, also inside a tile (between two layers).
         A network that tells amounts too (the deviation of the noise) gives them as further channels, `deviations` in
         number: the sink gets each after the others, in the source's units, without the lower limit.
         Raises OutOfMemory when even the smallest tile does not fit, BadModel when the network does not turn its
@@ -99,7 +100,7 @@ class Engine:
             tile, voxels = surround(core, shape, halo, stride), _voxels(core)
             with _layer_progress(prepared, partial(_partly, progress, done, voxels, total)):
                 try:
-                    before, made = self._one(prepared, source, tile, limits, stride)
+                    made = self._one(prepared, source, tile, limits, stride)
                 except (RuntimeError, MemoryError) as error:
                     if not _is_out_of_memory(error):
                         raise
@@ -108,7 +109,7 @@ class Engine:
                 waiting += self._halved(core, cut, tile, network.tiles)
                 possible = voxels - 1
                 continue
-            sink(core, before, *made)
+            sink(core, source[(slice(None),) * (source.ndim - 3) + core], *made)
             self.used["tiles"] += 1
             done += voxels
             progress(done, total)
@@ -147,18 +148,11 @@ class Engine:
         tile: Tile,
         limits: tuple[float, float],
         stride: tuple[int, ...],
-    ) -> tuple[Floats, list[Floats]]:
-        """One tile through the network: its core before, and after it each channel, float32, in the source's units."""
+    ) -> list[Floats]:
+        """One tile through the network: each channel of its core after it, float32, in the source's units."""
         low, scale = limits[0], limits[1] - limits[0]
-        channels = (slice(None),) * (source.ndim - 3)
-        block = np.array(source[channels + tile.source], dtype=np.float32, order="C")  # a copy: it is written into
-        before = block[channels + tile.inner].copy()
-        if source.dtype.kind == "f":
-            block[~np.isfinite(block)] = low
-        block = block.reshape(-1, *block.shape[-3:])
-        padding = [(0, -n % step) for n, step in zip(block.shape, (1, *stride), strict=True)]
-        if any(amount for _, amount in padding):
-            block = np.pad(block, padding, mode="edge")
+        channels = source if source.ndim == 4 else source[None]
+        block = _block(channels[(slice(None), *tile.source)], low, stride)
         flat = stride[2] == 1 and network.dims == 2
         layout = torch.channels_last if flat else torch.channels_last_3d
         with computing_in(self.dtype, self.torch_device):
@@ -168,7 +162,7 @@ class Engine:
             result[:, : len(block)].add_(low)
             result = result.cpu()
         made = result.permute(1, 2, 3, 0) if flat else result[0]
-        return before, [channel[tile.inner] for channel in made.numpy()]
+        return [channel[tile.inner] for channel in made.numpy()]
 
     def _largest_tile(self, network: Network, halo: tuple[int, ...], deviations: int) -> float:
         """How many voxels a tile's source may have, from the free memory and the network's appetite."""
@@ -208,6 +202,27 @@ class Engine:
             raise OutOfMemory(f"The device {self.torch_device} has too little free memory for even a small tile.")
         self.used["halvings"] += 1
         return parts[::-1]
+
+
+def _block(source: npt.NDArray[Any], low: float, stride: tuple[int, ...]) -> Floats:
+    """A copy of `[c, i, j, k]`, float32, k fastest; `low` where it is not finite, ends repeated up to the stride."""
+    channels, *sizes = source.shape
+    padded = (math.ceil(size / step) * step for size, step in zip(sizes, stride, strict=True))
+    block = np.empty((channels, *padded), np.float32)
+    pairs = list(zip(np.asarray(source), block, strict=True))
+
+    def convert(box: Box) -> None:
+        for voxels, converted in pairs:
+            piece = converted[box]
+            piece[...] = voxels[box]
+            if voxels.dtype.kind == "f":
+                piece[~np.isfinite(piece)] = low
+
+    in_pieces(sizes, convert)
+    for axis, size in enumerate(sizes, 1):
+        lines = np.moveaxis(block, axis, 0)
+        lines[size:] = lines[size - 1]
+    return block
 
 
 def bytes_per_voxel(network: Network, deviations: int = 0) -> float:

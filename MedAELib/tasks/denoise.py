@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..engine.pieces import in_pieces
 from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput, BadModel
@@ -27,7 +28,6 @@ Progress = Callable[[str, int, int], None]
 Floats = npt.NDArray[np.float32]
 
 
-_PIECE = 1 << 17  # voxels
 # Voxels that several automatic passes may go through: half of a large CT, so that nothing smaller takes longer.
 _WORK = 40_000_000
 
@@ -100,9 +100,9 @@ def _denoised(
     for channel, source in enumerate(volume.array):
 
         def write(
-            core: Box, before: Floats, after: Floats, deviation: Floats | None = None, channel: int = channel
+            core: Box, before: npt.NDArray[Any], after: Floats, deviation: Floats | None = None, channel: int = channel
         ) -> None:
-            _blend(volume.array[channel][core], before, after, strength, result[channel][core])
+            _blend(before, after, strength, result[channel][core])
             if noise and deviation is not None:
                 noise.add(channel, core, deviation)
 
@@ -161,8 +161,8 @@ def denoised_again(
     def again(voxels: Floats) -> Floats:
         result = np.empty(voxels.shape, np.float32)
 
-        def write(core: Box, before: Floats, after: Floats) -> None:
-            _blend(voxels[core], before, after, strength, result[core])
+        def write(core: Box, before: npt.NDArray[Any], after: Floats) -> None:
+            _blend(before, after, strength, result[core])
 
         engine.run(network, voxels, window, write, partial(progress, "Denoising a test"))
         return result
@@ -170,24 +170,42 @@ def denoised_again(
     return again
 
 
-def _blend(old: npt.NDArray[Any], before: Floats, after: Floats, strength: float, new: npt.NDArray[Any]) -> None:
-    """Write what one core becomes, in its own type, in pieces that the processor's cache holds."""
-    rows = max(1, _PIECE // max(1, old[0].size))
-    for start in range(0, len(old), rows):
-        piece = slice(start, start + rows)
-        new[piece] = _changed(old[piece], np.float32(strength) * (after[piece] - before[piece]))
+def _blend(before: npt.NDArray[Any], after: Floats, strength: float, room: npt.NDArray[Any]) -> None:
+    """Write what one core becomes, in its own type, into its room."""
+    before, room = np.asarray(before), np.asarray(room)  # parts of a memory map are found in less time so
+
+    def blend(box: Box) -> None:
+        old = before[box].copy(order="K")
+        change = np.empty_like(old, np.float32)
+        change[...] = after[box].copy(order="K")  # first as it lies: its axes may be in another order
+        np.subtract(change, old, out=change, dtype=np.float32, casting="unsafe")
+        np.multiply(np.float32(strength), change, out=change)
+        room[box] = _changed(old, change)
+
+    in_pieces(before.shape, blend)
 
 
 def removed_noise(volume: Volume, denoised: Volume, allocate: Allocate = in_memory) -> Volume:
-    """What was taken away, input minus result, float32, in the input's units; made slice by slice."""
+    """What was taken away, input minus result, float32, in the input's units; made piece by piece."""
     result = allocate("removed", volume.array.shape, np.dtype(np.float32))
-    for k in range(volume.shape[2]):
-        before, after = volume.array[..., k], denoised.array[..., k]
-        with np.errstate(invalid="ignore"):  # where the input is not finite, so is the difference
-            np.subtract(before, after, out=result[..., k], dtype=np.float64, casting="unsafe")
-        if before.dtype.kind == "f":
-            result[..., k][~np.isfinite(result[..., k])] = 0
+    for before, after, removed in zip(volume.array, denoised.array, result, strict=True):
+        _subtract(np.asarray(before), np.asarray(after), np.asarray(removed))
     return volume.like(result, name=f"{volume.name} removed noise".strip())
+
+
+def _subtract(before: npt.NDArray[Any], after: npt.NDArray[Any], removed: npt.NDArray[Any]) -> None:
+    # A difference of two numbers that float32 holds is rounded by way of float64 as it is without.
+    exact = np.can_cast(before.dtype, np.float32) and np.can_cast(after.dtype, np.float32)
+    precision = np.float32 if exact else np.float64
+
+    def subtract(box: Box) -> None:
+        made = removed[box]
+        with np.errstate(invalid="ignore"):  # where the input is not finite, so is the difference
+            np.subtract(before[box], after[box], out=made, dtype=precision, casting="unsafe")
+        if before.dtype.kind == "f":
+            made[~np.isfinite(made)] = 0
+
+    in_pieces(before.shape, subtract)
 
 
 def _changed(source: npt.NDArray[Any], change: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

@@ -48,8 +48,8 @@ def reconstruct(
     total = volume.array.size
     for channel, source in enumerate(volume.array):
 
-        def write(core: Box, before: Floats, after: Floats, channel: int = channel) -> None:
-            _blend(volume.array[channel][core], before, after, 1.0, result[channel][core])
+        def write(core: Box, before: npt.NDArray[Any], after: Floats, channel: int = channel) -> None:
+            _blend(before, after, 1.0, result[channel][core])
 
         def report(part: int, whole: int, done: int = channel * volume.array[0].size) -> None:
             progress("Reconstructing", done + part, total)

@@ -9,9 +9,9 @@ from models import small_model
 
 from MedAELib.engine import run as engine_module
 from MedAELib.engine.device import choose_device, choose_precision, devices, free_memory
-from MedAELib.engine.run import Engine
-from MedAELib.errors import DriverFault, OutOfMemory
-from MedAELib.networks import Wrapped
+from MedAELib.engine.run import Engine, bytes_per_voxel
+from MedAELib.errors import BadModel, DriverFault, OutOfMemory
+from MedAELib.networks import Network, Wrapped
 
 GIB = 1 << 30
 
@@ -121,3 +121,20 @@ def test_no_layer_of_a_tile_has_more_numbers_than_libraries_count(monkeypatch):
     largest = engine._largest_tile(network, (0, 0, 0), 0)
     in_and_out = 2 * 64 / 8  # of a block, in cells of eight voxels
     assert 2**30 < largest * in_and_out < 2**31
+
+
+def test_a_fault_of_a_card_is_not_taken_for_one_of_the_model() -> None:
+    class Failing(Network):
+        dims, stride, halo = 3, 1, 0
+
+        def __init__(self, device: str) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones((), device=device))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        bytes_per_voxel(Failing("meta"))
+    with pytest.raises(BadModel, match="does not turn one channel"):
+        bytes_per_voxel(Failing("cpu"))

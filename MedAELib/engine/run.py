@@ -243,6 +243,8 @@ def bytes_per_voxel(network: Network, deviations: int = 0) -> float:
     except RuntimeError as error:
         if _is_out_of_memory(error):
             raise OutOfMemory("There is too little free memory for even a small tile.") from None
+        if next(network.parameters()).device.type != "cpu":
+            raise  # a card or its driver may be the reason as well
         made = None
     finally:
         for hook in hooks:

@@ -100,7 +100,8 @@ LIMITS = {
         "At 3 % noise, a bilateral filter that is told the noise level and given its best setting was 0.5 dB better on "
         "a small cervical spine T2; at 9 % total variation was as good on that spine's T1.",
         "Of pure noise around a constant 4 to 6 % is left.",
-        "BM4D with a stabilised variance, told the true noise level, was better on six of seven scans at every level: "
+        "BM4D with a stabilised variance, told the true noise level, was better on six of seven scans at every level, "
+        "before there was a second further look: "
         "by up to 0.1 dB on a T1 head, 0.1 to 0.2 dB on a hippocampus crop, up to 0.4 dB on a trunk with interpolated "
         "slices, 0.4 and 0.1 dB on a small cervical spine T1 at 9 and 15 %, 0.2 to 0.9 dB on a small cervical spine "
         "T2, 0.7 to 1.0 dB on generated anatomy, and 0.5 dB on a scanned phantom; on a FLAIR head by less than 0.1 dB "

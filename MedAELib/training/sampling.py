@@ -120,8 +120,9 @@ def window_box(source: Source, box: tuple[slice, ...], channel: int | None = Non
     for n in chosen:
         low, high = source.limits[n]
         cut = (np.asarray(source.case.voxels[n][box], np.float32) - low) / (high - low)
-        if len(chosen) == 1 or np.isfinite(cut).any():
-            cut = np.nan_to_num(cut, nan=0.0, posinf=0.0, neginf=0.0)
+        finite = np.isfinite(cut)
+        if len(chosen) == 1 or finite.any():
+            cut = cut if finite.all() else np.where(finite, cut, np.float32(0))
             curve = source.curves[n] if source.curves else None
             cut = curve(cut) if curve else cut
         made.append(torch.from_numpy(np.ascontiguousarray(cut)))

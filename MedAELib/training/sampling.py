@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,10 +98,10 @@ def draw(source: Source, shape: Shape, generator: Generator) -> Tensor:
         for size, edge in zip(sizes, wanted, strict=True):
             start = int(uniform(0, max(size - edge, 0) + 1, generator))
             box.append(slice(start, min(start + edge, size)))
-        first = voxels[channel or 0][tuple(box)]
+        first = np.ascontiguousarray(voxels[channel or 0][tuple(box)])  # a slice lies scattered: it is read once
         if float((first > source.case.tissue).mean()) > _OCCUPIED or chance(_EMPTY_KEPT, generator):
             break
-    cut = window_box(source, tuple(box), channel)
+    cut = window_box(source, tuple(box)) if channel is None else _windowed(source, {channel: first})
     if shape.grid:
         patch = to_grid((cut if shape.dims == 3 else cut[..., 0])[None], shape.grid)[0]
     else:
@@ -116,12 +117,17 @@ def window_box(source: Source, box: tuple[slice, ...], channel: int | None = Non
     What is not finite becomes the lower limit; a channel that is missing stays without numbers where all are asked for.
     """
     chosen = range(len(source.limits)) if channel is None else [channel]
+    return _windowed(source, {n: source.case.voxels[n][box] for n in chosen})
+
+
+def _windowed(source: Source, pieces: Mapping[int, npt.NDArray[Any]]) -> Tensor:
+    """Boxes of voxels by channel, see `window_box`."""
     made = []
-    for n in chosen:
+    for n, piece in pieces.items():
         low, high = source.limits[n]
-        cut = (np.asarray(source.case.voxels[n][box], np.float32) - low) / (high - low)
+        cut = (np.asarray(piece, np.float32) - low) / (high - low)
         finite = np.isfinite(cut)
-        if len(chosen) == 1 or finite.any():
+        if len(pieces) == 1 or finite.any():
             cut = cut if finite.all() else np.where(finite, cut, np.float32(0))
             curve = source.curves[n] if source.curves else None
             cut = curve(cut) if curve else cut

@@ -62,8 +62,8 @@ def _beside_averaging(tables: list[dict[str, Any]]) -> str:
                 better += row["psnr"] > rows[f"averaging-{dims}"]["psnr"]
     return (
         f"Of {count} networks that reconstruct {better} have a higher PSNR than plain averaging, the last rows, after "
-        "so few steps; the table says what they cost and how fast they begin to learn. Codes of fewer numbers for a voxel "
-        "have the harder task."
+        "so few steps; the table says what they cost and how fast they begin to learn. Codes of fewer numbers for a "
+        "voxel have the harder task."
     )
 
 

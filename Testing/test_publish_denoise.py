@@ -40,6 +40,24 @@ def test_without_a_start_all_of_the_weights_are_the_trainings(training: Path, ca
     assert model.bundle is not None and "Not measured yet." in model.bundle.card
 
 
+@pytest.mark.parametrize(("device", "told"), [("cpu", "on a CPU."), ("cuda", "on a CUDA card.")])
+def test_the_card_says_what_it_was_trained_on(training: Path, device: str, told: str) -> None:
+    kept = torch.load(training / "last.pt", weights_only=True)
+    torch.save({**kept, "device": device}, training / "last.pt")
+    assert told in _card_of(training)
+
+
+def test_a_training_of_an_earlier_version_was_on_a_cpu(training: Path) -> None:
+    assert "--steps 7" in _card_of(training) and "on a CPU." in _card_of(training)
+
+
+def _card_of(training: Path) -> str:
+    published(training, "CT", training / "model", None, "")
+    bundle = Model.load(training / "model").bundle
+    assert bundle is not None
+    return bundle.card
+
+
 @pytest.mark.parametrize("smaller", [{"channels": 2}, {"blocks": 1}])
 def test_weights_are_not_mixed_with_those_of_a_smaller_network(training: Path, smaller: dict[str, int]) -> None:
     arguments = {"channels": 4, "blocks": 2, "deep_channels": 4, "deep_blocks": 1} | smaller

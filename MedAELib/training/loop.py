@@ -274,6 +274,7 @@ def _keep(folder: Path, state: _State, schedule: Schedule) -> None:
         return
     parts = {name: module.state_dict() for name, module in state.modules().items()}
     rest = {name: getattr(state, name) for name in ("step", "history", "losses", "best_score", "best_step")}
+    rest["device"] = next(state.network.parameters()).device.type  # for the card
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / "last.pt", ".pt") as temporary:

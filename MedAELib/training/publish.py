@@ -27,6 +27,7 @@ from MedAELib.errors import BadInput, MedAEError
 from MedAELib.model import Model
 from MedAELib.training.begin import averaged_weights
 
+DEVICES = {"cpu": "a CPU", "cuda": "a CUDA card", "mps": "an Apple GPU"}
 WINDOWS = {"MR": Window("white noise", 0.0, 1.0), "CT": Window("correlated noise", 0.0, 1.0)}
 LICENCES = {
     "MR": ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/"),
@@ -165,7 +166,7 @@ def published(
         output,
         name=f"{modality.lower()}-denoise",
         description=f"Removes noise from {modality} volumes, blind to the noise level (research use).",
-        card=_card(modality, kept["step"], arguments, summary, begun),
+        card=_card(modality, kept, arguments, summary, begun),
         licence=f"{licence}\n\nThe weights in this folder are licensed under {licence}, {address}\n"
         "The scans they were trained on are named in docs/README.md with their own licences.\n",
         figures=summary,
@@ -212,7 +213,10 @@ def _promise(name: str, modality: str) -> str:
     return told.replace("_", " ")
 
 
-def _card(modality: str, steps: int, arguments: dict[str, int], summary: dict[str, Any], begun: str) -> str:
+def _card(
+    modality: str, kept: Mapping[str, Any], arguments: dict[str, int], summary: dict[str, Any], begun: str
+) -> str:
+    device = DEVICES[kept.get("device", "cpu")]  # trainings of earlier versions do not tell it
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in arguments.items())
     data = "\n".join(f"- {line}" for line in TRAINING_DATA[modality])
     limits = "\n".join(f"- {line}" for line in LIMITS[modality])
@@ -221,7 +225,7 @@ def _card(modality: str, steps: int, arguments: dict[str, int], summary: dict[st
 A blind denoising autoencoder for {modality} volumes (3D). For research use; not a medical device.
 
 ## Training
-`python -m MedAELib.training.denoise --modality {modality} --steps {steps} {options}`, on a CPU.
+`python -m MedAELib.training.denoise --modality {modality} --steps {kept["step"]} {options}`, on {device}.
 {begun}
 
 {data}

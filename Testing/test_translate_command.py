@@ -11,7 +11,7 @@ from paired import AFFINE, pair, write_pairs
 from train_tools import TINY, run, shrink_patches
 
 from MedAELib import Model, Volume
-from MedAELib.training.recipes import TRANSLATING
+from MedAELib.training.recipes import FUSING, TRANSLATING
 
 SMALL = ["--set", "channels=[8,12]", "--set", "strides=[1]"]
 OPTIONS = ["--network", "translating", "--translate", "T1", "T2", "--dims", "2", "--device", "cpu", *SMALL]
@@ -37,8 +37,9 @@ def model(folder, tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def small_patches(monkeypatch) -> None:
     shrink_patches(monkeypatch)
-    monkeypatch.setitem(TRANSLATING.__dict__, "patches", {2: (16, 16), 3: (16, 16, 8)})
-    monkeypatch.setitem(TRANSLATING.__dict__, "batches", {2: 4, 3: 2})
+    for recipe in (TRANSLATING, FUSING):
+        monkeypatch.setitem(recipe.__dict__, "patches", {2: (16, 16), 3: (16, 16, 8)})
+        monkeypatch.setitem(recipe.__dict__, "batches", {2: 4, 3: 2})
 
 
 def test_a_trained_model_beats_every_voxel_wise_map_on_a_subject_it_has_not_seen(model):
@@ -112,7 +113,9 @@ def test_fused_kinds_are_translated_with_some_of_them_missing(tmp_path, capsys):
     out = tmp_path / "m"
     assert run("train", scans, "--network", "fusion", "--modalities", "T1", "T2", "FLAIR", "--translate", "T1", "FLAIR",
                "--members", 2, *TINY, "--steps", 3, "--device", "cpu", "--output", out) == 0  # fmt: skip
-    assert [kind.name for kind in Model.load(out).spec.kinds] == ["T1", "T2", "FLAIR"]
+    kinds = Model.load(out).spec.kinds
+    assert [kind.name for kind in kinds] == ["T1", "T2", "FLAIR"]
+    assert all(kind.standard for kind in kinds[:2])  # any may be the source
     t1, t2 = (scans / f"patient0_{name}.nii.gz" for name in ("T1", "T2"))
     common = ["--model", out, "--device", "cpu"]
     assert run("translate", t1, tmp_path / "a.nrrd", *common) == 0

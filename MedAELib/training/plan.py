@@ -26,7 +26,7 @@ from MedAELib.training.held_out import validation
 from MedAELib.training.loop import Batch, Critic, Objective
 from MedAELib.training.noisy import denoising_batches, denoising_validation
 from MedAELib.training.objectives import TERMS, added_up, critic_error
-from MedAELib.training.recipes import RECIPES, TRANSLATING, Recipe, sized
+from MedAELib.training.recipes import Recipe, recipe_of, sized
 from MedAELib.training.sampling import Pairing, Shape, Source, batches, windowed
 from MedAELib.training.self_supervised import blind_spot, neighbours, repeats
 from MedAELib.training.translation import from_first_to_last, kinds_of, seen_as, translation_validation
@@ -68,7 +68,7 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
     """The plan of a training. Raises BadInput for options that do not fit together, or cases that do not fit them,
     BadModel for arguments that `check_network` would refuse."""
     start = Model.load(options.start) if options.start else None
-    recipe = RECIPES.get(options.network, TRANSLATING)
+    recipe = recipe_of(options.network, bool(options.translate))
     cases = [*parts.training, *parts.validation, *parts.test]
     modality = options.modality or _modality(cases)
     if start is not None:
@@ -209,7 +209,7 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     """The network's arguments: the recipe's, what the options imply, what the user set."""
     if options.start:
         return dict(options.arguments)
-    arguments = sized(options.network, options.dims, options.size or "medium")
+    arguments = sized(options.network, options.dims, options.size or "medium", bool(options.translate))
     if options.network == "fusion":
         arguments["modalities"] = max(1, len(options.modalities))
     if options.network == "conditional":

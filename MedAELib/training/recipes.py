@@ -85,13 +85,25 @@ TRANSLATING = Recipe(
     terms={"mse": 1.0, "ssim": 0.1},
     learning_rate=3e-3,
 )
+FUSING = Recipe(
+    "one kind of scan from those of several that are there",
+    # A code of cells of four voxels would blur what is made of it.
+    arguments={dims: {"channels": [16, 32, 16], "strides": [1, 2, 1]} for dims in (2, 3)},
+    batches={2: 16, 3: 2},
+    learning_rate=3e-3,
+)
 SIZES = {"small": 0.5, "medium": 1.0, "large": 2.0}
 _CODE_AT_END = 3  # entries of `channels`, the last of which is the length of the code
 
 
-def sized(network: str, dims: int, size: str) -> dict[str, Any]:
+def recipe_of(network: str, translates: bool = False) -> Recipe:
+    """How a network is trained: a fusion that translates otherwise than one that only reconstructs."""
+    return FUSING if translates and network == "fusion" else RECIPES.get(network, TRANSLATING)
+
+
+def sized(network: str, dims: int, size: str, translates: bool = False) -> dict[str, Any]:
     """The arguments of a network in a size: its layers are half or twice as wide, its code is as long as ever."""
-    factor, arguments = SIZES[size], dict(RECIPES.get(network, TRANSLATING).arguments.get(dims, {}))
+    factor, arguments = SIZES[size], dict(recipe_of(network, translates).arguments.get(dims, {}))
     for name in ("channels", "deep_channels", "hidden"):
         value = arguments.get(name)
         if isinstance(value, list):

@@ -28,7 +28,7 @@ from MedAELib.translation.domain import domain, spread, standard_of, to_standard
 Floats = npt.NDArray[np.float32]
 
 _EDGES = {2: (160, 160, 12), 3: (64, 64, 48)}
-_FIGURE_EDGES = (256, 256, 48)
+FIGURE_EDGES = (256, 256, 48)
 _MOST_CASES = 4
 _SEEN = 0.1  # of either window: where both scans are darker there is air
 _BINS = 64
@@ -57,7 +57,7 @@ def kinds_of(
 ) -> tuple[Kind, ...]:
     """The kinds of scan in these cases: what most of them look like, their window, and their usual intensities.
 
-    The first kind of MRI has a standard contrast too, unless several are fused: there each is source and target.
+    The first kind of MRI has a standard contrast too, and where several are fused each, as any may be the source.
     """
     kinds = []
     for number, name in enumerate(names):
@@ -67,7 +67,7 @@ def kinds_of(
         modality = modality if modality in windows else "any"
         window = windows[modality]
         low, high = np.median([limits(window, scan) for _, scan in scans], axis=0) if scans else (0.0, 1.0)
-        brought = modality == "MR" and number == 0 and not fused
+        brought = modality == "MR" and (number == 0 or fused)
         standard = standard_of([spread(scan, limits(window, scan)) for _, scan in scans]) if brought else ()
         kinds.append(Kind(name, modality, window, float(f"{low:.6g}"), float(f"{high:.6g}"), standard))
     return tuple(kinds)
@@ -164,7 +164,7 @@ def translation_figures(
 def translated_pair(model: Model, source: Source, engine: Engine) -> tuple[Floats, Floats, Floats | None] | None:
     """Target, translation and, for an ensemble, its deviation, [i, j, k] each, in the target's window, of the middle of
     a case; None where it has no target or no source."""
-    volume, box = source.case.volume(), middle(source, _FIGURE_EDGES)
+    volume, box = source.case.volume(), middle(source, FIGURE_EDGES)
     first, last = volume.array[0], volume.array[-1]
     if not _is_pair(source):
         return None
@@ -178,7 +178,7 @@ def translated_pair(model: Model, source: Source, engine: Engine) -> tuple[Float
 
 def seen_scan(source: Source, standard: bool) -> Floats:
     """The source's voxels [i, j, k] in the window, of the middle of a case, in the standard contrast or in its own."""
-    scan = _windowed(source.case.voxels[0][middle(source, _FIGURE_EDGES)], source.limits[0])
+    scan = _windowed(source.case.voxels[0][middle(source, FIGURE_EDGES)], source.limits[0])
     curve = source.curves[0] if source.curves and standard else None
     return curve(scan) if curve else scan
 
@@ -219,7 +219,7 @@ def pairs_of(sources: Sequence[Source], standard: bool) -> tuple[Floats, Floats]
     """Voxels of source and target that are not air, of all cases that have both, in their windows."""
     found = []
     for source in filter(_is_pair, sources):
-        last = _windowed(source.case.voxels[-1][middle(source, _FIGURE_EDGES)], source.limits[-1])
+        last = _windowed(source.case.voxels[-1][middle(source, FIGURE_EDGES)], source.limits[-1])
         first = seen_scan(source, standard)
         inside = (first > _SEEN) | (last > _SEEN)
         found.append((first[inside], last[inside]))

@@ -21,7 +21,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,10 +67,10 @@ def options_of(target: str, network: str) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def parts_of(target: str, held_out: str, folder: Path) -> Split:
-    """Two people to learn from, and the third."""
-    cache = folder.parent / f"cache-{target}-{held_out}"
-    cases = read_folder(folder, cache, ["T1", target], r"patient\d+", lambda _: None)
+def parts_of(targets: Sequence[str], held_out: str, folder: Path) -> Split:
+    """Two people to learn from, and the third: their T1 and the targets."""
+    cache = folder.parent / f"cache-{'-'.join(targets)}-{held_out}"
+    cases = read_folder(folder, cache, ["T1", *targets], r"patient\d+", lambda _: None)
     cases = [case for case in cases if np.isfinite(case.voxels).any((1, 2, 3)).all()]
     people = {out: [case for case in cases if (case.subject == held_out) == out] for out in (True, False)}
     return Split(people[False], [], people[True])
@@ -119,7 +119,7 @@ def simple_ways(learned: list[Source]) -> dict[str, Callable[[Source, Floats], F
 def fold(target: str, held_out: str, options: argparse.Namespace, folder: Path) -> None:
     """Train without one person, unless that model is there, and keep a row for each of their visits."""
     path = options.output / f"{target}-{held_out}-{options.network}"
-    parts, arguments = parts_of(target, held_out, folder), options_of(target, options.network)
+    parts, arguments = parts_of([target], held_out, folder), options_of(target, options.network)
     if not path.is_dir():
         room = path.with_name(f"{path.name}-{options.steps}.training")
         model, plan, seconds = trained(arguments, parts, options.steps, room)
@@ -144,8 +144,8 @@ def row(target: str, source: Source, model: Model, ways: dict[str, Callable[[Sou
     assert pair is not None and model.bundle is not None
     wanted, made, deviation = pair
     mask = seen_scan(source, False) > 0
-    found = {"target": target, "case": source.case.name, **model.bundle.figures, "own": _figures(wanted, made, mask)}
-    found["simple"] = {name: _figures(wanted, way(source, mask), mask) for name, way in ways.items()}
+    found = {"target": target, "case": source.case.name, **model.bundle.figures, "own": figures_of(wanted, made, mask)}
+    found["simple"] = {name: figures_of(wanted, way(source, mask), mask) for name, way in ways.items()}
     error = np.abs(made - wanted)[mask]
     if deviation is not None:
         found["correlation"] = correlation(error, deviation[mask])
@@ -156,7 +156,7 @@ def row(target: str, source: Source, model: Model, ways: dict[str, Callable[[Sou
     return found
 
 
-def _figures(wanted: Floats, made: Floats, mask: Floats) -> dict[str, float]:
+def figures_of(wanted: Floats, made: Floats, mask: Floats) -> dict[str, float]:
     """PSNR and SSIM, as made and after the one factor that fits the target best: the unit of MRI is arbitrary."""
     found, wanted, made = {}, np.where(mask, wanted, 0), np.where(mask, made, 0)
     factor = float((wanted * made).sum() / max(np.square(made).sum(), 1e-9))
@@ -189,7 +189,7 @@ def report(rows: list[dict]) -> str:
             cells += [f"{decibel:.2f} / {alike:.3f}" for decibel, alike in (own, matching, simple)]
             for name, mine, *others in zip(names, own, matching, simple, strict=True):
                 won[name] += mine > max(others)
-        lines.append(f"| {row['target']} | {_visit(row)} | {' | '.join(cells)} |")
+        lines.append(f"| {row['target']} | {visit_of(row)} | {' | '.join(cells)} |")
     told = ", ".join(f"{name.replace('_', ' ').upper()} {count}" for name, count in won.items())
     seconds = float(np.mean([row["seconds"] for row in rows]))
     lines += [
@@ -202,13 +202,15 @@ def report(rows: list[dict]) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['target']} | {_visit(row)} | {row['correlation']:.2f} | {row['doubtful']:.2f} | {row['spread']:.2f} |"
+        f"| {row['target']} | {visit_of(row)} | {row['correlation']:.2f} | {row['doubtful']:.2f} "
+        f"| {row['spread']:.2f} |"
         for row in rows if "correlation" in row
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _visit(row: dict) -> str:
+def visit_of(row: dict) -> str:
+    """The visit of a row, for people."""
     name = row["case"].split(".")[0].strip("_")
     return name.replace("_", ", ").replace("patient", "patient ").replace("study", "visit ")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from anomaly_tools import tiny_normative
+from anomaly_tools import on_few_cells, tiny_normative
 from drawn_digits import digit
 from generated_heads import head
 from hypothesis import given, settings
@@ -33,6 +34,13 @@ from MedAELib.training.choose_map import choose_shown, drawn_case, in_words
 from MedAELib.volume import Volume
 
 BOTH = Shown(("unlike", "residual"), "sum", 1.0, True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_cells() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        on_few_cells(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,8 @@ def test_the_training_goes_on_where_it_was_and_writes_weights_that_can_be_used(f
 
 
 @pytest.mark.slow
-def test_learning_finds_what_the_statistics_say():
+def test_learning_finds_what_the_statistics_say(monkeypatch):
+    monkeypatch.setattr(training, "_STEPS", 500)  # of 2000: the error is a third of what is allowed at most
     random = np.random.default_rng(0)
     rows = random.normal(0, 1, (600, 8))
     logs = 0.2 * rows[:, 0] - 0.1 * np.tanh(rows[:, 1])

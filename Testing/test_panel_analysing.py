@@ -291,8 +291,8 @@ def test_another_traversal_takes_the_place_of_the_one_before(panel: OpenPanel, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["features", "explain", "traversal"])
-def test_the_real_worker_puts_tables_and_volumes_beside_the_scan(slicer_host, tmp_path, task: str) -> None:
+def test_the_real_worker_puts_tables_and_volumes_beside_the_scan(slicer_host, tmp_path) -> None:
+    """One worker for all of them, as in Slicer."""
     import slicer
     from demo.session import Session
 
@@ -300,24 +300,19 @@ def test_the_real_worker_puts_tables_and_volumes_beside_the_scan(slicer_host, tm
     Volume(head, np.diag([1.0, 1.0, 2.0, 1.0])).save(tmp_path / "head.nrrd")
     with Session(tmp_path / "runs") as session:
         scan = session.load(tmp_path / "head.nrrd", "head", (0, 400))
-        if task == "traversal":
-            session.panel.parameters.inputVolume, session.panel.parameters.task = scan, "explain"
-            point_at(scan, (20, 20, 10))
-            session.panel.ui.traverseButton.click()
-            session.controller.wait()
-        else:
-            session.panel.parameters.task = task
-            session.apply(scan)
-        results = session.controller.results
+        session.panel.parameters.task = "features"
+        rows = nodes.table_rows(session.apply(scan).nodes["features"])
+        assert len(rows) == 1 and len(rows[0]) > 10
+        session.panel.parameters.task = "explain"
+        results = session.apply(scan).nodes
+        assert {"typical", "residual_4mm", "baseline_residual_4mm"} <= set(results)
+        np.testing.assert_allclose(nodes.affine_of(results["typical"]), nodes.affine_of(scan), atol=1e-6)
+        point_at(scan, (20, 20, 10))
+        session.panel.ui.traverseButton.click()
+        session.controller.wait()
         assert session.controller.state == "done"
-        if task == "features":
-            rows = nodes.table_rows(results["features"])
-            assert len(rows) == 1 and len(rows[0]) > 10
-        elif task == "traversal":
-            assert [results[name].GetNumberOfDataNodes() for name in ("traversal_1", "traversal_2")] == [9, 9]
-            frames = [slicer.util.arrayFromVolume(results["traversal_1"].GetNthDataNode(n)) for n in (0, 8)]
-            assert frames[0].shape == (20, 40, 40) and np.abs(frames[0] - frames[1]).max() > 0
-            assert "% of the variance" in session.panel.ui.directionComboBox.currentText
-        else:
-            assert {"typical", "residual_4mm", "baseline_residual_4mm"} <= set(results)
-            np.testing.assert_allclose(nodes.affine_of(results["typical"]), nodes.affine_of(scan), atol=1e-6)
+        results = session.controller.results
+        assert [results[name].GetNumberOfDataNodes() for name in ("traversal_1", "traversal_2")] == [9, 9]
+        frames = [slicer.util.arrayFromVolume(results["traversal_1"].GetNthDataNode(n)) for n in (0, 8)]
+        assert frames[0].shape == (20, 40, 40) and np.abs(frames[0] - frames[1]).max() > 0
+        assert "% of the variance" in session.panel.ui.directionComboBox.currentText

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from anomaly_tools import on_few_cells
 from drawn_digits import DIGITS, digit, write_digits
 from generated_heads import head
 from scipy.ndimage import uniform_filter
@@ -63,6 +64,7 @@ def test_what_is_shown_while_it_learns_is_a_dark_place_and_the_typical_slice_tha
 
 @pytest.mark.slow
 def test_heads_make_a_model_of_brains(tmp_path, monkeypatch):
+    on_few_cells(monkeypatch)
     monkeypatch.setattr(recipe, "EDGE", 16)
     monkeypatch.setattr(anomaly_model, "_TRIED", 1)
     folder = tmp_path / "heads"

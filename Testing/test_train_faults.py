@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from train_tools import arguments, run, shrink_patches
+from train_tools import arguments, one_thread, run, shrink_patches
 from volumes import write_volumes
 
 from MedAELib import Model
@@ -151,20 +151,21 @@ def test_a_killed_training_resumes_to_the_same_weights_and_tidies_up(folder, tmp
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_resumes_to_the_same_weights(folder, tmp_path):
-    options = [folder, *arguments("plain"), "--dims", 2, "--steps", 60]
-    train = [sys.executable, "-m", "MedAELib", "train", *map(str, options), "--output"]
-    whole, command = [*train, str(tmp_path / "whole")], [*train, str(tmp_path / "m")]
-    alike = {"cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}  # sums depend on the number of threads
-    assert subprocess.run(whole, **alike).returncode == 0
-    process = subprocess.Popen(command, **alike)
+def test_a_process_that_is_killed_resumes_to_the_same_weights(folder, tmp_path, monkeypatch):
+    monkeypatch.undo()  # this process trains with the patches of the other
+    options = ["train", folder, *arguments("plain"), "--dims", 2, "--steps", 60, "--output"]
+    command = [sys.executable, "-m", "MedAELib", *map(str, options), str(tmp_path / "m")]
+    # Sums depend on the number of threads.
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
     while not (tmp_path / "m.training" / "last.pt").is_file():
         assert process.poll() is None
         time.sleep(0.001)
     process.kill()
     process.wait()
     assert not (tmp_path / "m").exists()
-    assert subprocess.run([*command, "--resume"], **alike).returncode == 0
+    with one_thread():
+        assert run(*options, tmp_path / "m", "--resume") == 0
+        assert run(*options, tmp_path / "whole") == 0
     assert Model.load(tmp_path / "m").bundle.sha256 == Model.load(tmp_path / "whole").bundle.sha256
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "m"}
 
@@ -218,14 +219,14 @@ def test_a_full_disk_and_a_diverging_loss_are_one_line_and_leave_no_half_model(f
 
 
 @pytest.mark.slow
-def test_two_processes_under_torchrun_write_the_model_of_one(folder, tmp_path):
+def test_two_processes_under_torchrun_write_the_model_of_one(folder, tmp_path, monkeypatch):
+    monkeypatch.undo()  # this process trains with the patches of the others
     options = ["train", folder, *arguments("variational"), "--dims", "2", "--steps", "4"]
-    one = [sys.executable, "-m", "MedAELib", *options, "--output", tmp_path / "one"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     two = [*torchrun, "-m", "MedAELib", *options, "--output", tmp_path / "two"]
-    for command in (one, two):
-        done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(list(map(str, two)), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert run(*options, "--output", tmp_path / "one") == 0
     first, second = (Model.load(tmp_path / name).network.state_dict() for name in ("one", "two"))
     for name, value in first.items():
         assert np.allclose(value.numpy(), second[name].numpy(), atol=1e-5), name

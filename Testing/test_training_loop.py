@@ -11,15 +11,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Generator, nn
+from train_tools import one_thread
 
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
 from MedAELib.training import session
 from MedAELib.training.loop import Critic, Schedule, train
 from MedAELib.training.objectives import added_up, critic_error
-from MedAELib.training.parallel import own_share
+from MedAELib.training.parallel import own_share, processes, rank_and_world
 
 ROOT = Path(__file__).resolve().parents[1]
+KINDS = ("plain", "variational", "quantised", "adversarial")
 MSE = added_up({"mse": 1.0})
 
 
@@ -154,28 +156,28 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):
         own_share((torch.arange(3),))
 
 
+def _train_all(out: Path) -> None:
+    """Train a network of each kind that shares its batches in a way of its own, and keep the weights."""
+    with processes(torch.device("cpu")):
+        schedule = Schedule(steps=6, warmup=2, checkpoint_every=3)
+        for name in KINDS:
+            network = _network(name)
+            judge = network.critic() if name == "adversarial" else None
+            terms = {"variational": "kl", "quantised": "commitment", "adversarial": "adversarial"}
+            objective = added_up({"mse": 1.0, terms.get(name, "l1"): 0.1}, 3, judge)
+            critic = Critic(judge, critic_error) if judge else None
+            averaged, _ = train(network, _batch, objective, schedule, out / name, critic=critic, report=_quiet)
+            if rank_and_world()[0] == 0:
+                torch.save(averaged.state_dict(), out / f"{name}.pt")
+
+
 SCRIPT = """
 import sys, torch
 sys.path[:0] = [{root!r}, {testing!r}]
 torch.set_num_threads(1)
 from pathlib import Path
-from types import SimpleNamespace
-from test_training_loop import MSE, _batch, _image_batch, _network, _quiet
-from MedAELib.training.loop import Critic, Schedule, train
-from MedAELib.training.objectives import added_up, critic_error
-from MedAELib.training.parallel import processes, rank_and_world
-out = Path(sys.argv[1])
-with processes(torch.device("cpu")):
-    schedule = Schedule(steps=6, warmup=2, checkpoint_every=3)
-    for name in ("plain", "variational", "quantised", "adversarial"):
-        network = _network(name)
-        judge = network.critic() if name == "adversarial" else None
-        terms = {{"variational": "kl", "quantised": "commitment", "adversarial": "adversarial"}}
-        objective = added_up({{"mse": 1.0, terms.get(name, "l1"): 0.1}}, 3, judge)
-        critic = Critic(judge, critic_error) if judge else None
-        averaged, _ = train(network, _batch, objective, schedule, out / name, critic=critic, report=_quiet)
-        if rank_and_world()[0] == 0:
-            torch.save(averaged.state_dict(), out / f"{{name}}.pt")
+from test_training_loop import _train_all
+_train_all(Path(sys.argv[1]))
 """
 
 
@@ -184,11 +186,13 @@ def test_one_and_two_processes_give_the_same_weights(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.format(root=str(ROOT), testing=str(ROOT / "Testing")))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for name, command in {"one": [sys.executable], "two": torchrun}.items():
+    for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        done = subprocess.run([*command, str(script), str(tmp_path / name)], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    for name in ("plain", "variational", "quantised", "adversarial"):
+    done = subprocess.run([*torchrun, str(script), str(tmp_path / "two")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with one_thread():
+        _train_all(tmp_path / "one")
+    for name in KINDS:
         one, two = (torch.load(tmp_path / count / f"{name}.pt", weights_only=True) for count in ("one", "two"))
         for key, value in one.items():
             assert torch.allclose(value, two[key], atol=1e-6), (name, key)

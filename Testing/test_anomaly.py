@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 import pytest
-from anomaly_tools import tiny_normative
+from anomaly_tools import on_few_cells, tiny_normative
 from generated_heads import CENTRE, head, with_ball
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +39,11 @@ def rotation(about_i: float, about_k: float) -> np.ndarray:
 @pytest.fixture(scope="module")
 def normative(tmp_path_factory) -> Model:
     return tiny_normative(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def few_cells(monkeypatch) -> None:
+    on_few_cells(monkeypatch)
 
 
 @settings(max_examples=25)
@@ -120,6 +125,7 @@ def test_small_regions_are_left_out_and_the_rate_moves_the_threshold(monkeypatch
     assert rarer.threshold > large.threshold and rarer.report["above_threshold"] < large.report["above_threshold"]
 
 
+@pytest.mark.usefixtures("few_cells")
 def test_the_input_is_never_written_and_the_same_scan_gives_the_same_map(normative):
     volume, _ = head((4.0, 4.0, 4.0))
     before = volume.array.copy()
@@ -191,6 +197,7 @@ def test_a_head_that_lies_the_wrong_way_is_told():
     assert turned(np.flip(seen, (1, 2)), normal) == "upside down and back to front"
 
 
+@pytest.mark.usefixtures("few_cells")
 def test_the_gate_names_what_makes_a_scan_unlike_the_training_scans(normative):
     usual = prepare(head((4.0, 4.0, 4.0))[0])
     scores = model_scores(usual, normative, Engine("cpu"), lambda done, total: None)
@@ -205,6 +212,7 @@ def test_the_gate_names_what_makes_a_scan_unlike_the_training_scans(normative):
     assert any("not calibrated" in warning for warning in doubts(usual, scores, None))
 
 
+@pytest.mark.usefixtures("few_cells")
 def test_white_and_grey_matter_the_other_way_round_are_another_sequence(normative, tmp_path):
     usual = prepare(head((4.0, 4.0, 4.0))[0])
     scores = model_scores(usual, normative, Engine("cpu"), lambda done, total: None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from anomaly_tools import tiny_normative
+from anomaly_tools import on_few_cells, tiny_normative
 from generated_bodies import body
 from generated_heads import head
 
@@ -75,7 +75,8 @@ def test_the_gate_tells_another_part_and_the_model_is_not_chosen_for_it(tmp_path
     assert fitting(prepare_body(wrong), "it", bundles) == (None, "No bundled model was trained on scans like it.")
 
 
-def test_brains_are_told_by_their_mask_alone(tmp_path):
+def test_brains_are_told_by_their_mask_alone(tmp_path, monkeypatch):
+    on_few_cells(monkeypatch)
     scan = prepare(head((5.0, 5.0, 5.0))[0])
     model = tiny_normative(tmp_path / "model")
     assert ANATOMIES not in learn_normals(model, [scan] * 3, Shown())

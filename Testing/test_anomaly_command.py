@@ -7,10 +7,16 @@ import json
 
 import numpy as np
 import pytest
+from anomaly_tools import on_few_cells
 from generated_heads import CENTRE, head, with_ball
 
 from MedAELib.__main__ import main
 from MedAELib.volume import Volume
+
+
+@pytest.fixture(autouse=True)
+def few_cells(monkeypatch) -> None:
+    on_few_cells(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_generated_anatomy_comes_out_better_than_from_a_gaussian_filter_at_its_b
 
 
 def test_each_doubling_of_the_passes_is_nearer_to_the_truth(model):
-    clean = generated_volume(model.spec.modality, 70_001, 40)
+    clean = generated_volume(model.spec.modality, 70_001, 32)
     noisy = _noisy(model, clean, _levels(model)[0])
     errors = [float(np.mean((_denoised(model, noisy, passes=passes) - clean) ** 2)) for passes in PASSES]
     assert all(more < fewer for fewer, more in pairwise(errors))

@@ -1,6 +1,6 @@
 """Whatever happens to a run, in any order: no node that was there is lost or changed, and the next run works.
 
-`MEDAE_ALL_CASES=1 python -m pytest -m slow Testing/test_scene_safety.py` draws a thousand sequences, else a sixth.
+`MEDAE_ALL_CASES=1 python -m pytest -m slow Testing/test_scene_safety.py` draws a thousand sequences, else a tenth.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from panel_tools import MODULE
 
 DEFAULT_SEQUENCES = 60
 ALL_SEQUENCES = 1000
-SLICE = 94  # of the slow ones in one test, so that several processes can share them
+SLICE = 47  # of the slow ones in one test, so that several processes can share them
 SLICES = range(DEFAULT_SEQUENCES, ALL_SEQUENCES, SLICE)
 DRAWN = SLICES if os.environ.get("MEDAE_ALL_CASES") else SLICES[:1]
 MUST_HAPPEN = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from anomaly_tools import tiny_normative
+from anomaly_tools import on_few_cells, tiny_normative
 from generated_bodies import body
 from generated_heads import head, with_ball
 from train_tools import run
@@ -121,7 +121,8 @@ def test_a_dark_place_at_the_surface_of_a_bare_brain_is_looked_at():
     assert dice(looked_at, brain) > 0.93
 
 
-def test_what_is_far_from_the_average_scan_is_told_where_it_is():
+def test_what_is_far_from_the_average_scan_is_told_where_it_is(monkeypatch):
+    on_few_cells(monkeypatch)
     normals = [prepare(head((4.0, 4.0, 4.0), seed=seed)[0]) for seed in range(3)]
     average = Average.of(normals)
     changed, ball = with_ball(head((4.0, 4.0, 4.0), seed=9)[0], np.array([33.0, -2.0, 35.0]), 12.0, 200.0)

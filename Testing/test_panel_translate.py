@@ -111,22 +111,15 @@ def test_scripts_give_further_scans_by_their_kind(panel: OpenPanel, fusion) -> N
 @pytest.mark.slow
 def test_the_real_worker_fuses_two_scans_of_the_scene(slicer_host, tmp_path) -> None:
     """The second one has other voxels and is resampled."""
-    import subprocess
-    import sys
-
     from demo.session import Session
 
+    from MedAELib.model import Model
     from MedAELib.volume import Volume
 
-    code = (
-        "import sys; sys.path[:0] = sys.argv[2:]\n"
-        "from test_panel_translate import FUSION, KINDS, MR\n"
-        "from MedAELib.bundle import Spec\n"
-        "from MedAELib.model import Model\n"
-        "Model.create(Spec('ensemble', FUSION, 2, 'translate', 'MR', MR, KINDS)).save(sys.argv[1], name='three',"
-        " description='Random.', card='# x', licence='x', figures={}, limits=[], training_data=[])\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "three"), *sys.path], check=True)
+    Model.create(Spec("ensemble", FUSION, 2, "translate", "MR", MR, KINDS)).save(
+        tmp_path / "three", name="three", description="Random.", card="# x", licence="x", figures={}, limits=[],
+        training_data=[],
+    )  # fmt: skip
     random = np.random.default_rng(0)
     for name, size, spacing in (("T1", (40, 40, 8), 1.0), ("T2", (20, 20, 8), 2.0)):
         array = np.abs(random.normal(300, 50, (1, *size))).astype(np.float32)

@@ -51,7 +51,10 @@ def test_brightness_is_that_of_hounsfield_units():
 
 
 @pytest.mark.parametrize("says", ["", "CT"])
-def test_a_ct_with_1024_added_is_refused_with_what_to_do_but_not_where_a_model_for_mri_is_named(tmp_path, says):
+def test_a_ct_with_1024_added_is_refused_with_what_to_do_but_not_where_a_model_for_mri_is_named(
+    tmp_path, says, monkeypatch
+):
+    on_few_cells(monkeypatch)
     volume, _ = body()
     raised = Volume(volume.array.clip(-1024) + 1024, volume.affine, {"name": "neck", "modality": says})
     for model in (None, tiny_normative(tmp_path / "ct", modality="CT", pixel=4.0)):

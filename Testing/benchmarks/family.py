@@ -1,6 +1,6 @@
 """The table of the family: every network in 2D and 3D on held-out people, with its size, cost and code.
 
-    python Testing/benchmarks/family.py --modality MR --steps 300 --rows family-MR.json [--only plain-3 ...]
+    python Testing/benchmarks/family.py --modality MR --steps 600 --rows family-MR.json [--only plain-3 ...]
     python Testing/benchmarks/family.py --modality MR --rows family-MR.json --timing
     python Testing/benchmarks/family.py --report family-MR.json family-CT.json [--write docs/family.md]
 
@@ -162,7 +162,7 @@ def main() -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--modality", choices=("MR", "CT"), default="MR")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--timing", action="store_true")

@@ -87,37 +87,21 @@ def seen_as(case: Case, kinds: Sequence[Kind]) -> Source:
 
 
 def from_first_to_last(magnitude: bool) -> Pairing:
-    """A pairing of the first channel with the last; of magnitudes the first in other contrasts, see `_recontrasted`."""
+    """A pairing of the first channel with the last; the first in other contrasts, as other scanners would give it.
+
+    Magnitudes only: gain 0.9 to 1.1 and gamma 0.55 to 1.8, for which the middle of the window stays. So wide because
+    fluid is as dark as air where slices are thin; of thick ones, where it hardly ever fills a voxel, the network would
+    learn that only air is so dark.
+    """
 
     def pair(sample: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         source, target = sample[:1], sample[-1:]
-        return _recontrasted(source, generator) if magnitude else source, target
+        if magnitude:
+            gamma, gain = math.exp(uniform(-0.6, 0.6, generator)), uniform(0.9, 1.1, generator)
+            source = 0.5 * gain * (2 * source.clamp(min=0)) ** gamma
+        return source, target
 
     return pair
-
-
-def from_any_to_all(kinds: Sequence[Kind]) -> Pairing:
-    """A pairing of all channels with themselves; what is seen of MRI is in other contrasts, see `_recontrasted`."""
-
-    def pair(sample: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        seen = [
-            _recontrasted(channel, generator) if kind.modality == "MR" else channel
-            for kind, channel in zip(kinds, sample, strict=True)
-        ]
-        return torch.stack(seen), sample
-
-    return pair
-
-
-def _recontrasted(scan: Tensor, generator: Generator) -> Tensor:
-    """Magnitudes as other scanners would give them: gain 0.9 to 1.1, and gamma 0.55 to 1.8, for which the middle of the
-    window stays.
-
-    So wide because fluid is as dark as air where slices are thin; of thick ones, where it hardly ever fills a voxel,
-    the network would learn that only air is so dark.
-    """
-    gamma, gain = math.exp(uniform(-0.6, 0.6, generator)), uniform(0.9, 1.1, generator)
-    return 0.5 * gain * (2 * scan.clamp(min=0)) ** gamma
 
 
 def translation_validation(

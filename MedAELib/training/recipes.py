@@ -12,7 +12,7 @@ _PLAIN = {2: {"channels": [16, 32, 4], "strides": [2, 2, 1]}, 3: {"channels": [1
 _WIDE = {"channels": [16, 32], "strides": [2, 2]}  # for networks that narrow the code themselves
 _LATENTS = {2: 4, 3: 8}
 _PATCHES = {2: (64, 64), 3: (48, 48, 48)}
-_BATCHES = {2: 32, 3: 2}  # smaller ones: what a step costs beside its voxels would tell
+_BATCHES = {2: 32, 3: 2}  # with fewer slices what a step costs whatever their number would show
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from MedAELib.volume import Volume
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 Note = Callable[[str], None]
+_SLICE_BY_SLICE = (0, 3, 2, 1)  # [c, i, j, k] to [c, k, j, i] and back: voxels of a slice lie together in the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,8 +205,8 @@ def _case(volume: Volume, name: str, subject: str, path: Path | None, write: boo
     if path is not None and write:
         path.parent.mkdir(parents=True, exist_ok=True)
         array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
-        np.save(path, np.ascontiguousarray(array))
-    voxels = np.load(path, mmap_mode="r") if path is not None else volume.array
+        np.save(path, np.ascontiguousarray(array.transpose(_SLICE_BY_SLICE)))
+    voxels = np.load(path, mmap_mode="r").transpose(_SLICE_BY_SLICE) if path is not None else volume.array
     header = dict(volume.meta.get("header", {}))
     return Case(name, subject, guess_modality(volume), voxels, volume.affine, otsu_threshold(values[:200_000]), header)
 

@@ -268,11 +268,16 @@ def _learn_scale(network: Network, sources: Sequence[Source]) -> None:
 
 
 def _shape(recipe: Recipe, network: Network, fused: bool) -> Shape:
-    """How samples are cut: patches of the recipe, a multiple of the stride, or whole on the network's own grid."""
+    """How samples are cut: patches of the recipe, a multiple of the stride, or whole on the network's own grid.
+
+    Of whole ones twice as many: such networks have many weights and see few voxels, and what a step costs whatever the
+    number of samples would show.
+    """
     dims = network.dims
     steps = zip(recipe.patches.get(dims, (64,) * dims), network.strides, strict=True)
     edges = tuple(max(edge // (2 * step), 1) * 2 * step for edge, step in steps)
-    return Shape(dims, edges, recipe.batches.get(dims, 8), fused, network.grid)
+    samples = recipe.batches.get(dims, 8) * (2 if network.grid else 1)
+    return Shape(dims, edges, samples, fused, network.grid)
 
 
 def _critic(network: Network, terms: dict[str, float], device: torch.device) -> Critic | None:

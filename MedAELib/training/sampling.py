@@ -93,22 +93,30 @@ def draw(source: Source, shape: Shape, generator: Generator) -> Tensor:
     edges = shape.edges if not shape.grid else voxels.shape[1 : 1 + shape.dims]
     sizes = voxels.shape[1:]
     wanted = (*edges, *(1,) * (3 - shape.dims))
-    for _ in range(_TRIES):
+    whole = all(edge >= size for size, edge in zip(sizes, wanted, strict=True))
+    for _ in range(1 if whole else _TRIES):
         box = []
         for size, edge in zip(sizes, wanted, strict=True):
             start = int(uniform(0, max(size - edge, 0) + 1, generator))
             box.append(slice(start, min(start + edge, size)))
-        first = np.ascontiguousarray(voxels[channel or 0][tuple(box)])  # a slice lies scattered: it is read once
+        first = np.array(voxels[channel or 0][tuple(box)])  # what is mapped is read once, in the order it lies in
         if float((first > source.case.tissue).mean()) > _OCCUPIED or chance(_EMPTY_KEPT, generator):
             break
     cut = window_box(source, tuple(box)) if channel is None else _windowed(source, {channel: first})
     if shape.grid:
-        patch = to_grid((cut if shape.dims == 3 else cut[..., 0])[None], shape.grid)[0]
+        patch = _on_grid(cut if shape.dims == 3 else cut[..., 0], shape.grid)
     else:
         cut = _padded(cut, wanted)
-        patch = cut if shape.dims == 3 else cut[..., 0]
+        patch = (cut if shape.dims == 3 else cut[..., 0]).contiguous()
     flips = [axis for axis in range(1, patch.ndim) if chance(0.5, generator)]
     return patch.flip(flips) if flips else patch
+
+
+def _on_grid(cut: Tensor, grid: int) -> Tensor:
+    """Means of a slice or volume [c, ...] on a grid, taken in the order in which its voxels lie: many times faster."""
+    if cut.stride(-1) > cut.stride(1):
+        return _on_grid(cut.transpose(1, -1), grid).transpose(1, -1).contiguous()
+    return to_grid(cut[None], grid)[0]
 
 
 def window_box(source: Source, box: tuple[slice, ...], channel: int | None = None) -> Tensor:
@@ -131,8 +139,8 @@ def _windowed(source: Source, pieces: Mapping[int, npt.NDArray[Any]]) -> Tensor:
             cut = cut if finite.all() else np.where(finite, cut, np.float32(0))
             curve = source.curves[n] if source.curves else None
             cut = curve(cut) if curve else cut
-        made.append(torch.from_numpy(np.ascontiguousarray(cut)))
-    return torch.stack(made)
+        made.append(torch.from_numpy(cut))
+    return torch.stack(made) if len(made) > 1 else made[0][None]
 
 
 def middle(source: Source, edges: Sequence[int], stride: Sequence[int] = (1, 1, 1)) -> tuple[slice, ...]:

@@ -1,0 +1,58 @@
+"""Samples of a training are the same wherever the voxels lie, and whole slices and volumes are means on a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from volumes import write_volumes
+
+from MedAELib import Volume
+from MedAELib.bundle import Window
+from MedAELib.training.folder import cases_of, read_folder
+from MedAELib.training.sampling import Shape, batches, windowed
+
+WINDOW = Window("fixed", 0.0, 1000.0)
+SHAPES = [
+    Shape(2, (16, 16), 6),
+    Shape(3, (16, 16, 8), 3),
+    Shape(3, (40, 40, 40), 3),  # larger than any scan
+    Shape(2, (16, 16), 6, grid=8),
+    Shape(3, (16, 16, 8), 3, grid=8),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_samples_of_scans_in_files_and_in_memory_are_the_same(shape: Shape, tmp_path: Path) -> None:
+    folder = write_volumes(tmp_path / "scans")
+    scans = {path.name: Volume.load(path) for path in sorted(folder.iterdir())}
+    filed = read_folder(folder, tmp_path / "cache", [], "", print)
+    held = cases_of(scans, {}, print)
+    drawn = [batches([windowed(case, WINDOW) for case in cases], shape, 5) for cases in (filed, held)]
+    for step in range(4):
+        for one, other in zip(drawn[0](step), drawn[1](step), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+            assert one.is_contiguous()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_what_is_seen_whole_is_the_means_of_its_cells(dims: int, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(200, 800, (1, 24, 16, 8)).astype(np.int16)
+    Volume(array, np.eye(4)).save(tmp_path / "scan.nii.gz")
+    (case,) = read_folder(tmp_path, tmp_path / "cache", [], "", print)
+    given, *_ = batches([windowed(case, WINDOW)], Shape(dims, (8,) * dims, 5, grid=8), 1)(0)
+    if dims == 3:
+        cells = array[0].reshape(8, 3, 8, 2, 8, 1).mean((1, 3, 5))[None] / 1000
+    else:
+        cells = array[0].reshape(8, 3, 8, 2, 8).mean((1, 3)).transpose(2, 0, 1) / 1000
+    for sample in given[:, 0].double().numpy():
+        flips = [np.flip(sample, axes) for axes in _subsets(dims)]
+        nearest = min(np.abs(cell - flip).max() for cell in cells for flip in flips)
+        assert nearest < 1e-5
+
+
+def _subsets(dims: int) -> list[tuple[int, ...]]:
+    """Every set of axes that a sample may be flipped along."""
+    return [tuple(axis for axis in range(dims) if mask >> axis & 1) for mask in range(2**dims)]

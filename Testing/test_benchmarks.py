@@ -55,25 +55,6 @@ def test_a_translation_wins_where_it_is_better_than_both_simple_ways():
     assert "Of 2 rows" in page and "of T1 alone PSNR 1 and SSIM 1, of T1 and the third kind PSNR 1 and SSIM 1." in page
 
 
-def test_a_learning_curve_says_what_the_last_doubling_brought_and_how_far_the_bundled_model_is():
-    from benchmarks.denoise_curve import report
-
-    def row(steps: int, decibel: float) -> dict:
-        return {"steps": steps, "cpu_seconds": 2.0 * steps, "psnr_0.08": decibel, "noisy_0.08": 20.0,
-                "pure_noise_kept_0.04": 8.0, "flat_lesions_kept_0.04": 80.0}  # fmt: skip
-
-    bundled = {**row(0, 33.5), "sha256": "0123456789abcdef"}
-    further = [{"step": 500, "psnr_0.08": 33.1, "flat_kept": 0.05, "loss": 0.4}]
-    table = {"modality": "CT", "rows": [row(500, 32.25), row(250, 30.0)], "parameters": 1234, "bundled": bundled}
-    page = report([{**table, "further": further}])
-    assert "## CT: ct-denoise, 1,234 parameters" in page
-    assert "| steps | PSNR, 80 HU | pure noise kept, 40 HU (%) | flat lesions kept, 40 HU (%) |" in page
-    assert page.index("| 250 | 30.00 | 8.00 | 80.00 |") < page.index("| 500 | 32.25 | 8.00 | 80.00 |")
-    assert "| bundled (0123456789ab) | 33.50 | 8.00 | 80.00 |" in page
-    assert "from 250 to 500 steps +2.25 dB, from there to the bundled model +1.25 dB" in page
-    assert "A step took 2.00 processor seconds." in page and "| 500 | 33.10 | 0.050 |" in page
-
-
 def test_the_family_page_counts_what_beats_averaging():
     from benchmarks.family_report import report
 

@@ -227,6 +227,7 @@ A blind denoising autoencoder for {modality} volumes (3D). For research use; not
 ## Training
 `python -m MedAELib.training.denoise --modality {modality} --steps {kept["step"]} {options}`, on {device}.
 {begun}
+What more training buys: `docs/denoise.md` among the pages of MedAE.
 
 {data}
 

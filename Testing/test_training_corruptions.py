@@ -170,7 +170,7 @@ def test_mr_patches_are_zero_filled_in_plane_along_one_axis_or_in_all_of_a_scan_
 
 
 def test_a_zero_filled_patch_keeps_what_was_measured_and_nothing_above(monkeypatch):
-    monkeypatch.setattr(patches, "CONSTANT_SHARE", 0)
+    monkeypatch.setattr(patches, "CONSTANT_SHARE", {"MR": 0, "CT": 0})
     monkeypatch.setattr(patches, "LESION_SHARE", {False: 0, True: 0})
     voxels, generator, filled = 1 + torch.rand(64, 64, 64, generator=_generator()), _generator(2), 0
     for _ in range(40):

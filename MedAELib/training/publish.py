@@ -119,9 +119,9 @@ LIMITS = {
     ],
     "CT": [
         "Trained on coarse planning scans of the head and neck and one chest; thin lung detail was seen little.",
-        "BM4D told the spectrum of the noise, 0.5 dB and more behind in PSNR on each of four planning scans, was 0.001 "
-        "better in SSIM on one at 80 HU; against the mean of many scans of a phantom, which has nothing but flat parts "
-        "and edges, it was 1.6 dB better on a scan of 10 % of the dose and 0.3 dB on one of 55 % "
+        "BM4D told the spectrum of the noise, 0.5 dB and more behind in PSNR on each of four planning scans at each "
+        "level and behind in SSIM, was better against the mean of many scans of a phantom, which has nothing but flat "
+        "parts and edges: by 1.1 dB on a scan of 10 % of the dose and by 0.3 dB on one of 55 % "
         "(`--peers strongest --cases 4`).",
         "Of pure noise around a constant 5 to 6 % is left.",
         "Amid tissue without any structure balls of 5 voxels keep 88 to 96 % of their contrast at twice the noise; in "

@@ -48,16 +48,17 @@ def _any_weight(model: Model) -> float:
 
 def test_the_page_says_what_the_last_doubling_brought_and_how_far_the_bundled_model_is() -> None:
     def row(steps: int, decibel: float) -> dict[str, Any]:
-        return {"steps": steps, "cpu_seconds": 2.0 * steps, "psnr_0.08": decibel, "noisy_0.08": 20.0,
-                "pure_noise_kept_0.04": 8.0, "flat_lesions_kept_0.04": 80.0}  # fmt: skip
+        return {"steps": steps, "cpu_seconds": 2.0 * steps, "losses": [0.5, 0.25], "psnr_0.08": decibel,
+                "noisy_0.08": 20.0, "pure_noise_kept_0.04": 8.0, "flat_lesions_kept_0.04": 80.0}  # fmt: skip
 
     bundled = {**row(0, 33.5), "sha256": "0123456789abcdef"}
     further = [{"step": 500, "psnr_0.08": 33.1, "flat_kept": 0.05, "loss": 0.4}]
     table = {"modality": "CT", "rows": [row(500, 32.25), row(250, 30.0)], "parameters": 1234, "bundled": bundled}
     page = denoise_curve.report([{**table, "further": further}])
     assert "## CT: ct-denoise, 1,234 parameters" in page
-    assert "| steps | PSNR, 80 HU | pure noise kept, 40 HU (%) | flat lesions kept, 40 HU (%) |" in page
-    assert page.index("| 250 | 30.00 | 8.00 | 80.00 |") < page.index("| 500 | 32.25 | 8.00 | 80.00 |")
-    assert "| bundled (0123456789ab) | 33.50 | 8.00 | 80.00 |" in page
+    assert "| steps | mean loss, each 500 steps | PSNR, 80 HU | pure noise kept, 40 HU (%) | flat les" in page
+    short, long = ("| 250 | 0.50, 0.25 | 30.00 | 8.00 | 80.00 |", "| 500 | 0.50, 0.25 | 32.25 | 8.00 | 80.00 |")
+    assert -1 < page.find(short) < page.find(long)
+    assert "| bundled (0123456789ab) | | 33.50 | 8.00 | 80.00 |" in page
     assert "from 250 to 500 steps +2.25 dB, from there to the bundled model +1.25 dB" in page
     assert "A step took 2.00 processor seconds." in page and "| 500 | 33.10 | 0.050 |" in page

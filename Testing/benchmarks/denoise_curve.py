@@ -118,9 +118,9 @@ def report(tables: list[Row]) -> str:
         "of their contrast balls of five voxels keep at twice the noise. The last row is the bundled model. None of "
         "these figures is of the test subjects, which are in the models' cards.",
         "",
-        "Each length is one training with one seed, at the highest learning rate of 0.001. Where the PSNR is below that "
-        "of a shorter one, the training had lost its way for a while, as the mean loss of its steps tells. The bundled "
-        "models began as smaller networks and were trained on at half of that rate.",
+        "Each length is one training with one seed, at the highest learning rate of 0.001. Where the PSNR is below "
+        "that of a shorter one, the training had lost its way for a while, as the mean loss of its steps tells. The "
+        "bundled models began as smaller networks and were trained on at half of that rate.",
         "",
     ]
     for table in tables:

@@ -29,15 +29,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.denoise_medae import safety
 from benchmarks.denoise_trust import flat_lesions
+from benchmarks.pages import make_page
 
 from MedAELib.bundle import Spec
+from MedAELib.errors import MedAEError
 from MedAELib.model import Model
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
 from MedAELib.training.denoise import batches, denoising_error, validation
 from MedAELib.training.loop import Schedule, train
 
 PRECISION, SEED = "bfloat16", 11
-BUNDLED = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 Row = dict[str, Any]
 
 
@@ -46,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--modality", choices=("MR", "CT"), default="CT")
     parser.add_argument("--steps", type=int, nargs="+", default=[250, 500, 1000, 2000])
-    parser.add_argument("--model", type=Path, default=None)
+    parser.add_argument("--model", default=None)
     parser.add_argument("--further", type=Path, default=None)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=Path())
@@ -54,14 +55,16 @@ def main() -> int:
     parser.add_argument("--write", type=Path)
     chosen = parser.parse_args()
     if chosen.report:
-        text = report([json.loads(path.read_text()) for path in chosen.report])
-        if chosen.write:
-            chosen.write.write_text(text, encoding="utf-8")
-        print(text)
+        make_page(report, chosen.report, chosen.write)
         return 0
     torch.set_num_threads(chosen.threads)
-    model = Model.load(chosen.model or BUNDLED / f"{chosen.modality.lower()}-denoise")
-    table = curve(model, chosen.modality, chosen.steps, chosen.output)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    try:
+        model = Model.load(chosen.model or f"{chosen.modality.lower()}-denoise")
+        table = curve(model, chosen.modality, chosen.steps, chosen.output)
+    except MedAEError as error:
+        print(f"{error} {error.next_step}", file=sys.stderr)
+        return 2
     if chosen.further:
         table["further"] = json.loads(chosen.further.read_text())
     (chosen.output / f"curve-{chosen.modality}.json").write_text(json.dumps(table, indent=1))

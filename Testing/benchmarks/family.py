@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.family_report import report
 from benchmarks.family_timing import timing
+from benchmarks.pages import make_page
 
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
@@ -170,10 +171,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path)
     chosen = parser.parse_args()
     if chosen.report:
-        text = report([json.loads(path.read_text()) for path in chosen.report])
-        if chosen.write:
-            chosen.write.write_text(text, encoding="utf-8")
-        print(text)
+        make_page(report, chosen.report, chosen.write)
         return 0
     torch.set_num_threads(1)
     kept = json.loads(chosen.rows.read_text()) if chosen.rows and chosen.rows.is_file() else None

@@ -29,9 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.denoise_medae import safety
 from benchmarks.denoise_trust import flat_lesions
-from benchmarks.pages import make_page
+from benchmarks.pages import options_unless_page
 
-from MedAELib.bundle import Spec
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
 from MedAELib.training.cohort import data_folder, training_sources, validation_volume
@@ -51,11 +50,8 @@ def main() -> int:
     parser.add_argument("--further", type=Path, default=None)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=Path())
-    parser.add_argument("--report", nargs="+", type=Path)
-    parser.add_argument("--write", type=Path)
-    chosen = parser.parse_args()
-    if chosen.report:
-        make_page(report, chosen.report, chosen.write)
+    chosen = options_unless_page(parser, report)
+    if chosen is None:
         return 0
     torch.set_num_threads(chosen.threads)
     chosen.output.mkdir(parents=True, exist_ok=True)
@@ -75,38 +71,32 @@ def curve(model: Model, modality: str, lengths: Sequence[int], output: Path) -> 
     """The rows of trainings of these lengths, kept as they come, and of the bundled model."""
     path, data = output / f"curve-{modality}.json", data_folder()
     table: Row = json.loads(path.read_text()) if path.is_file() else {"modality": modality, "rows": []}
-    measure = figures_of(modality, validation(modality, validation_volume(data, modality), PRECISION))
-    if any(steps not in [row["steps"] for row in table["rows"]] for steps in lengths):
+    check = validation(modality, validation_volume(data, modality), PRECISION)
+    missing = [steps for steps in lengths if steps not in {row["steps"] for row in table["rows"]}]
+    if missing:
         sources = training_sources(data, modality, SEED, output / f"noise-{modality}")
         batch = batches(sources, modality, SEED)
-        for steps in lengths:
-            if steps in [row["steps"] for row in table["rows"]]:
-                continue
-            torch.manual_seed(SEED)
-            fresh = Model.create(model.spec).network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-            begun = time.process_time()
-            schedule = Schedule(steps, warmup=steps // 10, averaging=1 - 20 / steps, precision=PRECISION)
-            made, history = train(fresh, batch, denoising_error, schedule, output / f"{modality}-{steps}")
-            losses = [line["loss"] for line in history]
-            row = {"steps": steps, "cpu_seconds": time.process_time() - begun, "losses": losses}
-            row |= measure(made, model.spec)
-            table["rows"].append(row)
-            path.write_text(json.dumps(table, indent=1))
-            print(json.dumps(row), flush=True)
-    table["bundled"] = {"sha256": model.bundle.sha256 if model.bundle else "", **measure(model.network, model.spec)}
+    for steps in missing:
+        torch.manual_seed(SEED)
+        fresh = Model.create(model.spec).network.to(memory_format=torch.channels_last_3d)
+        begun = time.process_time()
+        schedule = Schedule(steps, warmup=steps // 10, averaging=1 - 20 / steps, precision=PRECISION)
+        made, history = train(fresh, batch, denoising_error, schedule, output / f"{modality}-{steps}")
+        seconds = time.process_time() - begun
+        row = {"steps": steps, "cpu_seconds": seconds, "losses": [line["loss"] for line in history]}
+        row |= figures(Model(model.spec, made), modality, check)
+        table["rows"].append(row)
+        path.write_text(json.dumps(table, indent=1))
+        print(json.dumps(row), flush=True)
+    table["bundled"] = {"sha256": model.bundle.sha256 if model.bundle else ""} | figures(model, modality, check)
     table["parameters"] = sum(parameter.numel() for parameter in model.network.parameters())
     return table
 
 
-def figures_of(modality: str, measure: Callable[[nn.Module], dict[str, float]]) -> Callable[[nn.Module, Spec], Row]:
-    """What is measured of averaged weights: PSNR of the validation subject, and what is left in flat tissue."""
-
-    def figures(network: nn.Module, spec: Spec) -> Row:
-        network = network.float()
-        flat = Model(spec, network)
-        return {**measure(network), **safety(flat, modality, []), **flat_lesions(flat, modality)}
-
-    return figures
+def figures(model: Model, modality: str, check: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
+    """What is measured of a model: PSNR of the validation subject, and what is left in flat tissue."""
+    model.network.float()
+    return {**check(model.network), **safety(model, modality, []), **flat_lesions(model, modality)}
 
 
 def report(tables: list[Row]) -> str:

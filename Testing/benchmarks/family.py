@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.family_report import report
 from benchmarks.family_timing import timing
-from benchmarks.pages import make_page
+from benchmarks.pages import options_unless_page
 
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
@@ -167,11 +167,8 @@ def main() -> int:
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--timing", action="store_true")
-    parser.add_argument("--report", nargs="+", type=Path)
-    parser.add_argument("--write", type=Path)
-    chosen = parser.parse_args()
-    if chosen.report:
-        make_page(report, chosen.report, chosen.write)
+    chosen = options_unless_page(parser, report)
+    if chosen is None:
         return 0
     torch.set_num_threads(1)
     kept = json.loads(chosen.rows.read_text()) if chosen.rows and chosen.rows.is_file() else None

@@ -114,11 +114,12 @@ def test_a_bright_lesion_is_where_it_was_put_in_map_labels_and_table(normative, 
 
 def test_small_regions_are_left_out_and_the_rate_moves_the_threshold(monkeypatch):
     monkeypatch.setattr(task, "baseline_scores", functools.cache(task.baseline_scores))  # of the same scan each time
-    changed, _ = with_ball(head()[0], LESION, 5.0, 250.0)
+    larger, _ = with_ball(head()[0], LESION, 6.0, 250.0)
+    changed, _ = with_ball(larger, LESION - 30.0, 4.0, 250.0)
     prepared = prepare(changed)
     all_of_them = anomaly(changed, None, least_ml=0, prepared=prepared)
     large = anomaly(changed, None, least_ml=0.4, prepared=prepared)
-    assert 1 <= len(large.regions) < len(all_of_them.regions)
+    assert (len(large.regions), len(all_of_them.regions)) == (1, 2)
     assert min(region.volume_ml for region in large.regions) >= 0.4
     rarer = anomaly(changed, None, rate=0.001, prepared=prepared)
     assert large.threshold == pytest.approx(2.326, abs=1e-3)

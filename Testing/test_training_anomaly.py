@@ -17,7 +17,7 @@ from MedAELib.anomaly.shown import Shown
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
 from MedAELib.training.anomalies import KINDS, draw_anomaly, draw_spots
-from MedAELib.training.anomaly import batches, main, objective
+from MedAELib.training.anomaly import ARGUMENTS, _bending, batches, main, objective
 from MedAELib.training.anomaly_cohorts import volumes
 from MedAELib.training.loop import Schedule, train
 
@@ -56,6 +56,7 @@ def test_spots_are_many_small_places_in_bright_tissue_of_one_kind(source, seed):
     assert label(where)[1] > 1 and source.voxels[where].mean() > np.median(source.voxels[source.mask])
     difference = (changed - source.voxels)[where]
     assert (difference >= 0).all() or (difference <= 0).all()
+    assert draw_spots(source.voxels, source.mask, np.random.default_rng(seed), 6.0)[1].sum() > where.sum()
     nothing = np.zeros_like(source.mask)
     assert not draw_spots(source.voxels, nothing, np.random.default_rng(seed))[1].any()
 
@@ -109,6 +110,43 @@ def test_typical_scan_and_odds_of_a_tile_are_those_of_the_whole():
     whole = network.typical_and_odds(x)
     tile = network.typical_and_odds(x[:, :, stride:])
     assert float((tile[:, :, halo:] - whole[:, :, halo + stride :]).abs().max()) < 1e-5 * float(whole.abs().max())
+
+
+def test_a_training_begins_with_a_model_and_may_have_more_blocks_than_it(tmp_path):
+    from MedAELib.model import Model
+    from MedAELib.training import publish_anomaly as publish
+    from MedAELib.training.anomaly import _network, blocks_of
+
+    torch.manual_seed(0)
+    smaller = build("normative", 3, {**ARGUMENTS, "blocks": 1}).eval()
+    torch.nn.init.normal_(smaller.last.conv.weight, std=0.1)
+    kept = publish._with(smaller.state_dict(), "MR")
+    kept.save(
+        tmp_path / "model", name="small", description="For tests.", card="# small\n", licence="CC0\n", figures={},
+        limits=["Few."], training_data=["None."], calibration={},
+    )  # fmt: skip
+    x = torch.rand(1, 1, 16, 16, 16)
+    grown = _network(str(tmp_path / "model"), 2).eval()
+    assert blocks_of(grown.state_dict()) == 2 and blocks_of(smaller.state_dict()) == 1
+    with torch.no_grad():
+        expected, made = smaller.typical_and_odds(x), grown.typical_and_odds(x)
+    assert float(expected[:, 1].std()) > 0 and torch.allclose(made, expected, atol=1e-4)
+    again = publish._with(grown.state_dict(), "MR")
+    assert again.spec.arguments["blocks"] == 2 and isinstance(again, Model)
+    again.save(
+        tmp_path / "large", name="large", description="For tests.", card="# large\n", licence="CC0\n", figures={},
+        limits=["Few."], training_data=["None."], calibration={},
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="another network"):
+        _network(str(tmp_path / "large"), 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_piece_is_bent_smoothly_and_by_little(seed):
+    moved = _bending((48, 48, 48), np.random.default_rng(seed))
+    assert moved.shape == (3, 48, 48, 48) and 0 < moved.std() <= 1
+    for axis in range(1, 4):  # neighbours move alike: where they do not, tissue is torn or folded
+        assert np.quantile(np.abs(np.diff(moved, axis=axis)), 0.999) < 0.7
 
 
 def test_calibration_and_gate_of_a_network_hold_what_the_maps_need(monkeypatch):

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import BadInput
 from ..modality import added_to_hounsfield, guess_modality, told_added
 from ..volume import Volume
+from .bias_field import bias_field
 from .calibration import pixel_of
 from .grid import Floats, Grid, grid_around, onto_grid, plane_grid
 from .masks import Mask, body_mask, brain_mask, deep_median
@@ -30,9 +31,10 @@ BODY_RANGE = (1e-3, 1.5)  # windowed: air in the body is a little above 0, which
 class Prepared:
     """A scan on the grid `[i, j, k]`: windowed voxels (0 outside the mask), the mask, and how to come back.
 
-    An intensity is `voxels * scale + offset`. `brain` says whether the mask is that of a brain, or of all that is not
-    air. `dims` is 3, or 2 for images that are looked at one by one along k. `hounsfield`: brightness is absolute.
-    With `places` voxels and mask are lists, of what lies there on the grid.
+    An intensity is `voxels * scale * field + offset`. `brain` says whether the mask is that of a brain, or of all that
+    is not air. `dims` is 3, or 2 for images that are looked at one by one along k. `hounsfield`: brightness is
+    absolute. `field` is the uneven brightness that was divided out, None where none was. With `places` voxels and mask
+    are lists, of what lies there on the grid.
     """
 
     voxels: Floats
@@ -43,26 +45,37 @@ class Prepared:
     offset: float = 0.0
     dims: int = 3
     hounsfield: bool = False
+    field: Floats | None = None
     places: Mask | None = None
+
+    def differences(self, voxels: Floats) -> Floats:
+        """Differences of windowed voxels `[i, j, k]` in the scan's own unit."""
+        return np.asarray(voxels * np.float32(self.scale) * (np.float32(1) if self.field is None else self.field))
 
     def intensities(self, voxels: Floats) -> Floats:
         """Windowed voxels `[i, j, k]` in the scan's own unit; outside the mask air in a CT, else what 0 stands for."""
-        found = voxels * np.float32(self.scale) + np.float32(self.offset)
+        found = self.differences(voxels) + np.float32(self.offset)
         return np.where(self.mask, found, np.float32(_AIR)) if self.hounsfield else found
 
 
 def prepare(volume: Volume) -> Prepared:
-    """The first channel of a volume as normative models see it. Raises BadInput where there is nothing to look at."""
+    """The first channel of a volume as normative models see it: a brain with its brightness made even.
+
+    Raises BadInput where there is nothing to look at.
+    """
     grid = grid_around(volume, SPACING)
     voxels = _found(onto_grid(volume.array[0], volume.affine, grid), volume)
     mask, brain = brain_mask(voxels, SPACING)
-    middle = float(np.median(voxels[mask])) if brain else deep_median(voxels, mask, SPACING)
+    field = bias_field(voxels, mask) if brain else None
+    even = voxels if field is None else voxels / field
+    middle = float(np.median(even[mask])) if brain else deep_median(voxels, mask, SPACING)
     if not middle > 0:
         raise BadInput(
             f"The tissue of {volume.name or 'the volume'} is not brighter than 0.", "Choose an MRI magnitude image."
         )
     scale = middle / MEDIAN
-    return Prepared(np.where(mask, voxels / np.float32(scale), 0).astype(np.float32), mask, grid, scale, brain)
+    windowed = np.where(mask, even / np.float32(scale), 0).astype(np.float32)
+    return Prepared(windowed, mask, grid, scale, brain, field=field)
 
 
 def prepare_body(volume: Volume, spacing: float = BODY_SPACING) -> Prepared:

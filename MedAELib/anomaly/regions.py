@@ -48,6 +48,10 @@ class RegionRule:
         return asdict(self)
 
 
+# Without a model z is no rarity, and large lesions are uneven: the threshold itself outlines them.
+PLAIN = RegionRule(outline=0.0)
+
+
 def rule_of(known: Mapping[str, Any]) -> RegionRule:
     """As the calibration of a model folder gives it, or the usual one. Raises BadModel when it is malformed."""
     found = known.get(REGIONS)
@@ -89,7 +93,7 @@ def find_regions(
 
     Voxels above the threshold that touch, also at a corner, belong together. With a `peak` one of them must reach this
     z (a threshold with hysteresis), and the region is what is above the share `outline` of its largest z, as lesions
-    are outlined in PET; so for maps that normal scans calibrated. Regions smaller than `least_ml` millilitres are left
+    are outlined in PET; so for volumes. Regions smaller than `least_ml` millilitres are left
     out, and all but the 200 with the largest peaks.
     """
     grid = prepared.grid

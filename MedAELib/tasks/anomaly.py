@@ -16,7 +16,7 @@ from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
 from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
-from ..anomaly.regions import Region, find_regions, rule_of
+from ..anomaly.regions import PLAIN, Region, find_regions, rule_of
 from ..anomaly.scores import Scores, baseline_scores
 from ..anomaly.shown import shown_of
 from ..engine.run import Engine
@@ -82,8 +82,8 @@ def anomaly(
         maps = z_maps(scores, calibrations(known), shown, prepared)
     first = next(iter(maps))
     progress("Finding regions", 0, 1)
-    rule = rule_of(known)
-    peak = rule.peak(rate) if model is not None and prepared.dims == 3 else None
+    rule = PLAIN if model is None else rule_of(known)
+    peak = rule.peak(rate) if prepared.dims == 3 else None
     labels, regions = find_regions(maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline)
     result = AnomalyResult(
         map=_placed(maps[first], prepared, volume, "anomaly map"),
@@ -98,7 +98,7 @@ def anomaly(
     )
     if scores.typical is not None:
         result.typical = _placed(prepared.intensities(scores.typical), prepared, volume, "nearest typical")
-        residual = (prepared.voxels - scores.typical) * np.float32(prepared.scale)
+        residual = prepared.differences(prepared.voxels - scores.typical)
         result.residual = _placed(residual, prepared, volume, "residual")
     result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
     return result

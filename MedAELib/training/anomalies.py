@@ -27,8 +27,8 @@ def draw_anomaly(
     plain it is: intensities change by up to 0.3 at a tissue median of 0.5, texture deviates by up to 0.4, blur replaces
     up to all detail, a copy comes from at least two diameters away, a bulge moves tissue by up to 0.6 of the radius.
     """
-    places = np.argwhere(inside)
-    place = places[random.integers(len(places))]
+    places = np.flatnonzero(inside)
+    place = np.array(np.unravel_index(places[random.integers(len(places))], inside.shape))
     share, box = _extent(scan.shape, place, radius, random)
     share = share * inside[box]
     changed = scan.copy()
@@ -38,11 +38,11 @@ def draw_anomaly(
     return changed, mask
 
 
-def draw_spots(scan: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
+def draw_spots(scan: Floats, inside: Mask, random: Random, largest: float = 3.0) -> tuple[Floats, Mask]:
     """The scan `[i, j, k]` with many small dark or bright places in its brighter tissue, and where they are.
 
-    So lesions of white matter look on T1, where it is bright: 1 to 3 voxels in radius, faint to plain. Nothing changes
-    where there is no such tissue away from the edge of `inside`.
+    So lesions of white matter look on T1, where it is bright: 1 to `largest` voxels in radius, faint to plain. Nothing
+    changes where there is no such tissue away from the edge of `inside`.
     """
     soft = gaussian_filter(scan, 1.0)
     bright = inside & (soft > np.quantile(soft[inside], _BRIGHTER)) if inside.any() else inside
@@ -50,7 +50,7 @@ def draw_spots(scan: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask
     where, changed = np.zeros(scan.shape, bool), scan
     kind = "dark" if random.random() < _DARK_SPOTS else "bright"
     for _ in range(int(random.integers(6, 20)) if deep.any() else 0):
-        radius, strength = float(random.uniform(1.0, 3.0)), float(random.uniform(0.3, 0.9))
+        radius, strength = float(random.uniform(1.0, largest)), float(random.uniform(0.3, 0.9))
         changed, spot = draw_anomaly(changed, deep, kind, radius, strength, random)
         where |= spot
     return changed, where

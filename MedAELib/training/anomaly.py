@@ -4,10 +4,11 @@
     --start MODEL     begin with the weights of this model
     --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data)
     --steps N         length of the cosine schedule (default 4000; about half a second a step on one core)
+    --blocks N        residual blocks at each scale (default 1); those that MODEL lacks begin without effect
     --seed S, --resume, --threads N, --precision float32|bfloat16
 
-Pieces of normal scans are turned, scaled and recontrasted; anomalies are drawn into them; the network learns to undo
-these and to say where they were. FOLDER receives last.pt (resumable) and history.json.
+Pieces of normal scans are turned, scaled, bent and recontrasted; anomalies are drawn into them; the network learns to
+undo these and to say where they were. FOLDER receives last.pt (resumable) and history.json.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import affine_transform, gaussian_filter, zoom
+from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 from torch import Tensor, nn
 
 from MedAELib.anomaly.prepare import BODY_RANGE, MEDIAN, Prepared
@@ -38,7 +39,10 @@ BATCHES = {2: 16, 3: 2}  # patches by dimensions
 _DARKEST = 1e-3  # of the inside of an image, whose ground may be 0: 0 stands for what is not looked at
 _VISIBLE = 0.02  # by how much a pixel of an image must change
 _RARE = 8.0  # how much more a changed voxel counts than a normal one: there are few of them
-_SPOTTED = 0.25  # of the patches of volumes
+_SPOTTED = 0.375  # of the patches of volumes
+_SPOTS = (2.0, 5.0)  # voxels, of the largest radius of spots
+_WAVES = 6  # cosines along an edge of a patch that bend it: the shortest is about 20 voxels long
+_BENT = 1.0  # voxels: so far places are moved at most, on the root mean square
 # How often each kind is drawn: what is hard to tell from normal tissue more often.
 _SHARES = {"bright": 0.12, "dark": 0.24, "texture": 0.12, "blur": 0.18, "copy": 0.16, "bulge": 0.18}
 
@@ -70,19 +74,23 @@ def batches(sources: Sequence[Prepared], seed: int) -> Callable[[int], Batch]:
 def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
     """A piece of a scan and its mask [EDGE, EDGE, EDGE]: another pose, size, contrast, noise and extent of the mask.
 
-    Brains are mirrored, too. Of images it is a piece of a slice [EDGE, EDGE, 1], turned within it and never mirrored.
+    Volumes are bent, and brains are mirrored, too. Of images it is a piece of a slice [EDGE, EDGE, 1], turned within it
+    and never mirrored.
     """
     flat = source.dims == 2
-    places = np.argwhere(source.mask)
-    centre = places[random.integers(len(places))] + random.uniform(-8, 8, 3) * (1, 1, not flat)
+    places = np.flatnonzero(source.mask)
+    middle = np.unravel_index(places[random.integers(len(places))], source.mask.shape)
+    centre = np.array(middle) + random.uniform(-8, 8, 3) * (1, 1, not flat)
     angles, sizes = random.uniform(-0.25, 0.25, 3), random.uniform(-0.15, 0.15, 3)
     turn = _turn(angles * (not flat, not flat, 1)) @ np.diag(np.exp(sizes * (1, 1, not flat)))
     if not flat:
         turn[:, 0] *= random.choice([-1, 1])
     shape = (EDGE, EDGE, 1 if flat else EDGE)
-    offset = centre - turn @ ((np.array(shape) - 1) / 2)
-    voxels = affine_transform(source.voxels, turn, offset, shape, order=1, output=np.float32)
-    mask = affine_transform(source.mask.astype(np.float32), turn, offset, shape, order=1, output=np.float32)
+    places = _seen_at(shape, turn, centre)
+    if not flat:
+        places += _bending(shape, random)
+    voxels = map_coordinates(source.voxels, places, order=1, output=np.float32)
+    mask = map_coordinates(source.mask.astype(np.float32), places, order=1, output=np.float32)
     inside = gaussian_filter(mask, random.uniform(0.3, 1.0)) > random.uniform(0.3, 0.7)
     if random.random() < 0.3:
         voxels = gaussian_filter(voxels, random.uniform(0.2, 0.7))
@@ -90,6 +98,22 @@ def patch(source: Prepared, random: Random) -> tuple[Floats, Mask]:
     if flat:
         voxels = np.maximum(voxels, _DARKEST)
     return np.where(inside, voxels, 0).astype(np.float32), inside & (voxels > 0)
+
+
+def _seen_at(shape: tuple[int, ...], turn: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Where in the source the voxels of a patch around this place lie, [3, i, j, k]."""
+    axes = [np.arange(size) - (size - 1) / 2 for size in shape]
+    offsets = np.stack(np.meshgrid(*axes, indexing="ij"))
+    return np.asarray(np.tensordot(turn, offsets, 1) + np.reshape(centre, (3, 1, 1, 1)))
+
+
+def _bending(shape: tuple[int, ...], random: Random) -> np.ndarray:
+    """By how many voxels the places of a patch are moved, smoothly, [3, i, j, k]: people differ in shape, too."""
+    moved = random.normal(0, 1, (3, *[_WAVES] * 3))
+    for axis, size in enumerate(shape):
+        waves = np.cos(np.pi * np.outer(np.arange(_WAVES), (np.arange(size) + 0.5) / size))
+        moved = np.moveaxis(np.tensordot(moved, waves, ([axis + 1], [0])), -1, axis + 1)
+    return np.asarray(moved * (random.uniform(0, _BENT) / max(float(moved.std()), 1e-6)))
 
 
 def as_on_another_scanner(voxels: Floats, hounsfield: bool, random: Random) -> Floats:
@@ -125,7 +149,7 @@ def _coarse(shape: tuple[int, ...], cells: int, deviation: float, random: Random
 
 
 def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats, Mask]:
-    """None (one patch in eight), coarse noise (one), of volumes many small spots (two), or three to ten anomalies of
+    """None (one patch in eight), coarse noise (one), of volumes many small spots (three), or three to ten anomalies of
     any kind, and where they are.
 
     Coarse noise changes every place (Kascenas et al., MIDL 2022): most of what a patch can teach at first.
@@ -137,7 +161,7 @@ def with_anomalies(normal: Floats, inside: Mask, random: Random) -> tuple[Floats
     if drawn < 0.25:
         return _with_coarse_noise(normal, inside, random)
     if drawn < 0.25 + _SPOTTED and normal.shape[2] > 1:
-        return draw_spots(normal, inside, random)
+        return draw_spots(normal, inside, random, float(random.uniform(*_SPOTS)))
     changed = normal
     for _ in range(random.integers(3, 11)):
         radius = float(np.exp(random.uniform(np.log(2.0), np.log(7))))
@@ -206,14 +230,27 @@ def validation(sources: Sequence[Prepared], count: int = 24) -> Callable[[nn.Mod
     return measure
 
 
-def _network(start: str) -> nn.Module:
-    """A new network, or one with the weights of the model. Raises BadModel, BadInput for one of another kind."""
-    network = build("normative", 3, ARGUMENTS)
-    if start:
-        try:
-            network.load_state_dict(Model.load(start).network.float().state_dict())
-        except RuntimeError:
-            raise BadInput(f"The model {start} has another network.", "Start from a 3D normative model.") from None
+def blocks_of(weights: Mapping[str, Tensor]) -> int:
+    """How many residual blocks there are at each scale of the normative network that these weights belong to."""
+    return 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.0."))
+
+
+def _network(start: str, blocks: int) -> nn.Module:
+    """A new network, or one with the weights of the model. Raises BadModel, BadInput for one of another kind.
+
+    It may have more blocks than the model: those begin without effect, so it computes what the model does.
+    """
+    network = build("normative", 3, {**ARGUMENTS, "blocks": blocks})
+    if not start:
+        return network
+    known = Model.load(start).network.float().state_dict()
+    own = network.state_dict()
+    if any(name not in own or own[name].shape != value.shape for name, value in known.items()):
+        raise BadInput(f"The model {start} has another network.", "Start from a 3D normative model of no more blocks.")
+    network.load_state_dict(known, strict=False)
+    for name, parameter in network.named_parameters():
+        if name not in known and ".unit1." in name:
+            nn.init.zeros_(parameter)
     return network
 
 
@@ -225,6 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--blocks", type=int, default=ARGUMENTS["blocks"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -234,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(chosen.threads)
         torch.manual_seed(chosen.seed)
         data, cohort = chosen.data or data_folder(), COHORTS[chosen.model]
-        network = _network(chosen.start).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = _network(chosen.start, chosen.blocks).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         measure = validation(cohort.scans(data, cohort.calibration))
         schedule = Schedule(
             steps=chosen.steps, averaging=0.997, precision=chosen.precision, validate_every=250, checkpoint_every=250

@@ -13,18 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from MedAELib.anomaly.normals import learn_normals
 from MedAELib.bundle import Spec, Window
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
-from MedAELib.training.anomaly import ARGUMENTS
+from MedAELib.training.anomaly import ARGUMENTS, blocks_of
 from MedAELib.training.anomaly_cards import ABOUT
 from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.training.choose_map import choose_shown, in_words
@@ -39,8 +40,7 @@ def published(name: str, kept: Model, making: str, output: Path, data: Path, fou
     """Write a model of this name with the weights of another, in float16, calibrated, as a model folder; `making` says
     how the weights were made. Raises MedAEError."""
     about, cohort = ABOUT[name], COHORTS[name]
-    model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", cohort.modality, Window("fixed", 0.0, 1.0)))
-    model.network.load_state_dict(kept.network.state_dict())
+    model = _with(kept.network.state_dict(), cohort.modality)
     model.network.half().float()  # calibrate what will be stored
     figures = _summary(found) if found else {}
     tuning, seen = cohort.scans(data, cohort.calibration), cohort.scans(data, cohort.training)
@@ -89,9 +89,16 @@ def _weights(name: str, training: Path | None, weights: str) -> tuple[Model, str
             return model, model.bundle.card.split(_MAKING)[1].split("\n\n- ")[0]
         return model, ABOUT[name].making
     kept = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
-    model = Model.create(Spec("normative", ARGUMENTS, 3, "anomaly", COHORTS[name].modality, Window("fixed", 0.0, 1.0)))
-    model.network.load_state_dict(kept["averaged"])
+    model = _with(kept["averaged"], COHORTS[name].modality)
     return model, ABOUT[name].making.replace("STEPS", str(kept["step"]))
+
+
+def _with(weights: Mapping[str, Tensor], modality: str) -> Model:
+    """A normative model with these weights, and as many blocks as they are for."""
+    arguments = {**ARGUMENTS, "blocks": blocks_of(weights)}
+    model = Model.create(Spec("normative", arguments, 3, "anomaly", modality, Window("fixed", 0.0, 1.0)))
+    model.network.load_state_dict(weights)
+    return model
 
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:

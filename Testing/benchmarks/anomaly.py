@@ -153,10 +153,13 @@ def real(model: Model, data: Path, peers: list[Peer]) -> dict[str, dict[str, dic
     on_t1, scan = anomaly(volume, model), prepared_for(volume, model)
     others = {peer.name: from_grid(peer.z(scan), scan.grid, volume) for peer in peers}
     on_flair = anomaly(Volume.load(folder / "FLAIR.nii.gz"), None)
-    return {
+    found = {
         "T1": figures(maps(on_t1, mine(model)) | others, truth, on_t1.map.array[0] != 0),
         "FLAIR": figures(maps(on_flair, "bright"), truth, on_flair.map.array[0] != 0),
     }
+    found["T1"][mine(model)]["regions"] = dice(on_t1.labels.array[0] > 0, truth)
+    found["FLAIR"]["bright"]["regions"] = dice(on_flair.labels.array[0] > 0, truth)
+    return found
 
 
 def gate(model: Model, data: Path, normals: list[Volume]) -> list[dict[str, Any]]:
@@ -198,7 +201,7 @@ def report(result: dict[str, Any]) -> str:
     lines += outlines(result["drawn"], names[0])
     lines += ["", "| real lesions | map | figures |", "|---|---|---|"]
     for scan, found in result["real"].items():
-        lines += [f"| {scan} | {name} | {_cell([values])} |" for name, values in found.items()]
+        lines += [f"| {scan} | {name} | {_cell([values])}{_outlined(values)} |" for name, values in found.items()]
     lines += ["", "| size of the drawn | n | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     lines += recall(six, names)
     lines += ["", "| normal scan | above 5 % | above 1 % | above 0.2 % | regions | ml | s |", "|---" * 7 + "|"]
@@ -240,6 +243,10 @@ def recall(rows: list[dict[str, Any]], names: list[str]) -> list[str]:
 
 def _cell(values: list[dict[str, float]]) -> str:
     return " / ".join(f"{np.mean([value[name] for value in values]):.3f}" for name in ("ap", "best_dice", "dice"))
+
+
+def _outlined(values: dict[str, float]) -> str:
+    return f"; of the regions {values['regions']:.3f}" if "regions" in values else ""
 
 
 def main() -> int:

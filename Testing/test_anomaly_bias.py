@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from generated_heads import head, with_ball
 
 from MedAELib.anomaly.bias_field import bias_field
@@ -29,6 +30,19 @@ def test_most_of_an_uneven_brightness_is_found(seed):
     wrong = np.log(found / factor)[plain.mask]
     assert wrong.std() < 0.2 * np.log(factor)[plain.mask].std()
     assert np.log(bias_field(plain.voxels * factor, plain.mask))[plain.mask].mean() == pytest.approx(0, abs=1e-4)
+
+
+def test_any_number_of_threads_finds_the_same():
+    plain = prepare(head((6.0, 6.0, 6.0))[0])
+    voxels, before = plain.voxels * uneven(plain.voxels.shape), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    found = []
+    try:
+        for count in (1, 3):
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
+            found.append(bias_field(voxels, plain.mask))
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    np.testing.assert_array_equal(*found)
 
 
 def test_the_same_head_with_another_coil_is_prepared_alike():

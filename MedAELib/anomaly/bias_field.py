@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -10,7 +13,7 @@ from .masks import Mask, box_around
 
 _COARSE = 4  # cells: what is finer than this says nothing about a field
 _ITERATIONS = (50, 50)  # of a spline with one piece along each edge, then two: with more, large lesions would go, too
-_ENOUGH = 1e-3  # when an iteration changes the field by less than this, it stands
+_ENOUGH = 1e-4  # when an iteration changes the field by less than this, it stands
 _CONTROL_POINTS = 4  # of a cubic spline in one piece
 _DARK = 0.3  # of the median: fluid, whose noise would count like brightness
 _FEWEST = 200  # coarse cells: fewer tell nothing
@@ -33,11 +36,22 @@ def bias_field(voxels: Floats, mask: Mask) -> Floats:
     finder.SetMaximumNumberOfIterations(_ITERATIONS)
     finder.SetConvergenceThreshold(_ENOUGH)
     finder.SetNumberOfControlPoints([_CONTROL_POINTS] * 3)
-    finder.SetNumberOfThreads(1)
-    finder.Execute(_image(coarse, _COARSE, -_COARSE), _image(tissue.astype(np.uint8), _COARSE, -_COARSE))
-    log_field = sitk.GetArrayFromImage(finder.GetLogBiasFieldAsImage(_image(seen, 1, 0))).T
+    with _one_thread():
+        finder.Execute(_image(coarse, _COARSE, -_COARSE), _image(tissue.astype(np.uint8), _COARSE, -_COARSE))
+        log_field = sitk.GetArrayFromImage(finder.GetLogBiasFieldAsImage(_image(seen, 1, 0))).T
     found[box] = np.exp(log_field - log_field[inside].mean())
     return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Filters within filters take as many threads as there are cores, and with more of them add up in another order."""
+    usual = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(usual)
 
 
 def _means(voxels: Floats, tissue: Mask) -> tuple[Floats, Mask]:

@@ -25,12 +25,13 @@ ABOUT = {
     "brain-t1-anomaly": About(
         description="Shows where a T1-weighted brain is unlike healthy ones (research use).",
         summary="A normative autoencoder for T1-weighted brains (3D, 2 mm).",
-        making="""`python -m MedAELib.training.anomaly --steps 15750`, on a CPU.
-Pieces of brains were turned, scaled and recontrasted; bright, dark, textured, blurred, copied and bulging places were
-drawn into them; the network learned to undo these and to say where they were. In the first 10 500 steps all kinds were
-drawn alike, and three patches in eight had coarse noise; then what is hard (dark, blurred, copied, bulging) was drawn
-more often, and coarse noise into one in eight; in the last 1000 steps a quarter of the patches had many small dark or
-bright spots in brighter tissue instead. The schedule of the learning rate was begun anew several times.""",
+        making="""`python -m MedAELib.training.anomaly --start MODEL --blocks 2 --steps STEPS --seed 32`, on one core of
+a CPU, with brightness made even. MODEL had 7000 steps (`--blocks 2 --seed 31`, brightness as it was) behind it, and
+before that 15 750 with one block at each scale.
+Pieces of brains were turned, scaled, bent and recontrasted; bright, dark, textured, blurred, copied and bulging places
+were drawn into them, into three in eight many dark or bright spots of up to 10 mm radius in brighter tissue instead;
+the network learned to undo these and to say where they were. What is hard (dark, blurred, copied, bulging) was drawn
+more often; one piece in eight had coarse noise. The first 15 750 steps had no bending and fewer and smaller spots.""",
         parts="Calibrated on IXI 033, tested on IXI 034 and on one case of multiple sclerosis.",
         tuning="IXI 033, half of the time as on another scanner: another contrast, uneven brightness, more noise",
         training_data=(

@@ -126,6 +126,17 @@ def test_small_regions_are_left_out_and_the_rate_moves_the_threshold(monkeypatch
     assert rarer.threshold > large.threshold and rarer.report["above_threshold"] < large.report["above_threshold"]
 
 
+def test_without_a_model_a_region_needs_a_peak_and_reaches_to_the_threshold():
+    volume, _ = head((4.0, 4.0, 4.0))
+    faint, ball = with_ball(volume, LESION, 9.0, 50.0)
+    both, hot = with_ball(with_ball(volume, LESION, 12.0, 60.0)[0], LESION, 5.0, 120.0)
+    found = anomaly(faint, None)
+    assert found.map.array[0][ball].max() > found.threshold and found.regions == []
+    found = anomaly(both, None)
+    assert len(found.regions) == 1 and found.regions[0].volume_ml > 2 * 4 / 3 * np.pi * 0.5**3
+    assert (found.labels.array[0] > 0)[hot].all()
+
+
 @pytest.mark.usefixtures("few_cells")
 def test_the_input_is_never_written_and_the_same_scan_gives_the_same_map(normative):
     volume, _ = head((4.0, 4.0, 4.0))

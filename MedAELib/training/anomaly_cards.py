@@ -25,13 +25,13 @@ ABOUT = {
     "brain-t1-anomaly": About(
         description="Shows where a T1-weighted brain is unlike healthy ones (research use).",
         summary="A normative autoencoder for T1-weighted brains (3D, 2 mm).",
-        making="""`python -m MedAELib.training.anomaly --start MODEL --blocks 2 --steps STEPS --seed 32`, on one core of
-a CPU, with brightness made even. MODEL had 7000 steps (`--blocks 2 --seed 31`, brightness as it was) behind it, and
-before that 15 750 with one block at each scale.
+        making="""`python -m MedAELib.training.anomaly --start MODEL --blocks 2 --steps STEPS --seed 31`, on one core of
+a CPU, with brightness as it was scanned. MODEL had 15 750 steps with one block at each scale behind it.
 Pieces of brains were turned, scaled, bent and recontrasted; bright, dark, textured, blurred, copied and bulging places
 were drawn into them, into three in eight many dark or bright spots of up to 10 mm radius in brighter tissue instead;
 the network learned to undo these and to say where they were. What is hard (dark, blurred, copied, bulging) was drawn
-more often; one piece in eight had coarse noise. The first 15 750 steps had no bending and fewer and smaller spots.""",
+more often; one piece in eight had coarse noise. The first 15 750 steps had no bending and fewer and smaller spots. A
+further training on scans with their brightness made even found less in the tuning scan and was left.""",
         parts="Calibrated on IXI 033, tested on IXI 034 and on one case of multiple sclerosis.",
         tuning="IXI 033, half of the time as on another scanner: another contrast, uneven brightness, more noise",
         training_data=(

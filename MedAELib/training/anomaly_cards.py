@@ -45,12 +45,11 @@ further training on scans with their brightness made even found less in the tuni
             "Calibrated on one further subject, on whom the map was chosen, too: rates of false alarms below 0.1 % are "
             "extrapolated, and how usual a scan is as a whole is known beside one normal scan only.",
             "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
-            "Small, low-contrast lesions (multiple sclerosis) are mostly missed, and the map asymmetry alone finds "
-            "more of them: see the figures.",
+            "Of small, low-contrast lesions (multiple sclerosis) the map shows some, and regions none in the one case "
+            "tested: see the figures.",
             "Blur and bulges are found in part, by missing fine detail alone: drawn ones have none, by blurring or by "
             "interpolation, real ones may keep it; no change of shape as such is seen. The map smooth alone finds more "
-            "of both, unlike more of textures, residual more of bright and dark places. A healthy brain may have a few "
-            "regions, and four in ten drawn anomalies make none.",
+            "of both. A healthy brain may have a few regions, and a third of the drawn anomalies make none.",
             "Nothing outside the brain is looked at, and nothing smaller than about 3 mm.",
             "Mirrored sides (left for right) are not noticed. What is normally one-sided, as large veins, may show.",
             "In a head with its skull, dark places at the surface of the brain may be taken for fluid around it and "

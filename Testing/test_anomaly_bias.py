@@ -78,11 +78,19 @@ def test_brightness_comes_back_as_it_was():
     np.testing.assert_allclose(twice[scan.mask], given[scan.mask], rtol=1e-4)
 
 
+def test_extreme_values_do_not_stop_it():
+    plain = prepare(head((6.0, 6.0, 6.0))[0])
+    for values in (plain.voxels * 1e30, plain.voxels * 1e-30, np.where(plain.voxels > 0.5, 2, 1).astype(np.float32)):
+        found = bias_field(values, plain.mask)
+        assert np.isfinite(found).all() and (found > 0).all()
+
+
 def test_what_is_no_brain_stays_as_it_is():
     few = np.zeros((12, 12, 12), bool)
     few[4:8, 4:8, 4:8] = True
     voxels = np.random.default_rng(0).uniform(1, 2, few.shape).astype(np.float32)
-    for values, mask in ((voxels, few), (voxels, np.zeros_like(few)), (np.ones((60, 60, 60), np.float32), None)):
+    large = np.ones((60, 60, 60), np.float32)
+    for values, mask in ((voxels, few), (voxels, np.zeros_like(few)), (large, None), (large - 2, None)):
         mask = np.ones(values.shape, bool) if mask is None else mask
         np.testing.assert_array_equal(bias_field(values, mask), np.ones(values.shape, np.float32))
     volume, _ = head((6.0, 6.0, 6.0))

@@ -113,6 +113,7 @@ def test_typical_scan_and_odds_of_a_tile_are_those_of_the_whole():
 
 
 def test_a_training_begins_with_a_model_and_may_have_more_blocks_than_it(tmp_path):
+    from MedAELib.bundle import Spec, Window
     from MedAELib.model import Model
     from MedAELib.training import publish_anomaly as publish
     from MedAELib.training.anomaly import _network, blocks_of
@@ -139,6 +140,13 @@ def test_a_training_begins_with_a_model_and_may_have_more_blocks_than_it(tmp_pat
     )  # fmt: skip
     with pytest.raises(BadInput, match="another network"):
         _network(str(tmp_path / "large"), 1)
+    other = Model.create(Spec("plain", {}, 3, "reconstruct", "MR", Window("fixed", 0.0, 1.0)))
+    other.save(
+        tmp_path / "other", name="other", description="For tests.", card="# other\n", licence="CC0\n", figures={},
+        limits=["Few."], training_data=["None."], calibration={},
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="another network"):
+        _network(str(tmp_path / "other"), 2)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -29,8 +29,9 @@ def bias_field(voxels: Floats, mask: Mask) -> Floats:
     found = np.ones(voxels.shape, np.float32)
     box = box_around(mask, _COARSE)
     seen, inside = voxels[box], mask[box]
-    coarse, tissue = _means(seen, inside & (seen > _DARK * np.median(seen[inside] if inside.any() else 0)))
-    if int(tissue.sum()) < _FEWEST or not float(coarse[tissue].std()) > 0:
+    middle = float(np.median(seen[inside])) if inside.any() else 0.0
+    coarse, tissue = _means(seen, inside & (seen > _DARK * middle))
+    if not middle > 0 or int(tissue.sum()) < _FEWEST or not float(np.ptp(coarse[tissue])) > 0:
         return found
     finder = sitk.N4BiasFieldCorrectionImageFilter()
     finder.SetMaximumNumberOfIterations(_ITERATIONS)

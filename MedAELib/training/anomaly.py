@@ -231,8 +231,9 @@ def validation(sources: Sequence[Prepared], count: int = 24) -> Callable[[nn.Mod
 
 
 def blocks_of(weights: Mapping[str, Tensor]) -> int:
-    """How many residual blocks there are at each scale of the normative network that these weights belong to."""
-    return 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.0."))
+    """How many residual blocks there are at each scale of the normative network that these weights belong to; 0 if
+    they belong to another kind of network."""
+    return 1 + max((int(name.split(".")[2]) for name in weights if name.startswith("encoder.0.")), default=-1)
 
 
 def _network(start: str, blocks: int) -> nn.Module:
@@ -244,8 +245,8 @@ def _network(start: str, blocks: int) -> nn.Module:
     if not start:
         return network
     known = Model.load(start).network.float().state_dict()
-    own = network.state_dict()
-    if any(name not in own or own[name].shape != value.shape for name, value in known.items()):
+    same = build("normative", 3, {**ARGUMENTS, "blocks": min(max(blocks_of(known), 1), blocks)}).state_dict()
+    if {name: value.shape for name, value in known.items()} != {name: value.shape for name, value in same.items()}:
         raise BadInput(f"The model {start} has another network.", "Start from a 3D normative model of no more blocks.")
     network.load_state_dict(known, strict=False)
     for name, parameter in network.named_parameters():

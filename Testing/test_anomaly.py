@@ -115,7 +115,8 @@ def test_a_bright_lesion_is_where_it_was_put_in_map_labels_and_table(normative, 
 def test_small_regions_are_left_out_and_the_rate_moves_the_threshold(monkeypatch):
     monkeypatch.setattr(task, "baseline_scores", functools.cache(task.baseline_scores))  # of the same scan each time
     larger, _ = with_ball(head()[0], LESION, 6.0, 250.0)
-    changed, _ = with_ball(larger, LESION - 30.0, 4.0, 250.0)
+    smaller, _ = with_ball(larger, LESION - 30.0, 4.0, 250.0)
+    changed, _ = with_ball(smaller, LESION - [60.0, 0, 0], 9.0, 20.0)  # above one threshold alone
     prepared = prepare(changed)
     all_of_them = anomaly(changed, None, least_ml=0, prepared=prepared)
     large = anomaly(changed, None, least_ml=0.4, prepared=prepared)

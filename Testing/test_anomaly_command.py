@@ -65,8 +65,7 @@ def test_a_scan_without_regions_gives_a_table_with_names_only(scan, tmp_path):
 
 
 def test_what_no_model_can_tell_is_left_out_and_the_rest_is_written(scan, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("MedAELib.tasks.run_anomaly.fitting_model", lambda *arguments: None, raising=False)
-    monkeypatch.setattr("MedAELib.modality.fitting_model", lambda *arguments: None)
+    monkeypatch.setattr("MedAELib.tasks.run_anomaly.bundled_models", lambda task: [])
     result, typical = tmp_path / "map.nii.gz", tmp_path / "typical.nii.gz"
     assert run("anomaly", scan, result, "--typical", typical, "--least", "1") == 0
     assert f"{typical} was not written" in capsys.readouterr().out

@@ -36,7 +36,8 @@ class NormativeAutoencoder(Network):
         self.dims, self.stride, self.levels = dims, 2 ** (levels + 1), levels
         widths = [channels * 2**level for level in range(levels + 1)]
         self.first = _smaller(dims, 2, channels)
-        self.encoder = nn.ModuleList(_blocks(dims, width, blocks) for width in widths)
+        counts = [blocks] * levels + [1]  # a second one at the coarsest did nothing, and would hold most of the weights
+        self.encoder = nn.ModuleList(_blocks(dims, width, count) for width, count in zip(widths, counts, strict=True))
         self.down = nn.ModuleList(_smaller(dims, narrow, wide) for narrow, wide in pairwise(widths))
         self.up = nn.ModuleList(_larger(dims, wide, narrow) for narrow, wide in pairwise(widths))
         self.decoder = nn.ModuleList(
@@ -45,7 +46,7 @@ class NormativeAutoencoder(Network):
         self.last = _larger(dims, channels, 2)
         self._start_as_identity()
         # A block reaches two of its cells, on the way down and on the way up; a cell may begin a cell earlier.
-        reach = sum(2 ** (level + 1) * (4 * blocks + 1) for level in range(levels)) + self.stride * (2 * blocks + 1)
+        reach = sum(2 ** (level + 1) * (4 * blocks + 1) for level in range(levels)) + self.stride * (2 * counts[-1] + 1)
         reach += _AROUND
         self.halo = -(-reach // self.stride) * self.stride
 
@@ -115,7 +116,8 @@ def _blocks(dims: int, channels: int, count: int, overwrites: bool = True) -> nn
 
 
 def build(dims: int = 3, channels: int = 32, levels: int = 2, blocks: int = 1) -> NormativeAutoencoder:
-    """A normative autoencoder with checked arguments: dims 2 or 3, channels 1..64, levels 1..4, blocks 1..4."""
+    """A normative autoencoder with checked arguments: dims 2 or 3, channels 1..64, levels 1..4, blocks 1..4 at each
+    scale but the coarsest, which has one."""
     return NormativeAutoencoder(
         dims=whole_number("dims", dims, 2, 3),
         channels=whole_number("channels", channels, 1, 64),

@@ -4,7 +4,7 @@
     --start MODEL     begin with the weights of this model
     --data FOLDER     the data folder (default: the environment variable MEDAE_DATA, else ../shared/data)
     --steps N         length of the cosine schedule (default 4000; about half a second a step on one core)
-    --blocks N        residual blocks at each scale (default 1); those that MODEL lacks begin without effect
+    --blocks N        residual blocks at each scale but the coarsest (default 1); what MODEL lacks begins without effect
     --seed S, --resume, --threads N, --precision float32|bfloat16
 
 Pieces of normal scans are turned, scaled, bent and recontrasted; anomalies are drawn into them; the network learns to
@@ -231,8 +231,7 @@ def validation(sources: Sequence[Prepared], count: int = 24) -> Callable[[nn.Mod
 
 
 def blocks_of(weights: Mapping[str, Tensor]) -> int:
-    """How many residual blocks there are at each scale of the normative network that these weights belong to; 0 if
-    they belong to another kind of network."""
+    """How many residual blocks the normative network of these weights has at its finest scale; 0 for another kind."""
     return 1 + max((int(name.split(".")[2]) for name in weights if name.startswith("encoder.0.")), default=-1)
 
 

@@ -112,6 +112,14 @@ def test_typical_scan_and_odds_of_a_tile_are_those_of_the_whole():
     assert float((tile[:, :, halo:] - whole[:, :, halo + stride :]).abs().max()) < 1e-5 * float(whole.abs().max())
 
 
+def _saved(model, folder):
+    """The model as a folder that `--start` takes."""
+    model.save(
+        folder, name=folder.name, description="For tests.", card=f"# {folder.name}\n", licence="CC0\n", figures={},
+        limits=["Few."], training_data=["None."], calibration={},
+    )  # fmt: skip
+
+
 def test_a_training_begins_with_a_model_and_may_have_more_blocks_than_it(tmp_path):
     from MedAELib.bundle import Spec, Window
     from MedAELib.model import Model
@@ -122,10 +130,7 @@ def test_a_training_begins_with_a_model_and_may_have_more_blocks_than_it(tmp_pat
     smaller = build("normative", 3, {**ARGUMENTS, "blocks": 1}).eval()
     torch.nn.init.normal_(smaller.last.conv.weight, std=0.1)
     kept = publish._with(smaller.state_dict(), "MR")
-    kept.save(
-        tmp_path / "model", name="small", description="For tests.", card="# small\n", licence="CC0\n", figures={},
-        limits=["Few."], training_data=["None."], calibration={},
-    )  # fmt: skip
+    _saved(kept, tmp_path / "model")
     x = torch.rand(1, 1, 16, 16, 16)
     grown = _network(str(tmp_path / "model"), 2).eval()
     assert blocks_of(grown.state_dict()) == 2 and blocks_of(smaller.state_dict()) == 1
@@ -134,17 +139,11 @@ def test_a_training_begins_with_a_model_and_may_have_more_blocks_than_it(tmp_pat
     assert float(expected[:, 1].std()) > 0 and torch.allclose(made, expected, atol=1e-4)
     again = publish._with(grown.state_dict(), "MR")
     assert again.spec.arguments["blocks"] == 2 and isinstance(again, Model)
-    again.save(
-        tmp_path / "large", name="large", description="For tests.", card="# large\n", licence="CC0\n", figures={},
-        limits=["Few."], training_data=["None."], calibration={},
-    )  # fmt: skip
+    _saved(again, tmp_path / "large")
     with pytest.raises(BadInput, match="another network"):
         _network(str(tmp_path / "large"), 1)
     other = Model.create(Spec("plain", {}, 3, "reconstruct", "MR", Window("fixed", 0.0, 1.0)))
-    other.save(
-        tmp_path / "other", name="other", description="For tests.", card="# other\n", licence="CC0\n", figures={},
-        limits=["Few."], training_data=["None."], calibration={},
-    )  # fmt: skip
+    _saved(other, tmp_path / "other")
     with pytest.raises(BadInput, match="another network"):
         _network(str(tmp_path / "other"), 2)
 

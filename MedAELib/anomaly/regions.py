@@ -93,8 +93,8 @@ def find_regions(
 
     Voxels above the threshold that touch, also at a corner, belong together. With a `peak` one of them must reach this
     z (a threshold with hysteresis), and the region is what is above the share `outline` of its largest z, as lesions
-    are outlined in PET; so for volumes. Regions smaller than `least_ml` millilitres are left
-    out, and all but the 200 with the largest peaks.
+    are outlined in PET; so for volumes. Regions smaller than `least_ml` millilitres are left out, and all but the 200
+    with the largest peaks.
     """
     grid = prepared.grid
     pieces, count = label(z > threshold, np.ones((3, 3, 3), int))

@@ -27,8 +27,8 @@ ABOUT = {
         summary="A normative autoencoder for T1-weighted brains (3D, 2 mm).",
         making="""`python -m MedAELib.training.anomaly --start MODEL --blocks 2 --steps STEPS --seed 31`, on one core of
 a CPU, with brightness as it was scanned. MODEL had 15 750 steps with one block at each scale behind it. A second block
-at the coarsest scale, which changed no figure by more than 0.003 in the tuning scan, was left out afterwards;
-map and figures below are from before.
+at the coarsest scale, which changed no figure by more than 0.005 in the tuning scan, was left out afterwards:
+the map below was chosen before that.
 Pieces of brains were turned, scaled, bent and recontrasted; bright, dark, textured, blurred, copied and bulging places
 were drawn into them, into three in eight many dark or bright spots of up to 10 mm radius in brighter tissue instead;
 the network learned to undo these and to say where they were. What is hard (dark, blurred, copied, bulging) was drawn

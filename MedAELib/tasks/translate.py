@@ -22,6 +22,7 @@ from ..networks.ensemble import Ensemble
 from ..networks.mirrored import Mirrored
 from ..quality import limits
 from ..translation.domain import spread, to_standard
+from ..translation.intensities import Intensities
 from ..volume import Volume
 from .denoise import Allocate, Floats, Progress, in_memory
 
@@ -94,12 +95,15 @@ def translate(
     engine: Engine | None = None,
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, Volume]:
     """The volume as another kind of scan, "translated", at its own voxels, float32, in the target's units.
 
     `source` and `target` name kinds that the model knows (default: its first and last). Every frame is translated on
     its own; but for a model that fuses several kinds, a volume of as many channels holds one of each, without finite
-    numbers where it is missing, and the target's is not looked at. The result is the mean over four mirror images.
+    numbers where it is missing, and the target's is not looked at. The result is the mean over four mirror images,
+    moved towards what intensities alone tell as far as the training found best. `known` is what it found, instead of
+    the calibration in the model's folder.
     Where the source is not finite the result is not either. With `uncertainty` a second volume tells the deviation of
     the ensemble's members, the mean over the mirror images, scaled to the errors on held-out subjects, in the same
     units. The same input gives the same bits each time.
@@ -115,12 +119,14 @@ def translate(
     if uncertainty:
         outputs["uncertainty"] = allocate("uncertainty", (frames, *volume.shape), np.dtype(np.float32))
     windows = source_windows(volume, model, way)
+    if known is None:
+        known = model.bundle.calibration if model.bundle else {}
     voxels = int(np.prod(volume.shape))
     for frame in range(frames):
         given = volume.array if several else volume.array[frame : frame + 1]
         rooms = {name: room[frame] for name, room in outputs.items()}
         report = partial(_reported, progress, frame * voxels, frames * voxels)
-        _one(given, windows, way, model, engine, rooms, report)
+        _one(given, windows, way, model, known, engine, rooms, report)
     kind = kinds[way.target]
     meta: dict[str, Any] = {"modality": kind.modality if kind.modality in ("CT", "MR") else ""}
     meta |= {} if frames > 1 else {"frames": False}
@@ -151,8 +157,8 @@ def _reported(progress: Progress, done: int, total: int, part: int, _: int) -> N
 
 
 def _one(
-    given: npt.NDArray[Any], windows: Mapping[int, Limits], way: Direction, model: Model, engine: Engine,
-    rooms: Mapping[str, npt.NDArray[Any]], report: Callable[[int, int], None],
+    given: npt.NDArray[Any], windows: Mapping[int, Limits], way: Direction, model: Model, known: Mapping[str, Any],
+    engine: Engine, rooms: Mapping[str, npt.NDArray[Any]], report: Callable[[int, int], None],
 ) -> None:  # fmt: skip
     """Translate one frame [c, i, j, k]: its channels are all kinds, or the source alone."""
     network, kind, doubtful = model.network, model.spec.kinds[way.target], "uncertainty" in rooms
@@ -171,10 +177,13 @@ def _one(
             present[number] = 1
     translator, place = Mirrored(Translator(network, present, doubtful), _PASSES), way.target if fused else 0
     scale = np.float32(kind.high - kind.low)
-    factor = scale * np.float32(_factor(model))
+    factor = scale * np.float32(_factor(known))
+    names = [some.name for some in model.spec.kinds]
+    alone = Intensities.from_json(known.get("intensities"), names, list(windows), way.target)
 
     def write(core: Box, before: Floats, *made: Floats) -> None:
-        rooms["translated"][core] = _in_units(made[place], kind)
+        there = {number: seen[number if fused else 0][core] for number in windows}
+        rooms["translated"][core] = _in_units(alone.blended(made[place], there), kind)
         rooms["translated"][core][unknown[core]] = np.nan
         if doubtful:
             rooms["uncertainty"][core] = np.where(unknown[core], np.nan, made[network.in_channels + place] * factor)
@@ -188,9 +197,9 @@ def _in_units(made: Floats, kind: Kind) -> Floats:
     return np.maximum(found, np.float32(0)) if kind.modality == "MR" else found
 
 
-def _factor(model: Model) -> float:
+def _factor(known: Mapping[str, Any]) -> float:
     """How many times larger errors on held-out subjects were than the members' deviation; 1 where it is not known."""
-    known = model.bundle.calibration.get("uncertainty", 1.0) if model.bundle else 1.0
-    if isinstance(known, bool) or not isinstance(known, int | float) or not 0 < known < 1e6:
+    factor = known.get("uncertainty", 1.0)
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < 1e6:
         raise BadModel("The model's scale of the uncertainty is no number above 0.")
-    return float(known)
+    return float(factor)

@@ -29,7 +29,7 @@ from MedAELib.training.objectives import TERMS, added_up, critic_error
 from MedAELib.training.recipes import Recipe, recipe_of, sized
 from MedAELib.training.sampling import Pairing, Shape, Source, batches, windowed
 from MedAELib.training.self_supervised import blind_spot, neighbours, repeats
-from MedAELib.training.translation import from_first_to_last, kinds_of, seen_as, translation_validation
+from MedAELib.training.translation import each_from_all, from_first_to_last, kinds_of, seen_as, translation_validation
 
 WINDOWS = {
     "CT": Window("fixed", -1000.0, 1000.0),
@@ -81,7 +81,7 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
     kinds: tuple[Kind, ...] = ()
     if options.translate:
         kinds = kinds_of(parts.training, options.modalities, WINDOWS, fusing)
-    pairing = from_first_to_last(kinds[0].modality == "MR") if kinds and not fusing else _pairing(options)
+    pairing = _pairing_of(kinds, fusing) if kinds else _pairing(options)
     fused = len(options.modalities) > 1 or options.learn_from == "repeats"
     spec = make_spec(options, modality, kinds)
     network = build(spec.network, spec.dims, spec.arguments)
@@ -215,6 +215,12 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     if options.network == "conditional":
         arguments["fields"] = options.condition or [SPACING]
     return {**arguments, **options.arguments}
+
+
+def _pairing_of(kinds: Sequence[Kind], fusing: bool) -> Pairing:
+    """How a sample of several kinds of scan becomes what is seen and what is aimed at, to translate."""
+    magnitudes = [kind.modality == "MR" for kind in kinds]
+    return each_from_all(magnitudes) if fusing else from_first_to_last(magnitudes[0])
 
 
 def _pairing(options: argparse.Namespace) -> Pairing | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ def write_model(
     """Measure the trained network on the held-out subjects and write its folder, wholly or not at all."""
     plan.network.load_state_dict(network.state_dict())
     model = Model(plan.spec, plan.network.eval())
-    rows = held_out_figures(plan, model, progress)
     known = None
     if plan.spec.task == "translate":
-        learned, held = plan.sources["training"], plan.sources["validation"] or plan.tested
-        known = calibration(model, learned, held, Engine(str(plan.device), "float32"))
+        learned, validation = plan.sources["training"], plan.sources["validation"]
+        engine = Engine(str(plan.device), "float32")
+        known = calibration(model, learned, validation or plan.tested, engine, validation)
+    rows = held_out_figures(plan, model, progress, known)
     story = Story(
         name=re.sub(r"[^A-Za-z0-9._-]", "-", options.name or options.output.name).lstrip("._-")[:64] or "model",
         command=_command(options),
@@ -60,6 +61,7 @@ def write_model(
         unfit=unfit,
         kinds=[kind.name for kind in plan.spec.kinds],
         members=options.members,
+        share=known["intensities"]["share"] if known else 0.0,
     )
     volumes = counted(len(parts.training), "volume")
     saved = Model(plan.spec, plan.network.cpu()).save(
@@ -79,13 +81,15 @@ def write_model(
     return saved
 
 
-def held_out_figures(plan: Plan, model: Model, progress: Progress) -> list[dict[str, Any]]:
-    """The figures of each held-out case, of the kind that fits what the network is for."""
+def held_out_figures(
+    plan: Plan, model: Model, progress: Progress, known: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The figures of each held-out case, of the kind that fits what the network is for; `known` as for `translate`."""
     engine = Engine(str(plan.device), "float32")
     if plan.spec.network == "denoising":
         return denoising_figures(model, plan.tested, engine, progress)
     if plan.spec.task == "translate":
-        return translation_figures(model, plan.tested, plan.sources["training"], engine, progress)
+        return translation_figures(model, plan.tested, plan.sources["training"], engine, progress, known or {})
     if plan.pairing:
         return paired_figures(plan.tested, model.network, plan.fused, plan.pairing, plan.device)
     return figures(model, plan.tested, engine, progress)

@@ -10,7 +10,7 @@ _HEAT = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 
 _TOP = 8.0  # z that has the brightest colour
 _OPACITY = 0.6
 _SAMPLE = 200_000  # voxels, for the readout of how much lies above the threshold
-NOTHING = "<p>" + _("No region lies above the threshold.") + "</p>"
+NOTHING = "<p>" + _("No region: nothing above the threshold is both large and rare enough.") + "</p>"
 NO_MAP = "<p>" + _("Press Apply with the task ‘Unlike normal’.") + "</p>"  # noqa: RUF001
 
 

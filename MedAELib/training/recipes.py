@@ -88,7 +88,7 @@ TRANSLATING = Recipe(
 FUSING = Recipe(
     "one kind of scan from those of several that are there",
     # A code of cells of four voxels would blur what is made of it.
-    arguments={dims: {"channels": [16, 32, 16], "strides": [1, 2, 1]} for dims in (2, 3)},
+    arguments={dims: {"channels": [24, 48, 24], "strides": [1, 2, 1]} for dims in (2, 3)},
     batches={2: 16, 3: 2},
     terms={"mse": 1.0, "ssim": 1.0},
     learning_rate=3e-3,

@@ -63,8 +63,7 @@ class Model:
         results, `calibration` what a task needs to read the network's answer. Returns the model with its bundle.
         Raises DiskFull, BadInput for a folder that cannot be written.
         """
-        folder = Path(folder)
-        weights = safetensors.torch.save({key: value.contiguous() for key, value in self.network.state_dict().items()})
+        folder, weights = Path(folder), self._weights()
         own = {
             **spec_to_json(self.spec),
             "name": name,
@@ -87,6 +86,15 @@ class Model:
         except OSError as error:
             raise unwritable(folder, error) from error
         return replace(self, bundle=read_bundle(folder))
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of specification and weights, by which reports and files name the model."""
+        return identity(self.spec, self._weights())
+
+    def _weights(self) -> bytes:
+        """The weights as a safetensors file."""
+        return safetensors.torch.save({key: value.contiguous() for key, value in self.network.state_dict().items()})
 
     def reconstruct(self, volume: Volume, **options: Any) -> Volume:
         """The volume through encoder and decoder, in its own place, type and units; see `tasks.reconstruct`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +203,24 @@ def test_subjects_are_never_in_two_parts(tmp_path):
 def test_the_caches_are_memory_mapped(folder, tmp_path):
     case = read_folder(folder, tmp_path / "cache", [], "", print)[0]
     assert isinstance(case.voxels, np.memmap) and not case.voxels.flags.writeable
+
+
+def test_the_card_names_the_hash_and_a_command_that_asks_for_the_same_again(folder, tmp_path):
+    table = tmp_path / "doses at night.csv"
+    names = [path.name for path in sorted(folder.rglob("*")) if path.is_file()]
+    table.write_text("case,dose|mGy\n" + "".join(f"{name},{n}\n" for n, name in enumerate(names)))
+    out = tmp_path / "m"
+    given = ["train", folder, "--network", "conditional", "--dims", 3, "--steps", 2, "--set", "channels=[4,6,2]",
+             "--condition", "spacing", "dose|mGy", "--table", table, "--patience", 4, "--precision", "bfloat16",
+             "--device", "cpu", "--output", out]  # fmt: skip
+    assert run(*given) == 0
+    bundle = Model.load(out).bundle
+    assert f"SHA-256 of specification and weights: `{bundle.sha256}`" in bundle.card
+    command = re.search("`(python -m MedAELib train .*)`", bundle.card)[1]
+    words = [{folder.name: str(folder), table.name: str(table)}.get(word, word) for word in shlex.split(command)[3:]]
+    again = tmp_path / "again"
+    assert run(*words, "--device", "cpu", "--output", again) == 0
+    assert Model.load(again).bundle.sha256 == bundle.sha256
 
 
 def test_a_model_that_what_needs_no_training_beats_says_so_in_its_limits():

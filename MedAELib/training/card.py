@@ -46,6 +46,7 @@ class Story:
     kinds: Sequence[str] = ()  # of a translation: first what it takes, last what it makes
     members: int = 1
     share: float = 0.0  # of a translation: what intensities alone tell
+    sha256: str = ""
 
 
 def summary(story: Story) -> dict[str, Any]:
@@ -98,6 +99,8 @@ def card(story: Story) -> str:
     parts += [
         f"{story.parameters} parameters; objective: {story.objective}; {story.steps} steps in {story.seconds:.0f} s on "
         f"{story.device}. {story.end}",
+        "",
+        f"SHA-256 of specification and weights: `{story.sha256}`.",
         "",
     ]
     if story.kinds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
 from MedAELib.training.card import Story, card, counted, limits, summary, title
+from MedAELib.training.command import PATIENCE
 from MedAELib.training.folder import Case, Split
 from MedAELib.training.held_out import figures, paired_figures
 from MedAELib.training.noisy import denoising_figures
@@ -62,6 +64,7 @@ def write_model(
         kinds=[kind.name for kind in plan.spec.kinds],
         members=options.members,
         share=known["intensities"]["share"] if known else 0.0,
+        sha256=model.sha256,
     )
     volumes = counted(len(parts.training), "volume")
     saved = Model(plan.spec, plan.network.cpu()).save(
@@ -97,25 +100,26 @@ def held_out_figures(
 
 def _command(options: argparse.Namespace) -> str:
     """The command that makes this model again, without where the data lie on this computer."""
-    length = f"--minutes {options.minutes:g}" if options.minutes is not None else f"--steps {options.steps}"
     what = options.folder.name if options.folder else "FOLDER"  # the volumes of a scene have none
-    network = f"--start {Path(options.start).name}" if options.start else f"--network {options.network}"
-    words = [f"train {what} {network} --dims {options.dims} {length}"]
-    if options.size:
-        words.append(f"--size {options.size}")
-    words.append(f"--seed {options.seed}")
-    words += [f"--set {setting}" for setting in options.set]
+    words = ["train", what]
+    words += ["--start", Path(options.start).name] if options.start else ["--network", options.network]
+    words += ["--dims", options.dims]
+    words += ["--steps", options.steps] if options.minutes is None else ["--minutes", f"{options.minutes:g}"]
+    words += ["--size", options.size] if options.size else []
+    words += ["--seed", options.seed]
+    for setting in options.set:
+        words += ["--set", setting]
     for name in ("objective", "subject", "modality"):
-        if getattr(options, name):
-            words.append(f"--{name} {getattr(options, name)}")
+        words += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
     for name in ("modalities", "condition", "corrupt"):
         if getattr(options, name) and not (name == "modalities" and len(options.modalities) == len(options.translate)):
-            words.append(f"--{name} {' '.join(getattr(options, name))}")
-    if options.translate:
-        words.append(f"--translate {' '.join(options.translate)} --members {options.members}")
-    if options.learn_from != "clean":
-        words.append(f"--learn-from {options.learn_from}")
-    return "python -m MedAELib " + " ".join(words)
+            words += [f"--{name}", *getattr(options, name)]
+    words += ["--table", Path(options.table).name] if options.table else []
+    words += ["--translate", *options.translate, "--members", options.members] if options.translate else []
+    words += ["--learn-from", options.learn_from] if options.learn_from != "clean" else []
+    for name, usual in (("precision", "float32"), ("patience", PATIENCE)):
+        words += [f"--{name}", getattr(options, name)] if getattr(options, name) != usual else []
+    return "python -m MedAELib " + shlex.join(map(str, words))
 
 
 def _data(cases: list[Case]) -> list[str]:

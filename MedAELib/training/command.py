@@ -59,7 +59,7 @@ def add_train(commands: Any) -> None:
     train.add_argument("--members", type=int, metavar="N", help="translate: networks of the ensemble; default: 3")
     train.add_argument("--condition", nargs="+", default=[], metavar="FIELD", help="conditional; default: spacing")
     train.add_argument("--table", type=Path, metavar="FILE.csv", help="conditional: numbers of each file")
-    train.add_argument("--patience", type=int, default=PATIENCE, metavar="N", help="end after N validations without better")
+    train.add_argument("--patience", type=int, default=PATIENCE, metavar="N", help="end after N worse checks; 0: never")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted training")
     train.set_defaults(run=_train, work=None, name="")
 

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 BINS = 16
 DARK = 0.1  # of the window: below, down to air, the curve is heeded less and less
-_MOST_POINTS = 256
+_MOST_POINTS, _DECIMALS = 256, 5  # as a curve is stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +30,14 @@ class MeanCurve:
 
     @staticmethod
     def of(source: Floats, target: Floats, bins: int = BINS) -> MeanCurve:
-        """From the voxels of scans of both kinds, in equally full bins of the source."""
+        """From the voxels of scans of both kinds, one at least, in equally full bins of the source."""
         edges = np.unique(np.quantile(source, np.linspace(0, 1, bins + 1)))
         place = np.clip(np.searchsorted(edges, source, side="right") - 1, 0, max(len(edges) - 2, 0))
         counts = np.bincount(place, minlength=len(edges) - 1)
         full = counts > 0
         points, means = (np.bincount(place, some, len(counts))[full] / counts[full] for some in (source, target))
-        return MeanCurve(points.astype(np.float32), means.astype(np.float32))
+        points, apart = np.unique(points.round(_DECIMALS), return_index=True)  # they still rise as they are stored
+        return MeanCurve(points.astype(np.float32), means[apart].astype(np.float32))
 
     @staticmethod
     def from_json(told: Any) -> MeanCurve:
@@ -53,7 +54,7 @@ class MeanCurve:
 
     def to_json(self) -> list[list[float]]:
         """Points and means."""
-        return [[round(float(value), 5) for value in some] for some in (self.points, self.means)]
+        return [[round(float(value), _DECIMALS) for value in some] for some in (self.points, self.means)]
 
     def __call__(self, seen: npt.NDArray[Any]) -> Floats:
         """The mean target of voxels of any shape."""

@@ -287,9 +287,9 @@ def _curves(spec: Spec, learned: Sequence[Source]) -> dict[str, dict[str, list[l
     count, found = len(spec.kinds), dict[str, dict[str, list[list[float]]]]()
     for way in permutations(range(count), 2) if fuses(spec) else [(0, count - 1)]:
         pairs = [source for source in learned if _is_pair(source, way)]
-        seen, wanted = pairs_of(pairs, True, way, fuses(spec)) if pairs else (np.zeros(0), np.zeros(0))
-        if seen.size:
-            curve = MeanCurve.of(seen, wanted)
+        voxels = pairs_of(pairs, True, way, fuses(spec)) if pairs else ()
+        if voxels and voxels[0].size:
+            curve = MeanCurve.of(*voxels)
             found.setdefault(spec.kinds[way[0]].name, {})[spec.kinds[way[1]].name] = curve.to_json()
     return found
 

@@ -1,4 +1,7 @@
-"""Is an image file whole? For the formats whose ITK reader fills what is missing without a word; see also nifti.py."""
+"""Is an image file whole? For the formats whose ITK reader fills what is missing without a word; see also nifti.py.
+
+And for the formats that MedAE writes: ITK's writers may leave a cut file where the disk is full, without a word.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import BadInput
+from .nifti import check_complete
 
 # ITK's readers that refuse a truncated file themselves, and NIfTI's, whose files nifti.py looks at.
 _REFUSING = ("GDCMImageIO", "HDF5ImageIO", "MetaImageIO", "MINCImageIO", "NiftiImageIO", "NrrdImageIO", "PNGImageIO")
@@ -20,6 +24,11 @@ _GIPL_HEADER = 256
 _TIFF_SIZES = {3: "H", 4: "I", 16: "Q"}  # types of the numbers in a TIFF's directory
 _TIFF_PLACES = {273: 279, 324: 325}  # the offsets of strips and tiles, and their lengths
 _LARGEST_DIRECTORY = 1 << 24
+_LARGEST_HEADER = 1 << 24
+_BLOCK = 1 << 20
+_NIFTI_HEADER = 352
+_HEADER_ENDS = {".nrrd": b"\n\n", ".mha": b"\nElementDataFile = LOCAL\n"}
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def check_whole(path: Path, reader: str, nbytes: float) -> None:
@@ -42,6 +51,35 @@ def check_whole(path: Path, reader: str, nbytes: float) -> None:
         whole = False
     if not whole:
         raise BadInput(f"{path} is damaged or truncated.", "Copy the file again, or convert it to NIfTI, NRRD or MHA.")
+
+
+def is_written(path: Path, suffix: str, nbytes: int) -> bool:
+    """Whether a file that was just written as `suffix` holds all of its `nbytes` of voxels, to the end of the file."""
+    try:
+        if suffix == ".nii":
+            check_complete(path)
+            return True
+        with path.open("rb") as file:
+            if suffix == ".nii.gz":
+                return _inflates(file, _NIFTI_HEADER + nbytes)
+            if suffix in _HEADER_ENDS:
+                head, end = file.read(_LARGEST_HEADER), _HEADER_ENDS[suffix]
+                file.seek(head.index(end) + len(end))
+                return _inflates(file, nbytes)
+            if suffix == ".png":
+                file.seek(-len(_PNG_END), os.SEEK_END)
+                return file.read() == _PNG_END
+            return _tiff(file, nbytes)
+    except (BadInput, OSError, EOFError, ValueError, struct.error, zlib.error):
+        return False
+
+
+def _inflates(file: BinaryIO, nbytes: int) -> bool:
+    """Whether a stream of zlib or gzip from here on ends as it should, and holds so many bytes."""
+    stream, found = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
+    while not stream.eof and (block := stream.unconsumed_tail or file.read(_BLOCK)):
+        found += len(stream.decompress(block, _BLOCK))
+    return stream.eof and found >= nbytes
 
 
 def _gipl(file: BinaryIO, nbytes: float) -> bool:
@@ -88,6 +126,8 @@ def _tiff(file: BinaryIO, nbytes: float) -> bool:
     while page and page not in seen:
         seen.add(page)
         numbers, page = _tiff_page(file, order, big, page)
+        if not any(numbers.get(starts) for starts in _TIFF_PLACES):  # its directory was never written
+            return False
         for starts, lengths in _TIFF_PLACES.items():
             ends = (a + b for a, b in zip(numbers.get(starts, ()), numbers.get(lengths, ())))
             if max(ends, default=0) > _length(file):

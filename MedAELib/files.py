@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .atomic import whole_file
-from .completeness import check_whole
+from .completeness import check_whole, is_written
 from .dicom import find_series, series_header, without_persons
 from .dicom_slices import Series
 from .errors import BadInput, DiskFull, OutOfMemory, unwritable
@@ -76,10 +76,8 @@ def save(volume: Volume, path: Path) -> None:
     save_all({path: volume})
 
 
-def save_all(volumes: Mapping[Path, Volume]) -> None:
-    """Write several volumes: all of them are put in place, or none. Raises as `save`."""
-    import SimpleITK as sitk
-
+def save_all(volumes: Mapping[Path, Volume], texts: Mapping[Path, str] | None = None) -> None:
+    """Write several volumes, and texts beside them: all of them are put in place, or none. Raises as `save`."""
     for path, volume in volumes.items():
         check_holds(path, volume.array.shape, volume.array.dtype.name)
     path = Path()
@@ -87,19 +85,31 @@ def save_all(volumes: Mapping[Path, Volume]) -> None:
         with ExitStack() as files:
             for path, volume in volumes.items():
                 suffix = check_writable(path)
-                temporary = files.enter_context(whole_file(path, suffix))
-                with quiet():
-                    image = to_image(volume, flat=suffix in _FLAT_TYPES)
-                    sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
-    except (RuntimeError, OSError) as error:
-        if isinstance(error, OSError):
-            raise unwritable(path, error) from None
+                _write(volume, files.enter_context(whole_file(path, suffix)), suffix, path)
+            for path, text in (texts or {}).items():
+                files.enter_context(whole_file(path)).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def _write(volume: Volume, temporary: Path, suffix: str, path: Path) -> None:
+    """Write a volume that is meant for `path` to a temporary file, to its last byte."""
+    import SimpleITK as sitk
+
+    try:
+        with quiet():
+            image = to_image(volume, flat=suffix in _FLAT_TYPES)
+            sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
+    except RuntimeError:
         free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize if hasattr(os, "statvfs") else 0
-        if free < volumes[path].array.nbytes:  # ITK does not say why it could not write
+        if free < volume.array.nbytes:  # ITK does not say why it could not write
             raise DiskFull(f"{path} cannot be written: the disk is full.") from None
         raise BadInput(
             f"{path} cannot be written: its format does not take this volume.", "Use .nii.gz, .nrrd or .mha."
         ) from None
+    nbytes = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+    if not is_written(temporary, suffix, nbytes):  # ITK's writers do not always tell that the disk is full
+        raise DiskFull(f"{path} cannot be written: the disk is full.")
 
 
 def check_holds(path: Path, shape: Sequence[int], dtype: str) -> None:

@@ -1,5 +1,6 @@
 """Files as they arrive: damaged, with names of persons in them, or where nothing can be written."""
 
+import os
 import struct
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import SimpleITK as sitk
 from MedAELib import Volume
 from MedAELib.completeness import check_whole
 from MedAELib.engine import memory
-from MedAELib.errors import BadInput, MedAEError, OutOfMemory
+from MedAELib.errors import BadInput, DiskFull, MedAEError, OutOfMemory
 from MedAELib.files import save_all
 
 
@@ -146,6 +147,59 @@ def test_of_several_results_all_are_written_or_none(tmp_path, monkeypatch, dtype
     with pytest.raises(BadInput, match=r"b\.png cannot be written"):
         save_all({tmp_path / "a.nrrd": whole, tmp_path / "b.png": whole})
     assert list(tmp_path.iterdir()) == [] and len(written) == (2 if dtype == "uint16" else 0)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.8])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif"])
+def test_a_file_that_the_writer_cut_short_without_a_word_is_never_put_in_place(tmp_path, monkeypatch, suffix, kept):
+    whole, write = Volume(np.arange(16, dtype="uint16").reshape(1, 4, 4, 1), np.eye(4)), sitk.WriteImage
+    before = {name: f"old {name}" for name in ("report.md", f"b{suffix}")}
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+
+    def cut(image, name, compressed):
+        write(image, name, compressed)
+        if name.endswith(suffix):
+            os.truncate(name, int(Path(name).stat().st_size * kept))
+
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    files = {tmp_path / "a.nrrd" if suffix != ".nrrd" else tmp_path / "a.mha": whole, tmp_path / f"b{suffix}": whole}
+    with pytest.raises(DiskFull, match=rf"b\{suffix} cannot be written: the disk is full"):
+        save_all(files, {tmp_path / "report.md": "new"})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_volumes_whose_report_finds_no_room_are_not_put_in_place(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DiskFull, match=r"a\.json cannot be written: the disk is full"):
+        save_all({tmp_path / "a.nii.gz": Volume(np.ones((1, 4, 4, 4)), np.eye(4))}, {tmp_path / "a.json": "{}"})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")
+@pytest.mark.parametrize("noisy", [True, False])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".tif"])
+def test_wherever_the_room_ends_a_file_is_whole_or_refused(tmp_path, suffix, noisy):
+    import resource
+
+    shape, path = ((1, 90, 90, 1) if suffix in (".png", ".tif") else (1, 20, 20, 20)), tmp_path / f"a{suffix}"
+    volume = Volume(np.random.default_rng(0).integers(0, 60000 if noisy else 1, shape).astype("uint16"), np.eye(4))
+    volume.save(path)
+    full, before = path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in {0, 1, 352, 4096, full // 2, *range(max(full - 300, 2), full, 7), *range(full - 20, full)}:
+        path.unlink(missing_ok=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (min(room, full - 1), before[1]))
+        try:
+            with pytest.raises(MedAEError, match="cannot be written"):
+                volume.save(path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert list(tmp_path.iterdir()) == []
+    volume.save(path)
+    assert np.array_equal(Volume.load(path).array, volume.array)
 
 
 def test_a_folder_without_dicom_is_looked_through_in_silence(tmp_path, capfd):

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from . import __version__
 from .anomaly import calibrate
 from .anomaly import command as anomaly
-from .atomic import write_text
 from .codec.command import add_commands as add_codec
 from .errors import Cancelled
 from .explain import command as explain_command
@@ -27,10 +26,10 @@ from .terminal import (
     clear_line,
     ending,
     named_path,
+    report_file,
     run_parameters,
     table_text,
     tell,
-    write_report,
 )
 from .training.command import add_train
 from .training.federated.command import add_federate
@@ -132,10 +131,9 @@ def _denoise(options: argparse.Namespace) -> int:
     result = run_task("denoise", {"input": volume}, parameters, progress=Terminal())
     report = result.report
     tell(report)
-    save_all({path: result.outputs[name] for name, path in volumes.items() if path is not None})
-    if options.trust is not None:
-        write_text(options.trust, table_text(report["trust"]))
-    write_report(report, options)
+    table = {options.trust: table_text(report["trust"])} if options.trust is not None else {}
+    written = {path: result.outputs[name] for name, path in volumes.items() if path is not None}
+    save_all(written, table | report_file(report, options))
     print(
         f"{options.output}: noise {report['noise_before']:g} -> {report['noise_after']:g} {report['units']}".rstrip()
         + f", {report['model']}, {report['device']}, {report['seconds']:.1f} s"

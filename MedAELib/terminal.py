@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .atomic import check_folder_takes, write_text
+from .atomic import check_folder_takes
 from .errors import BadInput
 from .remarks import remarks
 
@@ -97,11 +97,12 @@ def tell(report: Mapping[str, Any]) -> None:
         print(f"medae: note: {remark}", file=sys.stderr)
 
 
-def write_report(report: Mapping[str, Any], options: argparse.Namespace) -> None:
-    """The report as JSON, with the files that were read and written, where one is wanted."""
-    if options.report is not None:
-        files = {"input_file": str(options.input), "output_file": str(options.output)}
-        write_text(options.report, json.dumps({**report, **files}, indent=2, allow_nan=False) + "\n")
+def report_file(report: Mapping[str, Any], options: argparse.Namespace) -> dict[Path, str]:
+    """The report as JSON, with the files that were read and written, by its path; nothing where none is wanted."""
+    if options.report is None:
+        return {}
+    files = {"input_file": str(options.input), "output_file": str(options.output)}
+    return {options.report: json.dumps({**report, **files}, indent=2, allow_nan=False) + "\n"}
 
 
 def clear_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,3 +191,18 @@ def test_the_command_writes_volumes_and_a_report_and_cancel_leaves_nothing(tmp_p
     with pytest.raises(Cancelled):
         run_task("explain", {"input": scan()}, {"model": str(tmp_path / "small")}, progress=cancel)
     assert "Finding the nearest typical scan" in stages
+
+
+def test_a_report_without_room_leaves_no_volumes(tmp_path, capfd, monkeypatch):
+    save_small_model(tmp_path / "small", network="plain", modality="MR")
+    scan().save(tmp_path / "scan.nii.gz")
+    (tmp_path / "out").mkdir()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    words = ["--model", str(tmp_path / "small"), "--device", "cpu", "--parts", "residual"]
+    assert main(["explain", str(tmp_path / "scan.nii.gz"), str(tmp_path / "out"), *words]) == 2
+    assert "the disk is full" in capfd.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []

@@ -8,7 +8,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_text
 from ..errors import BadInput
 from ..files import check_holds, save_all
 from ..terminal import (
@@ -17,10 +16,10 @@ from ..terminal import (
     add_run_options,
     check_paths,
     ending,
+    report_file,
     run_parameters,
     table_text,
     tell,
-    write_report,
 )
 from ..volume import Volume
 
@@ -80,10 +79,9 @@ def _run(options: argparse.Namespace) -> int:
             files[path] = made
         elif path is not None:
             print(f"{path} was not written: without a model that fits the scan there is no typical scan.")
-    save_all(files | {options.others / f"{name}.nii.gz": other for name, other in outputs.items()})
-    if options.regions is not None:
-        write_text(options.regions, _table(report["found"]))
-    write_report(report, options)
+    files |= {options.others / f"{name}.nii.gz": other for name, other in outputs.items()}
+    table = {options.regions: _table(report["found"])} if options.regions is not None else {}
+    save_all(files, table | report_file(report, options))
     unlike = "unlike the training data" if report["model"] != "none" else "brighter than the rest"
     regions = "1 region" if report["regions"] == 1 else f"{report['regions']} regions"
     print(

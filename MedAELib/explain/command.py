@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_text
 from ..errors import BadInput
 from ..files import save_all
 from ..terminal import Terminal, add_paths, add_run_options, check_paths, run_parameters, tell
@@ -58,9 +57,11 @@ def _run(options: argparse.Namespace) -> int:
     files = {name: folder / f"{name}.nii.gz" for name in result.outputs}
     check_paths([options.input], list(files.values()), [])
     tell(report)
-    save_all({path: result.outputs[name] for name, path in files.items()})
-    write_text(folder / "report.md", _text(report, list(files)))
-    write_text(options.report or folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    texts = {
+        folder / "report.md": _text(report, list(files)),
+        options.report or folder / "report.json": json.dumps(report, indent=2, allow_nan=False) + "\n",
+    }
+    save_all({path: result.outputs[name] for name, path in files.items()}, texts)
     scores = ""
     if "case_score" in report:
         scores = f" difference from typical {report['case_score']:g} (median filter {report['baseline_score']:g}),"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import BadInput
 from ..files import check_holds, save_all
-from ..terminal import Terminal, add_paths, add_run_options, check_paths, run_parameters, tell, write_report
+from ..terminal import Terminal, add_paths, add_run_options, check_paths, report_file, run_parameters, tell
 from ..volume import Volume
 
 
@@ -55,8 +55,8 @@ def _run(options: argparse.Namespace) -> int:
     result = run_task("translate", {"input": volume, **inputs}, parameters, progress=Terminal())
     report = result.report
     tell(report)
-    save_all({path: result.outputs[name] for name, path in results.items() if path is not None})
-    write_report(report, options)
+    written = {path: result.outputs[name] for name, path in results.items() if path is not None}
+    save_all(written, report_file(report, options))
     print(
         f"{options.output}: {report['source']} -> {report['target']}, {report['model']}, {report['device']}, "
         f"{report['seconds']:.1f} s"

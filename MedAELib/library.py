@@ -23,8 +23,11 @@ _INCOMING = ".medae-incoming-"
 def import_model(source: Path, into: Path | None = None, name: str = "") -> Bundle:
     """Copy the model in a folder or zip archive into the user's models, under its own or another name.
 
-    A name that is taken gets a number. Raises BadModel for what is no sound model, DiskFull; then nothing is left.
+    A name that is taken gets a number. Raises BadInput for what is no name, BadModel for what is no sound model,
+    DiskFull; then nothing is left.
     """
+    if name:
+        _check_name(name)
     into = into or own_models_folder()
     files = contents(source)
     return _install(files, into, name)
@@ -87,8 +90,7 @@ def export_model(bundle: Bundle, target: Path) -> Path:
 def rename_model(bundle: Bundle, name: str, folder: Path | None = None) -> Bundle:
     """Give a model of the user's, all in `folder`, another name. Raises BadInput for one elsewhere, or a bad name."""
     _refuse_foreign(bundle, "renamed", folder)
-    if not is_name(name):
-        raise BadInput(f"{name[:60]!r} is no name for a model.", "Use letters, digits, '-', '_' and '.', at most 64.")
+    _check_name(name)
     if name == bundle.name:
         return bundle
     if free_name(name, bundle.folder.parent) != name:
@@ -127,6 +129,11 @@ def disk_use(folder: Path) -> int:
         except OSError:
             pass  # it was removed meanwhile
     return total
+
+
+def _check_name(name: str) -> None:
+    if not is_name(name):
+        raise BadInput(f"{name[:60]!r} is no name for a model.", "Use letters, digits, '-', '_' and '.', at most 64.")
 
 
 def _refuse_foreign(bundle: Bundle, what: str, folder: Path | None) -> None:

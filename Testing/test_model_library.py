@@ -57,6 +57,12 @@ def test_a_model_comes_in_is_found_by_name_and_goes_out_again(own: Path, guest: 
     assert sorted(path.name for path in own.iterdir()) == ["guest", "guest-2", "other"]
 
 
+@pytest.mark.parametrize("name", ["bad/name", "../out", ".", "a b", "n" * 65])
+def test_a_model_does_not_come_in_under_what_is_no_name(own: Path, guest: Path, capsys, name: str) -> None:
+    assert run("models", "import", guest, "--name", name) == 2
+    assert "is no name for a model" in capsys.readouterr().err and not own.exists()
+
+
 def test_a_damaged_model_is_told_and_the_others_are_listed(own: Path, guest: Path, tmp_path: Path, capsys) -> None:
     assert run("models", "import", guest) == 0
     assert run("models", "import", guest, "--name", "broken") == 0

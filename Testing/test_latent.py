@@ -84,6 +84,9 @@ def test_the_model_must_be_the_one_that_made_it_and_must_decode_alone(tmp_path: 
         encode(_volume(), denoising, device="cpu")
     with pytest.raises(BadInput, match="do not make a latent"):
         encode(Volume(np.zeros((2, 8, 8, 8), np.int16), np.eye(4)), one, device="cpu")
+    conditional = _model(tmp_path / "conditional", "conditional", channels=[4], strides=[2])
+    with pytest.raises(BadModel, match="decoder of the model small needs more than the code"):
+        encode(_volume(), conditional, device="cpu")
 
 
 def test_arithmetic(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ..volume import Volume
 
 LATTICE = "coarse lattice"
 _DEEPEST = 5  # halvings that a .maez file keeps apart
+_OTHER = "Choose a reconstructing autoencoder, or leave --model out for the coarse lattice."
 Progress = Callable[[str, int, int], None]
 
 
@@ -27,7 +28,7 @@ def encode(
 
     A 2D network sees slice by slice along k, a 3D one the volume as a whole (so the device needs the memory for it).
     A code without places (a vector) becomes one cell, or one cell per slice. Raises BadInput for a volume of several
-    channels, BadModel for a network whose decoder needs the scan too (denoising, anomaly), OutOfMemory.
+    channels, BadModel for a network whose decoder needs the scan too (denoising, anomaly) or a condition, OutOfMemory.
     """
     import torch
 
@@ -35,7 +36,9 @@ def encode(
     from .denoise import shared_limits
 
     network, called = model.network, volume.name or "The volume"
-    if volume.channels != 1 or network.in_channels != 1 or hasattr(network, "fields"):
+    if hasattr(network, "fields"):
+        raise BadModel(f"The decoder of the model {_name(model)} needs more than the code.", _OTHER)
+    if volume.channels != 1 or network.in_channels != 1:
         raise BadInput(f"{called} and the model {_name(model)} do not make a latent.", "One channel alone has one.")
     device_used = choose_device(device)
     network = network.to(device_used).eval()
@@ -152,7 +155,7 @@ def _check_decodes_alone(network: Any, name: str, device: Any) -> None:
     if found.shape != whole.shape or not torch.allclose(found.float(), whole.float(), rtol=1e-3, atol=1e-3):
         raise BadModel(
             f"The decoder of the model {name} needs the scan beside the code, so its code is no latent.",
-            "Choose a reconstructing autoencoder, or leave --model out for the coarse lattice.",
+            _OTHER,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.ndimage import gaussian_filter, median_filter
 from test_features import NETWORKS, model, scan
 
 from MedAELib.__main__ import main
+from MedAELib.bundle import Kind
 from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, Cancelled
 from MedAELib.explain.gradients import integrated_gradients
@@ -152,6 +154,10 @@ def test_what_does_not_apply_is_refused_and_what_is_wrong_is_told():
         explain(volume, model(*NETWORKS[6]), parts=["attribution"], engine=CPU)
     with pytest.raises(BadInput, match="fuses"):
         explain(volume, model("fusion", 3, {"modalities": 2, "channels": [4], "strides": [2]}), engine=CPU)
+    kinds = tuple(Kind(name, "MR", made.spec.window, 0.0, 1000.0) for name in ("T1", "T2"))
+    translating = Model(replace(made.spec, task="translate", kinds=kinds), made.network)
+    with pytest.raises(BadInput, match="makes another kind of scan"):
+        explain(volume, translating, engine=CPU)
 
 
 def test_a_large_scan_is_attributed_around_the_point(monkeypatch):

@@ -60,6 +60,11 @@ def explain(
     network, engine = model.network, engine or Engine("auto", "float32")
     if network.in_channels > 1:
         raise BadInput("A network that fuses modalities cannot be explained yet.", "Choose a model of one modality.")
+    if model.spec.task == "translate":  # from its guess at T2, T1 would differ everywhere
+        raise BadInput(
+            "A translating model makes another kind of scan, so there is no typical scan to compare with.",
+            "Choose a model for another task.",
+        )
     left_out = {part: reason for part in wanted if (reason := _why_not(model, part))}
     if left_out and set(wanted) == set(left_out):
         raise BadInput(next(iter(left_out.values())), "Choose another part, or another model.")

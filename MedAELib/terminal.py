@@ -8,12 +8,13 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .atomic import check_folder_takes
-from .errors import BadInput
+from .errors import BadInput, unwritable
 from .remarks import remarks
 
 _WIDTH = 79  # columns that a progress may fill
@@ -66,6 +67,31 @@ def check_paths(inputs: Sequence[Path], volumes: Sequence[Path | None], texts: S
         check_writable(output)
     for output in filter(None, outputs):
         check_folder_takes(output)
+
+
+@contextmanager
+def results_folder(folder: Path | None) -> Iterator[None]:
+    """See that the folder for results is there: a missing one is made, and is gone again after a failure or a cancel.
+
+    Raises BadInput where the folder that it lies in is missing. Without a folder this does nothing.
+    """
+    if folder is None or folder.is_dir():
+        yield
+        return
+    if folder.exists():
+        raise BadInput(f"{folder} is not a folder.", "Name a folder.")
+    if not folder.parent.is_dir():
+        raise BadInput(f"{folder} cannot be made: the folder around it does not exist.", "Make that folder first.")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # results that were finished before stay in it
+            folder.rmdir()
+        raise
 
 
 def add_paths(parser: argparse.ArgumentParser, output: str = "the file to write", name: str = "OUT") -> None:

@@ -85,7 +85,7 @@ def test_what_no_model_can_tell_is_left_out_and_the_rest_is_written(scan, tmp_pa
         (["SCAN", "out.nii", "--model", "none", "--typical", "typical.nii"], "typical"),
         (["SCAN", "out.nii", "--model", "mr-denoise"], "denoise"),
         (["SCAN", "out.nii", "--model", "nowhere"], "nowhere"),
-        (["SCAN", "out.nii", "--others", "nowhere"], "nowhere"),
+        (["SCAN", "out.nii", "--others", "nowhere/deeper"], "nowhere"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_leaves_nothing(arguments, said, scan, tmp_path, monkeypatch, capfd):

@@ -174,9 +174,11 @@ def test_the_command_writes_volumes_and_a_report_and_cancel_leaves_nothing(tmp_p
     save_small_model(tmp_path / "small", network="plain", modality="MR")
     scan().save(tmp_path / "scan.nii.gz")
     folder, words = tmp_path / "out", ["--model", str(tmp_path / "small"), "--device", "cpu", "--steps", "4"]
-    assert main(["explain", str(tmp_path / "scan.nii.gz"), str(folder), *words]) == 2
-    assert "Make the folder first" in capfd.readouterr().err
-    folder.mkdir()
+    deep = folder / "deeper"
+    assert main(["explain", str(tmp_path / "scan.nii.gz"), str(deep), *words]) == 2
+    assert f"{deep} cannot be made" in capfd.readouterr().err and not folder.exists()
+    assert main(["explain", str(tmp_path / "scan.nii.gz"), str(folder), *words, "--directions", "99"]) == 2
+    assert "99 directions" in capfd.readouterr().err and not folder.exists(), "what was made for it is gone again"
     assert main(["explain", str(tmp_path / "scan.nii.gz"), str(folder), *words, "--directions", "1"]) == 0
     report = json.loads((folder / "report.json").read_text())
     text = (folder / "report.md").read_text()

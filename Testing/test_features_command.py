@@ -87,7 +87,7 @@ def test_segments_are_rows(place, tmp_path):
         (["subject0", "out.csv", "--index", "BROKEN"], "broken.csv is no table"),
         (["subject0", "out.csv", "--index", "OTHER"], "another model"),
         (["subject0", "out.csv", "--index", "SETTINGS"], "other settings"),
-        (["subject0", "out.csv", "--latent", "nowhere"], "nowhere"),
+        (["subject0", "out.csv", "--latent", "nowhere/deeper"], "nowhere"),
         (["subject0", "out.csv", "--similar", "-1"], "-1"),
     ],
 )

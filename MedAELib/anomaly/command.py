@@ -17,6 +17,7 @@ from ..terminal import (
     check_paths,
     ending,
     report_file,
+    results_folder,
     run_parameters,
     table_text,
     tell,
@@ -50,10 +51,13 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with results_folder(options.others):
+        return _anomaly(options)
+
+
+def _anomaly(options: argparse.Namespace) -> int:
     volumes = [options.output, options.segmentation, options.typical, options.residual]
     check_paths([options.input], volumes, [options.regions, options.report])
-    if options.others is not None and not options.others.is_dir():
-        raise BadInput(f"{options.others} is not a folder.", "Make the folder first.")
     typical = options.typical is not None or options.residual is not None
     if typical and options.model == "none":
         raise BadInput("Without a model there is no typical scan to write.", "Name a model with --model.")

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput
 from ..files import save_all
-from ..terminal import Terminal, add_paths, add_run_options, check_paths, run_parameters, tell
+from ..terminal import Terminal, add_paths, add_run_options, check_paths, results_folder, run_parameters, tell
 from ..volume import Volume
 
 _PARTS = ("residual", "attribution", "traversal")
@@ -41,9 +40,12 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with results_folder(options.output):
+        return _explain(options)
+
+
+def _explain(options: argparse.Namespace) -> int:
     folder: Path = options.output
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is not a folder.", "Make the folder first.")
     check_paths([options.input], [], [folder / "report.md", options.report])
     volume = Volume.load(options.input, options.series)
     from ..tasks.run import run_task

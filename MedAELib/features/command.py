@@ -10,7 +10,7 @@ from typing import Any
 from ..atomic import write_text
 from ..errors import BadInput
 from ..files import name_of
-from ..terminal import Terminal, add_run_options, check_paths, ending, run_parameters, table_text, tell
+from ..terminal import Terminal, add_run_options, check_paths, ending, results_folder, run_parameters, table_text, tell
 from ..volume import Volume
 
 
@@ -44,6 +44,11 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with results_folder(options.latent):
+        return _describe(options)
+
+
+def _describe(options: argparse.Namespace) -> int:
     _check(options)
     from ..tasks.run import run_task
     from .neighbours import Table, read_table, write_table
@@ -94,8 +99,6 @@ def _check(options: argparse.Namespace) -> None:
             raise BadInput(f"{path} is no table that can be written.", "Use the ending .csv or .npz.")
     if options.segments is not None and len(options.input) > 1:
         raise BadInput("A label map belongs to one volume.", "Name one volume with --segments.")
-    if options.latent is not None and not options.latent.is_dir():
-        raise BadInput(f"{options.latent} is not a folder.", "Make the folder first.")
     named = [name_of(path) for path in options.input]
     twice = next((name for name in named if named.count(name) > 1), None)
     if twice is not None:

@@ -14,7 +14,7 @@ from volumes import SIZES, blob, write_volumes
 from MedAELib import Model, Volume
 from MedAELib.networks import NETWORKS
 from MedAELib.training.command import NETWORKS as NAMED
-from MedAELib.training.folder import read_folder, split
+from MedAELib.training.folder import _subject, read_folder, split
 from MedAELib.training.recipes import RECIPES
 
 CASES = [(name, dims) for name in NAMED for dims in (2, 3) if (name, dims) != ("dense", 3)]
@@ -198,6 +198,23 @@ def test_subjects_are_never_in_two_parts(tmp_path):
         path.rename(scans / f"{path.parent.name}_{path.name}")
     named = read_folder(scans, tmp_path / "cache2", [], r"^(s\d+)_", print)
     assert {case.subject for case in named} == {f"s{n}" for n in range(7)}
+
+
+@pytest.mark.parametrize(
+    ("path", "subject"),
+    [
+        ("sub-1/ses-2/anat/x.nii.gz", "sub-1"),
+        ("site/sub-1/ses-2/x.nii.gz", "sub-1"),
+        ("sub-1_b/x.nii.gz", "sub-1_b"),
+        ("sub-1_ses-2_T1w.nii.gz", "sub-1"),
+        ("sub-1.nii.gz", "sub-1"),
+        ("patient/study/series", "patient"),
+        ("patient/nosub-1.nrrd", "patient"),
+        ("patient.nrrd", "patient.nrrd"),
+    ],
+)
+def test_all_visits_and_series_of_a_person_are_one_subject(path, subject):
+    assert _subject(path, None) == subject
 
 
 def test_the_caches_are_memory_mapped(folder, tmp_path):

@@ -171,7 +171,8 @@ class TrainSection:
             ui.trainFolderEdit.currentPath = wanted.trainFolder
         self._updateList(wanted)
         chosen = volumesOf(wanted.parameterNode)
-        ui.trainDataLabel.text = _told(len(chosen), subjectsIn(chosen)) if scene else _("A sub-folder is one subject.")
+        one = _("A folder in it, with all that it holds, is one subject.")
+        ui.trainDataLabel.text = _told(len(chosen), subjectsIn(chosen)) if scene else one
         ui.trainDataLabel.setVisible(bool(ui.trainDataLabel.text))
 
     def _updateList(self, wanted):

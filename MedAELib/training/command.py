@@ -30,9 +30,10 @@ EXAMPLES = """examples:
   train normals --task anomaly --minutes 120 --output my-normals
   torchrun --nproc-per-node 4 -m MedAELib train brains --network quantised --output codes
 
-A sub-folder is a subject (see --subject); a fifth of the subjects each is kept for validation and test. Volumes that
-cannot be used are named and left out. Ctrl-C ends the training after its step and keeps the best so far as the model,
-and OUTPUT.training, from which --resume goes on; a second Ctrl-C ends at once and writes no model."""
+A folder sub-... is a subject, else the first folder below FOLDER, else the file (see --subject); a fifth of the
+subjects each is kept for validation and test. Volumes that cannot be used are named and left out. Ctrl-C ends the
+training after its step and keeps the best so far as the model, and OUTPUT.training, from which --resume goes on; a
+second Ctrl-C ends at once and writes no model."""
 
 
 def add_train(commands: Any) -> None:
@@ -77,7 +78,8 @@ def add_network_options(parser: argparse.ArgumentParser, networks: Sequence[str]
     parser.add_argument("--dims", type=int, choices=(2, 3), help="slices or volumes; default: 3, dense: 2")
     parser.add_argument("--seed", type=int, default=0, help="another training, and another split; default: 0")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="default: float32")
-    parser.add_argument("--subject", default="", metavar="PATTERN", help="what in a path names the subject")
+    parser.add_argument("--subject", default="", metavar="PATTERN",
+                        help="what in a path names the subject; default: sub-..., or the first folder")  # fmt: skip
     parser.add_argument("--objective", default="", metavar="TERM=WEIGHT,...", help="default: that of the network")
     parser.add_argument("--corrupt", nargs="+", default=[], metavar="NAME", help="learn to undo these")
     parser.add_argument("--learn-from", default="clean", choices=("clean", "blind-spot", "neighbours", "repeats"),

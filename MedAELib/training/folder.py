@@ -50,8 +50,8 @@ def read_folder(
 
     Voxels go into `cache` as .npy files and are memory-mapped from there (only read there without `write`). With
     `modalities`, texts that file names contain, the files of a subject become one case, all on one grid. `subject` is a
-    regular expression for the part of a path that names the subject; without it that is the sub-folder, or the file.
-    Raises BadInput when there is no folder, no volume, or none that can be used.
+    regular expression for the part of a path that names the subject; without it that is what begins with "sub-", else
+    the first folder, else the file. Raises BadInput when there is no folder, no volume, or none that can be used.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", "Name a folder of volumes.")
@@ -142,11 +142,16 @@ def _pattern(subject: str) -> re.Pattern[str] | None:
 
 
 def _subject(name: str, pattern: re.Pattern[str] | None) -> str:
-    """Who a volume is of: what the pattern finds in its path (its first group, if it has one), else its sub-folder."""
+    """Who a volume is of: what the pattern finds in its path (its first group, if it has one).
+
+    Else what begins with "sub-" as in BIDS: a folder, or the beginning of the file's name. Else the first folder, which
+    holds all visits of a person, or the file where there is none.
+    """
     found = pattern.search(name) if pattern else None
     if found:
         return found.group(1) if found.groups() else found.group(0)
-    return name.rsplit("/", 1)[0] if "/" in name else name
+    bids = re.search(r"(?:^|/)(sub-[^/]+(?=/)|sub-[^/_.]+)", name)
+    return bids.group(1) if bids else name.split("/")[0]
 
 
 def _named(name: str, modalities: Sequence[str]) -> tuple[int, str] | None:

@@ -196,3 +196,13 @@ def test_a_files_kind_is_told_by_the_last_word_of_its_name(tmp_path):
     assert [case.name for case in cases] == ["p2/brain.nrrd", "patient12_W.nii.gz"]
     assert all(np.isfinite(case.voxels).all() and len(case.voxels) == 2 for case in cases)
     assert len(notes) == 1 and "FLAIR" in notes[0]
+
+
+def test_files_of_a_subject_are_fused_whatever_their_endings(tmp_path):
+    for number, name in enumerate(("p1_T1.nii.gz", "p1_T2.nrrd", "p2_T1.mha", "p2_T1.nrrd", "p2_T2.nrrd")):
+        Volume(scan(seed=number).array, np.eye(4)).save(tmp_path / name)
+    notes: list[str] = []
+    cases = read_folder(tmp_path, tmp_path / "cache", ["T1", "T2"], "", notes.append)
+    assert [case.name for case in cases] == ["p1_.nii.gz"]
+    assert np.isfinite(cases[0].voxels).all() and len(cases[0].voxels) == 2
+    assert len(notes) == 1 and "p2_.mha is left out: two of its files are of the same modality." in notes[0]

@@ -64,7 +64,7 @@ def read_folder(
         raise BadInput(f"{folder} holds no volumes.", f"MedAE reads {', '.join(ENDINGS)} and folders of .dcm files.")
     cases: list[Case] = []
     for number, (group, paths) in enumerate(sorted(groups.items())):
-        name = group if modalities else paths[0].relative_to(folder).as_posix()
+        name = group + _ending(paths[0].name) if modalities else group
         try:
             loaded = _fused(paths, modalities) if modalities else Volume.load(paths[0])
             case = _case(loaded, name, _subject(name, pattern), cache / f"{number:05d}.npy", write)
@@ -169,10 +169,16 @@ def _named(name: str, modalities: Sequence[str]) -> tuple[int, str] | None:
 
 
 def _without(name: str, modalities: Sequence[str]) -> str:
-    """A path without the text of its modality: the same for all files of a subject."""
+    """A path without the text of its modality and its ending: the same for all files of a subject."""
     folder, slash, file = name.rpartition("/")
+    file = file[: len(file) - len(_ending(file))]
     found = _named(file, modalities)
     return folder + slash + (file[: found[0]] + file[found[0] + len(found[1]) :] if found else file)
+
+
+def _ending(file: str) -> str:
+    """The ending of an image file, as it is written; nothing of a folder."""
+    return next((file[-len(ending) :] for ending in ENDINGS if file.lower().endswith(ending)), "")
 
 
 def _fused(paths: Sequence[Path], modalities: Sequence[str]) -> Volume:
@@ -186,6 +192,8 @@ def _fuse(named: Mapping[str, Volume], modalities: Sequence[str]) -> Volume:
     volumes = {found[1]: named[name] for name, found in told.items() if found}
     if not volumes:
         raise BadInput("its name has none of the modalities.")
+    if len(volumes) < sum(found is not None for found in told.values()):
+        raise BadInput("two of its files are of the same modality.")
     first = next(iter(volumes.values()))
     if any(volume.shape != first.shape for volume in volumes.values()):
         raise BadInput("its modalities have different sizes, so they are not registered.")

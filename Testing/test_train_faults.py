@@ -218,6 +218,18 @@ def test_a_full_disk_and_a_diverging_loss_are_one_line_and_leave_no_half_model(f
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize("error", [OSError("4224 requested and 0 written"), OSError(28, "No space left on device")])
+def test_a_disk_that_is_full_before_the_training_is_told_as_such(error, folder, tmp_path, monkeypatch, capsys):
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(np, "save", full)
+    assert run("train", folder, *arguments("plain"), "--steps", 2, "--output", tmp_path / "m") == 2
+    told = capsys.readouterr().err
+    assert "could not be kept" in told and "the disk is full. Free some disk space" in told and "left out" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_two_processes_under_torchrun_write_the_model_of_one(folder, tmp_path, monkeypatch):
     monkeypatch.undo()  # this process trains with the patches of the others

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from MedAELib.errors import BadInput, MedAEError, OutOfMemory
+from MedAELib.errors import BadInput, DiskFull, MedAEError, OutOfMemory, is_disk_full
 from MedAELib.modality import added_to_hounsfield, guess_modality
 from MedAELib.noise import otsu_threshold
 from MedAELib.quality import sample
@@ -51,7 +51,8 @@ def read_folder(
     Voxels go into `cache` as .npy files and are memory-mapped from there (only read there without `write`). With
     `modalities`, texts that file names contain, the files of a subject become one case, all on one grid. `subject` is a
     regular expression for the part of a path that names the subject; without it that is what begins with "sub-", else
-    the first folder, else the file. Raises BadInput when there is no folder, no volume, or none that can be used.
+    the first folder, else the file. Raises BadInput when there is no folder, no volume, or none that can be used, and
+    DiskFull.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", "Name a folder of volumes.")
@@ -68,7 +69,7 @@ def read_folder(
         try:
             loaded = _fused(paths, modalities) if modalities else Volume.load(paths[0])
             case = _case(loaded, name, _subject(name, pattern), cache / f"{number:05d}.npy", write)
-        except OutOfMemory:
+        except (OutOfMemory, DiskFull):
             raise
         except MedAEError as error:
             note(f"{name} is left out: {error}")
@@ -207,7 +208,10 @@ def _fuse(named: Mapping[str, Volume], modalities: Sequence[str]) -> Volume:
 
 
 def _case(volume: Volume, name: str, subject: str, path: Path | None, write: bool) -> Case:
-    """A volume in the cache, or where it is without a path. Raises BadInput when there is nothing to learn from."""
+    """A volume in the cache, or where it is without a path.
+
+    Raises BadInput when there is nothing to learn from, DiskFull.
+    """
     values = sample(volume.array)
     if not values.size:
         raise BadInput("it holds no finite value.")
@@ -216,12 +220,26 @@ def _case(volume: Volume, name: str, subject: str, path: Path | None, write: boo
     if added_to_hounsfield(volume):
         raise BadInput("it looks like a CT with 1024 added to its Hounsfield units; subtract 1024 first.")
     if path is not None and write:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
-        np.save(path, np.ascontiguousarray(array.transpose(_SLICE_BY_SLICE)))
+        _keep(volume.array, path)
     voxels = np.load(path, mmap_mode="r").transpose(_SLICE_BY_SLICE) if path is not None else volume.array
     header = dict(volume.meta.get("header", {}))
     return Case(name, subject, guess_modality(volume), voxels, volume.affine, otsu_threshold(values[:200_000]), header)
+
+
+def _keep(array: npt.NDArray[Any], path: Path) -> None:
+    """Write voxels into the cache. Raises DiskFull."""
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.ascontiguousarray(array.transpose(_SLICE_BY_SLICE)))
+    except OSError as error:
+        if error.errno and not is_disk_full(error):
+            raise
+        # numpy tells that less was written than asked for, but not why
+        raise DiskFull(
+            f"The volumes could not be kept in {path.parent}: the disk is full.",
+            "Free some disk space, then try again.",
+        ) from error
 
 
 @dataclass(frozen=True)

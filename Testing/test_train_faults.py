@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -148,6 +149,75 @@ def test_a_killed_training_resumes_to_the_same_weights_and_tidies_up(folder, tmp
     assert run("train", *options, "--resume", "--output", tmp_path / "m") == 0
     assert Model.load(tmp_path / "m").bundle.sha256 == Model.load(tmp_path / "whole").bundle.sha256
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "m"}
+
+
+def _interrupted(monkeypatch, *options: object) -> None:
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 7)
+        assert run("train", *options) == 130
+
+
+def test_a_training_is_not_resumed_with_other_volumes(tmp_path, monkeypatch, capsys):
+    scans, out = write_volumes(tmp_path / "scans"), tmp_path / "m"
+    options = [scans, *arguments("plain"), "--dims", 2, "--steps", 12, "--output", out]
+    _interrupted(monkeypatch, *options)
+
+    def refused() -> str:
+        capsys.readouterr()
+        assert run("train", *options, "--resume") == 2
+        (told,) = capsys.readouterr().err.strip().splitlines()
+        return told
+
+    shutil.copy(scans / "subject0.nii.gz", scans / "subject9.nii.gz")
+    assert "not those that the training began with: subject9.nii.gz is new. Put them back" in refused()
+    (scans / "subject0.nii.gz").unlink()
+    (scans / "subject9.nii.gz").rename(tmp_path / "kept.nii.gz")
+    assert "subject0.nii.gz is gone" in refused()
+    (tmp_path / "kept.nii.gz").rename(scans / "subject0.nii.gz")
+    plan = tmp_path / "m.training" / "plan.json"
+    kept = plan.read_text()
+    swapped = kept.replace('"validation"', '"other"').replace('"test"', '"validation"').replace('"other"', '"test"')
+    plan.write_text(swapped)
+    assert "is in another part" in refused()
+    plan.write_text(json.dumps({name: value for name, value in json.loads(kept).items() if name != "parts"}))
+    assert "another version of MedAE" in refused()
+    plan.write_text(kept)
+    assert run("train", *options, "--resume") == 0
+
+
+def test_a_training_is_not_resumed_with_another_length_or_table(folder, tmp_path, monkeypatch, capsys):
+    table = tmp_path / "ages.csv"
+    table.write_text("file,age\n" + "".join(f"subject{n}.nii.gz,{30 + 10 * n}\n" for n in range(4)))
+    options = [folder, *arguments("conditional"), "--condition", "age", "--table", table, "--output", tmp_path / "m"]
+    _interrupted(monkeypatch, *options, "--steps", 12)
+    for length, told in (
+        (["--steps", 13], "length 12 steps and not 13 steps"),
+        (["--minutes", 1], "length 12 steps and not 1.0 minutes"),
+        ([], "length 12 steps and not 2000 steps"),
+    ):
+        assert run("train", *options, *length, "--resume") == 2
+        assert f"was started with {told}. Resume with the arguments" in capsys.readouterr().err
+    kept = table.read_text()
+    table.write_text(kept.replace("30", "31"))
+    assert run("train", *options, "--steps", 12, "--resume") == 2
+    assert "was started with table ages.csv" in capsys.readouterr().err
+    table.write_text(kept)
+    assert run("train", *options, "--steps", 12, "--resume") == 0
+
+
+def test_a_training_by_minutes_is_resumed_with_the_same_minutes(folder, tmp_path, monkeypatch, capsys):
+    from MedAELib.training import session
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    options = [folder, *arguments("plain"), "--dims", 2, "--output", tmp_path / "m"]
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "write_model", interrupted)
+        assert run("train", *options, "--minutes", 0.05) == 130
+    assert run("train", *options, "--minutes", 9, "--resume") == 2
+    assert "length 0.05 minutes and not 9.0 minutes" in capsys.readouterr().err
+    assert run("train", *options, "--minutes", 0.05, "--resume") == 0
 
 
 @pytest.mark.slow

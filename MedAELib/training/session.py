@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import shutil
 import signal
@@ -161,15 +162,17 @@ def _trained(
     if options.task != "anomaly":
         check_options(options, options.modality)
         check_network(options)
-    parts, unfit = _read(options, data, folder, progress)
     settings = _settings(options, folder)
+    parts, unfit = _read(options, data, folder, progress)
+    if options.resume:
+        _check_parts(parts, folder)
     torch.manual_seed(options.seed)
     plan = make_anomaly_plan(options, parts, device) if options.task == "anomaly" else make_plan(options, parts, device)
     steps = settings["steps"] or _steps_in(started + options.minutes * 60 - time.monotonic(), plan)
     schedule = make_schedule(steps, plan, options)
     if first and not options.resume:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "plan.json", json.dumps({**settings, "steps": steps}, indent=1))
+        write_text(folder / "plan.json", json.dumps({**settings, "steps": steps, "parts": parts.told()}, indent=1))
     curve, interrupt = _Curve(schedule, live=live), Interrupt(live=live)
     if options.resume:
         curve.repeat(folder)
@@ -266,17 +269,56 @@ def _tell(parts: Split) -> None:
 def _settings(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What a training is, to be compared when it is resumed. Raises BadInput when it is another one."""
     settings = {name: getattr(options, name) for name in _SETTINGS}
-    settings |= {"folder": str(options.folder.resolve()) if options.folder else "", "steps": options.steps}
+    settings |= {
+        "folder": str(options.folder.resolve()) if options.folder else "",
+        "table": _table(options.table),
+        "length": f"{options.steps} steps" if options.minutes is None else f"{options.minutes} minutes",
+    }
     if not options.resume:
-        return settings
-    kept = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        return {**settings, "steps": options.steps}
+    kept = _plan(folder)
     for name, value in settings.items():
-        if name != "steps" and kept.get(name, "") != value:
+        if kept.get(name, "") != value:
             raise BadInput(
                 f"The training was started with {name.replace('_', '-')} {kept.get(name)} and not {value}.",
                 "Resume with the arguments it was started with.",
             )
     return {**settings, "steps": kept["steps"]}
+
+
+def _plan(folder: Path) -> dict[str, Any]:
+    """What is kept of a training to be compared. Raises BadInput where that does not tell who was learned from."""
+    kept: dict[str, Any] = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    if "parts" not in kept:
+        raise BadInput(
+            "The training was started with another version of MedAE, which did not keep whom it learned from.",
+            f"Remove {folder}, and start anew.",
+        )
+    return kept
+
+
+def _table(path: Path | None) -> str:
+    """A table by its name and content. Raises BadInput when it cannot be read."""
+    if path is None:
+        return "none"
+    try:
+        return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
+    except OSError:
+        raise BadInput(f"{path} cannot be read as a table.", "Name a CSV file.") from None
+
+
+def _check_parts(parts: Split, folder: Path) -> None:
+    """Raise BadInput unless each volume is in the part that it was in: who was learned from must not be held out."""
+    known = _plan(folder)["parts"]
+    before, now = ({name: part for part, names in told.items() for name in names} for told in (known, parts.told()))
+    moved = [name for name in before if before[name] != now.get(name)]
+    changes = {"is new": now.keys() - before.keys(), "is gone": before.keys() - now.keys(), "is in another part": moved}
+    for change, names in changes.items():
+        if names:
+            raise BadInput(
+                f"The volumes are not those that the training began with: {min(names)} {change}.",
+                f"Put them back as they were, or remove {folder} and start anew.",
+            )
 
 
 def make_schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:

@@ -39,10 +39,10 @@ def test_steps_of_the_loop_and_bare_ones_are_measured_in_turns(name, tmp_path, m
 
 
 def test_a_translation_wins_where_it_is_better_than_both_simple_ways():
-    from benchmarks.translate_fused import report
+    from benchmarks.translate_fused import PLAIN, report
 
     def row(alone: float, both: float) -> dict:
-        simple = {"matching": 20.0, "polynomial 1": 21.0, "polynomial 2": 23.0}
+        simple = {"matching": 20.0, "polynomial 1": 21.0, "polynomial 2": 23.0, PLAIN: 21.5}
         figures = {"alone": alone, "both": both, **simple}
         told = {name: {"psnr": value, "ssim": value / 100} for name, value in figures.items()}
         return {
@@ -53,6 +53,7 @@ def test_a_translation_wins_where_it_is_better_than_both_simple_ways():
     page = report([row(22.0, 24.0), row(23.5, 22.9)])
     assert "| T2 | patient 01, visit 1 | 22.00 / 0.220 | 24.00 / 0.240 | 20.00 / 0.200 | 23.00 / 0.230 |" in page
     assert "Of 2 rows" in page and "of T1 alone PSNR 1 and SSIM 1, of T1 and the third kind PSNR 1 and SSIM 1." in page
+    assert "it is better, of T1 alone, in PSNR 2 and SSIM 2." in page
 
 
 def test_the_family_page_counts_what_beats_averaging():

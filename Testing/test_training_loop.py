@@ -16,9 +16,11 @@ from train_tools import one_thread
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
 from MedAELib.training import session
+from MedAELib.training.denoise import denoising_error
 from MedAELib.training.loop import Critic, Schedule, train
 from MedAELib.training.objectives import added_up, critic_error
 from MedAELib.training.parallel import own_share, processes, rank_and_world
+from MedAELib.training.self_supervised import blind_spot
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("plain", "variational", "quantised", "adversarial")
@@ -156,6 +158,38 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):
         own_share((torch.arange(3),))
 
 
+def _missing_batch(step: int) -> tuple[torch.Tensor, ...]:
+    """Two modalities, the second of which one of the samples lacks."""
+    x = torch.rand(4, 2, 16, 16, generator=Generator().manual_seed(step))
+    x[step % 4, 1] = torch.nan
+    return x, x, _batch(step)[2], x.isfinite().flatten(2).any(2).float()
+
+
+def _blind_batch(step: int) -> tuple[torch.Tensor, ...]:
+    generator = Generator().manual_seed(step)
+    seen, target = zip(*[blind_spot(torch.rand(16, 16, 1, generator=generator), generator) for _ in range(4)])
+    return *(torch.stack(part)[:, None, ..., 0] for part in (seen, target)), _batch(step)[2]
+
+
+def _noisy_batch(step: int) -> tuple[torch.Tensor, ...]:
+    """Noise whose level is known in another share of each sample."""
+    clean, noise, where, lesions = torch.randn(4, 4, 1, 16, 16, generator=Generator().manual_seed(step)).unbind(1)
+    level = torch.where(where > torch.linspace(-1, 1, 4)[:, None, None, None], 0.1, torch.nan)[..., ::2, ::2]
+    return clean + noise, clean, level, lesions
+
+
+def _denoiser() -> nn.Module:
+    torch.manual_seed(0)
+    return build("denoising", 2, {"channels": 4, "blocks": 1})
+
+
+MASKED = {
+    "fusion": (lambda: _network("fusion", modalities=2), _missing_batch, MSE),
+    "blind spot": (_network, _blind_batch, MSE),
+    "denoising": (_denoiser, _noisy_batch, denoising_error),
+}
+
+
 def _train_all(out: Path) -> None:
     """Train a network of each kind that shares its batches in a way of its own, and keep the weights."""
     with processes(torch.device("cpu")):
@@ -167,6 +201,10 @@ def _train_all(out: Path) -> None:
             objective = added_up({"mse": 1.0, terms.get(name, "l1"): 0.1}, 3, judge)
             critic = Critic(judge, critic_error) if judge else None
             averaged, _ = train(network, _batch, objective, schedule, out / name, critic=critic, report=_quiet)
+            if rank_and_world()[0] == 0:
+                torch.save(averaged.state_dict(), out / f"{name}.pt")
+        for name, (make, batch, objective) in MASKED.items():
+            averaged, _ = train(make(), batch, objective, schedule, out / name, report=_quiet)
             if rank_and_world()[0] == 0:
                 torch.save(averaged.state_dict(), out / f"{name}.pt")
 
@@ -192,7 +230,7 @@ def test_one_and_two_processes_give_the_same_weights(tmp_path):
     assert done.returncode == 0, done.stderr
     with one_thread():
         _train_all(tmp_path / "one")
-    for name in KINDS:
+    for name in (*KINDS, *MASKED):
         one, two = (torch.load(tmp_path / count / f"{name}.pt", weights_only=True) for count in ("one", "two"))
         for key, value in one.items():
             assert torch.allclose(value, two[key], atol=1e-6), (name, key)

@@ -48,6 +48,7 @@ from MedAELib.training.cohort import data_folder, training_sources, validation_v
 from MedAELib.training.corruptions import corrupt_ct, corrupt_mr, magnitude_noise, projection_noise
 from MedAELib.training.loop import Batch, Schedule, kept_step, train
 from MedAELib.training.objectives import lost_contrast, relative_error
+from MedAELib.training.parallel import mean_over_all
 from MedAELib.training.patches import VOXELS, Source, draw_batch, zero_filled
 
 LEVEL_SHARE = 0.03  # of the objective, for an error of the noise level by a factor of e
@@ -95,7 +96,8 @@ def denoising_error(network: nn.Module, batch: Batch) -> Tensor:
     noisy, clean, level, lesions = batch
     denoised, told = network.denoised_and_level(noisy)  # type: ignore[operator]
     known = level.isfinite()
-    miss = torch.where(known, told - level, 0).abs().sum() / known.sum().clamp(min=1)
+    count = mean_over_all(known.sum().float()).clamp(min=1e-6)  # a share of one where few processes know any
+    miss = torch.where(known, told - level, 0).abs().sum() / count
     lost = lost_contrast(denoised, clean, lesions)
     return relative_error(denoised, clean, noisy) + LOST_SHARE * lost + LEVEL_SHARE * miss
 

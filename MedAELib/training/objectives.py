@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from MedAELib.networks.network import Extras
 from MedAELib.training.loop import Batch, Objective
+from MedAELib.training.parallel import mean_over_all
 
 Term = Callable[[Tensor, Tensor, Extras], Tensor]  # what was made, what it should be [b, c, ...], and more by name
 
@@ -145,7 +146,7 @@ def added_up(weights: Mapping[str, float], warmup: int = 1, critic: nn.Module | 
             shown = network.real_and_made(target, made, extras, keys)[1]  # type: ignore[operator]
             extras = {**extras, "verdict": verdict(critic, shown)}
         known = target.isfinite()
-        share = known.float().mean().clamp(min=1e-6)
+        share = mean_over_all(known.float().mean()).clamp(min=1e-6)
         made, target = torch.where(known, made, 0), torch.where(known, target, 0)
         rise = (keys[0, 1] + 1).clamp(max=warmup) / warmup
         total = torch.zeros((), device=made.device)

@@ -80,6 +80,20 @@ def least(number: int, device: torch.device) -> int:
     return int(_over_all(float(number), "MIN", device))
 
 
+def mean_over_all(number: Tensor) -> Tensor:
+    """The mean of the numbers that the processes have, without a gradient; with one process the number itself.
+
+    Where a loss is divided by how much is known, each has to divide by this: by its own, as much as another process
+    knows less, its samples would count less.
+    """
+    world = rank_and_world()[1]
+    if world == 1:
+        return number
+    shared_number = _shared_number(number.device).copy_(number)
+    torch.distributed.all_reduce(shared_number)
+    return (shared_number / world).to(number.dtype)
+
+
 def _over_all(number: float, operation: str, device: torch.device) -> float:
     if rank_and_world()[1] == 1:
         return number

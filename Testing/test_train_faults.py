@@ -314,3 +314,14 @@ def test_two_processes_under_torchrun_write_the_model_of_one(folder, tmp_path, m
         assert np.allclose(value.numpy(), second[name].numpy(), atol=1e-5), name
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
     assert json.loads((tmp_path / "two" / "configs" / "metadata.json").read_text())["medae"]["figures"]
+
+
+@pytest.mark.slow
+def test_more_processes_than_a_batch_has_samples_make_it_larger_and_say_so(folder, tmp_path):
+    options = ["train", folder, *arguments("quantised"), "--dims", "3", "--steps", "2", "--output", tmp_path / "m"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    three = [*torchrun, "-m", "MedAELib", *options]
+    done = subprocess.run(list(map(str, three)), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("3 processes share batches of 3 samples") == 1
+    assert "3 processes shared batches of 3 samples." in (tmp_path / "m" / "docs" / "README.md").read_text()

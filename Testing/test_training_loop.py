@@ -19,7 +19,7 @@ from MedAELib.training import session
 from MedAELib.training.denoise import denoising_error
 from MedAELib.training.loop import Critic, Schedule, train
 from MedAELib.training.objectives import added_up, critic_error
-from MedAELib.training.parallel import own_share, processes, rank_and_world
+from MedAELib.training.parallel import own_share, processes, rank_and_world, shareable
 from MedAELib.training.self_supervised import blind_spot
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,6 +149,13 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert (tmp_path / "last.pt").read_bytes() == kept
     assert not (tmp_path / "last.pt.part").exists()
     assert not list(tmp_path.glob(".medae-*"))
+
+
+@pytest.mark.parametrize(("world", "samples"), [(1, 2), (2, 2), (3, 3), (4, 4), (8, 8)])
+def test_a_batch_grows_to_what_all_processes_can_share(world, samples, monkeypatch):
+    monkeypatch.setattr("MedAELib.training.parallel.rank_and_world", lambda: (0, world))
+    assert shareable(2) == samples
+    assert shareable(32) == (33 if world == 3 else 32)
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):

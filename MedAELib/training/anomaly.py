@@ -32,6 +32,7 @@ from MedAELib.training.anomalies import KINDS, Floats, Mask, Random, draw_anomal
 from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.training.cohort import data_folder
 from MedAELib.training.loop import Batch, Schedule, train
+from MedAELib.training.parallel import mean_over_all, shareable
 
 ARGUMENTS = {"channels": 32, "levels": 2, "blocks": 1}
 EDGE = 48  # voxels along a patch
@@ -53,11 +54,12 @@ def batches(sources: Sequence[Prepared], seed: int) -> Callable[[int], Batch]:
     From sources that are single images (`dims` 2) they are [b, 1, i, j].
     """
     dims = sources[0].dims
+    samples = shareable(BATCHES[dims])
 
     def batch(step: int) -> Batch:
         random = np.random.default_rng([seed, step])
         rows = []
-        for _ in range(BATCHES[dims]):
+        for _ in range(samples):
             source = sources[int(random.integers(len(sources)))]
             normal, inside = patch(source, random)
             changed, where = with_anomalies(normal, inside, random)
@@ -199,9 +201,10 @@ def objective(network: nn.Module, batch: Batch) -> Tensor:
     made = network.typical_and_odds(changed)  # type: ignore[operator]
     inside = (normal > 0).float()
     weight = inside * (1 + (_RARE - 1) * where)
-    reconstruction = ((made[:, :1] - normal).abs() * weight).sum() / weight.sum().clamp(min=1)
+    total = mean_over_all(weight.sum()).clamp(min=1)
+    reconstruction = ((made[:, :1] - normal).abs() * weight).sum() / total
     odds = nn.functional.binary_cross_entropy_with_logits(made[:, 1:], where, weight=weight, reduction="sum")
-    return 2 * reconstruction + odds / weight.sum().clamp(min=1)
+    return 2 * reconstruction + odds / total
 
 
 def validation(sources: Sequence[Prepared], count: int = 24) -> Callable[[nn.Module], dict[str, float]]:

@@ -26,10 +26,11 @@ from MedAELib.model import Model
 from MedAELib.networks import build
 from MedAELib.networks.normative import NormativeAutoencoder
 from MedAELib.training.anomalies import KINDS
-from MedAELib.training.anomaly import ARGUMENTS, batches, objective, validation
+from MedAELib.training.anomaly import ARGUMENTS, BATCHES, batches, objective, validation
 from MedAELib.training.choose_map import choose_shown, drawn_case, in_words
 from MedAELib.training.folder import Case, Split
 from MedAELib.training.glimpse import typical_slice
+from MedAELib.training.parallel import shareable
 from MedAELib.training.plan import Plan
 from MedAELib.training.recipes import Recipe
 
@@ -88,7 +89,7 @@ def make_anomaly_plan(options: argparse.Namespace, parts: Split, device: torch.d
     return AnomalyPlan(
         spec, network, _RECIPE, {}, batches(scans["training"], options.seed), lambda steps: objective, validate, None,
         [], None, False, device, "held_out_ap", typical_slice(scans["validation"][0], network, device),
-        scans=scans, pixel=pixel,
+        scans=scans, pixel=pixel, samples=shareable(BATCHES[dims]),
     )  # fmt: skip
 
 

@@ -59,6 +59,12 @@ def shared(network: nn.Module, objective: Callable[[nn.Module, tuple[Tensor, ...
     return DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
 
 
+def shareable(samples: int) -> int:
+    """So many samples of a batch, or as many more as it takes to give every process the same number, at least one."""
+    world = rank_and_world()[1]
+    return -(-samples // world) * world
+
+
 def own_share(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """This process' samples of a batch. Raises BadInput when it cannot be shared evenly: its mean would be another."""
     rank, world = rank_and_world()

@@ -26,6 +26,7 @@ from MedAELib.training.held_out import validation
 from MedAELib.training.loop import Batch, Critic, Objective
 from MedAELib.training.noisy import denoising_batches, denoising_validation
 from MedAELib.training.objectives import TERMS, added_up, critic_error
+from MedAELib.training.parallel import shareable
 from MedAELib.training.recipes import Recipe, recipe_of, sized
 from MedAELib.training.sampling import Pairing, Shape, Source, batches, windowed
 from MedAELib.training.self_supervised import blind_spot, neighbours, repeats
@@ -62,6 +63,7 @@ class Plan:
     best: str = "held_out_psnr"  # the figure of the validation that says which weights are best
     picture: Picture | None = None
     sources: Mapping[str, list[Source]] = field(default_factory=dict)  # of training, validation and test
+    samples: int = 0  # of a batch, all processes together
 
 
 def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -> Plan:
@@ -104,6 +106,7 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
         return Plan(
             spec, network, recipe, {}, batch, lambda steps: denoising_error, measure, None, tested, None, False, device,
             picture=denoised_slice(shown, network.dims, network.stride, modality, device), sources=sources,
+            samples=shape.batch,
         )  # fmt: skip
     batch = batches(sources["training"], shape, options.seed, pairing)
     critic = _critic(network, terms, device)
@@ -117,6 +120,7 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
     return Plan(
         spec, network, recipe, terms, batch, objective, measure, critic, tested, pairing, fused, device,
         picture=reconstructed_slice(shown, network, fused, pairing, device), sources=sources,
+        samples=shape.batch,
     )  # fmt: skip
 
 
@@ -277,12 +281,12 @@ def _shape(recipe: Recipe, network: Network, fused: bool) -> Shape:
     """How samples are cut: patches of the recipe, a multiple of the stride, or whole on the network's own grid.
 
     Of whole ones twice as many: such networks have many weights and see few voxels, and what a step costs whatever the
-    number of samples would show.
+    number of samples would show. Where several processes share a batch it has a sample at least for each.
     """
     dims = network.dims
     steps = zip(recipe.patches.get(dims, (64,) * dims), network.strides, strict=True)
     edges = tuple(max(edge // (2 * step), 1) * 2 * step for edge, step in steps)
-    samples = recipe.batches.get(dims, 8) * (2 if network.grid else 1)
+    samples = shareable(recipe.batches.get(dims, 8) * (2 if network.grid else 1))
     return Shape(dims, edges, samples, fused, network.grid)
 
 

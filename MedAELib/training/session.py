@@ -173,6 +173,8 @@ def _trained(
     if first and not options.resume:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "plan.json", json.dumps({**settings, "steps": steps, "parts": parts.told()}, indent=1))
+    if first and rank_and_world()[1] > 1:
+        print(f"{rank_and_world()[1]} processes share batches of {plan.samples} samples", flush=True)
     curve, interrupt = _Curve(schedule, live=live), Interrupt(live=live)
     if options.resume:
         curve.repeat(folder)
@@ -192,7 +194,7 @@ def _trained(
         )  # fmt: skip
         progress("Training", steps, steps)
         if first:
-            end = _end(history, steps, interrupt, plan) + _gain(history, before)
+            end = _end(history, steps, interrupt, plan) + _sharing(plan) + _gain(history, before)
             write = write_anomaly_model if options.task == "anomaly" else write_model
             write(options, plan, network, history, parts, unfit, end, time.monotonic() - started, progress)
     wait_for_all()
@@ -215,6 +217,12 @@ def _watched(plan: Plan, live: Live | None) -> Callable[[nn.Module], dict[str, f
         return plan.validate(network) if plan.validate else {}
 
     return measure
+
+
+def _sharing(plan: Plan) -> str:
+    """How many processes share a batch, as a sentence; empty for one."""
+    world = rank_and_world()[1]
+    return f" {world} processes shared batches of {plan.samples} samples." if world > 1 else ""
 
 
 def _gain(history: list[dict[str, Any]], before: Mapping[str, float]) -> str:

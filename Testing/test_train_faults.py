@@ -99,6 +99,39 @@ def test_options_that_do_not_fit_are_told_before_any_volume_is_read(option, step
     assert "'magic'" in told and step in told and "x.nrrd" not in told
 
 
+@pytest.mark.parametrize(
+    ("network", "objective", "told"),
+    [
+        ("plain", "kl=1", "The plain network does not give what the term kl needs."),
+        ("quantised", "mse=1,kl=1", "The quantised network does not give what the term kl needs."),
+        ("variational", "commitment=1", "The variational network does not give what the term commitment needs."),
+        ("plain", "mse=1,adversarial=1", "The plain network does not give what the term adversarial needs."),
+        ("plain", "mse=-1", "The weight -1 of mse is not above 0."),
+        ("plain", "mse=0", "The weight 0 of mse is not above 0."),
+        ("plain", "mse=nan", "The weight nan of mse is not above 0."),
+        ("plain", "mse=1,l1=inf", "The weight inf of l1 is not finite."),
+    ],
+)
+def test_terms_that_cannot_be_are_told_before_any_volume_is_read(network, objective, told, tmp_path, capfd):
+    (tmp_path / "x.nrrd").write_text("no volume")
+    options = ["--network", network, "--objective", objective, "--output", tmp_path / "m"]
+    assert run("train", tmp_path, *options) == 2
+    errors = capfd.readouterr().err
+    assert told in errors and "x.nrrd" not in errors and len(errors.strip().splitlines()) == 1
+
+
+def test_a_critic_of_images_and_blind_spots_are_told_before_any_volume_is_read(tmp_path, capfd):
+    (tmp_path / "x.nrrd").write_text("no volume")
+    options = ["--network", "adversarial", "--learn-from", "blind-spot", "--output", tmp_path / "m"]
+    for objective in ([], ["--objective", "mse=1,adversarial=0.1"]):
+        assert run("train", tmp_path, *options, *objective, "--set", "judged=image") == 2
+        errors = capfd.readouterr().err
+        assert "A critic of images" in errors and "x.nrrd" not in errors and len(errors.strip().splitlines()) == 1
+    for fine in (["--set", "judged=code"], ["--set", "judged=image", "--objective", "mse=1"]):
+        assert run("train", tmp_path, *options, *fine) == 2
+        assert "A critic" not in capfd.readouterr().err
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_any_volume_is_read(folder, tmp_path, capfd, monkeypatch):
     """As without the right to write there, which an administrator always has."""
     usual = Path.open

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ WINDOWS = {
     "any": Window("percentile", 0.0, 99.9),
 }
 NOISE_WINDOWS = {"MR": Window("white noise", 0.0, 1.0), "CT": Window("correlated noise", 0.0, 1.0)}
+_GIVEN_BY = {"kl": "variational", "commitment": "quantised", "adversarial": "adversarial"}  # every network has a code
 _SEEN_CLEAN = {"MR": Window("percentile", 0.0, 99.9), "CT": Window("fixed", 0.0, 1000.0)}
 
 
@@ -196,6 +198,25 @@ def check_options(options: argparse.Namespace, modality: str) -> None:
         known = CORRUPTIONS if name in options.corrupt else TERMS
         if name not in known:
             raise BadInput(f"There is no {name!r:.60}.", f"Known are {', '.join(known)}.")
+    _check_terms(options)
+
+
+def _check_terms(options: argparse.Namespace) -> None:
+    """Refuse terms that the network gives nothing for, and weights that would not make them small."""
+    for name, weight in options.terms.items():
+        giver = _GIVEN_BY.get(name, options.network)
+        if giver != options.network:
+            raise BadInput(
+                f"The {options.network} network does not give what the term {name} needs.",
+                f"Choose --network {giver}, or leave the term out.",
+            )
+        if not weight > 0:
+            raise BadInput(f"The weight {weight:g} of {name} is not above 0.", "Use a number above 0.")
+        if not math.isfinite(weight):
+            raise BadInput(f"The weight {weight:g} of {name} is not finite.", "Use a number above 0.")
+    judges = "adversarial" in (options.terms or recipe_of(options.network, bool(options.translate)).terms)
+    if judges and options.arguments.get("judged") == "image" and options.learn_from == "blind-spot":
+        raise BadInput("A critic of images needs whole targets, not blind spots.", "Use --learn-from neighbours.")
 
 
 def check_network(options: argparse.Namespace) -> None:
@@ -293,6 +314,4 @@ def _shape(recipe: Recipe, network: Network, fused: bool) -> Shape:
 def _critic(network: Network, terms: dict[str, float], device: torch.device) -> Critic | None:
     if "adversarial" not in terms:
         return None
-    if not hasattr(network, "critic"):
-        raise BadInput("Only the adversarial network has a critic.", "Choose --network adversarial.")
     return Critic(network.critic().to(device), critic_error)  # type: ignore[operator]

@@ -158,6 +158,22 @@ def test_a_condition_comes_from_a_table(folder, tmp_path, capsys):
     assert "No training volume tells" in capsys.readouterr().err
 
 
+def test_a_field_that_never_varied_in_the_training_changes_nothing_afterwards(tmp_path):
+    scans, table = tmp_path / "scans", tmp_path / "ages.csv"
+    scans.mkdir()
+    for n in range(5):
+        Volume(blob(n, (16, 16, 12))[None], np.diag([0.7, 0.7, 2.0, 1.0])).save(scans / f"subject{n}.nii.gz")
+    table.write_text("file,age\n" + "".join(f"subject{n}.nii.gz,{30 + 10 * n}\n" for n in range(5)))
+    options = [*arguments("conditional"), "--condition", "spacing", "age", "--table", table, "--steps", 2]
+    assert run("train", scans, *options, "--output", tmp_path / "m") == 0
+    model, scan = Model.load(tmp_path / "m"), Volume.load(scans / "subject0.nii.gz")
+    usual, finer, older = (
+        model.reconstruct(scan, condition=[*np.log(spacing), age]).array
+        for spacing, age in (([0.7, 0.7, 2.0], 30), ([2.1, 2.1, 6.0], 30), ([0.7, 0.7, 2.0], 40))
+    )
+    assert np.array_equal(usual, finer) and not np.array_equal(usual, older)
+
+
 @pytest.mark.parametrize(
     "options",
     [["--corrupt", "low_dose", "holes"], ["--learn-from", "blind-spot"], ["--learn-from", "neighbours"]],

@@ -12,6 +12,7 @@ from MedAELib.networks.network import Extras
 from MedAELib.networks.plain import PlainAutoencoder
 
 SPACING = "spacing"
+UNHEARD = 1e30  # the spread of a number that is not listened to; a model's numbers are finite
 
 
 class ConditionalAutoencoder(PlainAutoencoder):
@@ -21,7 +22,7 @@ class ConditionalAutoencoder(PlainAutoencoder):
     when it is made and once when it is read. The condition is the same for a whole volume, so tiles fit exactly.
     ``fields`` name the numbers of the condition: "spacing" stands for three, the logarithms of the millimetres along
     i, j, k; every other name for one. ``centre`` and ``spread`` [n] are those of the training subjects; a number that
-    is not known (not a number, or no condition at all) counts as the centre.
+    is not known (not a number, or no condition at all) counts as the centre, and so does one that never varied.
     """
 
     centre: Tensor

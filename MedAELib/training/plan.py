@@ -18,6 +18,7 @@ from MedAELib.conditions import SPACING, condition, read_table
 from MedAELib.errors import BadInput, BadModel
 from MedAELib.model import Model
 from MedAELib.networks import Network, build
+from MedAELib.networks.conditional import UNHEARD
 from MedAELib.networks.ensemble import MEMBERS
 from MedAELib.training.denoise import denoising_error
 from MedAELib.training.faults import CORRUPTIONS, damaged
@@ -285,7 +286,10 @@ def _sources(
 
 
 def _learn_scale(network: Network, sources: Sequence[Source]) -> None:
-    """Tell a conditional network the mean and spread of its condition over the training subjects. Raises BadInput."""
+    """Tell a conditional network the mean and spread of its condition over the training subjects. Raises BadInput.
+
+    Of a field that never varies nothing is learned, so its weights stay random: such a spread makes it 0 for ever.
+    """
     if not hasattr(network, "condition_size"):
         return
     numbers = np.array([source.second for source in sources], dtype=np.float64)
@@ -295,7 +299,7 @@ def _learn_scale(network: Network, sources: Sequence[Source]) -> None:
     centre = np.nanmean(numbers, axis=0)
     spread = np.nanstd(numbers, axis=0)
     network.centre.copy_(torch.from_numpy(centre))  # type: ignore[operator]
-    network.spread.copy_(torch.from_numpy(np.where(spread > 1e-6, spread, 1.0)))  # type: ignore[operator]
+    network.spread.copy_(torch.from_numpy(np.where(spread > 1e-6, spread, UNHEARD)))  # type: ignore[operator]
 
 
 def _shape(recipe: Recipe, network: Network, fused: bool) -> Shape:

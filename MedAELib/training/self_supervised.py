@@ -6,10 +6,11 @@ import torch
 from torch import Generator, Tensor
 
 _BLIND_SHARE = 0.03  # of the voxels
+_REACH = 2  # voxels along each axis
 
 
 def blind_spot(noisy: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """A patch [i, j, k] with some voxels replaced by a neighbour, and what those were (elsewhere not a number).
+    """A patch [i, j, k] with some voxels replaced by a neighbour in it, and what those were (elsewhere not a number).
 
     Noise2Void (Krull et al., CVPR 2019): the network cannot see the voxel's own noise, so it learns what is expected
     there. Holds for noise that is independent from voxel to voxel.
@@ -18,9 +19,11 @@ def blind_spot(noisy: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     blind.view(-1)[int(torch.randint(noisy.numel(), (), generator=generator))] = True
     places = blind.nonzero()
     sizes = torch.tensor(noisy.shape)
-    steps = torch.randint(-2, 3, places.shape, generator=generator)
-    steps[(steps == 0).all(1), int(sizes.argmax())] = 1
-    other = (places + steps) % sizes
+    lowest, highest = (places - _REACH).clamp(min=0), torch.minimum(places + _REACH, sizes - 1)
+    other = lowest + torch.randint(60, places.shape, generator=generator) % (highest - lowest + 1)  # all divide 60
+    itself, longest = (other == places).all(1), int(sizes.argmax())
+    along = other[itself, longest]
+    other[itself, longest] = torch.where(along > 0, along - 1, (along + 1).clamp(max=sizes[longest] - 1))
     seen = noisy.clone()
     seen[blind] = noisy[tuple(other.T)]
     return seen, torch.where(blind, noisy, torch.nan)

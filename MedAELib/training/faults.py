@@ -67,8 +67,18 @@ def thick_slices(clean: Tensor, generator: Generator) -> Tensor:
     lines = clean.movedim(axis, -1)
     flat = lines.reshape(1, -1, lines.shape[-1])
     coarse = torch.nn.functional.avg_pool1d(flat, thickness, ceil_mode=True)
-    fine = torch.nn.functional.interpolate(coarse, lines.shape[-1], mode="linear", align_corners=False)
-    return fine.reshape(lines.shape).movedim(-1, axis)
+    return _between(coarse, thickness, lines.shape[-1]).reshape(lines.shape).movedim(-1, axis)
+
+
+def _between(coarse: Tensor, thickness: int, count: int) -> Tensor:
+    """Linear interpolation [..., count] between thick slices [..., s] at their centres: the last may be thinner."""
+    places = torch.arange(float(count))
+    starts = places[::thickness]
+    centres = (starts + (starts + thickness).clamp(max=count) - 1) / 2
+    upper = torch.searchsorted(centres, places).clamp(1, len(centres) - 1)
+    lower = upper - 1
+    share = ((places - centres[lower]) / (centres[upper] - centres[lower])).clamp(0, 1)
+    return coarse[..., lower].lerp(coarse[..., upper], share)
 
 
 def k_space_faults(clean: Tensor, generator: Generator) -> Tensor:

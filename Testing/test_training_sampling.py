@@ -37,13 +37,6 @@ def test_samples_of_scans_in_files_and_in_memory_are_the_same(shape: Shape, tmp_
             assert one.is_contiguous()
 
 
-def test_tissue_is_what_is_bright_in_the_whole_scan_whatever_its_numbers() -> None:
-    array = np.random.default_rng(0).integers(0, 20, (1, 100, 60, 60)).astype(np.int16)
-    array[:, 70:] += 500  # beyond the first 200,000 voxels
-    scans = {dtype: Volume(array.astype(dtype), np.eye(4)) for dtype in ("int16", "float32")}
-    assert {case.tissue for case in cases_of(scans, {}, print)} == {19.0}
-
-
 @pytest.mark.parametrize("dims", [2, 3])
 def test_what_is_seen_whole_is_the_means_of_its_cells(dims: int, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(200, 800, (1, 24, 16, 8)).astype(np.int16)

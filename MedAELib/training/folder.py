@@ -223,7 +223,7 @@ def _case(volume: Volume, name: str, subject: str, path: Path | None, write: boo
         _keep(volume.array, path)
     voxels = np.load(path, mmap_mode="r").transpose(_SLICE_BY_SLICE) if path is not None else volume.array
     header = dict(volume.meta.get("header", {}))
-    return Case(name, subject, guess_modality(volume), voxels, volume.affine, otsu_threshold(values), header)
+    return Case(name, subject, guess_modality(volume), voxels, volume.affine, otsu_threshold(values[:200_000]), header)
 
 
 def _keep(array: npt.NDArray[Any], path: Path) -> None:

@@ -171,8 +171,7 @@ class TrainSection:
             ui.trainFolderEdit.currentPath = wanted.trainFolder
         self._updateList(wanted)
         chosen = volumesOf(wanted.parameterNode)
-        one = _("A folder in it, with all that it holds, is one subject.")
-        ui.trainDataLabel.text = _told(len(chosen), subjectsIn(chosen)) if scene else one
+        ui.trainDataLabel.text = _told(len(chosen), subjectsIn(chosen)) if scene else _("A folder is one subject.")
         ui.trainDataLabel.setVisible(bool(ui.trainDataLabel.text))
 
     def _updateList(self, wanted):

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from MedAELib.translation.intensities import BINS
+
 _ROWS = 12  # of the curve
 _BESIDE = {  # figures of what needs no training, which a model has to beat
     "regression_psnr": "plain regression of the intensities",
@@ -106,8 +108,8 @@ def card(story: Story) -> str:
     if story.kinds:
         told = "best on the validation subjects" if story.split["validation"] else "nobody was left to choose that by"
         parts += [
-            f"{100 * story.share:.0f} % of a translation is what intensities alone tell (the mean target in each of 16 "
-            f"bins of the source), the rest is the network's: {told}.",
+            f"{100 * story.share:.0f} % of a translation is what intensities alone tell (the mean target in each of "
+            f"{BINS} bins of the source), the rest is the network's: {told}.",
             "",
         ]
     for part in ("training", "validation", "test"):

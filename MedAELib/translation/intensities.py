@@ -49,7 +49,7 @@ class MeanCurve:
         except (TypeError, ValueError):
             fits = False
         if not fits:
-            raise BadModel("The model does not say what intensities alone tell.", "Get the model again.")
+            raise _odd()
         return MeanCurve(points.astype(np.float32), means.astype(np.float32))
 
     def to_json(self) -> list[list[float]]:
@@ -79,7 +79,7 @@ class Intensities:
         except (TypeError, KeyError, AttributeError):
             share, found = -1.0, {}
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise BadModel("The model does not say what intensities alone tell.", "Get the model again.")
+            raise _odd()
         return Intensities({n: MeanCurve.from_json(curve) for n, curve in found.items()}, float(share))
 
     def blended(self, made: Floats, seen: Mapping[int, Floats]) -> Floats:
@@ -90,3 +90,7 @@ class Intensities:
             weight = np.clip(seen[number] / np.float32(DARK), 0, 1) * np.float32(self.share / len(self.curves))
             moved = moved + weight * (curve(seen[number]) - made)
         return moved
+
+
+def _odd() -> BadModel:
+    return BadModel("The model does not say what intensities alone tell.", "Get the model again.")

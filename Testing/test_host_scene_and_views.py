@@ -1,5 +1,7 @@
 """The test host's scene, node selector and views behave as Slicer's own."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,18 @@ def test_every_shown_node_has_its_place_in_the_subject_hierarchy(slicer_host) ->
     assert hierarchy.GetItemByName("scan") == hierarchy.GetInvalidItemID()
 
 
-def test_a_saved_scene_comes_back_with_voxels_geometry_and_places(slicer_host, tmp_path: Path) -> None:
+def test_a_saved_scene_comes_back_with_voxels_geometry_and_places(tmp_path: Path) -> None:
+    """In a process of its own: late in a long run MRML looks for an item of a scene that is gone."""
+    code = (
+        "import sys; from pathlib import Path; import SlicerHost; import test_host_scene_and_views as these; "
+        "SlicerHost.start(); SlicerHost.new_scene(); these.saved_and_loaded(Path(sys.argv[1])); SlicerHost.check()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=TESTING)
+    assert done.returncode == 0, done.stderr
+
+
+def saved_and_loaded(tmp_path: Path) -> None:
+    """Save a scene with a volume in a folder, clear it, load it, and look for all of that."""
     import slicer
 
     volume = scan()
@@ -51,8 +64,6 @@ def test_a_saved_scene_comes_back_with_voxels_geometry_and_places(slicer_host, t
     assert loaded.GetAttribute("MedAE.model") == "ct"
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     assert hierarchy.GetItemName(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(loaded))) == "Study"
-    # Late in long runs MRML looks for an item of a scene that is gone; the cause is not known, and nothing is missing.
-    slicer_host.forgive("GetItemParent: Failed to find subject hierarchy item by ID")
 
 
 def test_volumes_are_loaded_and_saved_by_name(slicer_host, tmp_path: Path) -> None:

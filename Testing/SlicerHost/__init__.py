@@ -11,7 +11,7 @@ What it can prove and what it cannot is written in README.md beside this file.
 """
 
 from .host import move_cursor, new_scene, start
-from .problems import HostProblems, Problem, check, expected, forgive, take
+from .problems import HostProblems, Problem, check, expected, take
 
 __all__ = [
     "HostProblems",
@@ -22,7 +22,6 @@ __all__ = [
     "close_panel",
     "dialogs",
     "expected",
-    "forgive",
     "grab_widget",
     "light_box",
     "load_module",

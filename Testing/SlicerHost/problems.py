@@ -44,13 +44,6 @@ def take() -> list[Problem]:
     return found
 
 
-def forgive(pattern: str) -> list[Problem]:
-    """Forget those problems of a test so far whose text matches the regular expression, and return them."""
-    forgiven = [problem for problem in _found if re.search(pattern, str(problem))]
-    _found[:] = [problem for problem in _found if problem not in forgiven]
-    return forgiven
-
-
 def check() -> None:
     """Raise HostProblems when anything was collected since the last look."""
     found = take()

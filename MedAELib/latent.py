@@ -6,6 +6,7 @@ A latent is made and decoded by `tasks/latents.py`; here are its file and its ar
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .atomic import whole_file
-from .errors import BadInput, unwritable
+from .errors import BadInput, OutOfMemory, unwritable
 from .volume import Volume
 
 FORMAT = 1
@@ -111,7 +112,7 @@ def describe(latent: Latent) -> dict[str, Any]:
 
 
 def load(path: Path) -> Latent:
-    """Read a latent from a .npz file that `Latent.save` wrote, as data. Raises BadInput for anything else."""
+    """Read a latent from a .npz file that `Latent.save` wrote, as data. Raises BadInput otherwise, OutOfMemory."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member for member in archive.infolist()}
@@ -121,14 +122,30 @@ def load(path: Path) -> Latent:
                 raise ValueError("it is compressed")  # so that no small file becomes a huge array
             if members["description.npy"].file_size > _LARGEST_TEXT:
                 raise ValueError("its description is too large")
+            for member in members.values():
+                _check_size(archive, member, path.stat().st_size)
         with np.load(path, allow_pickle=False) as arrays:
             code, affine, origin, text = (arrays[name] for name in _ARRAYS)
         return _latent(code, affine, origin, json.loads(str(text[()])))
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist.", "Check the path.") from None
+    except MemoryError:
+        raise OutOfMemory(f"{path} is a latent that does not fit the memory.") from None
     except _DAMAGES as error:
         reason = str(error).partition("\n")[0][:120] or "it is damaged"
         raise BadInput(f"{path} is not a latent of MedAE ({reason}).", "Make it again with --latent-only.") from None
+
+
+def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo, there: int) -> None:
+    """Raise ValueError unless an array is as large as its header says, and no larger than the file of `there` bytes:
+    the header alone decides how much would be allocated."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = read(file)
+        wanted = file.tell() + math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or min(shape, default=1) < 1 or wanted != member.file_size or wanted > there:
+        raise ValueError("an array is not as large as it says")
 
 
 def _latent(code: Any, affine: Any, origin: Any, told: Mapping[str, Any]) -> Latent:

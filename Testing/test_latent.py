@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from models import save_small_model
 from MedAELib import latent as latents
 from MedAELib.bundle import Spec, Window
 from MedAELib.engine.run import Engine
-from MedAELib.errors import BadInput, BadModel
+from MedAELib.errors import BadInput, BadModel, OutOfMemory
 from MedAELib.latent import Latent, average, interpolate, nearest
 from MedAELib.model import Model
 from MedAELib.tasks.latents import LATTICE, coarse_lattice, decode, encode
@@ -169,6 +172,61 @@ def test_files_that_are_no_latents_are_refused(tmp_path: Path) -> None:
         latents.load(tmp_path / "nothing.npz")
     with pytest.raises(BadInput, match=r"\.npz or \.nrrd"):
         made.save(tmp_path / "code.txt")
+
+
+def _with_member(path: Path, name: str, content: bytes) -> None:
+    """Put other bytes in the place of an array of a latent's file."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for member, kept in members.items():
+            archive.writestr(member, content if member == name else kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "described", "shape"),
+    [
+        ("code.npy", "<f4", (1, 1 << 20, 1 << 20, 1 << 20)),
+        ("code.npy", "<f4", (1, 1000, 1000, 1000)),
+        ("code.npy", "<f4", (0, 1 << 62, 1 << 62, 4)),
+        ("affine.npy", "<f8", (1 << 40, 4)),
+        ("description.npy", "<U500000000", ()),
+    ],
+)
+def test_no_array_is_made_that_the_file_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, described: str, shape: tuple[int, ...]
+) -> None:
+    path = tmp_path / "code.npz"
+    coarse_lattice(_volume()).save(path)
+    header = io.BytesIO()
+    told = {"descr": described, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, told)  # type: ignore[arg-type]
+    _with_member(path, name, header.getvalue() + bytes(64))
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("arrays were made"))
+    with pytest.raises(BadInput, match="is not a latent"):
+        latents.load(path)
+
+
+def test_a_volume_that_does_not_fit_the_memory_is_told_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = coarse_lattice(_volume())
+    huge = replace(made, source=replace(made.source, shape=(1 << 16, 1 << 16, 1 << 16)))
+    with pytest.raises(OutOfMemory, match="memory"):
+        decode(huge)
+
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "take", full)
+    with pytest.raises(OutOfMemory, match="memory"):
+        decode(made)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int32", "uint32", "int8"])
+def test_the_largest_numbers_do_not_become_the_smallest(dtype: str) -> None:
+    bounds = np.iinfo(dtype)
+    for value in (bounds.max, bounds.min):
+        back = decode(coarse_lattice(Volume(np.full((1, 9, 8, 7), value, dtype), AFFINE)))
+        assert {abs(int(some) - value) * 10**6 // (abs(value) + 1) for some in np.unique(back.array)} == {0}
 
 
 def test_a_latent_does_not_change() -> None:

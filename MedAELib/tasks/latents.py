@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy.typing as npt
 
 from ..bundle import find_bundle
 from ..codec.lattice import halvings, plan
+from ..engine.memory import free_system_memory
 from ..errors import BadInput, BadModel, OutOfMemory
 from ..latent import Latent, Source
 from ..modality import guess_modality
 from ..volume import Volume
 
 LATTICE = "coarse lattice"
+_BYTES = 12  # of memory for a voxel while it is decoded, beside the volume itself, at least
 _DEEPEST = 5  # halvings that a .maez file keeps apart
 _OTHER = "Choose a reconstructing autoencoder, or leave --model out for the coarse lattice."
 Progress = Callable[[str, int, int], None]
@@ -63,10 +66,22 @@ def decode(latent: Latent, model: Any = None, *, device: str = "auto") -> Volume
     """The volume that a latent stands for, in its source's place, type and units.
 
     Nothing else is needed for a bundled model and for the coarse lattice; a model of one's own is given as `model`.
-    Raises BadModel when the model is not there or is not the one that made the latent.
+    Raises BadModel when the model is not there or is not the one that made the latent, OutOfMemory.
     """
-    if latent.model == LATTICE:
-        return _finished(_interpolated(latent), latent)
+    too_large = OutOfMemory(
+        f"The volume that the latent of '{latent.source.name}' stands for does not fit the memory.",
+        "Close other programs, or decode it on a computer with more memory.",
+    )
+    if math.prod(latent.source.shape) * (_BYTES + np.dtype(latent.source.dtype).itemsize) > free_system_memory():
+        raise too_large
+    try:
+        return _finished(_interpolated(latent) if latent.model == LATTICE else _by_model(latent, model, device), latent)
+    except MemoryError:
+        raise too_large from None
+
+
+def _by_model(latent: Latent, model: Any, device: str) -> npt.NDArray[np.float32]:
+    """The voxels [i, j, k] that the decoder of the latent's model makes of it, in units of the source."""
     import torch
 
     from ..engine.device import choose_device
@@ -91,7 +106,7 @@ def decode(latent: Latent, model: Any = None, *, device: str = "auto") -> Volume
             made.append(found[0, 0].cpu().numpy()[tuple(slice(n) for n in size)])
     low, high = latent.source.limits
     whole = np.stack(made, -1) if dims == 2 else made[0]
-    return _finished(whole * np.float32(high - low) + np.float32(low), latent)
+    return np.asarray(whole * np.float32(high - low) + np.float32(low), np.float32)
 
 
 def coarse_lattice(volume: Volume, halved: int = _DEEPEST) -> Latent:
@@ -205,7 +220,9 @@ def _finished(voxels: npt.NDArray[np.float32], latent: Latent) -> Volume:
     source, dtype = latent.source, np.dtype(latent.source.dtype)
     if dtype.kind in "iu":
         bounds = np.iinfo(dtype)
-        whole = np.clip(np.rint(voxels.astype(np.float64)), bounds.min, bounds.max).astype(dtype)
+        # 2^63 - 1 and 2^64 - 1 are no doubles: what they are rounded to would overflow
+        top = float(bounds.max) if float(bounds.max) <= bounds.max else np.nextafter(float(bounds.max), 0)
+        whole = np.clip(np.rint(voxels.astype(np.float64)), bounds.min, top).astype(dtype)
     else:
         whole = voxels.astype(dtype) if dtype.kind == "f" else voxels > 0.5
     told = {"model": latent.model, "model_sha256": latent.sha256}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +190,36 @@ def test_a_file_opens_by_its_name_and_decodes_while_slicer_goes_on(compressing: 
     assert {view.GetBackgroundVolumeID() for view in composites} == {decoded.GetID()}  # as all that is opened
     told = nodes.provenance(opened)
     assert told["maxError"] == "0.0" and float(told["ratio"]) > 1.2
+
+
+def test_a_forged_header_is_not_believed(compressing: OpenPanel, tmp_path: Path) -> None:
+    from MedAELib.codec.container import open_container, read_container, write_container
+    from MedAEPanel import latents
+
+    latent = compressing.widget.logic.compress(compressing.parameters.inputVolume)
+    container = open_container(latents.bytesOf(latent), "it")
+    endless = json.loads("1e999")
+    forged = {
+        **container.header, "mode": {"kind": "psnr", "decibels": 1e300},
+        "figures": {"psnr": 10**400, "ssim": 0.5, "max_error": 1e300}, "display": {"window": 1e300, "level": 0},
+        "volume": {**container.header["volume"], "dtype": "int\u00b2" + "9" * 5000},
+    }  # fmt: skip
+    path = tmp_path / "forged.maez"
+    whole = write_container(forged, [bytes(container.payload)])
+    path.write_bytes(_with_text(whole, b"1e+300", b"1e999 "))
+    assert read_container(path).header["figures"]["max_error"] == endless
+    opened = latents.read(path)
+    told = nodes.provenance(opened)
+    assert told["ssim"] == "0.5" and "psnr" not in told and "maxError" not in told
+    assert latents.modeOf(opened) == {"kind": "psnr"} and latents.placeOf(opened).window is None
+    assert "inf" not in latents.figuresHtml(opened)
+
+
+def _with_text(whole: bytes, old: bytes, new: bytes) -> bytes:
+    """A file of version 1 with other text of the same length in its header."""
+    size = struct.unpack_from("<I", whole, 12)[0]
+    text = whole[48 : 48 + size].replace(old, new)
+    return whole[:16] + hashlib.sha256(text).digest() + text + whole[48 + size :]
 
 
 def test_save_offers_maez_for_volumes_too(compressing: OpenPanel, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ lies in a file of its own beside the scene, and the scene's own compression take
 import base64
 import binascii
 import json
+import re
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -58,7 +59,7 @@ def read(path):
     header = container.header
     shown = header.get("display") if isinstance(header.get("display"), dict) else {}
     window, level = (shown.get(key) for key in ("window", "level"))
-    known = all(type(number) in (int, float) for number in (window, level)) and window > 0
+    known = _finite(window) and _finite(level) and window > 0
     name = header["volume"]["name"] or Path(path).stem
     place = nodes.Place(name=name, window=window if known else None, level=level if known else None)
     return make(Path(path).read_bytes(), place, Path(path).stem, _told(container))
@@ -152,23 +153,29 @@ def warningOf(node):
 
 
 def _told(container):
-    """What the header of a file says, as the provenance of a run does."""
-    from math import isfinite, prod
+    """What the header of a file says, as the provenance of a run does; what no writer would say is left out."""
+    from math import prod
 
-    header, size = container.header, len(container.payload)
-    told = {"mode": header["mode"], "model": header["model"]["name"], "modelSHA256": header["model"]["sha256"]}
+    header, size = container.header, max(len(container.payload), 1)
+    mode = {key: value for key, value in header["mode"].items() if isinstance(value, str) or _finite(value)}
+    told = {"mode": mode, "model": header["model"]["name"], "modelSHA256": header["model"]["sha256"]}
     volume, figures = header["volume"], header.get("figures")
     voxels = prod(volume["shape"])
-    width = {"bool": 1}.get(volume["dtype"]) or int("".join(filter(str.isdigit, volume["dtype"])) or 16) // 8
+    width = {"bool": 1}.get(volume["dtype"]) or int(re.sub("[^0-9]", "", volume["dtype"])[:2] or 16) // 8
     told |= {"bytes": size, "ratio": voxels * width / size, "bitsPerVoxel": 8 * size / voxels}
     told |= {"inputName": volume["name"], "modality": volume["modality"]}
     if volume["modality"] == "CT":
         told["units"] = "HU"
     for name, attribute in (("psnr", "psnr"), ("ssim", "ssim"), ("max_error", "maxError")):
         value = figures.get(name) if isinstance(figures, dict) else None
-        if type(value) in (int, float) and isfinite(value):
+        if _finite(value):
             told[attribute] = value
     return told
+
+
+def _finite(value):
+    """Whether a value of a header is a number that can be told: 1e999 is read as infinite."""
+    return type(value) in (int, float) and -1e300 < value < 1e300
 
 
 def _attributes(node):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,10 @@ def assemble(
 
 def _description(volume: Volume) -> dict[str, Any]:
     """What the header says of the volume."""
-    told = {key: value for key, value in volume.meta.items() if key in ("frames", "frame_spacing")}
+    told: dict[str, Any] = {"frames": True} if volume.meta.get("frames") is True else {}
+    apart = volume.meta.get("frame_spacing")
+    if isinstance(apart, int | float) and math.isfinite(apart):  # a header holds finite numbers alone
+        told["frame_spacing"] = float(apart)
     header = without_persons({str(key): str(value) for key, value in dict(volume.meta.get("header", {})).items()})
     if sum(len(key) + len(value) for key, value in header.items()) > _LARGEST_TEXT:
         header = {}

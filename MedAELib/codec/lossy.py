@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 from .context import LARGEST
-from .values import Mapped
+from .values import Mapped, shifted, span_of
 
 LEVELS = LARGEST // 2  # of floats
+_SPANS = 1e-100, 1e100  # of floats whose squared errors are numbers, however small the errors are
 
 Array = npt.NDArray[Any]
 
@@ -19,14 +20,17 @@ Array = npt.NDArray[Any]
 def lossy_unit(array: Array) -> tuple[float, float]:
     """The lowest value of a volume and the grey values that a whole number stands for: 1 for integers.
 
-    Raises BadInput when values are not finite or spread over more than 2^16 whole numbers.
+    Raises BadInput when values are not finite or spread over more than 2^16 whole numbers, or so far, or so little,
+    that their squares are no numbers.
     """
-    low, high = array.min(), array.max()
+    low, high, span = array.min(), array.max(), span_of(array)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise BadInput("A volume with values that are not finite can only be compressed losslessly.")
+    if span != 0 and not _SPANS[0] <= span <= _SPANS[1]:
+        raise BadInput(f"A volume whose values spread over {span:.3g} can only be compressed losslessly.")
     if array.dtype.kind == "f":
-        return float(low), (float(high) - float(low)) / (LEVELS - 1) or 1.0
-    if int(high) - int(low) >= LARGEST:
+        return float(low), span / (LEVELS - 1) or 1.0
+    if span >= LARGEST:
         raise BadInput("A volume of more than 65536 grey values can only be compressed losslessly.")
     return float(low), 1.0
 
@@ -37,4 +41,4 @@ def lossy_whole(voxels: Array, start: float, unit: float) -> Mapped:
         whole = np.rint((voxels.astype(np.float64) - start) / unit).astype(np.int64)
         return Mapped(whole, {"kind": "grid", "start": start, "step": unit, "divisor": 1.0})
     low = int(voxels.min())
-    return Mapped((voxels.astype(np.int64) - low), {"kind": "even", "start": low, "step": 1})
+    return Mapped(shifted(voxels, low).astype(np.int64), {"kind": "even", "start": low, "step": 1})

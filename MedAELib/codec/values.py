@@ -54,10 +54,10 @@ def to_whole(array: Array) -> Mapped:
         return _grid(array) or _table(array, ordered(array)) or _split(array, ordered(array))
     low = int(array.min())
     span = int(array.max()) - low
-    shifted = _shifted(array, low)
-    step = int(np.gcd.reduce(shifted, axis=None)) or 1
+    above = shifted(array, low)
+    step = int(np.gcd.reduce(above, axis=None)) or 1
     if span // step < LARGEST:
-        return Mapped((shifted // np.uint64(step)).astype(np.int64), {"kind": "even", "start": low, "step": step})
+        return Mapped((above // np.uint64(step)).astype(np.int64), {"kind": "even", "start": low, "step": step})
     return _table(array, ordered(array)) or _split(array, ordered(array))
 
 
@@ -108,8 +108,8 @@ def unordered(places: npt.NDArray[np.uint64], dtype: np.dtype[Any]) -> Array:
     return pattern.astype(f"u{dtype.itemsize}").view(dtype)
 
 
-def _shifted(array: Array, low: int) -> npt.NDArray[np.uint64]:
-    """How far each integer lies above the lowest one, without overflow."""
+def shifted(array: Array, low: int) -> npt.NDArray[np.uint64]:
+    """How far each integer lies above `low`, without overflow."""
     return array.astype(np.int64 if array.dtype.kind == "i" else np.uint64).view(np.uint64) - np.uint64(low % 2**64)
 
 
@@ -217,13 +217,36 @@ def _inflated(extra: bytes, size: int) -> bytes:
     return found
 
 
+def span_of(array: Array) -> float:
+    """The largest value less the smallest; infinite where no number is so large."""
+    low, high = array.min(), array.max()
+    return float(int(high) - int(low)) if array.dtype.kind in "iub" else float(high) - float(low)
+
+
+def difference(before: Array, after: Array) -> npt.NDArray[np.float64]:
+    """After minus before, also where integers are so large that no float64 tells them apart."""
+    if before.dtype.itemsize == 8 and before.dtype.kind in "iu":
+        return (after.view(np.uint64) - before.view(np.uint64)).view(np.int64).astype(np.float64)
+    return np.subtract(after, before, dtype=np.float64)
+
+
 def largest_error(before: Array, after: Array) -> float:
-    """The largest difference between two arrays, exact for integers; where both are not finite alike, none."""
+    """The largest difference between two arrays, never told too small; where both are not finite alike, none."""
+    before, after = (array.astype(array.dtype.newbyteorder("="), copy=False) for array in (before, after))
     if before.dtype.kind in "iub":
         wide = [array.astype(np.int64 if before.dtype != np.uint64 else np.uint64) for array in (before, after)]
         larger, smaller = np.maximum(*wide), np.minimum(*wide)
-        return float((larger.view(np.uint64) - smaller.view(np.uint64)).max())
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(before.astype(np.float64) - after)
+        exact = int((larger.view(np.uint64) - smaller.view(np.uint64)).max())
+        return float(exact) if float(exact) >= exact else float(np.nextafter(float(exact), np.inf))
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.abs(before.astype(np.float64) - after)
     same = before.view(f"u{before.dtype.itemsize}") == after.view(f"u{after.dtype.itemsize}")
-    return float(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)).max())
+    apart = np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
+    largest = float(apart.max())
+    if not 0 < largest < np.inf:
+        return largest
+    ends = [array[apart == largest].astype(np.float64) for array in (before, after)]
+    high, low = np.maximum(*ends), np.minimum(*ends)
+    moved = largest - high
+    lost = (high - (largest - moved)) - (low + moved)  # what rounding took from the difference, exact (Knuth's sum)
+    return float(np.nextafter(largest, np.inf)) if (lost > 0).any() else largest

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput
-from ..quality import psnr
 from ..volume import Volume
 from .assemble import Carried, Chunk, assemble, micrometres
 from .container import FRONT
@@ -33,12 +32,13 @@ from .model_file import (
     load_subband_model,
 )
 from .predictive import Grid, encode_chunk
+from .promise import Mode, decibels, holdable, kept
 from .reader import decode_chunk, decompress, processors
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
 from .subband_encoder import TRADE
 from .tuning import tune
-from .values import TYPES, Mapped, from_whole, largest_error, to_whole
+from .values import Mapped, difference, from_whole, largest_error, span_of, to_whole
 from .wavelet import FRACTION_BITS, JOINS, LATE, choose_axes
 from .waves import wave_chunk
 
@@ -58,26 +58,6 @@ _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int], None]
-_VALUES = {"max-error": "bound", "psnr": "decibels", "ratio": "times"}  # the value's name in the header
-
-
-@dataclass(frozen=True)
-class Mode:
-    """What is promised: "lossless"; or "max-error", with the largest difference in grey values (HU for CT); or "psnr",
-    with the least decibels over the volume's range; or "ratio", with how much smaller than in memory, at least."""
-
-    kind: str = "lossless"
-    value: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.kind not in (*_VALUES, "lossless"):
-            raise BadInput(f"The compression mode {self.kind!r} is not known.")
-        if self.kind in _VALUES and not (np.isfinite(self.value) and self.value > 0):
-            raise BadInput(f"The value of {self.kind} cannot be {self.value:g}.", "Name a number above 0.")
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the header."""
-        return {"kind": self.kind} | ({_VALUES[self.kind]: self.value} if self.kind in _VALUES else {})
 
 
 @dataclass(frozen=True)
@@ -117,15 +97,10 @@ def compress_and_decode(
     volume: Volume, mode: Mode | None = None, progress: Progress | None = None, with_model: bool = False
 ) -> tuple[bytes, Volume]:
     """The .maez file of a volume, and what it decodes to. Raises as `compress`."""
-    mode, model = mode or Mode(), load_codec_model()
-    if volume.array.dtype.name not in TYPES:
-        raise BadInput(f"{volume.name or 'The volume'} holds {volume.array.dtype} values, which a .maez file cannot.")
-    called = volume.name or "The compressed volume"
+    mode, volume, model = mode or Mode(), holdable(volume), load_codec_model()
     if mode.kind not in ("psnr", "ratio"):
-        exact = _encode_volume(volume, _Plan(mode, with_model=with_model), model, progress)
-        decoded = decompress(exact, called, progress=progress)
-        _check(volume, mode, decoded.array)
-        return exact, decoded
+        data = _encode_volume(volume, _Plan(mode, with_model=with_model), model, progress)
+        return _checked(volume, mode, data, progress)
     if progress is not None:
         progress("Choosing the step", 0, 1)
     plan = _Plan(mode, *lossy_unit(volume.array), with_model=with_model)
@@ -137,24 +112,23 @@ def compress_and_decode(
         except BadInput:
             if data is None:
                 raise
+    return _checked(volume, mode, data, progress)
+
+
+def _checked(volume: Volume, mode: Mode, data: bytes, progress: Progress | None) -> tuple[bytes, Volume]:
+    """A file and what it decodes to; what is announced was seen. Raises BadInput when a promise would be broken."""
+    called = volume.name or "The compressed volume"
     decoded = decompress(data, called, progress=progress)
-    if not _kept(volume, mode, data, decoded.array):
+    if not kept(mode, volume.array, len(data), decoded.array):
         raise BadInput(f"{called} did not come back as promised, so no file was written.")
     return data, decoded
-
-
-def _kept(volume: Volume, mode: Mode, data: bytes, array: Array) -> bool:
-    """Whether a file has the promised quality or size."""
-    if mode.kind == "ratio":
-        return volume.array.nbytes >= mode.value * len(data)
-    return psnr(volume.array, array, float(np.ptp(volume.array.astype(np.float64)))) >= mode.value
 
 
 def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes | None:
     """The file by wavelets with the coarsest step that keeps a PSNR, or the finest that gives a ratio; or None."""
     if volume.array[0].size < _WAVE_VOXELS or (plan.mode.value > _MOST_DECIBELS and plan.mode.kind == "psnr"):
         return None
-    span = float(np.ptp(volume.array.astype(np.float64))) or 1.0
+    span = span_of(volume.array) or 1.0
     plan = replace(plan, waves=load_subband_model(), restoration=load_restoration_model().restoration)
     slabs = _slabs(volume, _WAVE_THINNEST, _WAVE_LEAST)
     wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
@@ -184,7 +158,7 @@ def _suited(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
             chunk = _encode(voxels, spacing, replace(tried, step=step), model)
         except BadInput:  # the step is too small
             return math.inf
-        missed = (chunk.decoded.astype(np.float64) - voxels) * (2**FRACTION_BITS / (plan.unit * step))
+        missed = difference(voxels, chunk.decoded) * (2**FRACTION_BITS / (plan.unit * step))
         return float((missed**2).sum()) + TRADE * 8 * sum(map(len, chunk.parts))
 
     best = min(plan, replace(plan, waves=load_subband_model(None, EARLIER_SUBBAND)), key=cost)
@@ -215,8 +189,7 @@ def _decibels(volume: Volume, slabs: list[tuple[int, int, int]], chunks: list[Ch
     channels: list[list[Array]] = [[] for _ in range(volume.channels)]
     for (channel, *_), chunk in zip(slabs, chunks, strict=True):
         channels[channel].append(chunk.decoded)
-    span = float(np.ptp(volume.array.astype(np.float64)))
-    return psnr(volume.array, np.stack([np.concatenate(some, axis=2) for some in channels]), span)
+    return decibels(volume.array, np.stack([np.concatenate(some, axis=2) for some in channels]))
 
 
 def _worth_trying(volume: Volume, data: bytes) -> bool:
@@ -228,7 +201,7 @@ def _worth_trying(volume: Volume, data: bytes) -> bool:
 def _by_lattices(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
     """The file by lattices that has the promised quality or size; in a large volume some slices tell the first step."""
     i, j, k = volume.shape
-    span = max(float(np.ptp(volume.array.astype(np.float64))) / plan.unit, 1.0)
+    span = max(span_of(volume.array) / plan.unit, 1.0)
     estimate, first = LatticeEstimate(volume.array.nbytes, span), None
     if volume.array.size > _SAMPLE_VOXELS:
         thick = max(min(k, _SAMPLE_VOXELS // (i * j)), 1)
@@ -355,17 +328,6 @@ def _rounded(voxels: Array, bound: float) -> Mapped | None:
     how = {"kind": "grid", "start": start, "step": step, "divisor": 1.0}
     error = np.abs(from_whole(whole, how, b"", voxels.dtype).astype(np.float64) - voxels)
     return Mapped(whole, how) if float(error.max()) <= bound else None
-
-
-def _check(volume: Volume, mode: Mode, array: Array) -> None:
-    """Compare with what was decoded; what is announced was seen. Raises BadInput when a promise would be broken."""
-    kept = array.dtype == volume.array.dtype and array.shape == volume.array.shape
-    if mode.kind == "lossless":
-        kept = kept and array.tobytes() == np.ascontiguousarray(volume.array).tobytes()
-    elif kept:
-        kept = largest_error(volume.array, array) <= mode.value
-    if not kept:
-        raise BadInput(f"{volume.name or 'The volume'} did not come back as promised, so no file was written.")
 
 
 def _slabs(volume: Volume, thinnest: int = _THINNEST, least: int = 1) -> list[tuple[int, int, int]]:

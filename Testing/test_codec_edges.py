@@ -6,6 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from codec_tools import AFFINE, smooth
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from MedAELib import Volume
 from MedAELib.codec import volumes
@@ -81,3 +83,58 @@ def test_a_volume_beyond_the_limits_is_told_before_anything_is_coded(monkeypatch
     for mode in (Mode(), Mode("psnr", 40)):
         with pytest.raises(BadInput, match=limit):
             compress(Volume(np.zeros(shape, np.int16), AFFINE), mode)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("bound", [0.9, 3, 700, 1e6 + 0.5, 2.0**31, 1e18, 1e300])
+def test_integers_that_spread_wide_keep_any_bound_and_become_smaller(dtype, bound):
+    bounds, generator = np.iinfo(dtype), np.random.default_rng(0)
+    for low, high in ((bounds.min, bounds.max), (bounds.max - 200_000, bounds.max), (bounds.min, bounds.min + 200_000)):
+        voxels = generator.integers(low, high, (1, 6, 5, 4), dtype, endpoint=True)
+        voxels[0, 0, 0, :2] = low, high
+        again = compress_and_decode(Volume(voxels, AFFINE), Mode("max-error", bound))[1].array
+        apart = [abs(int(one) - int(other)) for one, other in zip(voxels.ravel(), again.ravel(), strict=True)]
+        assert max(apart) <= bound
+        assert (max(apart) > 0) == (2 * int(bound) + 1 > (high - low) / 65536 and bound >= 1)
+
+
+def test_a_bound_makes_wide_integers_smaller():
+    voxels = (whole((16, 15, 12)) * 100 + np.random.default_rng(0).integers(0, 100, (16, 15, 12))).astype(np.int32)
+    exact, near = (len(compress(Volume(voxels, AFFINE), mode)) for mode in (Mode(), Mode("max-error", 200)))
+    assert near < 0.6 * exact
+
+
+@pytest.mark.parametrize("bound", [0.3, 0.5, 1, 1.5, 2, 12, 20])
+def test_floats_that_hold_whole_numbers_are_as_small_as_these_within_a_bound(bound):
+    """As a CT is after a rescale by its file."""
+    voxels, mode = whole((20, 18, 14), 4.0) - 1024, Mode("max-error", bound)
+    data, again = compress_and_decode(Volume(voxels.astype(np.float32), AFFINE), mode)
+    assert largest_error(voxels.astype(np.float32), again.array) <= bound
+    small = compress(Volume(voxels.astype(np.int16), AFFINE), mode)
+    assert len(data) < 1.01 * len(small) + 60  # the names of type and grid
+    if bound < 0.5:
+        assert np.array_equal(again.array, voxels)
+    else:
+        assert len(data) < 0.9 * len(compress(Volume(voxels.astype(np.float32), AFFINE)))
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 99),
+    dtype=st.sampled_from(["float16", "float32", "float64"]),
+    slope=st.sampled_from([1.0, 0.1, 0.25, 3.0, 1 / 3, 1e-6, 1e5]),
+    start=st.sampled_from([0.0, -1024.0, 0.3, 1e4, -1e9]),
+    bound=st.one_of(st.sampled_from([0.5, 1.0, 1.5, 0.3, 7.0]), st.floats(0.05, 40)),
+)
+def test_floats_keep_a_bound_exactly(seed, dtype, slope, start, bound):
+    grid = np.random.default_rng(seed).integers(0, 60, (1, 5, 4, 3))
+    voxels = (grid * slope + start).clip(-6e4, 6e4 if dtype == "float16" else None).astype(dtype)
+    wanted = bound * slope
+    again = compress_and_decode(Volume(voxels, AFFINE), Mode("max-error", wanted))[1].array
+    pairs = zip(voxels.ravel().tolist(), again.ravel().tolist(), strict=True)
+    assert all(abs(Fraction(one) - Fraction(other)) <= Fraction(wanted) for one, other in pairs)
+
+
+def test_a_bound_that_takes_no_values_together_loses_nothing():
+    few = np.array([0.0, 1.1, 7.3, 900.77], np.float32)[np.random.default_rng(0).integers(0, 4, (1, 12, 11, 9))]
+    assert np.array_equal(compress_and_decode(Volume(few, AFFINE), Mode("max-error", 0.2))[1].array, few)

@@ -17,11 +17,10 @@ from ..errors import BadInput
 from ..volume import Volume
 from .assemble import Carried, Chunk, assemble, micrometres
 from .container import FRONT
-from .context import LARGEST
 from .front import Front
 from .front_coder import encode_front
 from .front_network import FrontModel
-from .lossy import lossy_unit, lossy_whole
+from .lossy import bounded, lossy_unit, lossy_whole
 from .model_file import (
     EARLIER_SUBBAND,
     CodecModel,
@@ -305,29 +304,7 @@ def _mapped(voxels: Array, plan: _Plan) -> tuple[Mapped, int]:
     mode = plan.mode
     if plan.eased:
         return lossy_whole(voxels, plan.start, plan.unit), plan.step
-    if mode.kind == "lossless":
-        return to_whole(voxels), 1
-    if voxels.dtype.kind in "iub":
-        exact = to_whole(voxels)
-        if exact.how["kind"] == "even":
-            return exact, 2 * int(min(mode.value // int(exact.how["step"]), LARGEST - 1)) + 1
-    elif np.isfinite(voxels).all():
-        rounded = _rounded(voxels, mode.value)
-        if rounded is not None:
-            return rounded, 1
-    return to_whole(voxels), 1  # no grid: exact is within any bound
-
-
-def _rounded(voxels: Array, bound: float) -> Mapped | None:
-    """Floats rounded to a grid of steps of twice the bound, a little less for the rounding of the type itself."""
-    start, stop = float(voxels.min()), float(voxels.max())
-    step = 2 * bound * 0.999
-    if (stop - start) / step >= LARGEST - 2:
-        return None
-    whole = np.rint((voxels.astype(np.float64) - start) / step).astype(np.int64)
-    how = {"kind": "grid", "start": start, "step": step, "divisor": 1.0}
-    error = np.abs(from_whole(whole, how, b"", voxels.dtype).astype(np.float64) - voxels)
-    return Mapped(whole, how) if float(error.max()) <= bound else None
+    return (to_whole(voxels), 1) if mode.kind == "lossless" else bounded(voxels, mode.value)
 
 
 def _slabs(volume: Volume, thinnest: int = _THINNEST, least: int = 1) -> list[tuple[int, int, int]]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from MedAELib import Volume
 from MedAELib.codec import volumes
+from MedAELib.codec.container import open_container
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import Mode, compress, compress_and_decode, largest_error
 from MedAELib.errors import BadInput
@@ -138,3 +139,44 @@ def test_floats_keep_a_bound_exactly(seed, dtype, slope, start, bound):
 def test_a_bound_that_takes_no_values_together_loses_nothing():
     few = np.array([0.0, 1.1, 7.3, 900.77], np.float32)[np.random.default_rng(0).integers(0, 4, (1, 12, 11, 9))]
     assert np.array_equal(compress_and_decode(Volume(few, AFFINE), Mode("max-error", 0.2))[1].array, few)
+
+
+@pytest.mark.parametrize("mode", [Mode("psnr", 120), Mode("ratio", 1.5)], ids=lambda mode: mode.kind)
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_no_file_with_a_loss_is_larger_than_one_without(dtype, mode):
+    volume = Volume(whole((20, 18, 14)).astype(dtype), AFFINE)
+    data, again = compress_and_decode(volume, mode)
+    assert np.array_equal(again.array, volume.array)
+    assert data == compress(volume)
+    assert open_container(data, "it").header["mode"] == {"kind": "lossless"}
+
+
+def test_a_quality_between_is_reached_by_the_smaller_file():
+    volume = Volume(whole((20, 18, 14)).astype(np.float32), AFFINE)
+    exact, span = len(compress(volume)), float(np.ptp(volume.array))
+    for error, lossless in ((0.02, True), (4.0, False)):
+        data = compress(volume, Mode("psnr", 20 * np.log10(span / error)))
+        assert (len(data) == exact) == lossless and len(data) <= exact
+        assert open_container(data, "it").header["mode"]["kind"] == ("lossless" if lossless else "psnr")
+
+
+def test_a_quality_that_only_all_bits_reach_is_kept():
+    noise = Volume(np.random.default_rng(0).normal(0, 100, (1, 8, 7, 6)).astype(np.float32), AFFINE)
+    for wanted in (105, 300):
+        assert np.array_equal(compress_and_decode(noise, Mode("psnr", wanted))[1].array, noise.array)
+
+
+@pytest.mark.parametrize("wanted", [Mode("psnr", 90), Mode("ratio", 2.0)], ids=lambda mode: mode.kind)
+def test_what_is_clear_is_not_tried(monkeypatch, wanted):
+    monkeypatch.setattr(volumes, "_SMALL", 0)
+    monkeypatch.setattr(volumes, "_with_loss", lambda *_: pytest.fail("a loss was tried"))
+    volume = Volume(whole((20, 18, 14)).astype(np.float32), AFFINE)
+    assert np.array_equal(compress_and_decode(volume, wanted)[1].array, volume.array)
+
+
+def test_the_ordinary_way_tries_no_file_without_loss(monkeypatch):
+    monkeypatch.setattr(volumes, "_without_loss", lambda *_: pytest.fail("it was tried without loss"))
+    for dtype in ("int16", "float32"):
+        volume = Volume(whole((20, 18, 14)).astype(dtype), AFFINE)
+        for mode in (Mode("psnr", 45), Mode("ratio", 4 * volume.array.itemsize)):
+            assert open_container(compress(volume, mode), "it").header["mode"] == mode.to_json()

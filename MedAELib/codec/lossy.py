@@ -68,12 +68,14 @@ def bounded(voxels: Array, bound: float) -> tuple[Mapped, int]:
     return near, 1
 
 
-def grid_unit(array: Array) -> float:
-    """How far apart the values of a volume are, at least, as a sample tells: 1 for integers; 0 where on no grid."""
-    if array.dtype.kind != "f":
-        return 1.0
-    how = to_whole(array.reshape(-1)[:: max(array.size // _SAMPLE, 1)]).how
-    return float(how["step"]) / float(how["divisor"]) if how["kind"] == "grid" else 0.0
+def unit_decibels(array: Array) -> float:
+    """The PSNR of errors of one step of a volume's own grid (1 for integers; a sample tells that of floats); infinite
+    where it has none."""
+    span, unit = span_of(array), 1.0
+    if array.dtype.kind == "f":
+        how = to_whole(array.reshape(-1)[:: max(array.size // _SAMPLE, 1)]).how
+        unit = float(how["step"]) / float(how["divisor"]) if how["kind"] == "grid" else 0.0
+    return 20 * math.log10(span / unit) if span > 0 and unit > 0 else math.inf
 
 
 def _joined(voxels: Array, bound: float) -> Mapped | None:

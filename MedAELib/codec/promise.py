@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +71,8 @@ def kept(mode: Mode, before: Array, size: int, after: Array) -> bool:
     if mode.kind == "ratio":
         return before.nbytes >= mode.value * size
     return decibels(before, after) >= mode.value
+
+
+def ratio_and_rate(volume: Volume, size: int) -> Mapping[str, float]:
+    """How much smaller a file is than the voxels in memory, and its bits per voxel."""
+    return {"ratio": volume.array.nbytes / size, "bits_per_voxel": 8 * size / volume.array.size}

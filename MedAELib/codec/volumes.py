@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,11 +16,11 @@ import numpy.typing as npt
 from ..errors import BadInput
 from ..volume import Volume
 from .assemble import Carried, Chunk, assemble, micrometres
-from .container import FRONT
+from .container import FRONT, open_container
 from .front import Front
 from .front_coder import encode_front
 from .front_network import FrontModel
-from .lossy import bounded, lossy_unit, lossy_whole
+from .lossy import bounded, lossy_unit, lossy_whole, unit_decibels
 from .model_file import (
     EARLIER_SUBBAND,
     CodecModel,
@@ -31,7 +31,7 @@ from .model_file import (
     load_subband_model,
 )
 from .predictive import Grid, encode_chunk
-from .promise import Mode, decibels, holdable, kept
+from .promise import Mode, decibels, holdable, kept, ratio_and_rate
 from .reader import decode_chunk, decompress, processors
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
@@ -49,6 +49,8 @@ _WAVE_LEAST = 12  # of the last one: fewer would not be halved as often as the o
 _WAVE_VOXELS = 4096  # a smaller volume is coded by lattices
 _MOST_DECIBELS = 110.0  # beyond lies what wavelets in 2^-6 grey values cannot reach
 _FEW_VALUES, _SMALL, _DEAR = 64, 100_000, 2.5  # values, voxels and bits a voxel that make lattices worth a try
+_FINER = 12.0  # decibels beyond errors of one step of the grid, from which a file without loss is the smallest
+_ROUGHLY = 1.3  # of the bits that a piece takes without loss: the whole volume may take less
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
 _FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
 _TRIAL = (192, 192, 16)  # voxels of a volume on which an encoder of wavelets makes its choices
@@ -86,7 +88,8 @@ def compress(
 ) -> bytes:
     """The .maez file of a volume, checked by decoding it. Raises BadInput for a type that cannot be held.
 
-    Every promise of `Mode` is kept, or BadInput says that it cannot be. `progress(stage, done, total)` may raise.
+    Every promise of `Mode` is kept, or BadInput says that it cannot be; where a file without loss is the better way to
+    keep one, it is such a file, and says so. `progress(stage, done, total)` may raise.
     `with_model` puts the models that it needs (up to 260 kB) into the file, which then decodes where they are missing.
     """
     return compress_and_decode(volume, mode, progress, with_model)[0]
@@ -103,15 +106,63 @@ def compress_and_decode(
     if progress is not None:
         progress("Choosing the step", 0, 1)
     plan = _Plan(mode, *lossy_unit(volume.array), with_model=with_model)
+    exact = _without_loss(volume, plan, model, progress) if _nearly_exact(volume, plan, model) else None
+    if exact is not None and _best(volume, mode, exact):
+        return _checked(volume, Mode(), exact, progress)
+    try:
+        data = _with_loss(volume, plan, model, progress)
+    except BadInput:
+        if mode.kind == "ratio":
+            raise
+        data = exact = exact or _without_loss(volume, plan, model, progress)  # no PSNR is higher
+    if exact is not None and len(exact) <= len(data):
+        return _checked(volume, Mode(), exact, progress)
+    found = _checked(volume, mode, data, progress)
+    close = mode.kind == "ratio" and exact is None
+    if close and unit_decibels(volume.array) < decibels(volume.array, found[1].array) < math.inf:
+        exact = _without_loss(volume, plan, model, progress)
+        return _checked(volume, Mode(), exact, progress) if _best(volume, mode, exact) else found
+    return found
+
+
+def _with_loss(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
+    """The smallest file found that has the promised quality, or the best one found of the promised size."""
     data = _by_waves(volume, plan, model, progress)
-    if data is None or _worth_trying(volume, data):
+    if data is None:
+        return _by_lattices(volume, plan, model, progress)
+    if _worth_trying(volume, data):
         try:
             other = _by_lattices(volume, plan, model, progress)
-            data = other if data is None or len(other) < len(data) else data
+            return other if len(other) < len(data) else data
         except BadInput:
-            if data is None:
-                raise
-    return _checked(volume, mode, data, progress)
+            pass  # lattices do not reach what wavelets did
+    return data
+
+
+def _without_loss(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
+    return _encode_volume(volume, _Plan(Mode(), with_model=plan.with_model), model, progress)
+
+
+def _nearly_exact(volume: Volume, plan: _Plan, model: CodecModel) -> bool:
+    """Whether the wish asks for so much that a file without loss may be smaller, or small enough."""
+    if plan.mode.kind == "psnr":
+        return plan.mode.value > unit_decibels(volume.array)
+    wanted = 8 * volume.array.itemsize / plan.mode.value
+    if wanted <= _DEAR or volume.array.size < _SMALL:
+        return wanted > _DEAR
+    piece = _piece(volume)
+    chunk = _encode(piece, micrometres(volume), _Plan(Mode()), model)
+    return 8 * (len(chunk.extra) + sum(map(len, chunk.parts))) < _ROUGHLY * wanted * piece.size
+
+
+def _best(volume: Volume, mode: Mode, exact: bytes) -> bool:
+    """Whether no file with a loss can be better than one without: it is small enough, or no error could be much
+    smaller than a step of its grid."""
+    if mode.kind == "ratio":
+        return kept(mode, volume.array, len(exact), volume.array)
+    kinds = {chunk["how"]["kind"] for chunk in open_container(exact, "The file").header["chunks"]}
+    sure = volume.array.size >= _SMALL and kinds <= {"even", "grid"}
+    return sure and mode.value > unit_decibels(volume.array) + _FINER
 
 
 def _checked(volume: Volume, mode: Mode, data: bytes, progress: Progress | None) -> tuple[bytes, Volume]:
@@ -144,12 +195,17 @@ def _goal(volume: Volume, plan: _Plan) -> Goal:
     return Goal.of(plan.mode.kind, plan.mode.value, volume.array.nbytes)
 
 
+def _piece(volume: Volume) -> Array:
+    """Some voxels [i, j, k] on which choices are tried."""
+    start = [int(max(size - most, 0) * aside) for size, most, aside in zip(volume.shape, _TRIAL, _ASIDE, strict=True)]
+    i, j, k = (slice(first, first + most) for first, most in zip(start, _TRIAL, strict=True))
+    return np.ascontiguousarray(volume.array[0, i, j, k])
+
+
 def _suited(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
     """The plan with the model of wavelets, and with coarser axes that join early or late, that a piece of the volume
     costs least with."""
-    start = [int(max(size - most, 0) * aside) for size, most, aside in zip(volume.shape, _TRIAL, _ASIDE, strict=True)]
-    i, j, k = (slice(first, first + most) for first, most in zip(start, _TRIAL, strict=True))
-    voxels, spacing = np.ascontiguousarray(volume.array[0, i, j, k]), micrometres(volume)
+    voxels, spacing = _piece(volume), micrometres(volume)
 
     @cache
     def cost(tried: _Plan) -> float:
@@ -325,9 +381,4 @@ def _threads() -> int:
     return min(processors(), 8)
 
 
-def ratio_and_rate(volume: Volume, size: int) -> Mapping[str, float]:
-    """How much smaller a file is than the voxels in memory, and its bits per voxel."""
-    return {"ratio": volume.array.nbytes / size, "bits_per_voxel": 8 * size / volume.array.size}
-
-
-__all__ = ["Mode", "compress", "compress_and_decode", "decode_chunk", "decompress", "largest_error"]
+__all__ = ["Mode", "compress", "compress_and_decode", "decode_chunk", "decompress", "largest_error", "ratio_and_rate"]

@@ -53,11 +53,12 @@ def run_compress(volume: Volume, parameters: Mapping[str, Any], progress: Progre
     data, decoded = compress_and_decode(named, mode, progress)
     figures = _figures(volume, decoded, progress)
     data = _with_figures(data, volume, mode, figures, wanted)
-    rates, model = ratio_and_rate(volume, len(data)), open_container(data, "The file").header["model"]
+    rates, header = ratio_and_rate(volume, len(data)), open_container(data, "The file").header
+    model = header["model"]
     lossy = bool(figures["max_error"])
     warning = guidance(modality, guidance_ratio(rates["bits_per_voxel"])) if lossy else ""
     report = {
-        "task": "compress", "input": volume.name, "mode": mode.to_json(), "modality": modality,
+        "task": "compress", "input": volume.name, "mode": dict(header["mode"]), "modality": modality,
         "units": "HU" if modality == "CT" else "", "bytes": len(data), **rates, **figures, "model": model["name"],
         "model_sha256": model["sha256"], "versions": _versions(), "device": "cpu",
         "warnings": [warning] if warning else [], "seconds": round(time.monotonic() - started, 3),

@@ -35,6 +35,7 @@ from .promise import Mode, decibels, holdable, kept, ratio_and_rate
 from .reader import decode_chunk, decompress, processors
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
+from .slabs import cut, cut_alike
 from .subband_encoder import TRADE
 from .tuning import tune
 from .values import Mapped, difference, from_whole, largest_error, span_of, to_whole
@@ -42,8 +43,6 @@ from .wavelet import FRACTION_BITS, JOINS, LATE, choose_axes
 from .waves import wave_chunk
 
 _CHUNK_VOXELS = 4_000_000
-_THINNEST = 16  # slices of a chunk, unless they are huge
-_LARGEST_CHUNK = 32_000_000
 _WAVE_THINNEST = 32  # slices of a chunk of wavelets
 _WAVE_LEAST = 12  # of the last one: fewer would not be halved as often as the others
 _WAVE_VOXELS = 4096  # a smaller volume is coded by lattices
@@ -363,18 +362,13 @@ def _mapped(voxels: Array, plan: _Plan) -> tuple[Mapped, int]:
     return (to_whole(voxels), 1) if mode.kind == "lossless" else bounded(voxels, mode.value)
 
 
-def _slabs(volume: Volume, thinnest: int = _THINNEST, least: int = 1) -> list[tuple[int, int, int]]:
-    """Channel and slices from .. to of each chunk: about four million voxels, a multiple of some slices if not huge.
-
-    A last one of fewer slices than `least` joins the one before.
-    """
-    plane, slices = volume.shape[0] * volume.shape[1], volume.shape[2]
-    count = max(round(plane * slices / _CHUNK_VOXELS), 1)
-    thick = math.ceil(slices / count / thinnest) * thinnest
-    thick = max(min(thick, _LARGEST_CHUNK // plane), 1)
-    starts = [start for start in range(0, slices, thick) if start == 0 or start + least <= slices]
-    stops = [*starts[1:], slices]
-    return [(c, start, stop) for c in range(volume.channels) for start, stop in zip(starts, stops, strict=True)]
+def _slabs(volume: Volume, thinnest: int = 0, least: int = 1) -> list[tuple[int, int, int]]:
+    """Channel and slices from .. to of each chunk: of wavelets where its least slices are told, else halved alike."""
+    if thinnest:
+        cuts = cut(volume.shape, _CHUNK_VOXELS, thinnest, least)
+    else:
+        cuts = cut_alike(volume.shape, micrometres(volume), _CHUNK_VOXELS, _FRONT_VOXELS)
+    return [(channel, start, stop) for channel in range(volume.channels) for start, stop in cuts]
 
 
 def _threads() -> int:

@@ -13,14 +13,26 @@ from typing import Any
 from ..dicom import holds_series
 from ..errors import BadInput
 from ..files import check_holds
-from ..terminal import check_paths
+from ..terminal import Terminal, check_paths, clear_line
 from ..volume import Volume
 from ..worker.failures import explain
 from . import latent_command
 
 ENDING = ".maez"
 _IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_SOON = 1.0  # seconds
 Case = tuple[Path, Path]
+
+
+class _LongWork:
+    """Progress on the terminal, from when a case has taken long enough that somebody wonders."""
+
+    def __init__(self) -> None:
+        self.terminal, self.started = Terminal(), time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if time.monotonic() - self.started >= _SOON:
+            self.terminal(stage, done, total)
 
 
 def add_commands(commands: Any) -> None:
@@ -84,7 +96,7 @@ def _compress(options: argparse.Namespace) -> int:
 
     def work(source: Path, target: Path) -> dict[str, Any]:
         volume = Volume.load(source, options.series)
-        data = compress(volume, mode, with_model=options.with_model)
+        data = compress(volume, mode, _LongWork(), options.with_model)
         save_bytes(data, target)
         rates = {name: round(value, 4) for name, value in ratio_and_rate(volume, len(data)).items()}
         return {"mode": mode.to_json(), "bytes": len(data), **rates}
@@ -117,7 +129,8 @@ def _decompress(options: argparse.Namespace) -> int:
         if not options.coarser and not options.prefix:
             check_holds(target, (*told["shape"][:3], slices), told["dtype"])
         coarser = None if options.prefix and not options.coarser else options.coarser
-        volume = read_volume(container, coarser, tuple(options.slices) if options.slices else None)
+        slab = tuple(options.slices) if options.slices else None
+        volume = read_volume(container, coarser, slab, _LongWork())
         volume.save(target)
         return {"shape": list(volume.shape), "spacing": [round(along, 6) for along in volume.spacing]}
 
@@ -181,8 +194,10 @@ def _report(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], alo
             if alone:
                 raise fault from error
             status = 2
+            clear_line()
             print(f"medae: {fault}", file=sys.stderr)
             line = {"input": str(source), "error": str(fault)}
+        clear_line()
         print(json.dumps(line | {"seconds": round(time.monotonic() - started, 3)}), flush=True)
     return status
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -27,10 +27,13 @@ def blocks(count: int) -> Iterator[Indices]:
         yield np.arange(first, min(first + _BLOCK, count))
 
 
-def fit_front(known: Known, values: Floats, default: tuple[Doubles, Doubles]) -> FrontWeights:
+def fit_front(
+    known: Known, values: Floats, default: tuple[Doubles, Doubles], between: Callable[[], None] = lambda: None
+) -> FrontWeights:
     """Weights for the voxels [z, y, x], which `known` holds already; its errors become those of the first prediction.
 
-    A first slice or a volume that is too small for its own weights keeps the default ones.
+    A first slice or a volume that is too small for its own weights keeps the default ones. `between` is called several
+    times a second; it may raise.
     """
     plane, count = values[0].size, values.size
     groups = np.arange(0, plane), np.arange(plane, count)
@@ -38,18 +41,19 @@ def fit_front(known: Known, values: Floats, default: tuple[Doubles, Doubles]) ->
     first = [_fitted_first(known, values, chosen, before) for chosen, before in zip(samples, default, strict=True)]
     none = np.zeros(UNITS, np.int64)
     weights = FrontWeights((first[0], first[1]), (none, none), (first[0][None], first[1][None]))
-    enter_errors(known, weights)
+    enter_errors(known, weights, between)
     found = [
         _fitted_classes(known, values, chosen, first[place], len(groups[place])) for place, chosen in enumerate(samples)
     ]
     return FrontWeights(weights.first, (found[0][0], found[1][0]), (found[0][1], found[1][1]))
 
 
-def enter_errors(known: Known, weights: FrontWeights) -> None:
+def enter_errors(known: Known, weights: FrontWeights, between: Callable[[], None] = lambda: None) -> None:
     """Let `known` hold the errors of the first prediction of all its voxels."""
     values = known.values.inside
     start = np.empty(values.size, np.float32)
     for voxels in blocks(values.size):
+        between()
         reference, differences, inside = known.neighbours(voxels, known.values.places(voxels))
         found = predict_front(reference, differences, np.stack(weights.first))
         start[voxels] = np.where(inside, found[0], found[1])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,11 @@ from .values import TYPES, from_whole
 from .waves import levels_left_out, wave_grids, wave_steps
 
 _BYTES_PER_VOXEL = 40  # of memory, roughly, while a chunk is decoded
+_HEARTBEAT = 0.2  # seconds
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str, int, int], None]
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,16 +115,24 @@ def read_volume(
     steps = _steps(chosen, coarser)
     with ThreadPoolExecutor(_at_once(container, entries)) as pool:
         work = [pool.submit(decode_chunk, container, entry, models, coarser) for entry in chosen]
-        try:
-            pieces = []
-            for number, done in enumerate(work):
-                pieces.append(done.result())
-                if progress is not None:
-                    progress("Decoding", number + 1, len(work))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        pieces = in_turn(pool, work, "Decoding", progress)
     return _placed(container, chosen, pieces, steps, slices)
+
+
+def in_turn(pool: Executor, work: Sequence[Future[Done]], stage: str, progress: Progress | None) -> list[Done]:
+    """The results, in order. `progress` is asked several times a second; after a fault or a cancel nothing begins."""
+    results = []
+    try:
+        for number, awaited in enumerate(work):
+            while progress is not None and not wait([awaited], _HEARTBEAT).done:
+                progress(stage, number, len(work))
+            results.append(awaited.result())
+            if progress is not None:
+                progress(stage, number + 1, len(work))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    return results
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,10 +33,12 @@ _LARGEST = 1 << 16
 _SAMPLES = 160_000
 _BATCH = 4096
 _ROUNDS = 600
+_TOLD_EVERY = 5  # rounds; a few times a second
 _RATE = 3e-3
 _WORTH_VOXELS = 200_000  # in smaller volumes the differences take more than they save
 
 Columns = list[npt.NDArray[Any]]
+Told = Callable[[int, int], None]  # rounds done, of how many; it may raise
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,24 +68,27 @@ def apply_tuning(model: FrontModel, data: bytes) -> FrontModel:
 
 
 def sampled(
-    values: Floats, grid: Grid, default: tuple[Doubles, Doubles], count: int, generator: np.random.Generator
-) -> tuple[Columns, tuple[Doubles, Doubles]]:
+    values: Floats, grid: Grid, default: tuple[Doubles, Doubles], count: int, generator: np.random.Generator,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[Columns, tuple[Doubles, Doubles]]:  # fmt: skip
     """Inputs [n, 52], unit, residual in eighths and step of some voxels of a chunk [i, j, k], and its fitted first
     predictions. Quantisation is imitated by uniform noise around the true values, which the decoder would not know.
+    `between` is called several times a second.
     """
     front = Front.of(grid.shape, grid.spacing)
     setting = front_setting(grid, front)
     truth = np.ascontiguousarray(values.transpose(front.axes)).astype(np.float32)
     known = Known(front, grid.low)
     known.values.fill(truth)
-    weights = fit_front(known, truth, default)
+    weights = fit_front(known, truth, default, between)
     if grid.step > 1:
         noise = generator.integers(-(grid.step // 2), grid.step // 2 + 1, truth.shape)
         known.values.fill(np.clip(truth + noise, 0, setting.largest).astype(np.float32))
-        enter_errors(known, weights)
+        enter_errors(known, weights, between)
     chosen = np.sort(generator.choice(truth.size, min(count, truth.size), replace=False))
     parts = []
     for voxels in np.array_split(chosen, max(len(chosen) // 30_000, 1)):
+        between()
         seen = known.seen(voxels, known.values.places(voxels))
         predicted = predict_all(seen, weights)
         made = front_inputs(seen, predicted, setting).T.astype(np.int8)
@@ -91,10 +97,16 @@ def sampled(
     return [*columns, np.full(len(chosen), grid.step, np.float32)], weights.first
 
 
-def tune(model: FrontModel, chunks: Sequence[tuple[Floats, Grid]], voxels: int) -> Tuned | None:
-    """The model tuned to some chunks of a volume of so many voxels; None where that saves less than it takes."""
+def tune(
+    model: FrontModel, chunks: Sequence[tuple[Floats, Grid]], voxels: int, told: Told = lambda done, total: None
+) -> Tuned | None:
+    """The model tuned to some chunks of a volume of so many voxels; None where that saves less than it takes.
+
+    `told(done, total)` counts rounds, a few times a second.
+    """
     if voxels < _WORTH_VOXELS:
         return None
+    told(0, _ROUNDS)
     import torch
 
     from .differentiable import code_length
@@ -104,7 +116,7 @@ def tune(model: FrontModel, chunks: Sequence[tuple[Floats, Grid]], voxels: int) 
     for values, grid in chunks:
         front = Front.of(grid.shape, grid.spacing)
         default = model.default(front_setting(grid, front).ratio)
-        columns.append(sampled(values, grid, default, _SAMPLES // len(chunks), generator)[0])
+        columns.append(sampled(values, grid, default, _SAMPLES // len(chunks), generator, partial(told, 0, _ROUNDS))[0])
     joined = [np.concatenate(column) for column in zip(*columns, strict=True)]
     order = generator.permutation(len(joined[0]))
     inputs, unit, residual, step = (torch.from_numpy(np.ascontiguousarray(column[order])) for column in joined)
@@ -112,7 +124,7 @@ def tune(model: FrontModel, chunks: Sequence[tuple[Floats, Grid]], voxels: int) 
     checks = tuple(column[:, : len(order) // 8] for column in whole)
     network = _from_integers(model)
     before = float(code_length(network, checks).detach())
-    _train(network, tuple(column[:, len(order) // 8 :] for column in whole), generator)
+    _train(network, tuple(column[:, len(order) // 8 :] for column in whole), generator, told)
     tuned = _as_differences(model, network)
     if tuned is None:
         return None
@@ -120,7 +132,7 @@ def tune(model: FrontModel, chunks: Sequence[tuple[Floats, Grid]], voxels: int) 
     return tuned if (before - after) * voxels > 8 * len(tuned.data) else None
 
 
-def _train(network: CodecNetwork, columns: tuple[Any, ...], generator: np.random.Generator) -> None:
+def _train(network: CodecNetwork, columns: tuple[Any, ...], generator: np.random.Generator, told: Told) -> None:
     """Move the layers towards the samples; the shapes stay."""
     import torch
 
@@ -129,6 +141,8 @@ def _train(network: CodecNetwork, columns: tuple[Any, ...], generator: np.random
     moving = [parameter for name, parameter in network.named_parameters() if name != "shapes"]
     optimizer = torch.optim.Adam(moving, lr=_RATE)
     for number in range(_ROUNDS):
+        if number % _TOLD_EVERY == 0:
+            told(number, _ROUNDS)
         for group in optimizer.param_groups:
             group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * number / _ROUNDS))
         drawn = torch.from_numpy(generator.integers(0, columns[0].shape[1], _BATCH))
@@ -136,6 +150,7 @@ def _train(network: CodecNetwork, columns: tuple[Any, ...], generator: np.random
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    told(_ROUNDS, _ROUNDS)
 
 
 def _as_differences(model: FrontModel, network: CodecNetwork) -> Tuned | None:

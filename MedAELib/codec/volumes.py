@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from .model_file import (
 )
 from .predictive import Grid, encode_chunk
 from .promise import Mode, decibels, holdable, kept, ratio_and_rate
-from .reader import decode_chunk, decompress, processors
+from .reader import decode_chunk, decompress, in_turn, processors
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
 from .slabs import cut, cut_alike
@@ -280,15 +280,11 @@ def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Pro
 def _encode_chunks(
     volume: Volume, plan: _Plan, model: CodecModel, slabs: list[tuple[int, int, int]], progress: Progress | None
 ) -> list[Chunk]:
-    """All chunks, in parallel."""
-    spacing, chunks = micrometres(volume), []
+    """All chunks, in parallel; what has not begun when `progress` raises never does."""
+    spacing = micrometres(volume)
     with ThreadPoolExecutor(_threads()) as pool:
         work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model) for c, a, b in slabs]
-        for number, done in enumerate(work):
-            chunks.append(done.result())
-            if progress is not None:
-                progress("Compressing", number + 1, len(slabs))
-    return chunks
+        return in_turn(pool, work, "Compressing", progress)
 
 
 def _file(
@@ -310,9 +306,8 @@ def _tuned(volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]], progr
         grid = _grid(mapped.whole, micrometres(volume), step, plan)
         if _takes_front(grid, plan):
             some.append((mapped.whole.astype(np.float32), grid))
-    if progress is not None:
-        progress("Tuning the model", 0, len(slabs))
-    tuned = tune(model, some, volume.array.size) if some else None
+    told = (lambda done, total: None) if progress is None else partial(progress, "Tuning the model")
+    tuned = tune(model, some, volume.array.size, told) if some else None
     return replace(plan, front=model) if tuned is None else replace(plan, front=tuned.front, tuning=tuned.data)
 
 

@@ -176,8 +176,11 @@ def test_scripts_compress_and_decompress_nodes_and_files(compressing: OpenPanel,
 def test_a_file_opens_by_its_name_and_decodes_while_slicer_goes_on(compressing: OpenPanel, tmp_path: Path) -> None:
     import slicer
 
+    from MedAEPanel import latents
+
     scan = compressing.parameters.inputVolume
     latent = compressing.widget.logic.compress(scan)
+    counted = {name: nodes.provenance(latent)[name] for name in ("bytes", "ratio", "bitsPerVoxel", "modality")}
     assert slicer.util.saveNode(latent, str(tmp_path / "chest.maez"), {})
     slicer.mrmlScene.Clear(0)
     opened = slicer.util.loadNodeFromFile(tmp_path / "chest.maez", properties={})
@@ -190,6 +193,7 @@ def test_a_file_opens_by_its_name_and_decodes_while_slicer_goes_on(compressing: 
     assert {view.GetBackgroundVolumeID() for view in composites} == {decoded.GetID()}  # as all that is opened
     told = nodes.provenance(opened)
     assert told["maxError"] == "0.0" and float(told["ratio"]) > 1.2
+    assert {name: told[name] for name in counted} == counted and int(told["bytes"]) == len(latents.bytesOf(opened))
 
 
 def test_a_forged_header_is_not_believed(compressing: OpenPanel, tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def read(path):
     known = _finite(window) and _finite(level) and window > 0
     name = header["volume"]["name"] or Path(path).stem
     place = nodes.Place(name=name, window=window if known else None, level=level if known else None)
-    return make(Path(path).read_bytes(), place, Path(path).stem, _told(container))
+    data = Path(path).read_bytes()
+    return make(data, place, Path(path).stem, _told(container, len(data)))
 
 
 def write(node, path):
@@ -152,11 +153,11 @@ def warningOf(node):
     return guidance(str(told.get("modality", "")), guidance_ratio(told["bitsPerVoxel"]))
 
 
-def _told(container):
-    """What the header of a file says, as the provenance of a run does; what no writer would say is left out."""
+def _told(container, size):
+    """What the header of a file of so many bytes says, as a run's provenance does; what no writer would say is left out."""
     from math import prod
 
-    header, size = container.header, max(len(container.payload), 1)
+    header = container.header
     mode = {key: value for key, value in header["mode"].items() if isinstance(value, str) or _finite(value)}
     told = {"mode": mode, "model": header["model"]["name"], "modelSHA256": header["model"]["sha256"]}
     volume, figures = header["volume"], header.get("figures")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +32,7 @@ _FLAT_TYPES = {".png": ("uint8", "uint16"), ".tif": ("uint8", "int8", "uint16", 
 _FLAT_TYPES[".tiff"] = _FLAT_TYPES[".tif"]
 _FLAT_CHANNELS = (1, 3, 4)
 _FRACTION_OF_MEMORY = 0.9
+_LARGEST_HEADER = 1 << 14  # bytes, roughly
 
 
 def load(path: Path, series: str | None = None) -> Volume:
@@ -101,8 +102,7 @@ def _write(volume: Volume, temporary: Path, suffix: str, path: Path) -> None:
             image = to_image(volume, flat=suffix in _FLAT_TYPES)
             sitk.WriteImage(image, str(temporary), suffix in (".nrrd", ".mha"))
     except RuntimeError:
-        free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize if hasattr(os, "statvfs") else 0
-        if free < volume.array.nbytes:  # ITK does not say why it could not write
+        if _room(path.parent) < volume.array.nbytes + _LARGEST_HEADER:  # ITK does not say why it could not write
             raise DiskFull(f"{path} cannot be written: the disk is full.") from None
         raise BadInput(
             f"{path} cannot be written: its format does not take this volume.", "Use .nii.gz, .nrrd or .mha."
@@ -110,6 +110,17 @@ def _write(volume: Volume, temporary: Path, suffix: str, path: Path) -> None:
     nbytes = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
     if not is_written(temporary, suffix, nbytes):  # ITK's writers do not always tell that the disk is full
         raise DiskFull(f"{path} cannot be written: the disk is full.")
+
+
+def _room(folder: Path) -> float:
+    """Bytes that a file there may have: what the disk has free, or the limit that this process has for a file."""
+    free = shutil.disk_usage(folder).free
+    try:
+        import resource
+    except ImportError:  # Windows knows no such limit
+        return free
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return free if limit == resource.RLIM_INFINITY else min(free, limit)
 
 
 def check_holds(path: Path, shape: Sequence[int], dtype: str) -> None:

@@ -193,7 +193,7 @@ def test_wherever_the_room_ends_a_file_is_whole_or_refused(tmp_path, suffix, noi
         path.unlink(missing_ok=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (min(room, full - 1), before[1]))
         try:
-            with pytest.raises(MedAEError, match="cannot be written"):
+            with pytest.raises(DiskFull, match="cannot be written: the disk is full"):
                 volume.save(path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

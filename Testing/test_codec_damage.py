@@ -171,3 +171,26 @@ def test_no_more_chunks_are_decoded_at_once_than_fit_the_memory(monkeypatch, chu
     monkeypatch.setattr(reader, "processors", lambda: 8)
     assert np.array_equal(decompress(data).array, expected.array)
     assert len(entries) > most and max(seen) == most
+
+
+@pytest.mark.parametrize("whole_volume", [True, False])
+def test_very_many_chunks_and_channels_are_looked_at_once(whole, whole_volume):
+    """A forger's header; the processor is free again soon."""
+
+    def many(header):
+        header["volume"]["shape"] = [4096, 12, 11, 20 if whole_volume else 21]
+        same = {"how": {"kind": "deflated"}, "low": 0, "high": 0, "largest": 0, "step": 1, "parts": [[0, 0, 0]]}
+        header["chunks"] = [
+            {"channel": channel, "start": start, "stop": start + 1, **same, "extra": [0, 0, 0]}
+            for channel in range(4096)
+            for start in range(20)
+        ]
+
+    container = open_container(forged(whole, many), "broken.maez")
+    began = time.process_time()
+    if whole_volume:
+        assert len(reader.chunk_entries(container)) == 20 * 4096
+    else:
+        with pytest.raises(BadInput, match=r"broken\.maez is damaged"):
+            reader.chunk_entries(container)
+    assert time.process_time() - began < 15  # seconds

@@ -88,3 +88,20 @@ def test_a_volume_with_a_few_slices_more_has_a_preview_and_every_coarser_volume(
     assert 1 < preview.array.size <= volume.array.size // 8
     with pytest.raises(BadInput, match="cut"):
         decompress(data[: header + 10], "cut", None)
+
+
+def test_a_chunk_that_is_only_deflated_leaves_the_others_their_preview(monkeypatch):
+    """What repeats itself is smallest so; of such a chunk every n-th voxel is taken."""
+    monkeypatch.setattr(volumes, "_CHUNK_VOXELS", 12_000)
+    monkeypatch.setattr(volumes, "_FRONT_VOXELS", 10**9)
+    voxels = scan((36, 30, 48)).array.copy()
+    pattern = np.random.default_rng(0).integers(-3000, 3000, (5, 30, 16))
+    voxels[0, ..., 16:32] = np.tile(pattern, (8, 1, 1))[:36]
+    volume = Volume(voxels, np.eye(4), {"name": "ball"})
+    data = compress(volume)
+    container = open_container(data, "it")
+    assert [entry.deflated for entry in chunk_entries(container)] == [False, True, False]
+    thin = decompress(data, coarser=3)
+    assert np.array_equal(thin.array, volume.array[:, ::2, ::2, ::2])
+    preview = decompress(data[: len(data) - 10], "cut", None)
+    assert 1 < preview.array.size < volume.array.size

@@ -24,7 +24,7 @@ from .rans import Decoder, encode, lanes_for
 from .residuals import VALUE_BITS, CodedPass, Distribution
 
 _WORTH_BITS = 800  # what a pass's own weights must save at least
-_OWN_PARTS = 5  # so many of the last stages have a part each; all before them share one
+OWN_PARTS = 5  # so many of the last stages have a part each; all before them share one
 
 PREVIEW_HALVINGS = 9  # between the preview and the whole chunk
 _EASED = (8, 7, 6, 5, 4, 4, 3, 3, 3, 2)  # eighths of the step, by how many stages follow
@@ -55,7 +55,7 @@ class Grid:
     def parts(self) -> list[range]:
         """Which stages each part of a chunk holds; the first part holds the base lattice too."""
         count = len(self.stages())
-        first = count if self.base_bits else max(count - _OWN_PARTS, 0)
+        first = count if self.base_bits else max(count - OWN_PARTS, 0)
         return [range(first), *(range(place, place + 1) for place in range(first, count))]
 
     def setting(self, stages: list[Stage], place: int) -> Setting:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,8 +22,9 @@ from .filled import unpack_mask
 from .front import Front
 from .front_coder import decode_front
 from .front_network import FrontModel
+from .lattice import halvings
 from .model_file import CodecModel, find_codec_model, find_front_model, find_restoration_model, find_subband_model
-from .predictive import PREVIEW_HALVINGS, ChunkDecoder, Grid
+from .predictive import OWN_PARTS, PREVIEW_HALVINGS, ChunkDecoder, Grid
 from .restoration import RestorationModel
 from .subband_decoder import LowGrid, WaveDecoder
 from .subband_levels import WaveGrid
@@ -57,7 +59,7 @@ class _Entry:
     @property
     def preview(self) -> int:
         """How many halvings the preview leaves out."""
-        return min(len(self.grid.stages()), PREVIEW_HALVINGS)
+        return min(len(_axes(self.grid.shape, self.grid.spacing)), PREVIEW_HALVINGS)
 
     @property
     def boundaries(self) -> list[int]:
@@ -72,6 +74,8 @@ class _Entry:
         if self.waves is not None:
             out, rest = levels_left_out(self.waves[0], coarser)
             return [] if rest and out == len(self.waves[0].levels) else self.parts[: len(self.parts) - out]
+        if self.deflated:
+            return self.parts if coarser <= len(_axes(self.grid.shape, self.grid.spacing)) else []
         if self.front:
             return self.parts[:1] if coarser == self.preview else self.parts[1:] if coarser < self.preview else []
         return self.parts[: max(len(self.parts) - coarser, 0)]
@@ -185,7 +189,8 @@ def decode_chunk(container: Container, entry: _Entry, models: Models, coarser: i
     dtype = np.dtype(container.header["volume"]["dtype"])
     try:
         if entry.deflated:
-            return _inflated(container.read(entry.parts[0]), entry.grid.shape, dtype)
+            i, j, k = (slice(None, None, step) for step in _chunk_steps(entry, coarser))
+            return _inflated(container.read(entry.parts[0]), entry.grid.shape, dtype)[i, j, k]
         whole = _whole_numbers(container, entry, models, coarser)
         if coarser and entry.how.get("kind") == "split":
             return from_whole(whole, {**entry.how, "coarse": True}, b"", dtype)
@@ -245,10 +250,10 @@ def chunk_entries(container: Container) -> list[_Entry]:
     channels, i, j, k = volume["shape"]
     try:
         spacing = tuple(int(along) for along in container.header["spacing_um"])
+        _check_filled(container.header["chunks"], channels, k)
         entries = [_entry(chunk, (i, j), spacing, size) for chunk in container.header["chunks"]]
-        expected = [(channel, start) for channel in range(channels) for start in _starts(entries, channel, k)]
-        if [(entry.channel, entry.start) for entry in entries] != expected or volume["dtype"] not in TYPES:
-            raise ValueError("the chunks do not fill the volume")
+        if volume["dtype"] not in TYPES:
+            raise ValueError("no type")
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise BadInput(f"{container.name} is damaged: its list of chunks is not one.") from None
     needed = sum(_memory(container, entries))
@@ -294,7 +299,7 @@ def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int,
     extra, restored = block_of(chunk["extra"], size), waves is not None and chunk.get("restored") is True
     entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, extra, parts, front, waves, restored)
     expected = len(waves[1].grid.parts()) + len(waves[0].levels) if waves else 2 if front else 1
-    expected = expected if waves or front or entry.deflated else len(grid.parts())
+    expected = expected if waves or front or entry.deflated else min(len(_axes(shape, along)), OWN_PARTS) + 1
     if len(parts) != expected or (waves is not None and entry.deflated):
         raise ValueError("the parts do not fit the size")
     if front and (entry.deflated or not Front.of(grid.shape, grid.spacing).parallel):
@@ -302,20 +307,28 @@ def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int,
     return entry
 
 
-def _starts(entries: list[_Entry], channel: int, slices: int) -> list[int]:
-    """Where the chunks of a channel must begin. Raises ValueError when they leave a gap or overlap."""
-    starts, place = [], 0
-    for entry in (entry for entry in entries if entry.channel == channel):
-        starts.append(place)
-        place = entry.stop
-    if place != slices:
+def _check_filled(chunks: Sequence[Mapping[str, Any]], channels: int, slices: int) -> None:
+    """Raise ValueError when the chunks, by channel and slice, leave a gap or overlap. A header may hold very many."""
+    channel, place = 0, 0
+    for chunk in chunks:
+        if place == slices:
+            channel, place = channel + 1, 0
+        if chunk["channel"] != channel or chunk["start"] != place or not place < chunk["stop"] <= slices:
+            raise ValueError("the chunks do not fill the volume")
+        place = chunk["stop"]
+    if (channel, place) != (channels - 1, slices):
         raise ValueError("the chunks do not fill the volume")
-    return starts
+
+
+@lru_cache(maxsize=1024)
+def _axes(shape: tuple[int, int, int], spacing: tuple[int, int, int]) -> list[int]:
+    """The axes that a chunk is halved along, the last stage first; many chunks are alike."""
+    return halvings(shape, spacing)
 
 
 def _there(container: Container, entries: list[_Entry], coarser: int) -> bool:
     """Whether all that a volume without the last halvings needs is in what is there of the file."""
-    if coarser and any(entry.deflated or not entry.needed(coarser) for entry in entries):
+    if coarser and not all(entry.needed(coarser) for entry in entries):
         return False
     steps = {_chunk_steps(entry, coarser) for entry in entries}
     if len(steps) > 1 or any(entry.start % next(iter(steps))[2] for entry in entries):
@@ -331,8 +344,8 @@ def _chunk_steps(entry: _Entry, coarser: int) -> tuple[int, int, int]:
         return 1, 1, 1
     if entry.waves is not None:
         return wave_steps(entry.waves[0], coarser)
-    stage = entry.grid.stages()[-coarser]
-    i, j, k = (step * (2 if axis == stage.axis else 1) for axis, step in enumerate(stage.steps))
+    left_out = _axes(entry.grid.shape, entry.grid.spacing)[:coarser]
+    i, j, k = (2 ** left_out.count(axis) for axis in range(3))
     return i, j, k
 
 

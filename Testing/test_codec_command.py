@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from codec_tools import scan
+from codec_tools import scan, take_model_away
 
 from MedAELib import Volume
 from MedAELib.__main__ import main
@@ -150,6 +150,16 @@ def test_results_within_the_folder_of_the_scans_are_no_scans(folder, capsys):
         ["decompress", "{empty}", "out"],
         ["info", "{scan}"],
         ["info", "absent.maez"],
+        ["compress", "{scan}", "a.maez", "--part", "3", "--of", "2"],
+        ["compress", "{scan}", "a.maez", "--part", "0"],
+        ["compress", "{scan}", "a.npz", "--latent-only", "--of", "2"],
+        ["compress", "{scan}", "a.npz", "--latent-only", "--max-error", "0"],
+        ["compress", "{scan}", "a.npz", "--latent-only", "--ratio", "0"],
+        ["decompress", "{packed}", "a.nrrd", "--part", "2", "--of", "2"],
+        ["decompress", "{latent}", "a.nrrd", "--coarser", "3"],
+        ["decompress", "{latent}", "a.nrrd", "--slices", "1", "2"],
+        ["decompress", "{latent}", "a.nrrd", "--prefix"],
+        ["decompress", "{latent}", "a.nrrd", "--part", "0"],
     ],
     ids=lambda arguments: " ".join(arguments)[:60],
 )
@@ -157,8 +167,10 @@ def test_whatever_is_wrong_is_one_line_and_exit_status_2(arguments, folder, tmp_
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     assert run("compress", folder / "scan0.nii.gz", tmp_path / "packed.maez") == 0
+    assert run("compress", folder / "scan0.nii.gz", tmp_path / "latent.npz", "--latent-only") == 0
     capfd.readouterr()
     names = {
+        "latent": tmp_path / "latent.npz",
         "packed": tmp_path / "packed.maez",
         "scan": folder / "scan0.nii.gz",
         "folder": folder,
@@ -169,3 +181,58 @@ def test_whatever_is_wrong_is_one_line_and_exit_status_2(arguments, folder, tmp_
     told = capfd.readouterr()
     assert told.out == "" and len(told.err.strip().splitlines()) == 1 and "Traceback" not in told.err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_info_goes_on_after_a_file_that_it_cannot_read(folder, tmp_path, capsys):
+    packed, broken = tmp_path / "a.maez", tmp_path / "broken.maez"
+    run("compress", folder / "scan1.nii.gz", packed)
+    broken.write_bytes(b"nothing")
+    capsys.readouterr()
+    assert run("info", packed, tmp_path / "absent.maez", broken, packed) == 2
+    told = capsys.readouterr()
+    first, absent, damaged, last = map(json.loads, told.out.splitlines())
+    assert first == last and first["file"] == str(packed)
+    assert "does not exist" in absent["error"] and "not a .maez file" in damaged["error"]
+    assert len(told.err.splitlines()) == 2
+
+
+def test_info_tells_how_small_a_file_is_and_what_was_lost(folder, tmp_path, capsys):
+    from MedAELib.tasks.run import run_task
+
+    run("compress", folder / "scan1.nii.gz", tmp_path / "a.maez")
+    (made,) = lines(capsys)
+    scan1, quiet = Volume.load(folder / "scan1.nii.gz"), lambda *_: None
+    data = run_task("compress", {"input": scan1}, {"mode": "max-error", "value": 3.0}, progress=quiet).files["latent"]
+    (tmp_path / "b.maez").write_bytes(data)
+    (tmp_path / "cut.maez").write_bytes(data[:-1])
+    assert run("info", tmp_path / "a.maez", tmp_path / "b.maez", tmp_path / "cut.maez") == 0
+    plain, told, cut = lines(capsys)
+    assert {name: plain[name] for name in ("ratio", "bits_per_voxel", "bytes")} == {
+        name: made[name] for name in ("ratio", "bits_per_voxel", "bytes")
+    }
+    assert "figures" not in plain and 0 < told["figures"]["max_error"] <= 3 and told["figures"]["psnr"] > 20
+    assert not cut["complete"] and cut["ratio"] == told["ratio"] and cut["bytes"] == told["bytes"] - 1
+
+
+def test_info_names_all_models_that_a_file_needs(tmp_path, capsys, monkeypatch):
+    fixtures = Path(__file__).parent / "fixtures"
+    scan((40, 36, 30)).save(tmp_path / "a.nii.gz")
+    assert run("compress", tmp_path / "a.nii.gz", tmp_path / "a.maez", "--with-model") == 0
+    capsys.readouterr()
+    take_model_away(monkeypatch, "load_front_model")
+    assert run("info", fixtures / "v5-psnr.maez", fixtures / "v2-lossless.maez", tmp_path / "a.maez") == 0
+    waves, front, carried = (line["models"] for line in lines(capsys))
+    assert [model["name"] for model in waves] == ["ct-mr-codec", "ct-mr-codec-subband-2", "ct-mr-codec-restoration-2"]
+    assert all(model["installed"] and not model["inside"] and len(model["sha256"]) == 64 for model in waves)
+    assert [model["installed"] for model in front] == [True, False] == [model["installed"] for model in carried]
+    assert [model["inside"] for model in carried] == [True, True]
+
+
+def test_a_ct_of_a_format_that_names_no_kind_is_told_by_its_values(tmp_path, capsys):
+    scan((24, 20, 18)).save(tmp_path / "ct.nii.gz")
+    scan((24, 20, 18), "uint16").save(tmp_path / "other.nii.gz")  # is it MRI? nobody knows
+    for name in ("ct", "other"):
+        assert run("compress", tmp_path / f"{name}.nii.gz", tmp_path / f"{name}.maez") == 0
+    capsys.readouterr()
+    assert run("info", tmp_path / "ct.maez", tmp_path / "other.maez") == 0
+    assert [line["modality"] for line in lines(capsys)] == ["CT", ""]

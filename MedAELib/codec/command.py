@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..dicom import holds_series
 from ..errors import BadInput
 from ..files import check_holds
+from ..modality import guess_modality
 from ..terminal import Terminal, check_paths, clear_line
 from ..volume import Volume
 from ..worker.failures import explain
@@ -85,6 +89,7 @@ def _add_share(command: argparse.ArgumentParser) -> None:
 
 def _compress(options: argparse.Namespace) -> int:
     if options.latent_only:
+        _check_alone(options)
         case = [(options.input, options.output)]
         return _report(case, lambda source, target: latent_command.encode(options), alone=True)
     latent_command.check_options(options)
@@ -95,23 +100,33 @@ def _compress(options: argparse.Namespace) -> int:
     mode = next((Mode(kind, value) for kind, value in asked.items() if value is not None), Mode())
 
     def work(source: Path, target: Path) -> dict[str, Any]:
-        volume = Volume.load(source, options.series)
+        volume = _named(Volume.load(source, options.series))
         data = compress(volume, mode, _LongWork(), options.with_model)
         save_bytes(data, target)
         rates = {name: round(value, 4) for name, value in ratio_and_rate(volume, len(data)).items()}
         return {"mode": mode.to_json(), "bytes": len(data), **rates}
 
     if options.output.name.lower().endswith(ENDING):
+        _check_alone(options)
         check_paths([options.input], [], [options.output])
         return _report([(options.input, options.output)], work, alone=True)
     cases = [(path, options.output / (_stem(path) + ENDING)) for path in _volumes_in(options.input, options.output)]
     return _all_cases(cases, work, options)
 
 
+def _named(volume: Volume) -> Volume:
+    """The volume with its kind where its values leave no doubt, as Hounsfield units do."""
+    if volume.meta.get("modality") or guess_modality(volume) != "CT":
+        return volume
+    return Volume(volume.array, volume.affine, {**volume.meta, "modality": "CT"})
+
+
 def _decompress(options: argparse.Namespace) -> int:
     from .container import read_container
     from .reader import read_volume
 
+    if not options.input.is_dir():
+        _check_alone(options)
     if options.input.name.lower().endswith(".npz"):
         check_paths([options.input], [options.output], [])
         case = [(options.input, options.output)]
@@ -143,23 +158,60 @@ def _decompress(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from .container import read_container
-
+    status = 0
     for path in options.input:
-        container = read_container(path)
-        header = container.header
-        volume = header["volume"]
-        told = {
-            "file": str(path),
-            "bytes": path.stat().st_size,
-            "complete": container.complete,
-            "mode": header["mode"],
-            "model": header["model"],
-            "chunks": len(header["chunks"]),
-            **{name: volume[name] for name in ("name", "modality", "dtype", "shape", "affine")},
-        }
-        print(json.dumps(told))
-    return 0
+        try:
+            line = _told_of(path)
+        except Exception as error:
+            fault = explain(error)
+            if len(options.input) == 1:
+                raise fault from error
+            status, line = 2, {"file": str(path), "error": str(fault)}
+            print(f"medae: {fault}", file=sys.stderr)
+        print(json.dumps(line), flush=True)
+    return status
+
+
+def _told_of(path: Path) -> dict[str, Any]:
+    """What a file holds, promises and needs, from its header alone."""
+    from .container import FRONT, RESTORATION, WAVES, read_container
+    from .model_file import is_installed
+    from .values import TYPES
+
+    container, size = read_container(path), path.stat().st_size
+    header, volume = container.header, container.header["volume"]
+    if volume["dtype"] not in TYPES:
+        raise BadInput(f"{path} is damaged: it names no type of voxels.", "Copy the file again from its source.")
+    named = {kind: header[kind] for kind in ("model", FRONT, WAVES, RESTORATION) if kind in header}
+    whole = math.prod(volume["shape"]) * np.dtype(volume["dtype"]).itemsize
+    declared = size - len(container.payload) + header["payload_bytes"]  # of a prefix: the size that the file had
+    return {
+        "file": str(path),
+        "bytes": size,
+        "complete": container.complete,
+        "mode": header["mode"],
+        "ratio": round(whole / declared, 4),
+        "bits_per_voxel": round(8 * declared / math.prod(volume["shape"]), 4),
+        **({"figures": header["figures"]} if isinstance(header.get("figures"), dict) else {}),
+        "model": header["model"],
+        "models": [
+            {
+                "name": model["name"],
+                "sha256": model["sha256"],
+                "installed": is_installed(kind, model["sha256"]),
+                "inside": "inside" in model,
+            }
+            for kind, model in named.items()
+        ],
+        "chunks": len(header["chunks"]),
+        **{name: volume[name] for name in ("name", "modality", "dtype", "shape", "affine")},
+    }
+
+
+def _check_alone(options: argparse.Namespace) -> None:
+    """Refuse the share of a folder where there is one file only."""
+    if (options.part, options.of) != (1, 1):
+        raise BadInput("--part and --of share out the files of a folder.", "Leave them out for a single file.")
 
 
 def _all_cases(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], options: argparse.Namespace) -> int:

@@ -43,7 +43,8 @@ def encode(options: argparse.Namespace) -> dict[str, Any]:
 
     if not options.output.name.lower().endswith(ENDINGS):
         raise BadInput(f"{options.output} cannot be written: a latent is a .npz or .nrrd file.", "Use one of these.")
-    if options.max_error or options.psnr or options.ratio or options.lossless or options.with_model:
+    bounds = options.max_error, options.psnr, options.ratio
+    if any(bound is not None for bound in bounds) or options.lossless or options.with_model:
         raise BadInput("A latent promises nothing about the error.", "Leave the promise out.")
     check_paths([options.input], [], [options.output])
     volume = Volume.load(options.input, options.series)
@@ -62,6 +63,11 @@ def decode(source: Path, target: Path, options: argparse.Namespace) -> dict[str,
     """Decode a latent into an image file; what is said of it."""
     from ..tasks import latents as work
 
+    if options.coarser or options.slices or options.prefix:
+        raise BadInput(
+            f"{source} is a latent, of which no coarser volume, slices or prefix are decoded.",
+            "Leave --coarser, --slices and --prefix out, or name a .maez file.",
+        )
     model: Any = None
     if options.model:
         from ..model import Model

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -249,6 +250,21 @@ def find_restoration_model(
     """The model of the restoration that a file was coded with. Raises as `find_codec_model`."""
     installed = (load_restoration_model, lambda: load_restoration_model(None, EARLIER_RESTORATION))
     return _found(name, sha256, file, inside, installed, read_restoration_model)
+
+
+def is_installed(kind: str, sha256: str) -> bool:
+    """Whether a model that a file names is installed; `kind` is its entry in the header."""
+    installed: dict[str, Sequence[Callable[[], CodecModel | FrontCodec | SubbandCodec | RestorationCodec]]] = {
+        "model": (load_codec_model,),
+        "front": (load_front_model,),
+        "waves": (load_subband_model, lambda: load_subband_model(None, EARLIER_SUBBAND)),
+        "restoration": (load_restoration_model, lambda: load_restoration_model(None, EARLIER_RESTORATION)),
+    }
+    for load in installed[kind]:
+        with suppress(BadModel):
+            if load().sha256 == sha256:
+                return True
+    return False
 
 
 def _found(

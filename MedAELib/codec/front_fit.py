@@ -38,12 +38,16 @@ def fit_front(
     plane, count = values[0].size, values.size
     groups = np.arange(0, plane), np.arange(plane, count)
     samples = [group[:: max(len(group) // _MOST_SAMPLES, 1)] for group in groups]
-    first = [_fitted_first(known, values, chosen, before) for chosen, before in zip(samples, default, strict=True)]
+    first = []
+    for chosen, before in zip(samples, default, strict=True):
+        between()
+        first.append(_fitted_first(known, values, chosen, before))
     none = np.zeros(UNITS, np.int64)
     weights = FrontWeights((first[0], first[1]), (none, none), (first[0][None], first[1][None]))
     enter_errors(known, weights, between)
     found = [
-        _fitted_classes(known, values, chosen, first[place], len(groups[place])) for place, chosen in enumerate(samples)
+        _fitted_classes(known, values, chosen, first[place], len(groups[place]), between)
+        for place, chosen in enumerate(samples)
     ]
     return FrontWeights(weights.first, (found[0][0], found[1][0]), (found[0][1], found[1][1]))
 
@@ -71,7 +75,7 @@ def _fitted_first(known: Known, values: Floats, chosen: Indices, default: Double
 
 
 def _fitted_classes(
-    known: Known, values: Floats, chosen: Indices, first: Doubles, count: int
+    known: Known, values: Floats, chosen: Indices, first: Doubles, count: int, between: Callable[[], None]
 ) -> tuple[Indices, Doubles]:
     """The class of each unit [96], and the final predictions [classes, 40] of a group of voxels."""
     classes = min(count // _VOXELS_PER_CLASS, _MOST_CLASSES)
@@ -87,6 +91,7 @@ def _fitted_classes(
     spread = (np.exp2(unit / 4) / (10 * FRACTION) + 0.3).astype(np.float32)
     weights = []
     for number in range(len(edges) + 1):
+        between()
         mine = np.flatnonzero(place[unit] == number)
         few = len(mine) < 500
         made = first if few else _solved(

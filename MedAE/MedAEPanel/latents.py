@@ -154,7 +154,7 @@ def warningOf(node):
 
 
 def _told(container, size):
-    """What the header of a file of so many bytes says, as a run's provenance does; what no writer would say is left out."""
+    """What the header of a file of so many bytes says, as a run does; what no writer would say is left out."""
     from math import prod
 
     header = container.header

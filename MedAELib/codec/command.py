@@ -93,7 +93,7 @@ def _compress(options: argparse.Namespace) -> int:
         case = [(options.input, options.output)]
         return _report(case, lambda source, target: latent_command.encode(options), alone=True)
     latent_command.check_options(options)
-    from .container import save_bytes
+    from .container import open_container, save_bytes
     from .volumes import Mode, compress, ratio_and_rate
 
     asked = {"max-error": options.max_error, "psnr": options.psnr, "ratio": options.ratio}
@@ -104,7 +104,8 @@ def _compress(options: argparse.Namespace) -> int:
         data = compress(volume, mode, _LongWork(), options.with_model)
         save_bytes(data, target)
         rates = {name: round(value, 4) for name, value in ratio_and_rate(volume, len(data)).items()}
-        return {"mode": mode.to_json(), "bytes": len(data), **rates}
+        made = open_container(data, target.name).header["mode"]  # lossless, where that is smaller than what was asked
+        return {"mode": made, "bytes": len(data), **rates}
 
     if options.output.name.lower().endswith(ENDING):
         _check_alone(options)

@@ -38,7 +38,7 @@ class Calibration:
     offset: float
 
 
-CALIBRATIONS = {"MR": Calibration(0.338, -0.017, 0.041), "CT": Calibration(0.146, -0.025, 0.095)}
+CALIBRATIONS = {"MR": Calibration(0.345, -0.023, 0.035), "CT": Calibration(0.146, -0.025, 0.095)}
 
 
 class WithNoise(Wrapped):

@@ -16,7 +16,7 @@ from MedAELib.training.corruptions import chance, log_uniform, uniform
 
 SHAPES = ((48, 48, 48), (48, 48, 48), (64, 64, 64), (64, 64, 32), (96, 96, 16), (72, 72, 24))  # of one patch
 VOXELS = 48**3 * 2  # of one batch, about
-CONSTANT_SHARE = {"MR": 0.16, "CT": 0.32}  # of the patches
+CONSTANT_SHARE = {"MR": 0.32, "CT": 0.32}  # of the patches
 LESION_SHARE = {False: 0.35, True: 0.55}  # of the patches with anatomy, and of those that are constant
 BLENDED_SHARE = 0.2  # of the MR patches: the sum of two, as no scanner ever saw
 _CURVE = (-1.1, -0.3, -0.1, 0.1, 0.4, 1.5, 3.1)  # HU / 1000, between which a random curve to MR signal is straight

@@ -188,3 +188,26 @@ def test_a_whole_run_that_cannot_start_after_its_preview_says_why(previewed: Ope
     previewed.spin(lambda: previewed.controller.state == "failed")
     assert "holds no voxels" in previewed.ui.statusLabel.text
     assert _previews() == []
+
+
+def test_a_preview_that_fails_does_not_take_the_whole_run_with_it(previewed: OpenPanel) -> None:
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.choose(scan)
+    previewed.behaviour = {"behaviour": "raise", "error": "BadInput", "text": "The volume holds no finite value."}
+    previewed.ui.applyButton.click()
+    previewed.behaviour = {"behaviour": "quick"}
+    previewed.spin(lambda: "denoised" in previewed.controller.results)
+    previewed.spin(lambda: not previewed.controller.busy)
+    assert previewed.controller.state == "done" and _previews() == []
+    assert previewed.controller.results["denoised"].GetImageData().GetDimensions() == SIZE
+
+
+def test_a_whole_run_that_fails_after_its_preview_failed_ends(previewed: OpenPanel) -> None:
+    scan = add_scan(size=SIZE)
+    show(scan)
+    previewed.choose(scan)
+    previewed.behaviour = {"behaviour": "raise", "error": "BadInput", "text": "Not this one."}
+    previewed.ui.applyButton.click()
+    previewed.spin(lambda: previewed.controller.state == "failed" and not previewed.controller.preview.pending)
+    assert not previewed.controller.busy and "Not this one." in previewed.ui.statusLabel.text

@@ -93,18 +93,19 @@ class Preview:
         self._request = request
 
     def update(self):
-        """Go on with the whole volume once the slab is there; take the slab away once the run has ended."""
+        """Go on with the whole volume once the slab is there or failed; take the slab away once the run has ended."""
         import qt
 
         if self._controller.busy:
             return
         if self._request is None:
             self._remove()
-        elif self._controller.state == "done":
-            self._show(self._controller.results.get("denoised"))
-            qt.QTimer.singleShot(0, self._whole)
-        else:
+        elif self._controller.state == "cancelled":
             self._request = None
+        else:  # also after a preview that failed: nothing but padding may lie around the visible slice
+            if self._controller.state == "done":
+                self._show(self._controller.results.get("denoised"))
+            qt.QTimer.singleShot(0, self._whole)
 
     @property
     def pending(self):

@@ -193,8 +193,13 @@ def test_a_run_at_half_strength_shows_half_of_it_at_a_quarter(panel: OpenPanel) 
     assert set(layers().values()) == {("CT chest denoised", None, 0.0)}
     panel.parameters.strength = 0.25
     assert set(layers().values()) == {("CT chest", "CT chest denoised", 0.5)}
+    assert panel.ui.strengthNoteLabel.isHidden()
     panel.parameters.strength = 0.9  # more than was computed: the result as it is, until Apply
     assert set(layers().values()) == {("CT chest denoised", None, 0.0)}
+    assert not panel.ui.strengthNoteLabel.isHidden()
+    assert "was made with strength 0.5" in panel.ui.strengthNoteLabel.text
+    panel.run()
+    assert panel.ui.strengthNoteLabel.isHidden()
 
 
 def test_a_foreground_of_the_user_s_own_is_left_alone(panel: OpenPanel) -> None:

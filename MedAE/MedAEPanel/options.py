@@ -64,6 +64,14 @@ def tellCompared(ui, task, possible):
     return switch.format(result=result), show.format(result=result, beside=beside)
 
 
+def tellStrength(ui, taken, asked):
+    """Say below the strength slider when it asks for more than the result was made with; `taken` None: no result."""
+    more = taken is not None and asked > taken
+    told = _("The result was made with strength {taken:g}: the views show up to that, Apply makes more.")
+    ui.strengthNoteLabel.text = told.format(taken=taken) if more else ""
+    ui.strengthNoteLabel.setVisible(more)
+
+
 def choosesModel(task):
     """Whether the task works with a model that the user can choose."""
     return not set(_MODEL) <= set(_HIDDEN.get(task, ()))

@@ -250,6 +250,7 @@ class Panel:
         self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
         self.probe.compare(*map(sequences.shown, (source, after)))
         self._updateTrust(results.get("trust"))
+        options.tellStrength(self.ui, self._taken(after), self.parameters.strength)
         known = results.get("similar")
         self.similar.setRows(nodes.table_rows(known) if known is not None else [])
         hidden = sequences.whyNotShown(source) or sequences.whyNotShown(after)
@@ -280,10 +281,14 @@ class Panel:
 
     def _part(self, after):
         """How much of the result the strength slider now asks for, 0..1: the run took away what it was told to."""
-        if self.parameters.task != "denoise":
-            return 1.0
-        taken = json.loads(nodes.provenance(after).get("parameters", "{}")).get("strength", 1.0)
+        taken = self._taken(after)
         return min(1.0, self.parameters.strength / taken) if taken else 1.0
+
+    def _taken(self, after):
+        """The strength that a denoised result was made with; None for other results."""
+        if self.parameters.task != "denoise" or after is None:
+            return None
+        return json.loads(nodes.provenance(after).get("parameters", "{}")).get("strength", 1.0)
 
     def _updateTrust(self, table):
         html = trust.NOTHING

@@ -262,3 +262,11 @@ def test_large_integers_and_holes_in_the_values_are_no_reason_to_refuse():
     check_values(Volume(voxels, np.eye(4)))
     with pytest.raises(BadInput, match="no finite value"):
         check_values(Volume(np.full((1, 2, 2, 2), -np.inf), np.eye(4)))
+
+
+@pytest.mark.parametrize("value", [0, 5, -1000])
+def test_a_constant_volume_is_told_as_such_where_a_model_must_be_chosen(value):
+    volume = Volume(np.full((1, 8, 8, 8), value, np.int16), np.eye(4), {"name": "empty"})
+    with pytest.raises(BadInput, match=f"empty has the same value, {value}, everywhere") as refused:
+        run_task("denoise", {"input": volume}, CPU, progress=quiet)
+    assert "holds a scan" in refused.value.next_step

@@ -17,6 +17,7 @@ from ..bundle import bundled_models, find_bundle
 from ..errors import BadInput, BadModel
 from ..modality import added_to_hounsfield, fitting_model, told_added
 from ..model import Model
+from ..quality import sample
 from ..volume import Volume
 
 Wanted = TypeVar("Wanted")
@@ -66,6 +67,10 @@ def load_model(name_or_folder: str, volume: Volume, task: str) -> Model:
     fitting = fitting_model(volume, bundled_models(task))
     if fitting is None and added_to_hounsfield(volume):
         raise BadModel(f"{told_added(volume)}, or like MRI, so no model was chosen.", "If it is a CT, name one for CT.")
+    values = sample(volume.array)
+    if fitting is None and values.size and values.min() == values.max():
+        told = f"{volume.name or 'The volume'} has the same value, {values.flat[0]:g}, everywhere."
+        raise BadInput(told, "Choose a volume that holds a scan.")
     if fitting is None:
         known = ", ".join(b.name for b in bundled_models(task))
         step = f"Name one: {known}." if known else "Train one, and name it."

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle, Spec
-from .quality import sample
+from .quality import all_finite, sample
 from .volume import Volume
 
 _FEW_SLICES = 8
@@ -17,6 +17,7 @@ _FEW_VALUES = 20  # different ones among some thousand voxels: labels, no intens
 _LOOKED_AT = 10_000  # voxels, for that
 # Hounsfield units, with the values that scanners put outside their round field of view.
 _LOWEST_CT, _HIGHEST_CT = -3100, 6000
+LEAST_CT, LARGEST_CT = -10_240, 30_710  # what scanners can tell at all, with an extended scale for metal
 _NAMES = {"CT": "CT", "MR": "MRI"}
 # A CT without its rescale intercept: air is 0, water 1024. Of what is denser than lung the middle half lies between fat
 # and muscle, which are 165 apart, and hardly anything below fat. MRI has no such narrow middle, not even where its
@@ -44,13 +45,20 @@ def guess_modality(volume: Volume) -> str:
         return ""
     if volume.array.dtype == bool or not values.size or values.min() == values.max():
         return ""
+    possible = (values >= LEAST_CT) & (values <= LARGEST_CT)  # others fill up what was not scanned
+    if _like_ct(values) or (not possible.all() and _like_ct(values[possible])):
+        return "CT"
+    low, high = (float(v) for v in np.percentile(values, [0.1, 99.9]))
+    return "MR" if low >= -0.05 * high and high > 0 else ""
+
+
+def _like_ct(values: npt.NDArray[Any]) -> bool:
+    """Whether these intensities look like those of a CT in Hounsfield units."""
+    if not values.size:
+        return False
     low, first, middle, high = (float(v) for v in np.percentile(values, [0.1, 5, 50, 99.9]))
     inside_a_body = first < 0 and -200 <= middle <= 200 and high > 40
-    if low >= _LOWEST_CT and high <= _HIGHEST_CT and (low <= -500 or inside_a_body):
-        return "CT"
-    if low >= -0.05 * high and high > 0:
-        return "MR"
-    return ""
+    return low >= _LOWEST_CT and high <= _HIGHEST_CT and (low <= -500 or inside_a_body)
 
 
 def added_to_hounsfield(volume: Volume) -> int:
@@ -95,7 +103,7 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
         told = f"The model was trained on {_NAMES[spec.modality]}, but {name} {looks} (values {low:g} to {high:g})"
         offset = spec.modality == "CT" and low >= 0 and high < _HIGHEST_CT
         warnings.append(told + (", or its values are no Hounsfield units (1024 too high, perhaps)." if offset else "."))
-    if values.dtype.kind == "f" and not np.isfinite(volume.array[..., : min(volume.shape[2], 64)]).all():
+    if not all_finite(volume.array):
         warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
     if _is_label_map(values):
         warnings.append(f"{name} holds few different values, as a label map does; choose the scan that it belongs to.")

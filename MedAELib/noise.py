@@ -28,23 +28,23 @@ LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
 Units = Callable[[int, bool], float]
 
 
-def noise_unit(array: npt.NDArray[Any], correlated: bool) -> float:
+def noise_unit(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> float:
     """The deviation of the noise in the quiet part of the tissue of `[i, j, k]` (a fifth has less), in its own units.
 
     Details of small blocks on a regular grid, so the figure is reproducible. Anatomy only adds to them, so the quietest
     blocks of tissue stand for the noise, corrected for what that choice alone gives in pure noise. How much anatomy is
     left even in those is told by how detail is shared between bands and blocks: a correction that was learned on scans
-    with known noise. Never below a thousandth of the range.
+    with known noise. Never below a thousandth of the range. `zero` is the intensity of no signal.
     """
-    found = look(array, correlated)
+    found = look(array, correlated, zero)
     if found.statistics is None:
         return found.plain
     return max(found.plain * correction(found.statistics, correlated), found.least)
 
 
-def units_of(array: npt.NDArray[Any]) -> Units:
+def units_of(array: npt.NDArray[Any], zero: float = 0.0) -> Units:
     """`noise_unit` of the channels of `[c, i, j, k]` by number, found once however often one is asked for."""
-    return cache(lambda channel, correlated: noise_unit(array[channel], correlated))
+    return cache(lambda channel, correlated: noise_unit(array[channel], correlated, zero))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Look:
     statistics: npt.NDArray[np.float64] | None = None
 
 
-def look(array: npt.NDArray[Any], correlated: bool) -> Look:
+def look(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> Look:
     """The plain estimate and the statistics of `[i, j, k]`.
 
     White noise (MRI) is in every band alike, and anatomy is least in second differences along all axes at once
@@ -69,6 +69,8 @@ def look(array: npt.NDArray[Any], correlated: bool) -> Look:
     plane (CT) is measured in all bands, or from slice to slice where it is hardly correlated and anatomy goes on.
     """
     blocks = _blocks(array)
+    if zero:
+        blocks -= zero
     mean, power = blocks.mean(axis=(0, 1, 2)), np.square(blocks).mean(axis=(0, 1, 2))
     span = float(np.percentile(mean, 99.9) - np.percentile(mean, 0.1)) if mean.size else 0.0
     least = LEAST * span if span > 0 else 1.0

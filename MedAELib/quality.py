@@ -27,6 +27,47 @@ def sample(array: npt.NDArray[Any], largest: int = _SAMPLE) -> npt.NDArray[Any]:
     return picked[np.isfinite(picked)] if array.dtype.kind == "f" else picked
 
 
+def ends(array: npt.NDArray[Any], least: float = -math.inf, largest: float = math.inf) -> tuple[float, float]:
+    """The smallest and the largest finite value of `[..., k]` within these bounds; not numbers where there is none.
+
+    The slices are looked at one by one, so memory stays free.
+    """
+    found: list[float] = []
+    for k in range(array.shape[-1]):
+        voxels = array[..., k]
+        low, high = float(voxels.min()), float(voxels.max())
+        if not least <= low <= high <= largest or not math.isfinite(high - low):  # rare, so only then they are parted
+            inside = voxels[np.isfinite(voxels) & (voxels >= least) & (voxels <= largest)]
+            if not inside.size:
+                continue
+            low, high = float(inside.min()), float(inside.max())
+        found += [low, high]
+    return (min(found), max(found)) if found else (math.nan, math.nan)
+
+
+def all_finite(array: npt.NDArray[Any]) -> bool:
+    """Whether `[..., k]` holds finite values alone; a slice's ends tell, so memory stays free."""
+    slices = (array[..., k] for k in range(array.shape[-1] if array.dtype.kind == "f" else 0))
+    return all(math.isfinite(voxels.min()) and math.isfinite(voxels.max()) for voxels in slices)
+
+
+def varying_frames(array: npt.NDArray[Any]) -> list[int]:
+    """Which channels of `[c, i, j, k]` hold different values: what is empty tells nothing. All where none does."""
+    count = array.shape[0]
+    return [n for n in range(count) if count > 1 and _varies(array[n])] or list(range(count))
+
+
+def middle_frame(array: npt.NDArray[Any]) -> int:
+    """The channel of `[c, i, j, k]` that stands for all: of those that vary the one nearest the middle."""
+    return min(varying_frames(array), key=lambda frame: abs(frame - array.shape[0] // 2))
+
+
+def _varies(frame: npt.NDArray[Any]) -> bool:
+    """Whether a frame holds different values; a few voxels mostly tell."""
+    samples = (sample(frame, most) for most in (10_000, _SAMPLE))
+    return any(found.size and found.min() < found.max() for found in samples)
+
+
 def limits(
     window: Window, array: npt.NDArray[Any], unit: Callable[[bool], float] | None = None
 ) -> tuple[float, float]:

@@ -202,6 +202,7 @@ def test_the_right_model_gives_no_warning():
         (Volume(np.repeat(mr().array, 2, 0), np.eye(4), {"frames": True}), MR, "2 frames"),
         (mr().like((mr().array > 200).astype("uint8")), MR, "as a label map does"),
         (Volume(np.zeros((1, 9, 9, 9)), np.eye(4)), MR, "same value"),
+        (Volume(np.where(np.arange(90) == 80, np.nan, np.tile(mr().array, 3)[..., :90]), np.eye(4)), MR, "not finite"),
         (Volume(np.full((1, 9, 9, 9), np.nan), np.eye(4)), MR, "no finite value"),
     ],
 )

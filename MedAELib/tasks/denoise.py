@@ -13,15 +13,14 @@ from ..engine.pieces import in_pieces
 from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput, BadModel
-from ..modality import added_to_hounsfield
 from ..model import Model
 from ..networks import Network
 from ..networks.mirrored import PASSES, Mirrored
 from ..networks.regrouped import Regrouped
-from ..noise import Units, units_of
-from ..quality import limits
+from ..quality import varying_frames
 from ..volume import Volume
 from .noise_map import CALIBRATIONS, REACH, NoiseMap, WithNoise, check_tells_noise, deviation, tells_noise
+from .seen import Seen, see
 
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 Progress = Callable[[str, int, int], None]
@@ -45,18 +44,19 @@ def denoise(
     engine: Engine | None = None,
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
-    window: tuple[float, float] | None = None,
+    seen: Seen | None = None,
     passes: int = 0,
 ) -> Volume:
     """The volume without (`strength` 1), or with part of (0..1), its noise: same place, same type, same units.
 
     Integers are rounded and stay within their type; voxels that are not finite stay as they are. Every channel (frame)
-    is processed on its own. `engine.used` tells afterwards how it ran. `progress` may raise Cancelled. `window` holds
-    the intensities that the network sees as 0 and 1, where `shared_limits` of the volume has been asked already. The
-    result is the mean over 1, 2, 4 or 8 `passes`, each over another mirror image; 0 takes `automatic_passes`.
+    is processed on its own, or left where it is empty. `engine.used` tells afterwards how it ran. `progress` may raise
+    Cancelled. `seen` is what the model sees of the volume, where `see` has been asked already; what that takes for no
+    part of the scan stays. The result is the mean over 1, 2, 4 or 8 `passes`, each over another mirror image; 0 takes
+    `automatic_passes`.
     Raises BadInput for a strength outside 0..1 or another number of passes, BadModel for a model of another task.
     """
-    return _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, passes)
+    return _denoised(volume, model, strength, engine or Engine(), progress, allocate, seen, passes)
 
 
 def denoise_and_map(
@@ -67,24 +67,25 @@ def denoise_and_map(
     engine: Engine | None = None,
     progress: Progress = lambda stage, done, total: None,
     allocate: Allocate = in_memory,
-    window: tuple[float, float] | None = None,
+    seen: Seen | None = None,
     passes: int = 0,
 ) -> tuple[Volume, Volume]:
     """What `denoise` gives, and the noise map from the same passes: the deviation of the noise around each voxel.
 
     The map is float32, in the volume's units, of one channel whatever the strength: the root mean square over the
-    frames. It is 0 where the scan is constant. Raises BadModel also for a model that cannot tell how strong the noise
-    is.
+    frames that vary. It is 0 where the scan is constant. Raises BadModel also for a model that cannot tell how strong
+    the noise is.
     """
     check_tells_noise(model.network, model.spec.modality)
-    gathered = NoiseMap(allocate("noise", (1, *volume.shape), np.dtype(np.float32)), volume.channels)
-    denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, window, passes, gathered)
+    room = allocate("noise", (1, *volume.shape), np.dtype(np.float32))
+    gathered = NoiseMap(room, varying_frames(volume.array))
+    denoised = _denoised(volume, model, strength, engine or Engine(), progress, allocate, seen, passes, gathered)
     return denoised, volume.like(gathered.finish(), name=f"{volume.name} noise map".strip(), frames=False)
 
 
 def _denoised(
     volume: Volume, model: Model, strength: float, engine: Engine, progress: Progress, allocate: Allocate,
-    window: tuple[float, float] | None, passes: int, noise: NoiseMap | None = None,
+    seen: Seen | None, passes: int, noise: NoiseMap | None = None,
 ) -> Volume:  # fmt: skip
     """The denoised volume, channel by channel; what the network tells of the noise goes into `noise`."""
     if not 0 <= strength <= 1:
@@ -94,10 +95,14 @@ def _denoised(
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
     network = looking_again(Mirrored(network, passes or automatic_passes(volume)), model)
-    window = window or shared_limits(volume, model)
+    seen = seen or see(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
-    voxels = volume.array[0].size
-    for channel, source in enumerate(volume.array):
+    voxels, varying = volume.array[0].size, varying_frames(volume.array)
+    for channel, source in enumerate(seen.volume.array):
+        if channel not in varying:  # an empty frame stays as it is
+            result[channel] = source
+            progress("Denoising", voxels * (channel + 1), voxels * volume.channels)
+            continue
 
         def write(
             core: Box, before: npt.NDArray[Any], after: Floats, deviation: Floats | None = None, channel: int = channel
@@ -109,7 +114,8 @@ def _denoised(
         def report(part: int, whole: int, done: int = channel * voxels) -> None:
             progress("Denoising", done + part, voxels * volume.channels)
 
-        engine.run(network, source, window, write, report, 1 if noise else 0)
+        engine.run(network, source, seen.window, write, report, 1 if noise else 0)
+    seen.restore(result)
     return volume.like(result, name=f"{volume.name} denoised".strip())
 
 
@@ -121,18 +127,13 @@ def automatic_passes(volume: Volume) -> int:
     return max(passes for passes in PASSES[:-1] if passes == 1 or passes * volume.array.size <= _WORK)
 
 
-def shared_limits(volume: Volume, model: Model, units: Units | None = None) -> tuple[float, float]:
+def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
     """The intensities that the network sees as 0 and 1 in every frame: the median over five frames at most.
 
     The frames of a sequence come from one scanner in one go: seen in one unit, they do not flicker. A model for CT sees
-    Hounsfield units also where 1024 was added to them. `units` are those of the volume, where they will be asked again.
+    Hounsfield units also where 1024 was added to them, a model for MRI values that were shifted as from 0 on.
     """
-    units = units or units_of(volume.array)
-    frames = np.unique(np.linspace(0, volume.channels - 1, min(5, volume.channels)).astype(int))
-    found = [limits(model.spec.window, volume.array[frame], partial(units, int(frame))) for frame in frames]
-    low, high = np.median(np.array(found), axis=0)
-    added = added_to_hounsfield(volume) if model.spec.modality == "CT" else 0
-    return float(low) + added, float(high) + added
+    return see(volume, model).window
 
 
 def looking_again(network: Network, model: Model) -> Network:

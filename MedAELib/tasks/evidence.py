@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude, uniform_
 
 from ..modality import guess_modality
 from ..noise import noise_unit, otsu_threshold
-from ..quality import noise_level, sample
+from ..quality import middle_frame, noise_level, sample
 from ..volume import Volume
 
 Floats = npt.NDArray[np.float32]
@@ -30,7 +30,8 @@ _TREND = 9  # voxels along an edge: what changes more slowly is anatomy
 
 @dataclass(frozen=True)
 class Evidence:
-    """A box of the middle frame, float32 [i, j, k]: before, after, noise (deviation at each voxel), tissue and flat.
+    """A box of the middle frame (of those that vary), float32 [i, j, k]: before, after, noise (its deviation), tissue
+    and flat.
 
     `before` and `after` are 0 where either was not finite, and there is no tissue there. `span` is the width of the
     display window in the scan's units; `complete` tells whether all voxels are finite, `even` whether the flat tissue
@@ -64,12 +65,17 @@ class Evidence:
         return float(np.median(self.noise[self.tissue] if self.tissue.any() else self.noise))
 
 
-def gather(volume: Volume, denoised: Volume, noise: Volume | None) -> Evidence:
-    """The evidence from a scan, its result and its noise map (None: one noise level is estimated for all voxels)."""
-    frame = volume.channels // 2
+def gather(volume: Volume, denoised: Volume, noise: Volume | None, zero: float = 0.0) -> Evidence:
+    """The evidence from a scan, its result and its noise map (None: one noise level is estimated for all voxels).
+
+    Intensities count from `zero` on, that of no signal.
+    """
+    frame = middle_frame(volume.array)
     source, modality = volume.array[frame], guess_modality(volume)
     box = densest_box(source, fitting(source.shape, LARGEST))
     before, after = source[box].astype(np.float32), denoised.array[frame][box].astype(np.float32)
+    if zero:
+        before, after = before - np.float32(zero), after - np.float32(zero)
     finite = np.isfinite(before) & np.isfinite(after)
     before, after = np.where(finite, before, np.float32(0)), np.where(finite, after, np.float32(0))
     if noise is None:

@@ -36,7 +36,7 @@ def encode(
     import torch
 
     from ..engine.device import choose_device
-    from .denoise import shared_limits
+    from .seen import see
 
     network, called = model.network, volume.name or "The volume"
     if hasattr(network, "fields"):
@@ -47,8 +47,9 @@ def encode(
     network = network.to(device_used).eval()
     _check_memory(network, volume, str(device_used))
     _check_decodes_alone(network, _name(model), device_used)
-    low, high = shared_limits(volume, model)
-    seen = (volume.array[0].astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    found = see(volume, model)
+    low, high = found.window
+    seen = (found.volume.array[0].astype(np.float32) - np.float32(low)) / np.float32(high - low)
     seen = np.nan_to_num(seen, nan=0.0, posinf=0.0, neginf=0.0)
     pieces, blocks = [], _blocks(seen, network)
     with torch.inference_mode():

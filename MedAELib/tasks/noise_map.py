@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..modality import guess_modality
 from ..networks import Network, Wrapped
 from ..networks.denoising import DenoisingAutoencoder, haar, local_mean
 from ..noise import Units, units_of
-from ..quality import noise_level
+from ..quality import middle_frame, noise_level
 from ..volume import Volume
 
 _REACH = 4  # cells on each side, of the means: so many voxels tell a deviation within 3 %
@@ -107,18 +108,19 @@ class NoiseMap:
     """Gathers the noise of each frame, core by core, into one map `[1, i, j, k]`, float32, in the scan's units.
 
     The frames of a sequence share one noise model: the map is their root mean square, because variances are what
-    independent measurements of one noise can be averaged by; the mean of deviations would be too low.
+    independent measurements of one noise can be averaged by; the mean of deviations would be too low. `frames` are the
+    numbers of those that are added.
     """
 
-    def __init__(self, room: npt.NDArray[Any], frames: int) -> None:
-        self.array, self._frames = room, frames
+    def __init__(self, room: npt.NDArray[Any], frames: Sequence[int]) -> None:
+        self.array, self._first, self._frames = room, frames[0], len(frames)
 
     def add(self, frame: int, core: tuple[slice, ...], deviation: npt.NDArray[np.float32]) -> None:
         """Take in what was found in one frame's core; every frame must add every voxel once."""
         voxels = self.array[0][core]
         if self._frames == 1:
             voxels[...] = deviation
-        elif frame == 0:
+        elif frame == self._first:
             np.square(deviation, out=voxels)
         else:
             voxels += np.square(deviation)
@@ -139,7 +141,7 @@ def noise_levels(volume: Volume, denoised: Volume, units: Units | None = None) -
     `noise_level`. After is that times the ratio by which the flattest tissue became quieter: measured alike on both, so
     that a result that changed nothing has the same noise. `units` are those of the volume, where one may be known.
     """
-    frame = volume.channels // 2
+    frame = middle_frame(volume.array)
     source, result = volume.array[frame], denoised.array[frame]
     quiet, quieter = noise_level(source), noise_level(result)
     if quiet == 0:

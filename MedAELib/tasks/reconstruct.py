@@ -18,7 +18,8 @@ from ..model import Model
 from ..networks import Given, Network
 from ..quality import limits
 from ..volume import Volume
-from .denoise import Floats, _blend, shared_limits
+from .denoise import Floats, _blend
+from .seen import see
 
 Progress = Callable[[str, int, int], None]
 
@@ -44,9 +45,9 @@ def reconstruct(
         return volume.like(_fused(volume, model, engine, partial(progress, "Reconstructing")), name=name)
     if hasattr(network, "fields"):
         network = _conditioned(network, volume, condition)
-    window, result = shared_limits(volume, model), np.empty(volume.array.shape, volume.array.dtype)
+    seen, result = see(volume, model), np.empty(volume.array.shape, volume.array.dtype)
     total = volume.array.size
-    for channel, source in enumerate(volume.array):
+    for channel, source in enumerate(seen.volume.array):
 
         def write(core: Box, before: npt.NDArray[Any], after: Floats, channel: int = channel) -> None:
             _blend(before, after, 1.0, result[channel][core])
@@ -54,7 +55,8 @@ def reconstruct(
         def report(part: int, whole: int, done: int = channel * volume.array[0].size) -> None:
             progress("Reconstructing", done + part, total)
 
-        engine.run(network, source, window, write, report)
+        engine.run(network, source, seen.window, write, report)
+    seen.restore(result)
     return volume.like(result, name=name)
 
 

@@ -12,7 +12,7 @@ from ..errors import BadInput
 from ..modality import check_domain, guess_modality
 from ..model import Model
 from ..networks.mirrored import check_passes
-from ..noise import units_of
+from ..quality import middle_frame, varying_frames
 from ..training.adapt import adapt
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_model, parameters_of, versions
@@ -25,12 +25,10 @@ from .denoise import (
     denoised_again,
     in_memory,
     removed_noise,
-    shared_limits,
 )
 from .noise_map import noise_levels, tells_noise
+from .seen import Seen, see
 from .trust import conclusion, trust
-
-Limits = tuple[float, float]  # the intensities that the network sees as 0 and 1
 
 
 @dataclass(frozen=True)
@@ -56,26 +54,28 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, "denoise")
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
-    units = units_of(volume.array)
-    window = shared_limits(volume, model, units)
-    model, adapted = _adapted(model, volume, window, wanted.adapt, engine, progress)
-    outputs = _outputs(volume, model, window, wanted, engine, progress, allocate)
+    seen = see(volume, model)
+    model, adapted = _adapted(model, seen, wanted.adapt, engine, progress)
+    outputs = _outputs(volume, model, seen, wanted, engine, progress, allocate)
     used, remarks = dict(engine.used), engine.remarks()
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
-    levels = noise_levels(volume, outputs["denoised"], units)
+    result = seen.filled(outputs["denoised"])
+    levels = noise_levels(seen.volume, result, seen.units)
     noise = {name: float(f"{level:.4g}") for name, level in zip(("noise_before", "noise_after"), levels, strict=True)}
-    judged = _judged(volume, outputs, model, window, wanted, engine, progress, levels) if wanted.trust else {}
+    judged = {}
+    if wanted.trust:
+        judged = _judged(seen, result, outputs.get("noise"), model, wanted, engine, progress, levels)
     if not wanted.noise:
         outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
-    report = {"task": "denoise", **_told(volume, model, wanted), **adapted, **used, **noise, **judged, **seconds}
+    report = {"task": "denoise", **_told(volume, seen, model, wanted), **adapted, **used, **noise, **judged, **seconds}
     report["warnings"] += remarks
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
 
 
 def _adapted(
-    model: Model, volume: Volume, window: Limits, seconds: int, engine: Engine, progress: Progress
+    model: Model, seen: Seen, seconds: int, engine: Engine, progress: Progress
 ) -> tuple[Model, dict[str, Any]]:
     """The model after it has learned from the middle frame for some seconds, if that made it better; what came of it.
 
@@ -85,17 +85,17 @@ def _adapted(
         raise BadInput(f"The model cannot adapt for {seconds} seconds.", "Choose 0 (not at all) to 3600.")
     if seconds == 0:
         return model, {}
-    source, magnitude = volume.array[volume.channels // 2], model.spec.modality == "MR"
-    found = adapt(model.network, source, window, seconds, engine, magnitude, progress)
+    source, magnitude = seen.volume.array[middle_frame(seen.volume.array)], model.spec.modality == "MR"
+    found = adapt(model.network, source, seen.window, seconds, engine, magnitude, progress)
     return replace(model, network=found.network), found.report()
 
 
 def _outputs(
-    volume: Volume, model: Model, window: Limits, wanted: Parameters, engine: Engine, progress: Progress,
+    volume: Volume, model: Model, seen: Seen, wanted: Parameters, engine: Engine, progress: Progress,
     allocate: Allocate,
 ) -> dict[str, Volume]:  # fmt: skip
     """The volumes that were asked for; the noise map also where only the trust figures need it."""
-    options: dict[str, Any] = {"strength": wanted.strength, "passes": wanted.passes, "window": window}
+    options: dict[str, Any] = {"strength": wanted.strength, "passes": wanted.passes, "seen": seen}
     options |= {"engine": engine, "progress": progress}
     if wanted.noise or (wanted.trust and tells_noise(model.network, model.spec.modality)):
         room = allocate if wanted.noise else _apart(allocate)
@@ -114,19 +114,20 @@ def _apart(allocate: Allocate) -> Allocate:
 
 
 def _judged(
-    volume: Volume, outputs: Mapping[str, Volume], model: Model, window: Limits, wanted: Parameters, engine: Engine,
+    seen: Seen, result: Volume, noise: Volume | None, model: Model, wanted: Parameters, engine: Engine,
     progress: Progress, levels: tuple[float, float],
 ) -> dict[str, Any]:  # fmt: skip
-    """The trust figures and the verdict, as plain values."""
+    """The trust figures and the verdict, as plain values; they count intensities from no signal on."""
+    window = seen.window[0] - seen.zero, seen.window[1] - seen.zero
     again = denoised_again(model, window, wanted.strength, wanted.passes, engine, progress)
-    figures = trust(volume, outputs["denoised"], again, outputs.get("noise"), progress, levels)
+    figures = trust(seen.volume, result, again, noise, progress, levels, seen.zero)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 
 
-def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:
+def _told(volume: Volume, seen: Seen, model: Model, wanted: Parameters) -> dict[str, Any]:
     """What a report says of the input, the model and the wish, before any figure."""
     assert model.bundle is not None  # every model of a task was loaded from a folder
-    frames = wanted.noise and volume.channels > 1
+    frames, counted = wanted.noise and volume.channels > 1, len(varying_frames(volume.array))
     return {
         "input": volume.name,
         "model": model.bundle.name,
@@ -134,8 +135,8 @@ def _told(volume: Volume, model: Model, wanted: Parameters) -> dict[str, Any]:
         "model_sha256": model.bundle.sha256,
         "strength": wanted.strength,
         "passes": wanted.passes,
-        "units": "HU" if guess_modality(volume) == "CT" else "",
-        "warnings": check_domain(volume, model.spec),
+        "units": "HU" if guess_modality(seen.volume) == "CT" else "",
+        "warnings": [*check_domain(volume, model.spec), *seen.notes],
         "versions": versions(),
-        **({"noise_map": f"root mean square over {volume.channels} frames"} if frames else {}),
+        **({"noise_map": f"root mean square over {counted} frames"} if frames else {}),
     }

@@ -29,17 +29,19 @@ def trust(
     noise: Volume | None = None,
     progress: Progress = lambda stage, done, total: None,
     levels: tuple[float, float] | None = None,
+    zero: float = 0.0,
 ) -> list[Figure]:
     """The trust figures of a denoised volume, in the order in which they are shown; none of them is ever not a number.
 
     `again` denoises voxels `[i, j, k]`, float32, of the same scan in the same way: `[i, j, k]` to `[i, j, k]`. It is
     called once or twice, with a third of a large volume at most in all. `noise` is the noise map; without one, a single
-    level is estimated. Of a sequence the middle frame is judged. A figure that cannot be measured has no value, and its
-    explanation says why. Where nothing was removed there are no more figures. `levels` are the two `noise_levels` where
-    they are known. `progress` may raise Cancelled.
+    level is estimated. Of a sequence the middle frame is judged, of those that vary. A figure that cannot be measured
+    has no value, and its explanation says why. Where nothing was removed there are no more figures. `levels` are
+    the two `noise_levels` where they are known. `zero` is the intensity of no signal, from which on `again` counts.
+    `progress` may raise Cancelled.
     """
     progress(STAGE, 0, 5)
-    evidence = gather(volume, denoised, noise)
+    evidence = gather(volume, denoised, noise, zero)
     figures = _levels(*(levels or noise_levels(volume, denoised)), evidence)
     if figures[-1].value == 0:
         return figures

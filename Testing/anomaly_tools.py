@@ -16,10 +16,15 @@ from MedAELib.model import Model
 SMALL = {"channels": 2, "levels": 1, "blocks": 1}
 
 
-def tiny_normative(folder: Path, modality: str = "MR", **calibration: object) -> Model:
-    """The model, saved to the folder; `calibration` adds to maps and gate, or takes their place."""
+def tiny_normative(folder: Path, modality: str = "MR", told: float = 0.0, **calibration: object) -> Model:
+    """The model, saved to the folder; `calibration` adds to maps and gate, or takes their place.
+
+    What it says is nothing, unless the weights of the last layer are as large as `told`.
+    """
     torch.manual_seed(0)
     model = Model.create(Spec("normative", SMALL, 3, "anomaly", modality, Window("fixed", 0.0, 1.0)))
+    for parameter in model.network.last.parameters() if told else ():
+        torch.nn.init.normal_(parameter, 0, told)
     knots = [float(value) for value in np.linspace(0, 6, len(RATES))]
     maps = dict.fromkeys(("unlike", "residual", "bright", "contrast", "asymmetry"), knots)
     gate = {"histogram": [0.025] * 40, "distance": [0.1], "odds": [0.0], "coarse": [float(n % 7) for n in range(1000)]}

@@ -123,8 +123,12 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
     if parameters.get("typical") and parameters.get("model") != "none":
         for name in ("typical", "residual"):
             array = allocate(name, (1, *volume.shape), "float32")
-            array[...] = volume.array[:1] if name == "typical" else 0
+            array[...] = volume.array[:1] if name == "typical" else -3
             outputs[name] = volume.like(array)
+    for name in ("map_residual", "map_bright", "map_contrast") if parameters.get("others") else ():
+        array = allocate(name, (1, *volume.shape), "float32")
+        array[...] = 2
+        outputs[name] = volume.like(array)
     right, front, head = (volume.affine @ [5.5, 5.5, 4, 1])[:3].tolist()
     row = {
         "number": 1, "volume_ml": 0.5, "peak_z": 5.0, "mean_z": 5.0, "rate": 2.9e-7, "right_mm": right,

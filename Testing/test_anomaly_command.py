@@ -7,10 +7,11 @@ import json
 
 import numpy as np
 import pytest
-from anomaly_tools import on_few_cells
+from anomaly_tools import on_few_cells, tiny_normative
 from generated_heads import CENTRE, head, with_ball
 
 from MedAELib.__main__ import main
+from MedAELib.anomaly.names import OTHERS
 from MedAELib.volume import Volume
 
 
@@ -70,6 +71,39 @@ def test_what_no_model_can_tell_is_left_out_and_the_rest_is_written(scan, tmp_pa
     assert run("anomaly", scan, result, "--typical", typical, "--least", "1") == 0
     assert f"{typical} was not written" in capsys.readouterr().out
     assert result.exists() and not typical.exists()
+
+
+def test_residual_and_the_map_of_its_size_are_two_files(scan, tmp_path):
+    tiny_normative(tmp_path / "model", told=0.1)
+    result, others, residual = (tmp_path / name for name in ("map.nii.gz", "others", "residual.nii.gz"))
+    options = "--model", tmp_path / "model", "--residual", residual, "--others", others
+    assert run("anomaly", scan, result, *options) == 0
+    found, z = Volume.load(residual).array, Volume.load(others / "residual.nii.gz").array
+    assert found.min() < -12 and found.max() > 12  # in the scan's unit, and signed
+    assert 0 < np.abs(z).max() <= 12
+    written = {path.name.removesuffix(".nii.gz") for path in others.iterdir()}
+    assert written == {"residual", "bright", "contrast", "asymmetry"} <= set(OTHERS)
+
+
+@pytest.mark.parametrize("name", ["contrast", "smooth", "residual"])
+def test_no_other_map_takes_the_place_of_the_scan(name, scan, tmp_path, capsys):
+    path = tmp_path / f"{name}.nii.gz"
+    path.write_bytes(scan.read_bytes())
+    assert run("anomaly", path, tmp_path / "map.nii.gz", "--model", "none", "--others", tmp_path) == 2
+    assert f"{path} is the input itself" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == scan.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["D/asymmetry.nii.gz"], ["map.nii.gz", "--residual", "D/residual.nii.gz"],
+     ["map.nii.gz", "--segmentation", "D/../D/bright.nii.gz"]],
+)  # fmt: skip
+def test_no_other_map_takes_the_place_of_another_result(arguments, scan, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("anomaly", scan, *arguments, "--others", "D") == 2
+    assert "same file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

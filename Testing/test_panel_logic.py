@@ -57,6 +57,23 @@ def test_what_is_no_scan_is_refused(panel: OpenPanel, wrong: str | None) -> None
     assert panel.controller.state == "idle"
 
 
+def test_the_other_maps_of_unlike_stand_beside_the_signed_difference(panel: OpenPanel) -> None:
+    import slicer
+
+    scan = add_scan("head")
+    made = panel.widget.logic.run("anomaly", scan, typical=True, others=True)
+    names = {"typical", "residual", "map_residual", "map_bright", "map_contrast"}
+    assert names <= set(made)
+    assert made["residual"].GetName() == "head minus typical"
+    assert slicer.util.arrayFromVolume(made["residual"]).min() == -3
+    assert made["map_residual"].GetName() == "head map residual"
+    assert slicer.util.arrayFromVolume(made["map_residual"]).min() == 2
+    for name in ("map_residual", "map_bright"):
+        display = made[name].GetDisplayNode()
+        assert display.GetColorNode().GetName() == made["anomaly"].GetDisplayNode().GetColorNode().GetName()
+        assert display.GetApplyThreshold() and display.GetLowerThreshold() == pytest.approx(2.326)
+
+
 def test_any_task_can_be_run_by_its_name(panel: OpenPanel) -> None:
     scan, logic = add_scan(), panel.widget.logic
     made = logic.run("features", scan, per="slice", latent=True)

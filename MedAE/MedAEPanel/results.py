@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from slicer.i18n import tr as _
 
+from MedAELib.anomaly.names import MAP, OTHERS
+
 from . import analysing, latents, overlay, sequences, traversal
 from .target import PER_FRAME, TITLES
 
@@ -18,7 +20,8 @@ _REPORTED = {
     "passes": "passes", "point": "point", "traversal": "traversal",
 }  # fmt: skip
 
-_OPTIONAL = ("typical", "residual", "attribution", *traversal.NAMES)  # where the model cannot tell, there is none
+# Where the model cannot tell, there is none.
+_OPTIONAL = ("typical", "residual", "attribution", *traversal.NAMES, *(f"{MAP}{name}" for name in OTHERS))
 _TABLES = ("trust", "found", "features", "similar")  # rows in the report
 
 
@@ -123,7 +126,9 @@ class ResultImport:
         place, title = self._target.place, self._names[name]
         fillings = self._fillings[name]
         middle = fillings[len(fillings) // 2]
-        removed = middle.spread() if name in ("removed", "lost", "attribution") or "residual" in name else None
+        isMap = name == "anomaly" or name.startswith(MAP)
+        signed = name in ("removed", "lost", "attribution") or ("residual" in name and not isMap)
+        removed = middle.spread() if signed else None
         if name in self._sequences:
             sequence = self._sequences[name].commit(place, original, removed)
             if name in traversal.NAMES:
@@ -136,7 +141,7 @@ class ResultImport:
             return overlay.segmentation(middle.image, affine, place, title, self._result.report["found"], beside)
         top = middle.spread() if name in ("noise", "uncertainty") else None
         node = nodes.write(middle.image, affine, place, title, chosen, beside, removed, top)
-        if name == "anomaly":
+        if isMap:
             overlay.showMap(node, self._result.report["threshold_z"])
         return node
 

@@ -28,7 +28,7 @@ def taskRequest(task, inputNode, segmentation, outputs, parameters):
     from . import segments
     from .request import Request
 
-    others = parameters.get("others")
+    others = parameters.get("others") if task == "translate" else None
     if others:
         names = [f"with_{number}" for number in range(len(others))]
         inputs = {"input": inputNode, **dict(zip(names, others.values()))}

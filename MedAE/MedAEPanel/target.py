@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from slicer.i18n import tr as _
 
+from MedAELib.anomaly.names import MAP, OTHERS
+
 from . import latents, sequences
 
 NO_FRAMES = _("The results of a sequence are new sequences; an existing volume cannot receive them.")
@@ -17,6 +19,7 @@ TITLES = {
     "baseline_residual_4mm": "minus median 4 mm", "features": "features", "code": "code", "similar": "similar cases",
     "traversal_1": "code moved 1", "traversal_2": "code moved 2", "traversal_3": "code moved 3",
     "latent": "compressed", "decoded": "decoded", "lost": "lost by compression",
+    **{f"{MAP}{name}": f"map {name}" for name in OTHERS},
 }  # fmt: skip
 PREVIEW_TITLES = {"denoised": "preview"}
 

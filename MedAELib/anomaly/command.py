@@ -23,6 +23,7 @@ from ..terminal import (
     tell,
 )
 from ..volume import Volume
+from .names import MAP, OTHERS
 
 _FILES = ("anomaly", "regions", "typical", "residual")  # the outputs that have an option of their own
 
@@ -57,7 +58,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _anomaly(options: argparse.Namespace) -> int:
     volumes = [options.output, options.segmentation, options.typical, options.residual]
-    check_paths([options.input], volumes, [options.regions, options.report])
+    others = {f"{MAP}{name}": options.others / f"{name}.nii.gz" for name in OTHERS if options.others is not None}
+    check_paths([options.input], [*volumes, *others.values()], [options.regions, options.report])
     typical = options.typical is not None or options.residual is not None
     if typical and options.model == "none":
         raise BadInput("Without a model there is no typical scan to write.", "Name a model with --model.")
@@ -83,7 +85,7 @@ def _anomaly(options: argparse.Namespace) -> int:
             files[path] = made
         elif path is not None:
             print(f"{path} was not written: without a model that fits the scan there is no typical scan.")
-    files |= {options.others / f"{name}.nii.gz": other for name, other in outputs.items()}
+    files |= {path: outputs[name] for name, path in others.items() if name in outputs}
     table = {options.regions: _table(report["found"])} if options.regions is not None else {}
     save_all(files, table | report_file(report, options))
     unlike = "unlike the training data" if report["model"] != "none" else "brighter than the rest"

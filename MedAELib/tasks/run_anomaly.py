@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..anomaly.choice import fitting
+from ..anomaly.names import MAP
 from ..anomaly.prepare import Prepared, prepared_for
 from ..bundle import bundled_models
 from ..engine.run import Engine
@@ -35,8 +36,8 @@ class Parameters(RunParameters):
 def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
     """Find where a volume is unlike normal ones; `parameters` are those of `Parameters`, by name.
 
-    Outputs: "anomaly" (z), "regions" (labels), "typical" and "residual" where there is a model, and other maps by name.
-    The regions' table is "found" in the report.
+    Outputs: "anomaly" (z), "regions" (labels), "typical" and "residual" (scan minus typical, signed) where there is a
+    model, and the other maps (z) by their names with "map_" before them. The regions' table is "found" in the report.
     """
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
     check_values(volume)
@@ -50,7 +51,7 @@ def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     if wanted.typical and made.typical is not None and made.residual is not None:
         outputs |= {"typical": made.typical, "residual": made.residual}
     if wanted.others:
-        outputs |= made.others
+        outputs |= {f"{MAP}{name}": z for name, z in made.others.items()}
     report = {
         **made.report, **engine.used, "versions": versions(), "seconds": round(time.monotonic() - started, 3),
         "warnings": notes + made.report["warnings"], "found": [region.row() for region in made.regions],

@@ -11,7 +11,8 @@ from anomaly_tools import on_few_cells, tiny_normative
 from generated_heads import CENTRE, head, with_ball
 
 from MedAELib.__main__ import main
-from MedAELib.anomaly.names import OTHERS
+from MedAELib.anomaly.names import OTHERS, STEPS
+from MedAELib.anomaly.prepare import prepare_images
 from MedAELib.volume import Volume
 
 
@@ -36,7 +37,7 @@ def test_map_regions_labels_and_report_are_written(scan, tmp_path, capsys):
     status = run(
         "anomaly", scan, paths["map.nii.gz"], "--model", "none", "--regions", paths["regions.csv"],
         "--segmentation", paths["labels.nrrd"], "--report", paths["report.json"], "--rate", "0.005", "--least", "1",
-        "--others", tmp_path,
+        "--others", tmp_path, "--steps", tmp_path / "steps",
     )  # fmt: skip
     told = capsys.readouterr()
     assert status == 0
@@ -45,12 +46,29 @@ def test_map_regions_labels_and_report_are_written(scan, tmp_path, capsys):
     for volume in (made, labels, Volume.load(tmp_path / "contrast.nii.gz")):
         np.testing.assert_allclose(volume.affine, source.affine, atol=1e-4)
         assert volume.shape == source.shape
+    steps = {path.name.removesuffix(".nii.gz"): Volume.load(path) for path in (tmp_path / "steps").iterdir()}
+    check_steps(steps, source, Volume.load(tmp_path / "contrast.nii.gz").array != 0)
     report = json.loads(paths["report.json"].read_text())
     rows = list(csv.DictReader(paths["regions.csv"].open()))
     assert len(rows) == report["regions"] == labels.array.max() >= 1
     assert rows[0]["side"] == "left" and rows[0]["brightness"] == "brighter"
+    assert rows[0]["sharpest_map"] in OTHERS and float(rows[0]["sharpest_z"]) >= float(rows[0]["peak_z"])
     assert report["threshold_z"] == pytest.approx(2.576, abs=1e-3)
     assert report["model"] == "none"
+
+
+def check_steps(steps, source, looked_at) -> None:
+    """Mask, uneven brightness and prepared scan lie on the scan's own voxels and belong together."""
+    assert set(steps) == set(STEPS)
+    for volume in steps.values():
+        np.testing.assert_allclose(volume.affine, source.affine, atol=1e-4)
+    mask, field, seen = (steps[name].array for name in STEPS)
+    assert mask.dtype == np.uint8 and set(np.unique(mask)) == {0, 1}
+    assert looked_at[mask == 1].mean() > 0.99
+    assert np.median(seen[mask == 1]) == pytest.approx(0.5, abs=0.02) and seen.max() > 0.5
+    inside = (mask == 1) & (source.array > np.median(source.array[mask == 1]) / 2)
+    ratio = source.array[inside] / (seen * field)[inside]
+    assert np.median(np.abs(ratio / np.median(ratio) - 1)) < 0.1
 
 
 def test_a_table_with_another_ending_is_refused_before_any_work(tmp_path, capfd):
@@ -85,6 +103,18 @@ def test_residual_and_the_map_of_its_size_are_two_files(scan, tmp_path):
     assert written == {"residual", "bright", "contrast", "asymmetry"} <= set(OTHERS)
 
 
+def test_the_regions_of_an_image_can_be_a_png(tmp_path, monkeypatch):
+    image = np.random.default_rng(1).normal(100, 5, (1, 64, 64, 1)).astype(np.float32)
+    image[0, 20:28, 30:38] = 300
+    Volume(image, np.eye(4)).save(tmp_path / "image.nii.gz")
+    monkeypatch.setattr("MedAELib.tasks.run_anomaly.prepared_for", lambda volume, model: prepare_images(volume, 1.0))
+    labels = tmp_path / "labels.png"
+    paths = tmp_path / "image.nii.gz", tmp_path / "map.nii.gz"
+    assert run("anomaly", *paths, "--model", "none", "--least", "0", "--segmentation", labels) == 0
+    made = Volume.load(labels)
+    assert made.array.dtype == np.uint8 and made.array[0, 24, 34, 0] == 1 and made.array[0, 5, 5, 0] == 0
+
+
 @pytest.mark.parametrize("name", ["contrast", "smooth", "residual"])
 def test_no_other_map_takes_the_place_of_the_scan(name, scan, tmp_path, capsys):
     path = tmp_path / f"{name}.nii.gz"
@@ -97,7 +127,7 @@ def test_no_other_map_takes_the_place_of_the_scan(name, scan, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [["D/asymmetry.nii.gz"], ["map.nii.gz", "--residual", "D/residual.nii.gz"],
-     ["map.nii.gz", "--segmentation", "D/../D/bright.nii.gz"]],
+     ["map.nii.gz", "--segmentation", "D/../D/bright.nii.gz"], ["S/mask.nii.gz", "--steps", "S"]],
 )  # fmt: skip
 def test_no_other_map_takes_the_place_of_another_result(arguments, scan, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -89,6 +89,19 @@ def test_regions_of_a_calibrated_map_need_a_peak_and_are_outlined_at_a_share_of_
     assert find_regions(np.zeros_like(z), threshold, alike, 0, None, peak)[1] == []
 
 
+def test_a_region_tells_in_which_map_it_stands_out_most(alike):
+    z, quiet = np.zeros((2, *alike.mask.shape), np.float32)
+    z[30:33, 50, 40], z[60:63, 50, 40] = 6.0, 5.0
+    near, wide, above = (quiet.copy() for _ in range(3))
+    near[30, 50, 40], near[60:63, 50, 40] = 7.0, -3.0
+    wide[30:33, 50, 40], wide[60:63, 50, 40] = 7.0, -2.0  # the same peak in the first region, and more of it
+    above[5, 5, 5] = 12.0  # in no region
+    maps = {"near": near, "wide": wide, "above": above - 4}
+    regions = find_regions(z, 2.0, alike, 0, None, maps=maps)[1]
+    assert [(one.sharpest_map, one.sharpest_z) for one in regions] == [("wide", 7.0), ("wide", -2.0)]
+    assert [one.sharpest_map for one in find_regions(z, 2.0, alike, 0, None)[1]] == ["", ""]
+
+
 def test_a_lower_rate_asks_for_higher_peaks():
     peaks = [RegionRule().peak(rate) for rate in (0.5, 0.05, 0.01, 0.001, 1e-5)]
     assert peaks == sorted(peaks) and peaks[2] == pytest.approx(5, abs=0.01)

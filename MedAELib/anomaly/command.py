@@ -23,7 +23,7 @@ from ..terminal import (
     tell,
 )
 from ..volume import Volume
-from .names import MAP, OTHERS
+from .names import MAP, OTHERS, STEP, STEPS
 
 _FILES = ("anomaly", "regions", "typical", "residual")  # the outputs that have an option of their own
 
@@ -47,19 +47,22 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--typical", type=Path, metavar="FILE", help="also write the nearest typical scan")
     parser.add_argument("--residual", type=Path, metavar="FILE", help="also write the scan minus the typical scan")
     parser.add_argument("--others", type=Path, metavar="FOLDER", help="also write the other maps, one file each")
+    parser.add_argument(
+        "--steps", type=Path, metavar="FOLDER", help="also write the mask, the uneven brightness and the prepared scan"
+    )
     add_run_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    with results_folder(options.others):
+    with results_folder(options.others), results_folder(options.steps):
         return _anomaly(options)
 
 
 def _anomaly(options: argparse.Namespace) -> int:
     volumes = [options.output, options.segmentation, options.typical, options.residual]
-    others = {f"{MAP}{name}": options.others / f"{name}.nii.gz" for name in OTHERS if options.others is not None}
-    check_paths([options.input], [*volumes, *others.values()], [options.regions, options.report])
+    further = _in_folder(options.others, MAP, OTHERS) | _in_folder(options.steps, STEP, STEPS)
+    check_paths([options.input], [*volumes, *further.values()], [options.regions, options.report])
     typical = options.typical is not None or options.residual is not None
     if typical and options.model == "none":
         raise BadInput("Without a model there is no typical scan to write.", "Name a model with --model.")
@@ -74,6 +77,7 @@ def _anomaly(options: argparse.Namespace) -> int:
         "least_ml": options.least,
         "typical": typical,
         "others": options.others is not None,
+        "steps": options.steps is not None,
     }
     result = run_task("anomaly", {"input": volume}, parameters, progress=Terminal())
     outputs, report = dict(result.outputs), result.report
@@ -85,7 +89,7 @@ def _anomaly(options: argparse.Namespace) -> int:
             files[path] = made
         elif path is not None:
             print(f"{path} was not written: without a model that fits the scan there is no typical scan.")
-    files |= {path: outputs[name] for name, path in others.items() if name in outputs}
+    files |= {path: outputs[name] for name, path in further.items() if name in outputs}
     table = {options.regions: _table(report["found"])} if options.regions is not None else {}
     save_all(files, table | report_file(report, options))
     unlike = "unlike the training data" if report["model"] != "none" else "brighter than the rest"
@@ -98,6 +102,11 @@ def _anomaly(options: argparse.Namespace) -> int:
     if report["case"]:
         print(report["case"])
     return 0
+
+
+def _in_folder(folder: Path | None, kind: str, names: Sequence[str]) -> dict[str, Path]:
+    """The file of each output of a kind that may be made; none without a folder."""
+    return {f"{kind}{name}": folder / f"{name}.nii.gz" for name in names} if folder is not None else {}
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:

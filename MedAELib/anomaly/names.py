@@ -1,7 +1,9 @@
-"""What the further outputs of the anomaly task are called: the other maps. Known before any work, and without torch."""
+"""What the further outputs of the anomaly task are called, maps and steps. Known before any work, without torch."""
 
 from __future__ import annotations
 
 # Every score that may be a map beside the first one; the combined map is always the first.
 OTHERS = ("unlike", "residual", "average", "bright", "contrast", "asymmetry", "smooth")
 MAP = "map_"  # before their names among the outputs, where "residual" is the scan minus the typical scan
+STEPS = ("mask", "field", "seen")  # of the preparation, see `steps.steps_of`
+STEP = "step_"  # before these

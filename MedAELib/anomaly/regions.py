@@ -19,7 +19,7 @@ from .prepare import Prepared
 
 REGIONS = "regions"
 _MIDDLE = 5.0  # mm to each side of the middle of the head
-_MOST = 200  # regions: nobody reads a longer table
+_MOST = 200  # regions: nobody reads a longer table, and a byte holds their labels
 _RAREST = 1e-9  # share of normal tissue; beyond there is none
 
 
@@ -67,7 +67,11 @@ def rule_of(known: Mapping[str, Any]) -> RegionRule:
 
 @dataclass(frozen=True)
 class Region:
-    """One connected place above the threshold; millimetres are RAS, `rate` is how rare the peak is in normal tissue."""
+    """One connected place above the threshold; millimetres are RAS, `rate` is how rare the peak is in normal tissue.
+
+    `sharpest_map` is the one of the single maps in which the place stands out most, by `sharpest_z`, its peak there;
+    empty and 0 where no maps were given.
+    """
 
     number: int
     volume_ml: float
@@ -79,6 +83,8 @@ class Region:
     head_mm: float
     side: str
     brightness: str
+    sharpest_map: str = ""
+    sharpest_z: float = 0.0
 
     def row(self) -> dict[str, Any]:
         """Plain values, in the order of the columns."""
@@ -87,14 +93,14 @@ class Region:
 
 def find_regions(
     z: Floats, threshold: float, prepared: Prepared, least_ml: float, typical: Floats | None,
-    peak: float | None = None, outline: float = RegionRule.outline,
+    peak: float | None = None, outline: float = RegionRule.outline, maps: Mapping[str, Floats] | None = None,
 ) -> tuple[npt.NDArray[np.int16], list[Region]]:  # fmt: skip
     """Labels 1, 2, ... `[i, j, k]` on the grid and their table, the largest peak first.
 
     Voxels above the threshold that touch, also at a corner, belong together. With a `peak` one of them must reach this
     z (a threshold with hysteresis), and the region is what is above the share `outline` of its largest z, as lesions
     are outlined in PET; so for volumes. Regions smaller than `least_ml` millilitres are left out, and all but the 200
-    with the largest peaks.
+    with the largest peaks. `maps` are the single maps of z by name, among which the sharpest is told.
     """
     grid = prepared.grid
     pieces, count = label(z > threshold, np.ones((3, 3, 3), int))
@@ -118,6 +124,7 @@ def find_regions(
         for measure, values in ((maximum, z), (mean, z), (mean, prepared.voxels - normal))
     )
     middle = _place(center_of_mass(prepared.mask), grid)[0]
+    sharpest = _sharpest(maps or {}, labels, kept.size)
     regions = []
     for index, centre in enumerate(center_of_mass(np.ones_like(labels), labels, numbers)):
         right, front, head = _place(centre, grid)
@@ -133,9 +140,28 @@ def find_regions(
                 head_mm=round(head, 1),
                 side=_side(right - middle),
                 brightness="brighter" if shifts[index] > 0 else "darker",
+                sharpest_map=sharpest[index][0],
+                sharpest_z=sharpest[index][1],
             )
         )
     return labels, regions
+
+
+def _sharpest(maps: Mapping[str, Floats], labels: npt.NDArray[np.int16], count: int) -> list[tuple[str, float]]:
+    """For each of the regions the map with the highest peak in it, and that z.
+
+    Of maps with the same peak, as where z ends, it is that with the higher mean.
+    """
+    places = labels > 0
+    own = labels[places].astype(int) - 1
+    sizes, found = np.bincount(own, minlength=count), [(-math.inf, -math.inf, "")] * count
+    for name, z in maps.items():
+        values, peaks = z[places], np.full(count, -math.inf, np.float32)
+        np.maximum.at(peaks, own, values)
+        means = np.bincount(own, values, count) / sizes
+        for index in range(count):
+            found[index] = max(found[index], (float(peaks[index]), float(means[index]), name), key=lambda one: one[:2])
+    return [(name, round(peak, 2) if name else 0.0) for peak, _mean, name in found]
 
 
 def _place(index: tuple[float, ...], grid: Grid) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
 from ..anomaly.regions import PLAIN, Region, find_regions, rule_of
 from ..anomaly.scores import Scores, baseline_scores
-from ..anomaly.shown import shown_of
+from ..anomaly.shown import COMBINED, shown_of
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..model import Model
@@ -33,8 +33,8 @@ class AnomalyResult:
     """What was found, in the input's geometry.
 
     `map` is z, float32: 0 is normal, and `threshold` is exceeded by the chosen share of normal tissue. `others` are the
-    further maps by name, made and calibrated alike. `labels` are the regions, `typical` the nearest typical scan in the
-    input's units (None without a model), `residual` scan minus typical scan.
+    further maps by name, made and calibrated alike. `labels` are the regions, uint8, `typical` the nearest typical scan
+    in the input's units (None without a model), `residual` scan minus typical scan.
     """
 
     map: Volume
@@ -84,12 +84,15 @@ def anomaly(
     progress("Finding regions", 0, 1)
     rule = PLAIN if model is None else rule_of(known)
     peak = rule.peak(rate) if prepared.dims == 3 else None
-    labels, regions = find_regions(maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline)
+    alone = {name: z for name, z in maps.items() if name != COMBINED}
+    labels, regions = find_regions(
+        maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone
+    )
     result = AnomalyResult(
         map=_placed(maps[first], prepared, volume, "anomaly map"),
         threshold=threshold,
         labels=volume.like(
-            from_grid(labels, prepared.grid, volume, nearest=True).astype(np.int16)[None],
+            from_grid(labels, prepared.grid, volume, nearest=True).astype(np.uint8)[None],
             name=f"{volume.name} regions".strip(),
             frames=False,
         ),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..anomaly.choice import fitting
-from ..anomaly.names import MAP
+from ..anomaly.names import MAP, STEP
 from ..anomaly.prepare import Prepared, prepared_for
+from ..anomaly.steps import steps_of
 from ..bundle import bundled_models
 from ..engine.run import Engine
 from ..model import Model
@@ -25,19 +26,22 @@ NO_MODEL = "none"
 class Parameters(RunParameters):
     """What a user can set besides; `model` may be "none" (plain brightness), and empty is the bundled one that fits,
     else none. `rate` the share of normal tissue above the threshold, `least_ml` the smallest region,
-    `typical` and `others` whether to make the typical scan with the residual, and the other maps, too."""
+    `typical`, `others` and `steps` whether to make the typical scan with the residual, the other maps, and what became
+    of the scan before it was compared, too."""
 
     rate: float = 0.01
     least_ml: float = LEAST_ML
     typical: bool = False
     others: bool = False
+    steps: bool = False
 
 
 def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
     """Find where a volume is unlike normal ones; `parameters` are those of `Parameters`, by name.
 
     Outputs: "anomaly" (z), "regions" (labels), "typical" and "residual" (scan minus typical, signed) where there is a
-    model, and the other maps (z) by their names with "map_" before them. The regions' table is "found" in the report.
+    model, the other maps (z) by their names with "map_" before them, and the steps with "step_". The regions' table is
+    "found" in the report.
     """
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
     check_values(volume)
@@ -52,6 +56,8 @@ def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progres
         outputs |= {"typical": made.typical, "residual": made.residual}
     if wanted.others:
         outputs |= {f"{MAP}{name}": z for name, z in made.others.items()}
+    if wanted.steps:
+        outputs |= {f"{STEP}{name}": step for name, step in steps_of(prepared, volume).items()}
     report = {
         **made.report, **engine.used, "versions": versions(), "seconds": round(time.monotonic() - started, 3),
         "warnings": notes + made.report["warnings"], "found": [region.row() for region in made.regions],

@@ -115,7 +115,7 @@ def run_task(
 def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
     """A result of the anomaly task's form: z 1 everywhere, and a cube of z 5 that is region 1."""
     outputs = {}
-    for name, dtype in (("anomaly", "float32"), ("regions", "int16")):
+    for name, dtype in (("anomaly", "float32"), ("regions", "uint8")):
         array = allocate(name, (1, *volume.shape), dtype)
         array[...] = 1 if name == "anomaly" else 0
         array[0, 4:8, 4:8, 3:6] = 5 if name == "anomaly" else 1
@@ -129,10 +129,15 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
         array = allocate(name, (1, *volume.shape), "float32")
         array[...] = 2
         outputs[name] = volume.like(array)
+    for name in ("step_mask", "step_seen") if parameters.get("steps") else ():
+        array = allocate(name, (1, *volume.shape), "uint8" if name == "step_mask" else "float32")
+        array[...] = 1
+        outputs[name] = volume.like(array)
     right, front, head = (volume.affine @ [5.5, 5.5, 4, 1])[:3].tolist()
     row = {
         "number": 1, "volume_ml": 0.5, "peak_z": 5.0, "mean_z": 5.0, "rate": 2.9e-7, "right_mm": right,
         "front_mm": front, "head_mm": head, "side": "right", "brightness": "brighter",
+        "sharpest_map": "contrast", "sharpest_z": 6.0,
     }  # fmt: skip
     report = {
         "seconds": 0.1, "model": str(parameters.get("model", "")), "model_sha256": "", "versions": {"torch": "0"},

@@ -124,6 +124,102 @@ def test_the_map_can_be_taken_away_and_another_overlay_is_left_alone(looking: Op
     assert composite.GetForegroundVolumeID() == other.GetID()
 
 
+def test_the_other_maps_are_one_click_away_with_the_same_threshold(looking: OpenPanel) -> None:
+    box = looking.ui.mapComboBox
+    looking.run()
+    assert not box.enabled and "Also make the other maps" in box.toolTip
+    looking.ui.othersCheckBox.checked = True
+    assert looking.parameters.makeOthers
+    looking.run()
+    results = looking.controller.results
+    assert {"anomaly", "map_bright", "map_contrast", "map_residual"} <= set(results)
+    assert box.enabled and _foregrounds() == {results["anomaly"].GetID()}
+    looking.ui.thresholdSlider.value = 1.5
+    box.setCurrentIndex(box.findData("map_bright"))
+    bright = results["map_bright"]
+    assert _foregrounds() == {bright.GetID()}
+    assert bright.GetDisplayNode().GetLowerThreshold() == pytest.approx(1.5)
+    assert "100 % of this scan" in looking.ui.thresholdLabel.text  # this map is 2 everywhere
+    looking.ui.thresholdSlider.value = 3.0
+    assert bright.GetDisplayNode().GetLowerThreshold() == pytest.approx(3.0)
+    assert "0 % of this scan" in looking.ui.thresholdLabel.text
+    looking.ui.overlayCheckBox.checked = False
+    assert _foregrounds() == {None}
+    looking.run()
+    assert _foregrounds() == {looking.controller.results["anomaly"].GetID()} and box.currentIndex == 0
+    looking.ui.othersCheckBox.checked = False
+    looking.run()  # the maps of the run before belong to another one
+    assert not box.enabled and box.count == 1
+
+
+def test_the_steps_of_the_preparation_can_be_looked_at(looking: OpenPanel) -> None:
+    looking.run()
+    assert "step_mask" not in looking.controller.results
+    looking.ui.stepsCheckBox.checked = True
+    looking.run()
+    mask, seen = (looking.controller.results[name] for name in ("step_mask", "step_seen"))
+    assert (mask.GetName(), seen.GetName()) == ("T1 head mask", "T1 head as the model sees it")
+    assert nodes.read(mask).array.max() == 1
+    assert mask.GetDisplayNode().GetWindow() < 10  # not that of the scan
+    made = looking.widget.logic.findUnlike(looking.parameters.inputVolume, model="none", others=True, steps=True)
+    assert made.GetName().startswith("T1 head unlike normal")
+    assert {"map_bright", "step_seen"} <= set(looking.controller.results)
+
+
+def test_the_table_tells_the_sharpest_map_and_tables_of_earlier_versions_do_not(looking: OpenPanel) -> None:
+    from MedAEPanel import overlay
+
+    looking.run()
+    rows = nodes.table_rows(looking.controller.results["found"])
+    assert rows[0]["sharpest_map"] == "contrast"
+    told = looking.ui.regionsBrowser.toPlainText()
+    assert "sharpest in" in told and "contrast" in told
+    earlier = {name: value for name, value in rows[0].items() if not name.startswith("sharpest")}
+    assert "0.50 ml" in overlay.html([earlier]) and "sharpest" not in overlay.html([earlier])
+
+
+def test_a_legend_tells_the_threshold_and_its_rate_where_the_map_is_shown(looking: OpenPanel) -> None:
+    import slicer
+
+    looking.behaviour = {"behaviour": "quick", "model": "any"}
+    looking.run()
+    node = looking.controller.results["anomaly"]
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    assert legend.GetTitleText() == "z > 2.33\n1 % of normal"
+    looking.ui.thresholdSlider.value = 3.0
+    assert legend.GetTitleText() == "z > 3.00\n0.13 % of normal"
+    assert slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode") == [legend]
+    assert node.GetDisplayNode().GetClassName() == "vtkMRMLScalarVolumeDisplayNode"
+
+
+def test_the_legend_is_drawn_with_the_map_and_goes_with_it(looking: OpenPanel) -> None:
+    import slicer
+
+    from SlicerHost.pictures import render_slice
+
+    render_slice(fit=True)
+    looking.run()
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(looking.controller.results["anomaly"])
+    with_legend = render_slice()
+    legend.SetVisibility(0)
+    without = render_slice()
+    assert (with_legend != without)[:, with_legend.shape[1] // 2 :].sum() > 1000
+    legend.SetVisibility(1)
+    looking.ui.overlayCheckBox.checked = False
+    map_off = render_slice()
+    legend.SetVisibility(0)
+    np.testing.assert_array_equal(render_slice(), map_off)
+
+
+def test_a_slicer_without_legends_shows_the_map_nevertheless(looking: OpenPanel, monkeypatch) -> None:
+    import slicer
+
+    monkeypatch.delattr(slicer.modules, "colors")
+    looking.run()
+    assert _foregrounds() == {looking.controller.results["anomaly"].GetID()}
+    assert slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode") == []
+
+
 def test_a_click_on_a_row_jumps_the_slices(looking: OpenPanel) -> None:
     import qt
     import slicer

@@ -4,7 +4,7 @@ from slicer.i18n import tr as _
 
 from MedAELib.tasks import TASKS
 
-from . import analysing, compressing, models, sequences
+from . import analysing, compressing, maps, models, sequences
 
 NO_MODEL = "none"  # of the anomaly task: brightness alone
 _WIDGETS = {  # sections with a file of their own are hidden as a whole: an empty one would leave a gap
@@ -132,7 +132,7 @@ def parametersOf(wanted, bundle):
         model = models.parameter(bundle) if bundle is not None and wanted.model not in ("", NO_MODEL) else wanted.model
         return {
             **common, "model": model, "rate": wanted.falseAlarms / 100, "least_ml": wanted.leastVolume,
-            "typical": wanted.makeTypical,
+            "typical": wanted.makeTypical, "others": wanted.makeOthers, "steps": wanted.makeSteps,
         }  # fmt: skip
     return {
         **common, "model": models.parameter(bundle), "strength": wanted.strength, "removed": wanted.makeRemoved,
@@ -148,8 +148,7 @@ def outputsOf(wanted):
     if wanted.task in analysing.TASKS:
         return analysing.outputsOf(wanted)
     if wanted.task == "anomaly":
-        names = ("anomaly", "regions", "typical", "residual") if wanted.makeTypical else ("anomaly", "regions")
-        return dict.fromkeys(names)
+        return maps.outputsOf(wanted.makeTypical, wanted.makeOthers, wanted.makeSteps)
     chosen = {"denoised": wanted.denoisedVolume}
     if wanted.makeRemoved:
         chosen["removed"] = wanted.removedVolume

@@ -1,9 +1,11 @@
 """An anomaly map over the scan: colours, a threshold that acts at once, and regions whose rows jump the slices."""
 
 from html import escape
-from statistics import NormalDist
 
 from slicer.i18n import tr as _
+
+from . import legend
+from . import maps as mapsOf
 
 _COLORS = "MedAE unlike normal"
 _HEAT = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
@@ -14,21 +16,25 @@ NOTHING = "<p>" + _("No region: nothing above the threshold is both large and ra
 NO_MAP = "<p>" + _("Press Apply with the task ‘Unlike normal’.") + "</p>"  # noqa: RUF001
 
 
-def showMap(node, threshold):
-    """Give a map of z its colours; what is below the threshold is transparent."""
+def showMap(node, threshold, calibrated=True):
+    """Give a map of z its colours and legend; what is below the threshold is transparent.
+
+    `calibrated` tells whether normal scans say how rare a z is.
+    """
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetAndObserveColorNodeID(heatColors().GetID())
     display.SetWindowLevelMinMax(0.0, _TOP)
     display.SetInterpolate(1)
-    setThreshold(node, threshold)
+    setThreshold(node, threshold, calibrated)
 
 
-def setThreshold(node, threshold):
+def setThreshold(node, threshold, calibrated=True):
     """Show only what lies above `threshold`; no voxel is touched."""
     display = node.GetDisplayNode()
     display.SetThreshold(float(threshold), 1000.0)
     display.SetApplyThreshold(1)
+    legend.tell(node, threshold, calibrated)
 
 
 def heatColors():
@@ -82,15 +88,13 @@ def html(rows):
         return NOTHING
     lines = [
         f'<tr><td><a href="#{index}">{escape(row["number"])}</a></td><td>{float(row["volume_ml"]):.2f} ml</td>'
-        f"<td>z {float(row['peak_z']):.1f}</td><td>{escape(row['side'])}</td><td>{escape(row['brightness'])}</td></tr>"
+        f"<td>z {float(row['peak_z']):.1f}</td><td>{escape(row['side'])}</td><td>{escape(row['brightness'])}</td>"
+        f"<td>{escape(row.get('sharpest_map', ''))}</td></tr>"  # tables of earlier versions do not tell it
         for index, row in enumerate(rows)
     ]
-    heading = "".join(f"<th>{title}</th>" for title in ("", _("volume"), _("peak"), _("side"), ""))
+    sharpest = _("sharpest in") if rows[0].get("sharpest_map") else ""
+    heading = "".join(f"<th>{title}</th>" for title in ("", _("volume"), _("peak"), _("side"), "", sharpest))
     return f'<table cellspacing="6"><tr>{heading}</tr>{"".join(lines)}</table>'
-
-
-def _percent(share):
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 class Overlay:
@@ -98,16 +102,22 @@ class Overlay:
 
     def __init__(self, ui):
         self._ui, self._map, self._rows, self._sorted, self._html = ui, None, [], None, None
-        self._updating = False
+        self._maps, self._chosen, self._updating = {}, mapsOf.FIRST, False
+        self._choice = mapsOf.MapChoice(ui.mapComboBox, self._onMap)
         self._tell()
         ui.thresholdSlider.connect("valueChanged(double)", self._onThreshold)
         ui.overlayCheckBox.connect("toggled(bool)", self._onShown)
         ui.regionsBrowser.setOpenLinks(False)
         ui.regionsBrowser.connect("anchorClicked(QUrl)", self._onLink)
 
-    def setNodes(self, mapNode, rows):
-        """The map of the chosen scan (None when there is none) and the rows of its table of regions."""
-        changed, self._map, self._rows = mapNode is not self._map, mapNode, rows
+    def setNodes(self, maps, rows):
+        """The maps of the chosen scan by output name (none when there is none) and the rows of its table of regions."""
+        first = maps.get(mapsOf.FIRST)
+        if first is not self._maps.get(mapsOf.FIRST) or self._chosen not in maps:
+            self._chosen = mapsOf.FIRST
+        self._maps, self._rows, mapNode = maps, rows, maps.get(self._chosen)
+        self._choice.offer(maps, self._chosen)
+        changed, self._map = mapNode is not self._map, mapNode
         page = html(rows) if mapNode is not None else NO_MAP
         if page != self._html:
             self._html = page
@@ -126,14 +136,16 @@ class Overlay:
 
         if self._map is None:
             return
-        source, mine = nodes.input_of(self._map), self._map.GetID()
+        source, wanted = nodes.input_of(self._map), self._map.GetID()
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             shown, above = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
-            if on and source is not None and shown == source.GetID() and above in (None, "", mine):
-                composite.SetForegroundVolumeID(mine)
+            free = above in (None, "", wanted) or mapsOf.isMap(slicer.mrmlScene.GetNodeByID(above), source)
+            if on and source is not None and shown == source.GetID() and free:
+                composite.SetForegroundVolumeID(wanted)
                 composite.SetForegroundOpacity(_OPACITY)
-            elif not on and above == mine:
+            elif not on and free:
                 composite.SetForegroundVolumeID(None)
+        legend.refresh()
         self._updating = True
         self._ui.overlayCheckBox.checked = on
         self._updating = False
@@ -161,15 +173,25 @@ class Overlay:
         self._updating = True
         self._ui.thresholdSlider.value = threshold
         self._updating = False
-        rate = 1 - NormalDist().cdf(threshold)
+        rate = legend.percent(legend.rateOf(threshold))
         above = 1 - np.searchsorted(self._sorted, threshold) / max(1, self._sorted.size)
         told = _("Above z {threshold:.2f}: {rate} of normal tissue, {above} of this scan.")
-        self._ui.thresholdLabel.text = told.format(threshold=threshold, rate=_percent(rate), above=_percent(above))
+        self._ui.thresholdLabel.text = told.format(threshold=threshold, rate=rate, above=legend.percent(above))
 
     def _onThreshold(self, value):
         if self._map is not None and not self._updating:
-            setThreshold(self._map, value)
+            setThreshold(self._map, value, _calibrated(self._map))
             self._tell()
+
+    def _onMap(self, name):
+        """Another map is to lie over the scan, with the same threshold."""
+        threshold = self._map.GetDisplayNode().GetLowerThreshold()
+        self._chosen, self._map = name, self._maps[name]
+        setThreshold(self._map, threshold, _calibrated(self._map))
+        self._sorted = self._sample()
+        if self._ui.overlayCheckBox.checked:
+            self.show()
+        self._tell()
 
     def _onShown(self, on):
         if not self._updating:
@@ -179,6 +201,12 @@ class Overlay:
         """Let all slices show the middle of the region whose row was clicked."""
         row = self._rows[int(url.fragment() if callable(url.fragment) else url.fragment)]
         jumpTo(self._map, [float(row[name]) for name in ("right_mm", "front_mm", "head_mm")])
+
+
+def _calibrated(node):
+    from MedAELib import nodes
+
+    return nodes.provenance(node).get("model") != "none"
 
 
 def jumpTo(node, place):

@@ -8,7 +8,7 @@ from MedAELib import nodes
 from MedAELib.errors import MedAEError
 from MedAELib.tasks import TASKS
 
-from . import analysing, choices, faults, install, models, options, sequences, trust
+from . import analysing, choices, faults, install, maps, models, options, sequences, trust
 from . import card as modelCard
 from .compare import Compare
 from .compressing import PROMISES, WARNING_STYLE, Compressing
@@ -274,7 +274,7 @@ class Panel:
 
     def _updateOverlay(self, source, results):
         found = results.get("found")
-        self.overlay.setNodes(results.get("anomaly"), nodes.table_rows(found) if found is not None else [])
+        self.overlay.setNodes(maps.of(results), nodes.table_rows(found) if found is not None else [])
         mine = self.controller.results.get("anomaly")
         if self.controller.state == "done" and not self._wasDone and mine is not None and self._madeFrom(source):
             self.overlay.show()

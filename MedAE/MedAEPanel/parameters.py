@@ -19,7 +19,8 @@ class MedAEParameterNode:
     preview - whether the slices that are looked at are done first
     adapt, adaptSeconds - whether and how long the model learns from the volume first
     falseAlarms, leastVolume - share of normal tissue above the threshold in %, and the smallest region in ml
-    makeTypical - whether the nearest typical scan is wanted too
+    makeTypical, makeOthers, makeSteps - whether the nearest typical scan, the other maps, and the steps by which the
+        scan was prepared are wanted too
     promise - what a compressed volume promises: "lossless", "max-error", "psnr" or "ratio"
     largestError, decibels, timesSmaller - the promise's value
     makeLost - whether the difference that compression makes is wanted
@@ -60,6 +61,8 @@ class MedAEParameterNode:
     falseAlarms: Annotated[float, WithinRange(0.01, 20)] = 1.0
     leastVolume: Annotated[float, WithinRange(0, 50)] = 0.1
     makeTypical: bool = True
+    makeOthers: bool = False
+    makeSteps: bool = False
     promise: str = "lossless"
     largestError: Annotated[float, WithinRange(0, 10000)] = 2.0
     decibels: Annotated[float, WithinRange(10, 150)] = 50.0

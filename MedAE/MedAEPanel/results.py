@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from slicer.i18n import tr as _
 
-from MedAELib.anomaly.names import MAP, OTHERS
+from MedAELib.anomaly.names import MAP, STEP
 
-from . import analysing, latents, overlay, sequences, traversal
+from . import analysing, latents, maps, overlay, sequences, traversal
 from .target import PER_FRAME, TITLES
 
 _REPORTED = {
@@ -21,7 +21,7 @@ _REPORTED = {
 }  # fmt: skip
 
 # Where the model cannot tell, there is none.
-_OPTIONAL = ("typical", "residual", "attribution", *traversal.NAMES, *(f"{MAP}{name}" for name in OTHERS))
+_OPTIONAL = ("typical", "residual", "attribution", f"{STEP}field", *traversal.NAMES, *maps.outputs())
 _TABLES = ("trust", "found", "features", "similar")  # rows in the report
 
 
@@ -139,10 +139,12 @@ class ResultImport:
         beside, affine = sequences.shown(original) or original, self._result.outputs[name].affine
         if name == "regions":
             return overlay.segmentation(middle.image, affine, place, title, self._result.report["found"], beside)
+        if name.startswith(STEP):  # in units of their own, and so is their window
+            place = replace(place, window=None, level=None)
         top = middle.spread() if name in ("noise", "uncertainty") else None
         node = nodes.write(middle.image, affine, place, title, chosen, beside, removed, top)
         if isMap:
-            overlay.showMap(node, self._result.report["threshold_z"])
+            overlay.showMap(node, self._result.report["threshold_z"], self._result.report.get("model") != "none")
         return node
 
     def _provenance(self, name):

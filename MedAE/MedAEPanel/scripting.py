@@ -39,6 +39,15 @@ def taskRequest(task, inputNode, segmentation, outputs, parameters):
     return Request(inputNode, task, parameters, outputs, inputs={"input": inputNode, "segments": segmentation})
 
 
+def unlikeRequest(inputNode, parameters, typical, others, steps):
+    """The anomaly task on a node, with what is wanted besides the map and its regions."""
+    from . import maps
+    from .request import Request
+
+    parameters = {**parameters, "typical": typical, "others": others, "steps": steps}
+    return Request(inputNode, "anomaly", parameters, maps.outputsOf(typical, others, steps))
+
+
 def trainRequest(volumes, name, network, minutes, more):
     """A training on nodes, or on what lies below a folder; `more` as the options of the command."""
     from MedAELib.library import free_name

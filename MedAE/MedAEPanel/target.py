@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from slicer.i18n import tr as _
 
-from MedAELib.anomaly.names import MAP, OTHERS
+from MedAELib.anomaly.names import MAP, OTHERS, STEP
 
 from . import latents, sequences
 
@@ -19,7 +19,8 @@ TITLES = {
     "baseline_residual_4mm": "minus median 4 mm", "features": "features", "code": "code", "similar": "similar cases",
     "traversal_1": "code moved 1", "traversal_2": "code moved 2", "traversal_3": "code moved 3",
     "latent": "compressed", "decoded": "decoded", "lost": "lost by compression",
-    **{f"{MAP}{name}": f"map {name}" for name in OTHERS},
+    **{f"{MAP}{name}": f"map {name}" for name in OTHERS}, f"{STEP}mask": "mask",
+    f"{STEP}field": "uneven brightness", f"{STEP}seen": "as the model sees it",
 }  # fmt: skip
 PREVIEW_TITLES = {"denoised": "preview"}
 

@@ -13,6 +13,8 @@ from generated_heads import CENTRE, head, with_ball
 from MedAELib.__main__ import main
 from MedAELib.anomaly.names import OTHERS, STEPS
 from MedAELib.anomaly.prepare import prepare_images
+from MedAELib.anomaly.shown import COMBINED, TOGETHER
+from MedAELib.bundle import bundled_models
 from MedAELib.volume import Volume
 
 
@@ -113,6 +115,11 @@ def test_the_regions_of_an_image_can_be_a_png(tmp_path, monkeypatch):
     assert run("anomaly", *paths, "--model", "none", "--least", "0", "--segmentation", labels) == 0
     made = Volume.load(labels)
     assert made.array.dtype == np.uint8 and made.array[0, 24, 34, 0] == 1 and made.array[0, 5, 5, 0] == 0
+
+
+def test_every_map_of_the_bundled_models_has_a_file_of_its_own():
+    for bundle in bundled_models("anomaly"):
+        assert set(bundle.calibration["maps"]) - {COMBINED, TOGETHER} <= set(OTHERS)
 
 
 @pytest.mark.parametrize("name", ["contrast", "smooth", "residual"])

@@ -1,7 +1,8 @@
 """Compression beside ready codecs on held-out scans: lossless and near-lossless size, rate-distortion, time, memory.
 
 `python Testing/benchmarks/compress.py [--lossless] [--near E ...] [--lossy DB ...] [--speed DB ...] [--slices N]
-[--cases NAME ...]`.
+[--cases NAME ...] [--codecs NAME ...] [--rows FILE]`.
+With a file of rows, a point of a lossy curve that is in it is not measured again.
 The other codecs come from imagecodecs and PyAV where they are installed (Testing/benchmarks/requirements.txt); those of
 images see slice after slice. No volume here was used to train the codec.
 """
@@ -9,25 +10,22 @@ images see slice after slice. No volume here was used to train the codec.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.compress_peers import OTHER_PROGRAMS, lossy_peers, sperr_bounded
+from benchmarks.compress_lossy import CPU, MEMORY, OURS, Points, chosen_peers, lossy, means, ours
+from benchmarks.compress_peers import lossy_peers, sperr_bounded
 from benchmarks.compress_speed import speed
 from benchmarks.costs import Cost, measured
 
-from MedAELib.codec.reader import decompress
-from MedAELib.codec.volumes import Mode, compress, largest_error
-from MedAELib.quality import psnr
+from MedAELib.codec.volumes import Mode, largest_error
 from MedAELib.training.cohort import data_folder
 from MedAELib.volume import Volume
 
@@ -46,8 +44,6 @@ CASES = {
     "head FLAIR": "ms_longitudinal/patient12_study1_FLAIR*",
     "head T1": "ms_longitudinal/patient12_study1_T1W*",
 }
-REFERENCE, OURS = "JPEG 2000", "MedAE"
-CPU, MEMORY = "cpu_seconds_per_million", "megabytes_per_million"
 Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
 
 
@@ -98,15 +94,6 @@ def by_slice(volume: Volume, codec: Codec, exact: bool = True) -> tuple[float, C
     return 8 * sum(map(len, coded)) / volume.array.size, encoding, decoding
 
 
-def ours(volume: Volume, mode: Mode) -> tuple[float, Cost, Cost, np.ndarray]:
-    """Bits per voxel of a .maez file; what encoding with its check and decoding take; the voxels."""
-    with measured() as encoding:
-        data = compress(volume, mode)
-    with measured() as decoding:
-        again = decompress(data).array
-    return 8 * len(data) / volume.array.size, encoding, decoding, again
-
-
 def lossless(volumes: list[Volume]) -> None:
     """Two tables: bits per voxel of each scan, and what a million voxels cost."""
     codecs = lossless_codecs()
@@ -145,11 +132,6 @@ def print_costs(costs: dict[str, list[list[dict[str, float]]]]) -> None:
         print(f"| {name} | {told} |", flush=True)
 
 
-def means(costs: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each figure."""
-    return {name: float(np.mean([cost[name] for cost in costs])) for name in costs[0]}
-
-
 def near_lossless(volumes: list[Volume], bounds: list[int]) -> None:
     """Bits per voxel at the same bound, beside JPEG-LS and SPERR."""
     print("| scan | bound | JPEG-LS | SPERR | MedAE | largest error |\n|---|---|---|---|---|---|")
@@ -166,56 +148,6 @@ def near_lossless(volumes: list[Volume], bounds: list[int]) -> None:
             print(f"| {volume.name} | {bound} | {others[0]} | {others[1]} | {size:.2f} | {error:g} |", flush=True)
 
 
-def lossy(volumes: list[Volume], decibels: list[float]) -> None:
-    """BD-rates against JPEG 2000 on slices, and of MedAE against each other codec, over the PSNR that both reach."""
-    peers = lossy_peers()
-    if REFERENCE not in peers:
-        sys.exit("The comparison needs imagecodecs; see Testing/benchmarks/requirements.txt.")
-    for volume in volumes:
-        whole = volume.array[0].astype(np.int64) - int(volume.array.min())
-        span = float(np.ptp(whole))
-        curves: dict[str, list[tuple[float, float]]] = {name: [] for name in (*peers, OURS)}
-        costs: dict[str, list[dict[str, float]]] = {name: [] for name in (*peers, OURS, f"{OURS}, decoding")}
-        for wanted in decibels:
-            for name, codec in peers.items():
-                with measured() as cost:
-                    coded, again = codec(whole, wanted)
-                costs[name].append(cost.per_million(whole.size))
-                curves[name].append((psnr(whole, again, span), 8 * coded / whole.size))
-            size, encoding, decoding, mine = ours(volume, Mode("psnr", wanted))
-            costs[OURS].append((encoding + decoding).per_million(whole.size))
-            costs[f"{OURS}, decoding"].append(decoding.per_million(whole.size))
-            curves[OURS].append((psnr(volume.array, mine, span), size))
-        told: dict[str, object] = {name: [[round(x, 2), round(y, 4)] for x, y in some] for name, some in curves.items()}
-        rates = {name: round(bd_rate(curves[REFERENCE], curve), 1) for name, curve in curves.items()}
-        against = {name: round(bd_rate(curve, curves[OURS]), 1) for name, curve in curves.items() if name != OURS}
-        taken = {name: means(some) for name, some in costs.items() if name not in OTHER_PROGRAMS}
-        told["seconds_per_million_voxels"] = {name: round(mean[CPU], 2) for name, mean in taken.items()}
-        told["megabytes_per_million_voxels"] = {name: round(mean[MEMORY]) for name, mean in taken.items()}
-        row = {"scan": volume.name, "against_jpeg_2000_percent": rates, "medae_against_percent": against, **told}
-        print(json.dumps(row), flush=True)
-
-
-def bd_rate(reference: list[tuple[float, float]], other: list[tuple[float, float]]) -> float:
-    """Mean difference of the rates in percent over the common range of PSNR (Bjontegaard, monotone interpolation)."""
-    curves = [_rising(reference), _rising(other)]
-    low, high = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
-    if high <= low:
-        return float("nan")
-    grid = np.linspace(low, high, 200)
-    logs = [PchipInterpolator([p for p, _ in curve], [np.log(r) for _, r in curve])(grid) for curve in curves]
-    return float(100 * (np.exp(np.mean(logs[1] - logs[0])) - 1))
-
-
-def _rising(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Sorted by PSNR, without points that cost more and give no more."""
-    kept: list[tuple[float, float]] = []
-    for point in sorted(curve, key=lambda point: point[1]):
-        if not kept or point[0] > kept[-1][0]:
-            kept.append(point)
-    return kept
-
-
 def main() -> None:
     """What was asked for, table after table."""
     parser = argparse.ArgumentParser(description="Compression beside ready codecs, on held-out scans.")
@@ -225,6 +157,8 @@ def main() -> None:
     parser.add_argument("--near", type=int, nargs="*", default=[], metavar="E")
     parser.add_argument("--lossy", type=float, nargs="*", default=[], metavar="DB")
     parser.add_argument("--speed", type=float, nargs="*", metavar="DB", help="how fast files of MedAE alone decode")
+    parser.add_argument("--codecs", nargs="*", default=[], metavar="NAME", help="only beside these, and JPEG 2000")
+    parser.add_argument("--rows", type=Path, help="JSON of the lossy points: those that it lacks are measured")
     options = parser.parse_args()
     volumes = cases(options.cases, options.slices)
     if options.speed is not None:
@@ -234,7 +168,7 @@ def main() -> None:
     if options.near:
         near_lossless(volumes, options.near)
     if options.lossy:
-        lossy(volumes, options.lossy)
+        lossy(volumes, options.lossy, chosen_peers(lossy_peers(), options.codecs), Points(options.rows))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,11 @@ OTHER_PROGRAMS = ("VVC",)  # what these take is not counted in this process
 _SMALLEST, _MULTIPLE = 64, 8  # of a video's frame
 _AV1_RATES, _DECIBELS_A_STEP, _TRIES, _NEAR = (1, 63), 0.6, 5, 0.5
 
+# PSNR is measured, so each encoder of video is set for PSNR: what spends bits for the eye is off.
+X265_FOR_PSNR = "psy-rd=0:psy-rdoq=0:aq-mode=0"  # what x265's tune psnr does
+SVT_FOR_PSNR = "tune=1:enable-variance-boost=0"
+VVENC_FOR_PSNR = ("-qpa", "0")  # FFmpeg turns the adaptation of steps for the eye on otherwise
+
 
 def lossy_peers() -> dict[str, Lossy]:
     """What is installed, by name; JPEG 2000 on slices is what the others are measured against."""
@@ -45,7 +51,7 @@ def lossy_peers() -> dict[str, Lossy]:
     if imagecodecs is not None:
         found |= {"JPEG 2000": jpeg_2000, "SPERR": sperr, "SZ3": sz3, "ZFP": zfp}
     if av is not None:
-        found |= {"HEVC": hevc, "AV1": av1}
+        found |= {"HEVC": hevc, "HEVC slower": partial(hevc, preset="slower"), "AV1": av1}
     if imageio_ffmpeg is not None and " libvvenc " in _ffmpeg(["-encoders"]).decode():
         found["VVC"] = vvc
     return found
@@ -83,10 +89,11 @@ def zfp(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
     return len(coded), imagecodecs.zfp_decode(coded)
 
 
-def hevc(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
-    """x265, preset medium, 12 bits."""
+def hevc(voxels: np.ndarray, decibels: float, preset: str = "medium") -> tuple[int, np.ndarray]:
+    """x265, 12 bits."""
     rate = np.clip(27 - 1.5 * (decibels - 36), 0, 51)  # roughly that of the wanted PSNR
-    options = {"preset": "medium", "x265-params": f"crf={rate:.1f}:log-level=none:pools=1:frame-threads=1"}
+    settings = f"crf={rate:.1f}:{X265_FOR_PSNR}:log-level=none:pools=1:frame-threads=1"
+    options = {"preset": preset, "x265-params": settings}
     return _video(voxels, "libx265", "gray12le", 12, options)
 
 
@@ -96,7 +103,7 @@ def av1(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
     found: dict[int, tuple[int, np.ndarray]] = {}
     rate = int(np.clip(41 - 2.75 * (decibels - 36), *_AV1_RATES))  # roughly that of the wanted PSNR
     while rate not in found and len(found) < _TRIES and min(map(abs, missed.values()), default=_NEAR) >= _NEAR:
-        options = {"preset": "4", "crf": f"{rate}", "svtav1-params": "lp=1"}
+        options = {"preset": "4", "crf": f"{rate}", "svtav1-params": f"{SVT_FOR_PSNR}:lp=1"}
         found[rate] = _video(voxels, "libsvtav1", "yuv420p10le", 10, options)
         missed[rate] = psnr(voxels, found[rate][1], float(np.ptp(voxels))) - decibels
         rate = next_rate(missed)
@@ -125,7 +132,8 @@ def vvc(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
     grey = np.full((count, rows // 2 * columns), 1 << 9, np.uint16)  # two colours of a quarter of the size each
     whole = np.concatenate([frames.reshape(count, -1), grey], axis=1)
     pixels = ["-f", "rawvideo", "-pix_fmt", "yuv420p10le"]
-    coding = ["-c:v", "libvvenc", "-preset", "faster", "-qp", f"{rate}", "-vvenc-params", "Threads=1", "-f", "vvc"]
+    coding = ["-c:v", "libvvenc", "-preset", "faster", "-qp", f"{rate}", *VVENC_FOR_PSNR]
+    coding += ["-vvenc-params", "Threads=1", "-f", "vvc"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "coded.266"
         _ffmpeg([*pixels, "-s", f"{columns}x{rows}", "-r", "25", "-i", "-", *coding, f"{file}"], whole.tobytes())

@@ -1,7 +1,20 @@
-"""The benchmark finds the setting of another codec that comes nearest to a wanted quality."""
+"""The other codecs are at their best by what is measured, and what was measured once is not measured again."""
 
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
+from benchmarks import compress_peers
+from benchmarks.compress_lossy import Points, chosen_peers, lossy
 from benchmarks.compress_peers import next_rate
+
+from MedAELib.volume import Volume
+
+RAMP = np.arange(8 * 8 * 4, dtype=np.int16).reshape(1, 8, 8, 4)
 
 
 @pytest.mark.parametrize("wanted", [24.0, 31.7, 45.0, 58.0, 70.0])
@@ -16,3 +29,49 @@ def test_a_setting_is_sought_until_none_is_nearer(wanted):
     assert len(missed) < 12
     best = min(range(1, 64), key=lambda tried: abs(given(tried) - wanted))
     assert min(map(abs, missed.values())) == pytest.approx(abs(given(best) - wanted))
+
+
+def test_encoders_of_video_spend_nothing_for_the_eye(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PSNR is measured, and what x265 and VVenC do for the eye otherwise costs them a tenth of their files."""
+    asked: dict[str, str] = {}
+
+    def video(voxels: np.ndarray, codec: str, pixels: str, bits: int, options: dict[str, str]) -> Any:
+        asked[codec] = options.get("x265-params", "") + options.get("svtav1-params", "")
+        return 1, voxels + 1
+
+    def ffmpeg(options: list[str], data: bytes = b"") -> bytes:
+        if "libvvenc" in options:
+            asked["libvvenc"] = " ".join(options)
+            Path(options[-1]).write_bytes(b"coded")
+        return bytes(64 * 64 * 3 * 4)
+
+    monkeypatch.setattr(compress_peers, "_video", video)
+    monkeypatch.setattr(compress_peers, "_ffmpeg", ffmpeg)
+    for codec in (compress_peers.hevc, compress_peers.av1, compress_peers.vvc):
+        codec(RAMP[0].astype(np.int64), 40)
+    assert {"psy-rd=0", "psy-rdoq=0", "aq-mode=0"} < set(asked["libx265"].split(":"))
+    assert {"tune=1", "enable-variance-boost=0"} < set(asked["libsvtav1"].split(":"))
+    assert "-qpa 0 " in asked["libvvenc"]
+
+
+def test_a_point_that_was_kept_is_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tried: list[float] = []
+
+    def rounding(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+        tried.append(decibels)
+        step = float(np.ptp(voxels)) * 10 ** (-decibels / 20) * 12**0.5
+        return round(decibels), np.rint(voxels / step) * step
+
+    volume, file = Volume(RAMP, np.eye(4), {"name": "ramp"}), tmp_path / "rows.json"
+    for wanted in ([30.0, 36.0], [30.0, 36.0], [30.0, 42.0]):
+        lossy([volume], wanted, {"JPEG 2000": rounding}, Points(file))
+    assert tried == [30, 36, 42]
+    first, second, _ = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == second
+
+
+def test_a_codec_that_is_not_installed_is_named() -> None:
+    installed = dict.fromkeys(["JPEG 2000", "HEVC", "AV1"], compress_peers.hevc)
+    assert [*chosen_peers(installed, ["AV1"])] == ["JPEG 2000", "AV1"]
+    with pytest.raises(SystemExit, match=r"^VVC cannot be run here"):
+        chosen_peers(installed, ["VVC"])

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,8 @@ CASES = {
     "head FLAIR": "ms_longitudinal/patient12_study1_FLAIR*",
     "head T1": "ms_longitudinal/patient12_study1_T1W*",
 }
-Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray]]
+Codec = tuple[Callable[..., bytes], Callable[[bytes], Any]]  # of one slice, or of all voxels as bytes
+Lossless = Callable[[Volume], tuple[float, Cost, Cost]]  # bits per voxel, and what encoding and decoding take
 ZSTD_LEVEL = 19  # the highest that takes no more memory than usual
 
 
@@ -64,17 +66,21 @@ def cases(names: list[str], slices: int) -> list[Volume]:
     return found
 
 
-def lossless_codecs() -> dict[str, Codec]:
-    """Encoder and decoder of one slice of 16-bit unsigned values, by name."""
-    found: dict[str, Codec] = {}
-    if imagecodecs is not None:
-        ic = imagecodecs
-        found["JPEG-LS"] = (ic.jpegls_encode, ic.jpegls_decode)
-        found["HTJ2K"] = (lambda s: ic.htj2k_encode(s, reversible=True), ic.htj2k_decode)
-        found["JPEG 2000"] = (lambda s: ic.jpeg2k_encode(s, level=0, reversible=True), ic.jpeg2k_decode)
-        found["JPEG-XL e7"] = (lambda s: ic.jpegxl_encode(s, lossless=True, effort=7), ic.jpegxl_decode)
-        found["JPEG-XL e9"] = (lambda s: ic.jpegxl_encode(s, lossless=True, effort=9), ic.jpegxl_decode)
-    return found
+def lossless_codecs() -> dict[str, Lossless]:
+    """What is installed, by name."""
+    found: dict[str, Lossless] = {"nii.gz": partial(as_bytes, codec=(lambda b: zlib.compress(b, 6), zlib.decompress))}
+    if imagecodecs is None:
+        return found | {OURS: ours_exact}
+    ic = imagecodecs
+    found["zstd"] = partial(as_bytes, codec=(lambda b: ic.zstd_encode(b, level=ZSTD_LEVEL), ic.zstd_decode))
+    slices: dict[str, Codec] = {
+        "JPEG-LS": (ic.jpegls_encode, ic.jpegls_decode),
+        "HTJ2K": (lambda s: ic.htj2k_encode(s, reversible=True), ic.htj2k_decode),
+        "JPEG 2000": (lambda s: ic.jpeg2k_encode(s, level=0, reversible=True), ic.jpeg2k_decode),
+        "JPEG-XL e7": (lambda s: ic.jpegxl_encode(s, lossless=True, effort=7), ic.jpegxl_decode),
+        "JPEG-XL e9": (lambda s: ic.jpegxl_encode(s, lossless=True, effort=9), ic.jpegxl_decode),
+    }
+    return found | {name: partial(by_slice, codec=codec) for name, codec in slices.items()} | {OURS: ours_exact}
 
 
 def unsigned(volume: Volume) -> list[np.ndarray]:
@@ -84,15 +90,15 @@ def unsigned(volume: Volume) -> list[np.ndarray]:
             range(volume.shape[2])]  # fmt: skip
 
 
-def zstd(volume: Volume) -> tuple[float, Cost, Cost]:
+def as_bytes(volume: Volume, codec: Codec) -> tuple[float, Cost, Cost]:
     """Bits per voxel of all voxels as bytes, in the order of a NIfTI file; what encoding and decoding take."""
     voxels = volume.array.tobytes("F")
     with measured() as encoding:
-        coded = imagecodecs.zstd_encode(voxels, level=ZSTD_LEVEL)
+        coded = codec[0](voxels)
     with measured() as decoding:
-        again = imagecodecs.zstd_decode(coded)
+        again = codec[1](coded)
     if again != voxels:
-        sys.exit("zstd did not return the voxels.")
+        sys.exit("A lossless codec did not return the voxels.")
     return 8 * len(coded) / volume.array.size, encoding, decoding
 
 
@@ -108,33 +114,41 @@ def by_slice(volume: Volume, codec: Codec, exact: bool = True) -> tuple[float, C
     return 8 * sum(map(len, coded)) / volume.array.size, encoding, decoding
 
 
-def lossless(volumes: list[Volume]) -> None:
-    """Two tables: bits per voxel of each scan, and what a million voxels cost."""
-    codecs = {name: partial(by_slice, codec=codec) for name, codec in lossless_codecs().items()}
-    if codecs:
-        codecs = {f"zstd {ZSTD_LEVEL}": zstd, **codecs}
-    else:
+def ours_exact(volume: Volume) -> tuple[float, Cost, Cost]:
+    """Bits per voxel of a lossless .maez file; what encoding with its check and decoding take."""
+    size, encoding, decoding, again = ours(volume, Mode())
+    if not np.array_equal(again, volume.array):
+        sys.exit(f"{volume.name} did not come back.")
+    return size, encoding, decoding
+
+
+def lossless(volumes: list[Volume], names: list[str]) -> None:
+    """Two tables, of the named codecs (none named: all): bits per voxel of each scan, what a million voxels cost."""
+    if imagecodecs is None:
         print("imagecodecs is not installed (Testing/benchmarks/requirements.txt): nothing but .nii.gz beside MedAE.\n")
-    against = "against the better JPEG-XL" if codecs else "against nii.gz"
-    heads = ["scan", "nii.gz", *codecs, "MedAE", against]
+    installed = lossless_codecs()
+    if missing := [name for name in names if name not in installed]:
+        sys.exit(f"{' and '.join(missing)} cannot be run here. Name some of: {', '.join(installed)}.")
+    codecs = {name: codec for name, codec in installed.items() if not names or name in names}
+    rivals = [name for name in codecs if "XL" in name] or [name for name in codecs if name == "nii.gz"]
+    compared = OURS in codecs and bool(rivals)
+    against = "against nii.gz" if "nii.gz" in rivals else "against the better JPEG-XL"
+    heads = ["scan", *codecs, *([against] if compared else [])]
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     ratios: list[float] = []
-    costs: dict[str, list[list[dict[str, float]]]] = {name: [] for name in (*codecs, OURS)}
+    costs: dict[str, list[list[dict[str, float]]]] = {name: [] for name in codecs}
     for volume in volumes:
         sizes = {}
         for name, codec in codecs.items():
             sizes[name], *taken = codec(volume)
             costs[name].append([cost.per_million(volume.array.size) for cost in taken])
-        gz = 8 * len(zlib.compress(volume.array.tobytes("F"), 6)) / volume.array.size
-        size, encoding, decoding, again = ours(volume, Mode())
-        if not np.array_equal(again, volume.array):
-            sys.exit(f"{volume.name} did not come back.")
-        best = min([sizes[name] for name in sizes if "XL" in name] or [gz])
-        ratios.append(size / best)
-        costs[OURS].append([cost.per_million(volume.array.size) for cost in (encoding, decoding)])
-        row = [f"{gz:.2f}", *(f"{value:.2f}" for value in sizes.values()), f"{size:.2f}"]
-        print(f"| {volume.name} | " + " | ".join(row) + f" | {100 * (size / best - 1):+.1f} % |", flush=True)
-    print(f"Mean: {100 * (np.mean(ratios) - 1):+.1f} %")
+        row = [volume.name, *(f"{value:.2f}" for value in sizes.values())]
+        if compared:
+            ratios.append(sizes[OURS] / min(sizes[name] for name in rivals))
+            row.append(f"{100 * (ratios[-1] - 1):+.1f} %")
+        print("| " + " | ".join(row) + " |", flush=True)
+    if ratios:
+        print(f"Mean: {100 * (np.mean(ratios) - 1):+.1f} %")
     print_costs(costs)
 
 
@@ -173,14 +187,14 @@ def main() -> None:
     parser.add_argument("--near", type=int, nargs="*", default=[], metavar="E")
     parser.add_argument("--lossy", type=float, nargs="*", default=[], metavar="DB")
     parser.add_argument("--speed", type=float, nargs="*", metavar="DB", help="how fast files of MedAE alone decode")
-    parser.add_argument("--codecs", nargs="*", default=[], metavar="NAME", help="only beside these, and JPEG 2000")
+    parser.add_argument("--codecs", nargs="*", default=[], metavar="NAME", help="only these (lossy: beside JPEG 2000)")
     parser.add_argument("--rows", type=Path, help="JSON of the lossy points: those that it lacks are measured")
     options = parser.parse_args()
     volumes = cases(options.cases, options.slices)
     if options.speed is not None:
         speed(volumes, options.speed)
     if options.lossless or not (options.near or options.lossy or options.speed is not None):
-        lossless(volumes)
+        lossless(volumes, options.codecs)
     if options.near:
         near_lossless(volumes, options.near)
     if options.lossy:

@@ -106,7 +106,7 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
     if not all_finite(volume.array):
         warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
     if _is_label_map(values):
-        warnings.append(f"{name} holds few different values, as a label map does; choose the scan that it belongs to.")
+        warnings.append(_told_labels(name))
     if spec.dims == 3 and volume.shape[2] < _FEW_SLICES:
         slices = "one slice" if volume.shape[2] == 1 else f"{volume.shape[2]} slices"
         warnings.append(f"The model works in 3D, but {name} has only {slices}.")
@@ -123,6 +123,15 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
 def told_added(volume: Volume) -> str:
     """The beginning of a sentence on a volume of which `added_to_hounsfield` is not 0."""
     return f"{volume.name or 'The volume'} looks like a CT with 1024 added to its Hounsfield units (water 1024)"
+
+
+def told_labels(volume: Volume) -> str:
+    """A sentence where a volume looks like a label map; empty where not."""
+    return _told_labels(volume.name or "The volume") if _is_label_map(sample(volume.array)) else ""
+
+
+def _told_labels(name: str) -> str:
+    return f"{name} holds few different values, as a label map does; choose the scan that it belongs to."
 
 
 def _is_label_map(values: npt.NDArray[Any]) -> bool:

@@ -145,9 +145,11 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
 
     `known` is the calibration of the model, None where there is no model. Raises BadModel when it has no gate.
     """
+    warnings = [sentence for sentence in (prepared.labels, prepared.missing) if sentence]
     if known is None:
-        return ["No model was used: the map shows brightness, and its false-alarm rate is not calibrated on normals."]
-    warnings, gate = [], gate_of(known)
+        told = "No model was used: the map shows brightness, and its false-alarm rate is not calibrated on normals."
+        return [told, *warnings]
+    gate = gate_of(known)
     brains = gate["brain"][0] > 0.5
     if brains and not prepared.brain:
         warnings.append("No brain was found in the scan: another part of the body, a wrong orientation or few slices.")
@@ -169,7 +171,7 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
     if over:
         what = "head" if brains else "anatomy"
         warnings.append(f"The {what} seems to lie {over}: check the orientation that the file gives.")
-    if found["odds"][0] > gate["odds"][0] + _ODD:
+    if found["odds"][0] > gate["odds"][0] + _ODD and not prepared.missing:  # that says why already
         warnings.append(
             "Most of the scan is unlike the training scans: turned over, very noisy, or another kind of scan."
         )

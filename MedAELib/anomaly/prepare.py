@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BadInput
-from ..modality import added_to_hounsfield, guess_modality, told_added
+from ..errors import BadInput, BadModel
+from ..modality import added_to_hounsfield, guess_modality, told_added, told_labels
 from ..volume import Volume
 from .bias_field import bias_field
 from .calibration import pixel_of
+from .gaps import missing_slices
 from .grid import Floats, Grid, grid_around, onto_grid, plane_grid
 from .masks import Mask, body_mask, brain_mask, deep_median
 
@@ -34,7 +35,8 @@ class Prepared:
     An intensity is `voxels * scale * field + offset`. `brain` says whether the mask is that of a brain, or of all that
     is not air. `dims` is 3, or 2 for images that are looked at one by one along k. `hounsfield`: brightness is
     absolute. `field` is the uneven brightness that was divided out, None where none was. With `places` voxels and mask
-    are lists, of what lies there on the grid.
+    are lists, of what lies there on the grid. `labels` and `missing` are sentences on the file: it looks like a label
+    map, slices are missing in it; empty where not.
     """
 
     voxels: Floats
@@ -47,6 +49,8 @@ class Prepared:
     hounsfield: bool = False
     field: Floats | None = None
     places: Mask | None = None
+    labels: str = ""
+    missing: str = ""
 
     def differences(self, voxels: Floats) -> Floats:
         """Differences of windowed voxels `[i, j, k]` in the scan's own unit."""
@@ -111,9 +115,16 @@ def prepare_images(volume: Volume, spacing: float) -> Prepared:
 def prepared_for(volume: Volume, model: Model | None) -> Prepared:
     """The scan as the model sees it: the slices of images one by one, the body in a CT, the brain in anything else.
 
-    Raises BadInput, also for what is no CT in Hounsfield units where the model needs one, and BadModel for a model that
-    does not tell the size of its cells.
+    Raises BadInput, also for what is no CT in Hounsfield units where the model needs one, and BadModel for a model of
+    another task or one that does not tell the size of its cells.
     """
+    if model is not None and model.spec.task != "anomaly":
+        raise BadModel(f"The model was made for the task '{model.spec.task}', not to find what is unlike normal scans.")
+    return replace(_prepared_for(volume, model), labels=told_labels(volume), missing=missing_slices(volume))
+
+
+def _prepared_for(volume: Volume, model: Model | None) -> Prepared:
+    """As `prepared_for`, of a model that finds what is unlike normal scans."""
     absolute = model is None or (model.spec.dims == 3 and model.spec.modality == "CT")
     if absolute and added_to_hounsfield(volume):
         step = "Subtract 1024, or load the original DICOM; if it is MRI, name a model for MRI."
@@ -140,7 +151,11 @@ def prepared_again(scan: Prepared, voxels: Floats) -> Prepared:
 
 
 def _found(voxels: Floats, volume: Volume) -> Floats:
-    """The voxels. Raises BadInput where all are the same."""
-    if not float(voxels.max()) > float(voxels.min()):
+    """The voxels on the grid. Raises BadInput where all are the same, there or in the volume.
+
+    On a grid that reaches beyond the volume there is air around, which makes two values of one.
+    """
+    given = volume.array[0][np.isfinite(volume.array[0])]
+    if not (given.size and given.max() > given.min() and float(voxels.max()) > float(voxels.min())):
         raise BadInput(f"{volume.name or 'The volume'} has the same value everywhere.", "Choose another scan.")
     return voxels

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from MedAELib.anomaly.calibration import RATES, Calibration, calibrations, own_z, z_of
 from MedAELib.anomaly.choice import fitting
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
-from MedAELib.anomaly.gate import doubts, gate_of, measures, population, turned
+from MedAELib.anomaly.gate import doubts, gate_of, measures, population
 from MedAELib.anomaly.grid import from_grid, grid_around, onto_grid
 from MedAELib.anomaly.masks import brain_mask
+from MedAELib.anomaly.orientation import turned
 from MedAELib.anomaly.prepare import MEDIAN, prepare
 from MedAELib.anomaly.scores import Scores, model_scores
 from MedAELib.bundle import Spec, Window

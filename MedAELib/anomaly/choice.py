@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..bundle import Bundle
 from .anatomies import anatomies_of
 from .gate import ALLOWED, Floats, coarse_of, distance_from, gate_of, inward, other_sequence
+from .orientation import quarter_turned
 from .prepare import Prepared
 
 
@@ -17,7 +18,11 @@ def fitting(prepared: Prepared, name: str, bundles: Sequence[Bundle]) -> tuple[B
     """
     if not (prepared.brain or prepared.hounsfield):
         return None, f"No brain was found in {name}."
-    coarse, white = coarse_of(prepared).ravel(), inward(prepared)
+    anatomy = coarse_of(prepared)
+    if prepared.brain and quarter_turned(anatomy):
+        told = f"The head in {name} seems to lie turned by a quarter, so no model was chosen"
+        return None, f"{told}: check the orientation that the file gives."
+    coarse, white = anatomy.ravel(), inward(prepared)
     ranked = sorted(
         (distance_from(prepared, gate_of(bundle.calibration)), n)
         for n, bundle in enumerate(bundles)

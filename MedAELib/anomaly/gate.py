@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 
 from ..errors import BadModel
 from .anatomies import anatomies_of
+from .orientation import QUARTER, quarter_turned, turned
 from .prepare import MEDIAN, Prepared
 from .scores import Scores
 
@@ -19,7 +20,6 @@ Floats = npt.NDArray[np.float64]
 
 _BINS = np.linspace(0, 2 * MEDIAN, 41)
 _COARSE = 10  # cells along each axis of the brain's box
-_TURNS = {"upside down": (2,), "back to front": (1,), "upside down and back to front": (1, 2)}
 _ODD = 2.0  # more log-odds than the largest of normal scans
 _CLOSEST = 0.04  # the farthest normal histogram is at least so far: few scans of one scanner lie close together
 ALLOWED = 1.5  # times as far from the training scans as the farthest normal one
@@ -120,16 +120,6 @@ def coarse_of(prepared: Prepared) -> Floats:
     return np.asarray(zoom(part, [_COARSE / size for size in part.shape], order=1))
 
 
-def turned(found: Floats, normal: Floats) -> str:
-    """How the coarse anatomy [i, j, k] must be turned over to be most like the normal one; empty when it need not be.
-
-    Left and right cannot be told apart.
-    """
-    alike = {name: np.corrcoef(np.flip(found, axes).ravel(), normal.ravel())[0, 1] for name, axes in _TURNS.items()}
-    best = max(alike, key=lambda name: float(alike[name]))
-    return best if alike[best] > np.corrcoef(found.ravel(), normal.ravel())[0, 1] else ""
-
-
 def distance_from(prepared: Prepared, gate: Mapping[str, Floats]) -> float:
     """How far a scan's tissue is from the training scans, in units of the farthest normal one."""
     return wasserstein(_histogram(prepared), gate["histogram"]) / max(float(gate["distance"][0]), 1e-6)
@@ -167,7 +157,7 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
         warnings.append(
             "The anatomy is unlike that of every normal scan: another part of the body, or one that lies otherwise."
         )
-    over = _turned_over(found["coarse"], gate["coarse"])
+    over = _turned_over(found["coarse"], gate["coarse"], brains and prepared.brain)
     if over:
         what = "head" if brains else "anatomy"
         warnings.append(f"The {what} seems to lie {over}: check the orientation that the file gives.")
@@ -178,8 +168,9 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
     return warnings
 
 
-def _turned_over(found: Floats, normal: Floats) -> str:
-    """As `turned`, of lists of cells; empty where one of them tells no anatomy."""
+def _turned_over(found: Floats, normal: Floats, brain: bool) -> str:
+    """As `turned`, of lists of cells; of a brain also by its own symmetry. Empty where one of them tells no anatomy."""
     if found.size != normal.size or not found.size:
         return ""
-    return turned(*(coarse.reshape((_COARSE,) * 3) for coarse in (found, normal)))
+    coarse, usual = (cells.reshape((_COARSE,) * 3) for cells in (found, normal))
+    return QUARTER if brain and quarter_turned(coarse) else turned(coarse, usual, brain)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from anomaly_tools import on_few_cells
 from drawn_digits import DIGITS, digit, write_digits
@@ -19,6 +20,7 @@ from MedAELib.tasks.anomaly import anomaly
 from MedAELib.training import anomaly as recipe
 from MedAELib.training import anomaly_model
 from MedAELib.training.anomalies import KINDS
+from MedAELib.training.folder import volume_files
 from MedAELib.training.glimpse import typical_slice
 
 TINY = ["--task", "anomaly", "--device", "cpu", "--set", "channels=4", "--set", "levels=1"]
@@ -47,6 +49,30 @@ def test_images_make_a_model_of_images_that_works_at_once(zeros, tmp_path, capsy
     again = tmp_path / "again"
     assert run("calibrate", zeros, "--model", output, "--output", again, "--device", "cpu") == 0
     assert len(Model.load(again).bundle.calibration["cases"]) == 6
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".jpg"])
+def test_pictures_make_and_calibrate_a_model_of_images_and_colour_is_left_out(ending, tmp_path, capsys):
+    folder, output = tmp_path / "pictures", tmp_path / "model"
+    folder.mkdir()
+    for number in range(4):
+        grey = np.clip(digit("0", number).array / 4, 0, 255).astype(np.uint8)
+        sitk.WriteImage(sitk.GetImageFromArray(grey[0, :, :, 0]), str(folder / f"{number}{ending}"))
+    colours = sitk.GetImageFromArray(np.repeat(grey[0, :, :, :], 3, 2), isVector=True)
+    sitk.WriteImage(colours, str(folder / f"colours{ending}"))
+    assert run("train", folder, *TINY, "--steps", 2, "--output", output) == 0
+    told = capsys.readouterr()
+    assert f"colours{ending} is left out: it is a colour image" in told.err + told.out
+    assert Model.load(output).spec.dims == 2
+    assert run("calibrate", folder, "--model", output, "--output", tmp_path / "again", "--device", "cpu") == 0
+    told = capsys.readouterr()
+    assert "calibrated on 4 normal scans" in told.out and f"colours{ending} is left out" in told.err
+
+
+def test_pictures_beside_volumes_are_no_scans(tmp_path):
+    digit("0", 0).save(tmp_path / "scan.nii.gz")
+    (tmp_path / "thumbnail.png").write_bytes(b"no scan")
+    assert [path.name for path in volume_files(tmp_path)] == ["scan.nii.gz"]
 
 
 def test_what_is_shown_while_it_learns_is_a_dark_place_and_the_typical_slice_that_lacks_it():

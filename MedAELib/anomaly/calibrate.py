@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +57,14 @@ def calibrated_again(
 ) -> Bundle:
     """Write a copy of the model whose calibration rests on the normal scans in a folder; weights and hash stay.
 
-    What cannot be read or is no scan of the model's kind is noted and left out; too few scans are noted, too.
+    What cannot be read or is no scan of the model's kind is noted and left out; too few scans, and scans that the model
+    seems to have learned from, are noted.
     `progress` may raise Cancelled; then nothing is written. Raises BadInput, BadModel, OutOfMemory, DiskFull.
     """
     from ..engine.run import Engine
     from ..model import Model
     from .average import average_of
     from .calibration import calibrations
-    from .gate import gate_of
     from .normals import FEW, learn_normals
     from .shown import shown_of
 
@@ -73,8 +73,7 @@ def calibrated_again(
         raise BadModel(f"The model was made for the task '{model.spec.task}', not to find what is unlike normal scans.")
     known = model.bundle.calibration
     calibrations(known)
-    brains = bool(gate_of(known)["brain"][0] > 0.5)
-    scans = _normals(folder, model, brains, progress, note)
+    scans = _normals(folder, model, known, progress, note)
     if len(scans) < FEW:
         note(f"Only {len(scans)} scans: rates of false alarms are uncertain; {FEW} to 50 are better.")
     found = learn_normals(
@@ -84,33 +83,72 @@ def calibrated_again(
     return _written(model.bundle, output, {**known, **found}, len(scans), FEW)
 
 
-def _normals(folder: Path, model: Model, brains: bool, progress: Progress, note: Note) -> list[Prepared]:
+def _normals(
+    folder: Path, model: Model, known: Mapping[str, Any], progress: Progress, note: Note
+) -> list[Prepared]:
     """The prepared scans below the folder. Raises BadInput when there is none that can be used."""
-    from ..training.folder import volume_files
-    from ..volume import Volume
+    from ..training.folder import load_volume, volume_files
     from .prepare import prepared_for
 
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", "Name a folder of normal scans.")
-    paths, found = volume_files(folder), []
+    paths, found, names = volume_files(folder), [], []
     for number, path in enumerate(paths):
         progress("Reading the scans", number, len(paths))
         name = path.relative_to(folder).as_posix()
         try:
-            scan = prepared_for(Volume.load(path), model)
+            scan = prepared_for(load_volume(path), model)
         except OutOfMemory:
             raise
         except MedAEError as error:
             note(f"{name} is left out: {error}")
             continue
-        if brains and not scan.brain:
-            note(f"{name} is left out: no brain was found in it.")
+        reason = _unfit(scan, known)
+        if reason:
+            note(f"{name} is left out: {reason}.")
             continue
         found.append(scan)
+        names.append(name)
     progress("Reading the scans", len(paths), len(paths))
     if not found:
         raise BadInput(f"{folder} holds no scan that the model can be calibrated on.", "Name a folder of normal scans.")
+    learned = _learned(names, model.bundle.training_data if model.bundle else ())
+    if learned:
+        note(
+            f"The model learned from scans of these names: {', '.join(learned)}. What was learned from looks more "
+            "normal than any new scan, so that there would be more false alarms than the rate says; calibrate on others."
+        )
     return found
+
+
+def _unfit(scan: Prepared, known: Mapping[str, Any]) -> str:
+    """Why a scan is none of the model's kind; empty where it may be one, also from another scanner."""
+    from .anatomies import anatomies_of
+    from .gate import coarse_of, gate_of, inward, other_sequence
+    from .orientation import quarter_turned
+
+    gate, anatomies = gate_of(known), anatomies_of(known)
+    brain = gate["brain"][0] > 0.5
+    if scan.labels:
+        return "it holds few different values, as a label map does"
+    if brain and not scan.brain:
+        return "no brain was found in it"
+    if brain and quarter_turned(coarse_of(scan)):
+        return "the head seems to lie turned by a quarter"
+    if other_sequence(inward(scan), gate):
+        return "white and grey matter differ otherwise than in the training scans: another sequence"
+    if anatomies is not None and not anatomies.knows(coarse_of(scan).ravel()):
+        return "the anatomy is unlike that of every normal scan of the model"
+    return ""
+
+
+def _learned(names: Sequence[str], training: Sequence[str]) -> list[str]:
+    """Which of these paths below a folder name a scan of the training, whose paths may begin elsewhere."""
+    return [
+        name
+        for name in names
+        if any(f"/{name}".endswith(f"/{other}") or f"/{other}".endswith(f"/{name}") for other in training if other)
+    ]
 
 
 def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: int, enough: int) -> Bundle:

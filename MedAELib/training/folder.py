@@ -18,6 +18,7 @@ from MedAELib.quality import sample
 from MedAELib.volume import Volume
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")  # of one slice each, where a folder holds no volumes
 Note = Callable[[str], None]
 _SLICE_BY_SLICE = (0, 3, 2, 1)  # [c, i, j, k] to [c, k, j, i] and back: voxels of a slice lie together in the file
 
@@ -62,12 +63,12 @@ def read_folder(
         name = path.relative_to(folder).as_posix()
         groups.setdefault(_without(name, modalities) if modalities else name, []).append(path)
     if not groups:
-        raise BadInput(f"{folder} holds no volumes.", f"MedAE reads {', '.join(ENDINGS)} and folders of .dcm files.")
+        raise BadInput(f"{folder} holds no volumes.", f"MedAE reads {told_formats()}.")
     cases: list[Case] = []
     for number, (group, paths) in enumerate(sorted(groups.items())):
         name = group + _ending(paths[0].name) if modalities else group
         try:
-            loaded = _fused(paths, modalities) if modalities else Volume.load(paths[0])
+            loaded = _fused(paths, modalities) if modalities else load_volume(paths[0])
             case = _case(loaded, name, _subject(name, pattern), cache / f"{number:05d}.npy", write)
         except (OutOfMemory, DiskFull):
             raise
@@ -123,16 +124,33 @@ def _grouped(names: Iterable[str], subjects: Mapping[str, str], modalities: Sequ
 
 
 def volume_files(folder: Path) -> list[Path]:
-    """Image files below the folder, and folders of DICOM slices, without hidden ones."""
-    found = set()
+    """Files of volumes below the folder, and folders of DICOM slices, without hidden ones; images where there is no
+    volume, as pictures beside volumes are no scans."""
+    found, images = set(), set()
     for path in folder.rglob("*"):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
-        if path.name.lower().endswith(ENDINGS) and path.is_file():
+        name = path.name.lower()
+        if name.endswith(ENDINGS) and path.is_file():
             found.add(path)
-        elif path.name.lower().endswith(".dcm"):
+        elif name.endswith(".dcm"):
             found.add(path.parent)
-    return sorted(found)
+        elif name.endswith(IMAGES) and path.is_file():
+            images.add(path)
+    return sorted(found or images)
+
+
+def told_formats() -> str:
+    """What a folder of scans may hold, in words."""
+    return f"{', '.join(ENDINGS)} and folders of .dcm files, or images ({', '.join(IMAGES)}) where there is none of them"
+
+
+def load_volume(path: Path) -> Volume:
+    """A volume of the folder. Raises BadInput, also for a colour image."""
+    volume = Volume.load(path)
+    if path.name.lower().endswith(IMAGES) and volume.channels > 1:
+        raise BadInput("it is a colour image; save it with grey values.")
+    return volume
 
 
 def _pattern(subject: str) -> re.Pattern[str] | None:
@@ -179,12 +197,12 @@ def _without(name: str, modalities: Sequence[str]) -> str:
 
 def _ending(file: str) -> str:
     """The ending of an image file, as it is written; nothing of a folder."""
-    return next((file[-len(ending) :] for ending in ENDINGS if file.lower().endswith(ending)), "")
+    return next((file[-len(ending) :] for ending in (*ENDINGS, *IMAGES) if file.lower().endswith(ending)), "")
 
 
 def _fused(paths: Sequence[Path], modalities: Sequence[str]) -> Volume:
     """The files of a subject as the channels of one volume, no numbers where there is no file."""
-    return _fuse({path.name: Volume.load(path) for path in paths if _named(path.name, modalities)}, modalities)
+    return _fuse({path.name: load_volume(path) for path in paths if _named(path.name, modalities)}, modalities)
 
 
 def _fuse(named: Mapping[str, Volume], modalities: Sequence[str]) -> Volume:

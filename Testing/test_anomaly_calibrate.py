@@ -1,0 +1,97 @@
+"""`calibrate`: what is no scan of the model's kind, or was learned from, is told; other scanners are taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from anomaly_tools import on_few_cells, tiny_normative
+from generated_heads import head
+
+from MedAELib.__main__ import main
+from MedAELib.anomaly.anatomies import Anatomies
+from MedAELib.anomaly.calibrate import calibrated_again
+from MedAELib.anomaly.gate import measures, population
+from MedAELib.anomaly.prepare import prepare
+from MedAELib.anomaly.scores import Scores
+from MedAELib.errors import BadInput
+from MedAELib.volume import Volume
+
+
+@pytest.fixture(autouse=True)
+def few_cells(monkeypatch) -> None:
+    on_few_cells(monkeypatch)
+
+
+def flair(volume: Volume) -> Volume:
+    """The head with white matter darker than grey matter."""
+    voxels = volume.array
+    return volume.like(np.where((voxels > 150) & (voxels < 330), 500 - voxels, voxels).astype(np.float32))
+
+
+def model(folder: Path, **more: object) -> Path:
+    scan = prepare(head((4.0, 4.0, 4.0))[0])
+    nothing = Scores({"unlike": np.zeros(scan.mask.shape, np.float32)})
+    tiny_normative(folder, gate=population([measures(scan, nothing)] * 2), **more)
+    return folder
+
+
+def stopped(folder: Path, named: Path, output: Path) -> list[str]:
+    """The notes of a calibration that ends when it has read the scans."""
+    from MedAELib.errors import Cancelled
+
+    notes: list[str] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "Calibrating":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        calibrated_again(folder, str(named), output, "cpu", progress, notes.append)
+    return notes
+
+
+def test_other_sequences_and_label_maps_are_left_out_and_other_scanners_are_taken(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    scan = head((4.0, 4.0, 4.0), seed=1)[0]
+    scan.save(folder / "t1.nii.gz")
+    scan.like((np.clip(scan.array / 300, 0, None) ** 0.7 * 900).astype(np.float32)).save(folder / "softer.nii.gz")
+    flair(scan).save(folder / "flair.nii.gz")
+    scan.like(np.digitize(scan.array, [60, 150, 250]).astype(np.uint8)).save(folder / "labels.nii.gz")
+    notes = stopped(folder, model(tmp_path / "model"), tmp_path / "made")
+    assert any(said.startswith("flair.nii.gz is left out: white and grey") for said in notes)
+    assert any(said.startswith("labels.nii.gz is left out: it holds few different values") for said in notes)
+    assert any("Only 2 scans" in said for said in notes) and len(notes) == 3
+
+
+def test_a_folder_of_another_sequence_alone_is_refused(tmp_path, capsys):
+    (tmp_path / "scans").mkdir()
+    flair(head((4.0, 4.0, 4.0))[0]).save(tmp_path / "scans" / "flair.nii.gz")
+    named, output = model(tmp_path / "model"), tmp_path / "made"
+    assert main(["calibrate", str(tmp_path / "scans"), "--model", str(named), "--output", str(output)]) == 2
+    assert "holds no scan that the model can be calibrated on" in capsys.readouterr().err and not output.exists()
+
+
+def test_other_anatomies_are_left_out_where_the_model_tells_those_it_knows(tmp_path):
+    (tmp_path / "scans").mkdir()
+    head((4.0, 4.0, 4.0))[0].save(tmp_path / "scans" / "head.nii.gz")
+    random = np.random.default_rng(0)
+    known = Anatomies.of(random.random(1000) + 0.1 * random.random((4, 1000)))
+    named = model(tmp_path / "model", anatomies=known.to_json())
+    notes: list[str] = []
+    with pytest.raises(BadInput, match="can be calibrated on"):
+        calibrated_again(tmp_path / "scans", str(named), tmp_path / "made", "cpu", lambda *_: None, notes.append)
+    assert "head.nii.gz is left out: the anatomy is unlike" in notes[0]
+
+
+def test_scans_that_the_model_learned_from_are_told(tmp_path):
+    named = model(tmp_path / "model")
+    metadata = named / "configs" / "metadata.json"
+    metadata.write_text(metadata.read_text().replace('"training_data": []', '"training_data": ["a/one.nii.gz"]'))
+    for name in ("b/a/one.nii.gz", "b/a/other.nii.gz", "b/one.nii.gz"):
+        (tmp_path / "scans" / name).parent.mkdir(parents=True, exist_ok=True)
+        head((4.0, 4.0, 4.0), seed=len(name))[0].save(tmp_path / "scans" / name)
+    told = [said for said in stopped(tmp_path / "scans", named, tmp_path / "made") if "learned from" in said]
+    assert len(told) == 1 and "names: b/a/one.nii.gz. What" in told[0]

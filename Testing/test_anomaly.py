@@ -11,7 +11,9 @@ from anomaly_tools import on_few_cells, tiny_normative
 from generated_heads import CENTRE, head, with_ball
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_fill_holes
 
+from MedAELib.anomaly import masks
 from MedAELib.anomaly.calibration import RATES, Calibration, calibrations, own_z, z_of
 from MedAELib.anomaly.choice import fitting
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
@@ -82,6 +84,12 @@ def test_the_brain_is_found_on_any_grid_and_in_any_unit(spacing, angles, gain, s
     assert dice(from_grid(prepared.mask, prepared.grid, volume, nearest=True) > 0.5, brain) > 0.93
     assert np.median(prepared.voxels[prepared.mask]) == pytest.approx(MEDIAN, rel=1e-4)
     assert (prepared.voxels[~prepared.mask] == 0).all()
+
+
+@given(seed=st.integers(0, 1000), share=st.floats(0.3, 0.9))
+def test_holes_are_filled_as_scipy_fills_them(seed, share):
+    mask = np.random.default_rng(seed).random((7, 8, 9)) < share
+    np.testing.assert_array_equal(masks._whole(mask), binary_fill_holes(mask))
 
 
 def test_what_is_no_brain_is_looked_at_as_a_whole():

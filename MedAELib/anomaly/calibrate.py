@@ -116,7 +116,7 @@ def _normals(
     if learned:
         note(
             f"The model learned from scans of these names: {', '.join(learned)}. What was learned from looks more "
-            "normal than any new scan, so that there would be more false alarms than the rate says; calibrate on others."
+            "normal than any new scan, so there would be more false alarms than the rate says; calibrate on others."
         )
     return found
 

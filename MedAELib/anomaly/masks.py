@@ -66,11 +66,11 @@ def brain_mask(voxels: Floats, spacing: float) -> tuple[Mask, bool]:
         core = _largest(inside > bridge)
         around = distance_transform_edt(~core) * spacing
         brain = (tissue & (around <= bridge + spacing)) | (around <= _MARGIN)
-        brain = binary_fill_holes(_closed(brain, _FOLD, spacing)) & head
+        brain = _whole(_closed(brain, _FOLD, spacing)) & head
         if _PLAUSIBLE[0] <= float(brain.sum()) * spacing**3 / 1000 <= _PLAUSIBLE[1]:
             # Of a brain without its skull everything is looked at: what is dark at its surface is no fluid around it.
             bare = brain.sum() > _BARE * max(int(head.sum()), int(_not_air(voxels).sum()))
-            return np.asarray(binary_fill_holes(_closed(head, _FOLD / 2, spacing)) if bare else brain), True
+            return np.asarray(_whole(_closed(head, _FOLD / 2, spacing)) if bare else brain), True
     return head, False
 
 
@@ -101,6 +101,12 @@ def body_mask(hounsfield: Floats, spacing: float) -> Mask:
 def _filled(mask: Mask, axis: int) -> Mask:
     """Without holes in the slices across an axis."""
     return np.moveaxis(np.stack([binary_fill_holes(piece) for piece in np.moveaxis(mask, axis, 0)]), 0, axis)
+
+
+def _whole(mask: Mask) -> Mask:
+    """Without holes: what is not the mask and reaches no border is filled. As `binary_fill_holes`, but faster in 3D."""
+    outside, _ = label(~np.pad(mask, 1))
+    return np.asarray(outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
 def _closed(mask: Mask, radius: float, spacing: float) -> Mask:

@@ -142,7 +142,7 @@ def volume_files(folder: Path) -> list[Path]:
 
 def told_formats() -> str:
     """What a folder of scans may hold, in words."""
-    return f"{', '.join(ENDINGS)} and folders of .dcm files, or images ({', '.join(IMAGES)}) where there is none of them"
+    return f"{', '.join(ENDINGS)} and folders of .dcm files, or else images ({', '.join(IMAGES)})"
 
 
 def load_volume(path: Path) -> Volume:

@@ -48,17 +48,27 @@ def autocorrelation(noise: Tensor, signal: Tensor) -> Tensor | None:
     flat = _flat(signal)
     if float(flat.mean()) < 0.01:
         return None
-    masked = (noise - (noise * flat).sum() / flat.sum()) * flat
-    found = torch.zeros((2 * _REACH + 1,) * 3)
-    for lag in _half_lags():
-        if any(abs(step) >= size for step, size in zip(lag, noise.shape[1:], strict=True)):
-            continue
-        pairs = float((_shifted(flat, lag, 0) * _shifted(flat, lag, 1)).sum())
-        value = float((_shifted(masked, lag, 0) * _shifted(masked, lag, 1)).sum()) / max(pairs, 1.0)
-        here, there = ([_REACH + sign * step for step in lag] for sign in (1, -1))
-        found[tuple(here)] = found[tuple(there)] = value
+    return correlation_within(noise, flat)
+
+
+def correlation_within(noise: Tensor, counted: Tensor) -> Tensor:
+    """The correlation of noise [b, i, j, k] with itself, [9, 9, 9], over pairs of voxels that are both `counted` (1).
+
+    Correlations too weak to be certain of are 0.
+    """
+    masked = (noise - (noise * counted).sum() / counted.sum().clamp(min=1)) * counted
+    found = _products(masked) / _products(counted).clamp(min=1)
     found = found / found[_REACH, _REACH, _REACH].clamp(min=1e-12)
     return torch.where(found.abs() < _CERTAIN, 0, found)
+
+
+def _products(voxels: Tensor) -> Tensor:
+    """Sums of products of all pairs of voxels [b, i, j, k] at lags -4..4 along each axis: [9, 9, 9]."""
+    sizes = [size + _REACH for size in voxels.shape[1:]]  # so that opposite borders do not meet
+    power = torch.fft.rfftn(voxels.double(), s=sizes, dim=(1, 2, 3)).abs().square().sum(0)
+    found = torch.fft.irfftn(power, s=sizes, dim=(0, 1, 2))
+    lags = [torch.arange(-_REACH, _REACH + 1) % size for size in sizes]
+    return found[lags[0]][:, lags[1]][:, :, lags[2]].to(voxels.dtype)
 
 
 def coloured_noise(shape: Sequence[int], correlation: Tensor, generator: Generator) -> Tensor:
@@ -81,17 +91,3 @@ def _flat(signal: Tensor) -> Tensor:
     high = torch.nn.functional.max_pool3d(blocks, 5, 1, 2)
     low = -torch.nn.functional.max_pool3d(-blocks, 5, 1, 2)
     return (high - low < 1.0).float()[:, 0]
-
-
-def _half_lags() -> list[tuple[int, int, int]]:
-    """One of every pair of opposite lags, and the lag 0."""
-    reach = range(-_REACH, _REACH + 1)
-    return [(i, j, k) for i in reach for j in reach for k in reach if (i, j, k) >= (0, 0, 0)]
-
-
-def _shifted(x: Tensor, lag: tuple[int, int, int], which: int) -> Tensor:
-    """The part of x that has a neighbour at the lag (0), or those neighbours (1)."""
-    for axis, step in enumerate(lag, start=1):
-        step = step if which == 0 else -step
-        x = x.narrow(axis, max(0, -step), x.shape[axis] - abs(step))
-    return x

@@ -84,8 +84,9 @@ def _parser() -> _Parser:
     add_run_options(denoise)
     denoise.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 1 (all noise, default)")
     denoise.add_argument(
-        "--adapt", type=int, default=0, metavar="SECONDS", help="let the model learn from this volume first"
-    )
+        "--adapt", type=int, default=0, metavar="SECONDS",
+        help="let the model learn from this volume first (MR only, of at least 8 slices and 48 voxels along one side)",
+    )  # fmt: skip
     denoise.add_argument(
         "--passes", type=int, default=0, metavar="1|2|4|8",
         help="mirror images that the result is the mean over: more are slower and better; default: by the size",

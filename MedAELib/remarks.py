@@ -18,4 +18,6 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
 def _adapted(report: Mapping[str, Any]) -> str:
     if report["adapted"]:
         return "The model learned from this volume, did better on a part that was held out, and was used so."
+    if report.get("adapt_steps") == 0:
+        return "The time was too short to learn anything from this volume; the model was used unchanged."
     return "Learning from this volume made the model no better on a part that was held out; it was used unchanged."

@@ -13,7 +13,7 @@ from ..modality import check_domain, guess_modality
 from ..model import Model
 from ..networks.mirrored import check_passes
 from ..quality import middle_frame, varying_frames
-from ..training.adapt import adapt
+from ..training.adapt import ADAPTABLE, adapt
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_model, parameters_of, versions
 from .denoise import (
@@ -29,6 +29,11 @@ from .denoise import (
 from .noise_map import noise_levels, tells_noise
 from .seen import Seen, see
 from .trust import conclusion, trust
+
+_NOT_ADAPTED = (
+    "Only models for MR can learn from the volume: the noise of a CT differs from place to place, more than the scan "
+    "tells, and what a model learned from it made it worse. The model was used unchanged."
+)
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,15 @@ def _adapted(
 ) -> tuple[Model, dict[str, Any]]:
     """The model after it has learned from the middle frame for some seconds, if that made it better; what came of it.
 
-    Raises BadInput for a time below 0 or above an hour.
+    Models for other scans than MR stay as they are, and the report says why. Raises BadInput for a time below 0 or
+    above an hour.
     """
     if not 0 <= seconds <= 3600:
         raise BadInput(f"The model cannot adapt for {seconds} seconds.", "Choose 0 (not at all) to 3600.")
     if seconds == 0:
         return model, {}
+    if model.spec.modality not in ADAPTABLE:
+        return model, {"left_out": {"adapting": _NOT_ADAPTED}}
     source, magnitude = seen.volume.array[middle_frame(seen.volume.array)], model.spec.modality == "MR"
     found = adapt(model.network, source, seen.window, seconds, engine, magnitude, progress)
     return replace(model, network=found.network), found.report()

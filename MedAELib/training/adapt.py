@@ -21,6 +21,7 @@ from .adapt_judge import Judge, Marks, better, together
 from .adapt_noise import AIR, Pair, Teacher, autocast
 from .adapt_pieces import SLAB, Pieces
 
+ADAPTABLE = ("MR",)  # modalities whose noise a scan itself tells well enough; that of a CT differs from place to place
 LEAST = 8  # slices
 _LONGEST = 3 * SLAB  # voxels along the longest axis at least
 _PATCH = 32  # voxels along an edge

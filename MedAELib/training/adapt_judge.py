@@ -19,7 +19,7 @@ _BLOCK = 16  # voxels along an edge, of which each has a share in the standard e
 _FLATTEST = 0.25  # of the tissue
 _CONTRAST, _RADIUS, _SPACING = 2.0, 2.5, 12  # of drawn lesions: in units of the noise, and voxels
 _ROOM = 7  # voxels along an edge, that must be tissue, and in MR so bright:
-_LEAST_SIGNAL = 6.0  # times the noise
+_LEAST_SIGNAL = 5.0  # times the noise
 _LOUDER, _LOST = 1.02, 0.01  # what flat tissue and lesions may differ by: less is not told from chance
 
 
@@ -101,7 +101,8 @@ class Judge:
         ]
         found = (pair - test.pair.target) / test.pair.deviation + test.drawn
         core = (slice(None), slice(None), *test.core)
-        return Marks(*(_sums(part[core], _BLOCK) for part in parts), _kept(found, test.drawn))
+        fit, freedom, known, flat, voxels = (_sums(part[core], _BLOCK) for part in parts)
+        return Marks(fit, freedom, known, flat, voxels, _kept(found, test.drawn))
 
     def __len__(self) -> int:
         return len(self._tests)
@@ -140,7 +141,7 @@ def lesions(room: Tensor) -> Tensor:
     i, j, k = torch.meshgrid(*(axis % _SPACING - _SPACING // 2 for axis in axes), indexing="ij")
     ball = (_RADIUS + 0.5 - torch.sqrt(i**2 + j**2 + k**2)).clamp(0, 1)
     cell = torch.meshgrid(*(axis // _SPACING for axis in axes), indexing="ij")
-    signs = 1 - 2 * (sum(cell) % 2)  # type: ignore[arg-type]
+    signs = 1 - 2 * (sum(cell) % 2)
     middles = ((i == 0) & (j == 0) & (k == 0)).float() * free
     return _CONTRAST * signs * ball * _spread(middles, _ROOM)
 

@@ -21,7 +21,7 @@ SIGNAL = 3.0  # times the noise: what magnitudes (MR) must exceed, and air (CT),
 
 @dataclass(frozen=True)
 class Pair:
-    """What a network sees, what it shall say, where that counts, and the deviation of the noise: all [b, 1, i, j, k]."""
+    """What a network sees, what it shall say, where that counts, and the deviation of the noise: each [b, 1, ...]."""
 
     seen: Tensor
     target: Tensor

@@ -4,11 +4,15 @@
     python Testing/benchmarks/denoise.py [--modality MR] [--model NAME|FOLDER] [--data FOLDER] [--output FOLDER]
                                          [--peers none|filters|strongest|fast|all]
                                          [--cases N] [--crop I J K]
+    python Testing/benchmarks/denoise.py --adapt SECONDS [--levels L ...] [--names NAME ...] [--modality MR] [...]
 
 Noise is put on each reference, held-out subjects and generated anatomy: Rician of 3, 5, 9 and 15 % of the 99.9th
 percentile for MR, projection-simulated of 20, 40 and 80 HU in soft tissue for CT; real pairs of a noisy and a cleaner
 scan follow. PSNR (range 1 for MR, 400 HU for CT) and SSIM are taken in the body. Every peer is given the setting with
 the best PSNR for each volume and level; MedAE is told nothing. Writes denoise-MR.json, denoise-MR.md and pictures.
+
+With --adapt it says instead whether adapting to each scan for so long made the model better, in adapted-MR.md, at the
+levels and for the scans (beginnings of their names) that are given.
 
 The peers' figures are kept in the folder `peers-MR` of the output, so another run costs only MedAE's own time, and a
 run that was ended goes on where it was. A peer whose package is missing is named with the reason.
@@ -30,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import denoise_pictures as pictures
 from benchmarks import denoise_report as report
+from benchmarks.denoise_adapted import adapted
 from benchmarks.denoise_cache import Cache
 from benchmarks.denoise_cases import CROP, LEVELS, Case, Crop, Image, Scan, cases, noise_free
 from benchmarks.denoise_figures import Result, best, timed
@@ -171,12 +176,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--without-trust", action="store_true", help="PSNR and SSIM alone: in a few minutes")
     parser.add_argument("--cases", type=int, default=None, help="this many, of as many sources as possible")
     parser.add_argument("--crop", type=int, nargs=3, default=CROP, metavar=("I", "J", "K"), help="voxels at most")
+    parser.add_argument("--adapt", type=int, default=0, metavar="SECONDS", help="judge adapting instead")
+    parser.add_argument("--levels", type=float, nargs="+", default=(), help="of --adapt: 0.05 for 5 %%, 0.04 for 40 HU")
+    parser.add_argument("--names", nargs="+", default=(), help="of --adapt: how the names of the scans begin")
     chosen = parser.parse_args(arguments)
     modalities = chosen.modality or ["MR", "CT"]
     if chosen.model and len(modalities) > 1:
         parser.error("--model needs one --modality")
+    chosen.output.mkdir(parents=True, exist_ok=True)
     for modality in modalities:
         model = Model.load(chosen.model or f"{modality.lower()}-denoise")
+        if chosen.adapt:
+            _adapted(model, modality, chosen)
+            continue
         benchmark = Benchmark(model, modality, chosen.peers, chosen.output, not chosen.without_trust)
         i, j, k = chosen.crop
         try:
@@ -186,6 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         print((chosen.output / f"denoise-{modality}.md").read_text())
     return 0
+
+
+def _adapted(model: Model, modality: str, chosen: argparse.Namespace) -> None:
+    i, j, k = chosen.crop
+    data = chosen.data or data_folder()
+    adapted(model, modality, data, (i, j, k), chosen.adapt, chosen.levels, chosen.names, chosen.output)
 
 
 if __name__ == "__main__":

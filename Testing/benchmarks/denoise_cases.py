@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,12 +65,16 @@ class Case:
         object.__setattr__(self, "fingerprint", digest.hexdigest()[:16])
 
 
-def cases(data: Path, modality: str, crop: Crop = CROP, count: int | None = None) -> Iterator[Case]:
+def cases(
+    data: Path, modality: str, crop: Crop = CROP, count: int | None = None, names: Sequence[str] = ()
+) -> Iterator[Case]:
     """The held-out subjects and generated volumes that training never drew, the middle of each.
 
-    At most `count`: first one volume of every source, then the second of every source, and so on.
+    At most `count`: first one volume of every source, then the second of every source, and so on. With `names` only
+    those whose name begins with one of them.
     """
     found = sorted(_sources(data, modality), key=lambda source: source[0])
+    found = [source for source in found if not names or source[1].startswith(tuple(names))]
     for _, name, load in found[:count]:
         voxels, spacing = load()
         yield _case(name, voxels, modality, spacing, crop)

@@ -19,6 +19,7 @@ from MedAELib.tasks.run_denoise import run_denoise
 from MedAELib.training import adapt as adapting
 from MedAELib.training import adapt_judge, adapt_noise
 from MedAELib.training.adapt import Adaptation, adapt
+from MedAELib.training.adapt_judge import Marks, better
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import magnitude_noise, projection_noise
 from MedAELib.volume import Volume
@@ -154,3 +155,27 @@ def test_a_ct_is_denoised_by_the_model_as_it_is_and_the_reason_is_told():
 def np_empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Room for an output."""
     return np.empty(shape, dtype)
+
+
+def marks(**changed: float) -> Marks:
+    """Marks of six blocks of 100 voxels, some of them changed."""
+    plain = {"fit": 60.0, "freedom": 30.0, "pair": 40.0, "flat": 5.0, "weak": 8.0, "voxels": 100.0, "lesions": 0.9}
+    return Marks(**{name: torch.full((6,), value) for name, value in (plain | changed).items()})
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({}, True),
+        ({"pair": 40.1}, False),
+        ({"flat": 5.2}, False),
+        ({"weak": 8.3}, False),  # where the signal is weak the score tells nothing
+        ({"lesions": 0.88}, False),
+        ({"fit": 58.0, "freedom": 31.1}, False),  # keeps noise: better only if there is less than told
+        ({"fit": 61.2, "freedom": 29.0}, False),  # smooths: better only if there is no less than told
+        ({"fit": float("nan")}, False),
+        ({"pair": float("nan")}, False),
+    ],
+)
+def test_it_must_be_better_at_every_level_and_nowhere_worse(changed, kept):
+    assert better(marks(), marks(**({"fit": 58.0, "freedom": 29.9} | changed))) is kept

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import denoise_report as report
 from benchmarks.costs import measured
 from benchmarks.denoise import Benchmark
+from benchmarks.denoise_adapted import figures as adapted_figures
+from benchmarks.denoise_adapted import text as adapted_text
 from benchmarks.denoise_cache import Cache
 from benchmarks.denoise_cases import Case, Scan, body, cases, middle, spectrum
 from benchmarks.denoise_figures import best
@@ -249,3 +251,19 @@ def test_cases_and_real_pairs_are_read(modality: str) -> None:
             assert scan.spectrum is None or scan.spectrum.shape == scan.noisy.shape
             assert case.repeats is None or case.repeats.shape == case.clean.shape
     assert middle(np.zeros((9, 9, 9)), (4, 20, 1)).shape == (4, 9, 1)
+
+
+def test_the_table_of_adaptations_says_what_was_learned_and_what_is_used():
+    row = {"scan": "head", "noise": 0.05, "before": 30.0, "adapted": 29.5, "kept": False, "used": 30.0}
+    row |= {"scores": [0.5, 0.49], "steps": 12, "seconds": 39.6}
+    refused = {"scan": "thin", "noise": 0.05, "before": 28.0, "refused": "Too thin."}
+    lines = adapted_text([row, refused], "MR").splitlines()
+    assert lines[2] == "| head | 5 % | 30.00 | 29.50 | no | 30.00 | 0.500 | 0.490 | 12 | 40 |"
+    assert lines[3].startswith("| thin | 5 % | 28.00 | Too thin. | no | 28.00 |")
+    assert {line.count("|") for line in lines} == {11}
+    assert adapted_text([row | {"noise": 0.04}], "CT").splitlines()[2].startswith("| head | 40 HU |")
+
+
+def test_where_a_model_cannot_adapt_the_benchmark_says_why():
+    found = adapted_figures(small_model(modality="MR"), small_case(), only_scan(small_case()), 5)
+    assert "too small to adapt" in found["refused"] and found["before"] > 0

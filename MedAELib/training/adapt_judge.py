@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,23 +18,24 @@ _STEP = 0.2  # of the noise: how far the scan is moved to see how the result fol
 _BLOCK = 16  # voxels along an edge, of which each has a share in the standard error
 _FLATTEST = 0.25  # of the tissue
 _CONTRAST, _RADIUS, _SPACING = 2.0, 2.5, 12  # of drawn lesions: in units of the noise, and voxels
-_ROOM = 7  # voxels along an edge, that must be tissue, and in MR so bright:
-_LEAST_SIGNAL = 5.0  # times the noise
-_LOUDER, _LOST = 1.02, 0.01  # what flat tissue and lesions may differ by: less is not told from chance
+_ROOM = 7  # voxels along an edge, that must be tissue
+_LOUDER, _LOST = 1.02, 0.01  # what a part and lesions may differ by: less is not told from chance
 
 
 @dataclass(frozen=True)
 class Marks:
     """What was measured of a network, piece by piece: sums over the blocks [n], how many voxels those are, and more.
 
-    `fit` and `freedom` make the score; `pair` and `flat` are squared errors against a known truth, all in units of the
-    noise's variance; `lesions` is the share of contrast kept by each.
+    `fit` and `freedom` make the score; `pair`, `flat` and `weak` are squared errors against a known truth: all of it,
+    in flat tissue, and where the score tells nothing. All are in units of the noise's variance. `lesions` is the share
+    of contrast kept by each.
     """
 
     fit: Tensor
     freedom: Tensor
     pair: Tensor
     flat: Tensor
+    weak: Tensor
     voxels: Tensor
     lesions: Tensor
 
@@ -55,6 +56,7 @@ class _Test:
     piece: Tensor
     target: Tensor
     probe: Tensor
+    counted: Tensor
     pair: Pair
     drawn: Tensor  # lesions, in units of the noise
     flat: Tensor
@@ -77,12 +79,13 @@ class Judge:
     def add(self, tile: Tile) -> None:
         """Judge by this piece too."""
         teacher, told = self._teacher, self._teacher.told(tile.voxels)
-        strong = told.counted * (told.clean > _LEAST_SIGNAL * told.deviation if teacher.magnitude else 1)
-        drawn = lesions(strong)
+        drawn = lesions(told.counted)
+        drawn = drawn.abs() if teacher.magnitude else drawn  # dark ones would sink into the noise of magnitudes
         pair = teacher.known(told, told.clean + drawn * told.deviation)
         target = teacher.unbiased(tile.voxels, told)
         flat = _flattest(told.clean / told.deviation, told.counted * (_spread(drawn.abs(), 5) == 0))
-        self._tests.append(_Test(tile.voxels, target, teacher.noise(told), pair, drawn, flat, tile.core))
+        probe = teacher.noise(told)
+        self._tests.append(_Test(tile.voxels, target, probe, told.counted, pair, drawn, flat, tile.core))
 
     def marks(self, network: nn.Module, number: int) -> Marks:
         """What a network makes of the piece of a number."""
@@ -90,19 +93,20 @@ class Judge:
         seen = torch.cat([test.piece, test.piece + _STEP * test.probe, test.pair.seen])
         with torch.no_grad(), autocast(self._teacher.engine):
             said, moved, pair = network(seen).float().split(1)
-        variance, counted = test.pair.deviation.square(), test.pair.counted
+        variance, counted = test.pair.deviation.square(), test.counted
         error = (pair - test.pair.target).square() / variance
         parts = [
             (said - test.target).square() / variance * counted,
             test.probe * (moved - said) / _STEP / variance * counted,
-            error * counted,
+            error * test.pair.counted,
             error * test.flat,
+            error * (test.pair.counted - counted),
             counted,
         ]
         found = (pair - test.pair.target) / test.pair.deviation + test.drawn
         core = (slice(None), slice(None), *test.core)
-        fit, freedom, known, flat, voxels = (_sums(part[core], _BLOCK) for part in parts)
-        return Marks(fit, freedom, known, flat, voxels, _kept(found, test.drawn))
+        fit, freedom, known, flat, weak, voxels = (_sums(part[core], _BLOCK) for part in parts)
+        return Marks(fit, freedom, known, flat, weak, voxels, _kept(found, test.drawn))
 
     def __len__(self) -> int:
         return len(self._tests)
@@ -110,8 +114,8 @@ class Judge:
 
 def together(marks: list[Marks]) -> Marks:
     """The marks of all pieces."""
-    names = ("fit", "freedom", "pair", "flat", "voxels", "lesions")
-    return Marks(*(torch.cat([getattr(mark, name) for mark in marks]) for name in names))
+    names = [field.name for field in fields(Marks)]
+    return Marks(**{name: torch.cat([getattr(mark, name) for mark in marks]) for name in names})
 
 
 def better(before: Marks, after: Marks) -> bool:
@@ -130,6 +134,7 @@ def better(before: Marks, after: Marks) -> bool:
     return (
         bool(after.pair.sum() <= before.pair.sum())
         and bool(after.flat.sum() <= _LOUDER * before.flat.sum())
+        and bool(after.weak.sum() <= _LOUDER * before.weak.sum())
         and (len(before.lesions) == 0 or bool(after.lesions.mean() >= before.lesions.mean() - _LOST))
     )
 

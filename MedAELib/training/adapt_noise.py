@@ -87,10 +87,14 @@ class Teacher:
         return Pair(piece + SHARE * noise, target, torch.ones_like(piece), told.deviation)
 
     def known(self, told: Told, clean: Tensor) -> Pair:
-        """A pair whose truth is known: `clean` is what the network said, or that with something drawn into it."""
+        """A pair whose truth is known: `clean` is what the network said, or that with something drawn into it.
+
+        It holds also where the signal of a magnitude is weak.
+        """
         noisy = clean + self.noise(told)
         if self.magnitude:
             noisy = (noisy.square() + self.noise(told).square()).sqrt()
+            return Pair(noisy, clean.clamp(min=0), torch.ones_like(clean), told.deviation)
         return Pair(noisy, clean, told.counted, told.deviation)
 
 

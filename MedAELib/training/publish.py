@@ -116,8 +116,9 @@ LIMITS = {
         "Not for phase, complex or signed difference images.",
         "Above about 20 % noise, fine structure is smoothed away.",
         "Ghosts, Gibbs ringing, bias fields and motion are left as they are.",
-        "Learning from a single scan first (`--adapt`) brought nothing on six held-out and generated scans with two levels of noise: "
-        "six results would have become worse, six better by up to 0.6 dB, and none was kept (`docs/adapt.md`).",
+        "Learning from a single scan first (`--adapt`) brought nothing on six held-out and generated scans with "
+        "two levels of noise: six results would have become worse, six better by up to "
+        "0.6 dB, and none was kept (`docs/adapt.md`).",
     ],
     "CT": [
         "Trained on coarse planning scans of the head and neck and one chest; thin lung detail was seen little.",
@@ -139,8 +140,8 @@ LIMITS = {
         "Noise correlated over many voxels (very soft kernels on a fine grid) is removed in part only.",
         "Streaks from metal and beam hardening are left as they are.",
         "Lesions weaker than the noise may be smoothed away.",
-        "It does not learn from single scans (`--adapt`): of four held-out ones, each with two levels of noise, seven of eight results became worse by that, "
-        "one by 0.7 dB (`docs/adapt.md`).",
+        "It does not learn from single scans (`--adapt`): of four held-out ones, each with two levels of noise, "
+        "seven of eight results became worse by that, one by 0.7 dB (`docs/adapt.md`).",
     ],
 }
 

@@ -243,8 +243,9 @@ def test_without_a_named_model_the_one_that_fits_is_taken(scan, tmp_path):
 
 
 def test_a_volume_that_fits_no_model_is_refused_with_the_models_there_are(tmp_path, capsys):
-    Volume(np.full((1, 8, 8, 8), 7, np.int16), np.eye(4)).save(tmp_path / "flat.nrrd")
-    assert run("denoise", tmp_path / "flat.nrrd", tmp_path / "out.nrrd") == 2
+    values = np.random.default_rng(0).integers(-9, 0, (1, 8, 8, 8)).astype(np.int16)
+    Volume(values, np.eye(4)).save(tmp_path / "negative.nrrd")
+    assert run("denoise", tmp_path / "negative.nrrd", tmp_path / "out.nrrd") == 2
     assert "mr-denoise" in capsys.readouterr().err
 
 

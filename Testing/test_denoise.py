@@ -14,8 +14,9 @@ from MedAELib import Volume, denoise
 from MedAELib.bundle import Window
 from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, BadModel, Cancelled
-from MedAELib.tasks.denoise import removed_noise, shared_limits
+from MedAELib.tasks.denoise import removed_noise
 from MedAELib.tasks.run import run_task
+from MedAELib.tasks.seen import see
 
 CPU = {"device": "cpu", "precision": "float32"}
 
@@ -102,7 +103,7 @@ def test_each_frame_is_processed_on_its_own_but_seen_in_the_unit_of_all():
     frames = scan((3, 10, 9, 8), frames=True)
     louder = frames.like(frames.array * np.array([1, 1, 5], np.int16).reshape(3, 1, 1, 1))
     relative = small_model(modality="MR")
-    assert shared_limits(louder, relative) == pytest.approx(shared_limits(frames, relative), rel=0.1)
+    assert see(louder, relative).window == pytest.approx(see(frames, relative).window, rel=0.1)
     model = small_model()
     together = denoise(frames, model, engine=cpu())
     for frame in range(3):

@@ -14,9 +14,9 @@ from MedAELib import Volume
 from MedAELib.modality import guess_modality
 from MedAELib.model import Model
 from MedAELib.tasks.common import TaskResult
-from MedAELib.tasks.denoise import shared_limits
 from MedAELib.tasks.reconstruct import reconstruct
 from MedAELib.tasks.run import run_task
+from MedAELib.tasks.seen import see
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import magnitude_noise
 from MedAELib.training.projection import scan_noise
@@ -186,8 +186,8 @@ def test_a_reconstruction_and_its_window_take_no_part_in_fill_values(tmp_path):
 
     model = small_model("plain", modality="MR")
     filled, left = padded(scans("MR")[0], 1e9, "block")
-    low, high = shared_limits(Volume(filled[None], np.eye(4)), model)
-    ordinary = shared_limits(Volume(scans("MR")[0][None], np.eye(4)), model)
+    low, high = see(Volume(filled[None], np.eye(4)), model).window
+    ordinary = see(Volume(scans("MR")[0][None], np.eye(4)), model).window
     assert (low, high) == pytest.approx(ordinary, rel=0.05)
     made = reconstruct(Volume(filled[None], np.eye(4)), model).array[0]
     assert (made[~left] == np.float32(1e9)).all() and np.abs(made[left]).max() < 1e5

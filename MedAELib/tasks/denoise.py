@@ -127,15 +127,6 @@ def automatic_passes(volume: Volume) -> int:
     return max(passes for passes in PASSES[:-1] if passes == 1 or passes * volume.array.size <= _WORK)
 
 
-def shared_limits(volume: Volume, model: Model) -> tuple[float, float]:
-    """The intensities that the network sees as 0 and 1 in every frame: the median over five frames at most.
-
-    The frames of a sequence come from one scanner in one go: seen in one unit, they do not flicker. A model for CT sees
-    Hounsfield units also where 1024 was added to them, a model for MRI values that were shifted as from 0 on.
-    """
-    return see(volume, model).window
-
-
 def looking_again(network: Network, model: Model) -> Network:
     """The network with further looks at its result (`Regrouped`), where the model's kind of scan allows it (MRI).
 

@@ -17,7 +17,8 @@ from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput
 from MedAELib.model import Model
 from MedAELib.quality import psnr
-from MedAELib.tasks import denoise as task
+from MedAELib.tasks.denoise import denoise
+from MedAELib.tasks.seen import see
 from MedAELib.training.adapt import adapt
 
 HEADER = "| scan | noise | PSNR before | adapted | kept | used | score before | after | steps | seconds |"
@@ -40,15 +41,15 @@ def adapted(
 def figures(model: Model, case: Case, scan: Scan, seconds: int) -> dict[str, Any]:
     """PSNR of the model, of the adapted one, and which is kept; without the latter two where it cannot adapt."""
     volume, engine = scanned(scan.noisy, scan.modality), Engine()
-    window = task.shared_limits(volume, model)
+    seen = see(volume, model)
 
     def quality(used: Model) -> float:
-        image = task.denoise(volume, used, window=window, engine=engine).array[0] / SCALE
+        image = denoise(volume, used, seen=seen, engine=engine).array[0] / SCALE
         return psnr(case.clean, image, SPAN[scan.modality], case.mask)
 
     before, began = quality(model), time.monotonic()
     try:
-        found = adapt(model.network, volume.array[0], window, seconds, engine, scan.modality == "MR")
+        found = adapt(model.network, seen.volume.array[0], seen.window, seconds, engine, scan.modality == "MR")
     except BadInput as error:
         return {"before": before, "refused": str(error)}
     took = time.monotonic() - began

@@ -36,7 +36,7 @@ _TILE = 64  # voxels along an edge
 # Where the time of the task may go: what is called, and how the table names it. None of these calls another.
 _STAGES = {
     ("tasks.run_denoise", "load_model"): "model",
-    ("tasks.run_denoise", "shared_limits"): "noise estimate for the network",
+    ("tasks.run_denoise", "see"): "noise estimate for the network",
     ("tasks.run_denoise", "denoise"): "engine with rounding",
     ("tasks.run_denoise", "denoise_and_map"): "engine with rounding and noise map",
     ("tasks.run_denoise", "removed_noise"): "removed noise",

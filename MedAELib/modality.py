@@ -95,7 +95,7 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
     if not values.size:
         return [f"{name} holds no finite value."]
     if low == high:
-        return [f"{name} has the same value, {low:g}, everywhere."]
+        return [_told_constant(name, low)]
     if spec.modality in _NAMES and _added(volume, values):
         warnings.append(told_added(volume) + _THEN[spec.modality])
     elif spec.modality in _NAMES and guess != spec.modality:
@@ -123,6 +123,17 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
 def told_added(volume: Volume) -> str:
     """The beginning of a sentence on a volume of which `added_to_hounsfield` is not 0."""
     return f"{volume.name or 'The volume'} looks like a CT with 1024 added to its Hounsfield units (water 1024)"
+
+
+def told_constant(volume: Volume) -> str:
+    """A sentence where a volume has one value everywhere; empty where not."""
+    values = sample(volume.array)
+    constant = values.size and values.min() == values.max()
+    return _told_constant(volume.name or "The volume", float(values.min())) if constant else ""
+
+
+def _told_constant(name: str, value: float) -> str:
+    return f"{name} has the same value, {value:g}, everywhere."
 
 
 def told_labels(volume: Volume) -> str:

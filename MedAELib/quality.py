@@ -28,27 +28,24 @@ def sample(array: npt.NDArray[Any], largest: int = _SAMPLE) -> npt.NDArray[Any]:
 
 
 def ends(array: npt.NDArray[Any], least: float = -math.inf, largest: float = math.inf) -> tuple[float, float]:
-    """The smallest and the largest finite value of `[..., k]` within these bounds; not numbers where there is none.
-
-    The slices are looked at one by one, so memory stays free.
-    """
-    found: list[float] = []
+    """The smallest and the largest finite value of `[..., k]` within these bounds; not numbers where there is none."""
+    if not array.size:
+        return math.nan, math.nan
+    low, high = float(array.min()), float(array.max())
+    if least <= low <= high <= largest and math.isfinite(low) and math.isfinite(high):
+        return low, high
+    found: list[float] = []  # rare; slice by slice, so memory stays free
     for k in range(array.shape[-1]):
         voxels = array[..., k]
-        low, high = float(voxels.min()), float(voxels.max())
-        if not least <= low <= high <= largest or not math.isfinite(high - low):  # rare, so only then they are parted
-            inside = voxels[np.isfinite(voxels) & (voxels >= least) & (voxels <= largest)]
-            if not inside.size:
-                continue
-            low, high = float(inside.min()), float(inside.max())
-        found += [low, high]
+        inside = voxels[np.isfinite(voxels) & (voxels >= least) & (voxels <= largest)]
+        if inside.size:
+            found += [float(inside.min()), float(inside.max())]
     return (min(found), max(found)) if found else (math.nan, math.nan)
 
 
 def all_finite(array: npt.NDArray[Any]) -> bool:
-    """Whether `[..., k]` holds finite values alone; a slice's ends tell, so memory stays free."""
-    slices = (array[..., k] for k in range(array.shape[-1] if array.dtype.kind == "f" else 0))
-    return all(math.isfinite(voxels.min()) and math.isfinite(voxels.max()) for voxels in slices)
+    """Whether an array holds finite values alone; its ends tell, so memory stays free."""
+    return array.dtype.kind != "f" or (math.isfinite(array.min()) and math.isfinite(array.max()))
 
 
 def varying_frames(array: npt.NDArray[Any]) -> list[int]:

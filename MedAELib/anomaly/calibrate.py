@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, read_bundle
-from ..errors import BadInput, BadModel, MedAEError, OutOfMemory, unwritable
+from ..errors import BadInput, MedAEError, OutOfMemory, unwritable
 from ..terminal import Terminal
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ def calibrated_again(
     from .average import average_of
     from .calibration import calibrations
     from .normals import FEW, learn_normals
+    from .prepare import other_task
     from .shown import shown_of
 
     model = Model.load(named)
     if model.spec.task != "anomaly" or model.bundle is None:
-        raise BadModel(f"The model was made for the task '{model.spec.task}', not to find what is unlike normal scans.")
+        raise other_task(model)
     known = model.bundle.calibration
     calibrations(known)
     scans = _normals(folder, model, known, progress, note)

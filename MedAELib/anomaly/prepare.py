@@ -119,8 +119,13 @@ def prepared_for(volume: Volume, model: Model | None) -> Prepared:
     another task or one that does not tell the size of its cells.
     """
     if model is not None and model.spec.task != "anomaly":
-        raise BadModel(f"The model was made for the task '{model.spec.task}', not to find what is unlike normal scans.")
+        raise other_task(model)
     return replace(_prepared_for(volume, model), labels=told_labels(volume), missing=missing_slices(volume))
+
+
+def other_task(model: Model) -> BadModel:
+    """What is wrong with a model that was made for something else."""
+    return BadModel(f"The model was made for the task '{model.spec.task}', not to find what is unlike normal scans.")
 
 
 def _prepared_for(volume: Volume, model: Model | None) -> Prepared:

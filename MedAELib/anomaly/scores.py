@@ -10,14 +10,13 @@ from scipy.ndimage import gaussian_filter, median_filter
 
 from ..engine.run import Engine, Progress
 from ..engine.tiles import Box
-from ..errors import BadModel
 from ..model import Model
 from ..networks import Wrapped
 from ..networks.normative import NormativeAutoencoder
 from .asymmetry import ASYMMETRY, asymmetry
 from .grid import Floats
 from .masks import Mask, box_around
-from .prepare import Prepared
+from .prepare import Prepared, other_task
 from .smoothness import SMOOTH, smoothness
 
 _WIDE, _NARROW = 7, 3  # voxels of the median filters
@@ -99,7 +98,7 @@ def answers(
     Raises BadModel for a model of another task.
     """
     if not isinstance(model.network, NormativeAutoencoder):
-        raise BadModel(f"The model was made for the task '{model.spec.task}', not to find what is unlike normal scans.")
+        raise other_task(model)
     sides, stride = 2 if mirrored else 1, model.network.stride
     box = box_around(prepared.mask, 2 * stride, stride)  # most of a CT's grid may be air around the body
     odds, typical = np.zeros_like(prepared.voxels), np.zeros_like(prepared.voxels)

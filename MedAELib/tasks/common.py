@@ -15,9 +15,9 @@ import numpy as np
 from .. import __version__
 from ..bundle import bundled_models, find_bundle
 from ..errors import BadInput, BadModel
-from ..modality import added_to_hounsfield, fitting_model, told_added
+from ..modality import added_to_hounsfield, fitting_model, told_added, told_constant
 from ..model import Model
-from ..quality import sample
+from ..quality import ends
 from ..volume import Volume
 
 Wanted = TypeVar("Wanted")
@@ -67,9 +67,7 @@ def load_model(name_or_folder: str, volume: Volume, task: str) -> Model:
     fitting = fitting_model(volume, bundled_models(task))
     if fitting is None and added_to_hounsfield(volume):
         raise BadModel(f"{told_added(volume)}, or like MRI, so no model was chosen.", "If it is a CT, name one for CT.")
-    values = sample(volume.array)
-    if fitting is None and values.size and values.min() == values.max():
-        told = f"{volume.name or 'The volume'} has the same value, {values.flat[0]:g}, everywhere."
+    if fitting is None and (told := told_constant(volume)):
         raise BadInput(told, "Choose a volume that holds a scan.")
     if fitting is None:
         known = ", ".join(b.name for b in bundled_models(task))
@@ -106,22 +104,14 @@ def versions() -> dict[str, str]:
 def check_values(volume: Volume) -> None:
     """Refuse a volume without a finite voxel, or with values whose squares single precision cannot hold.
 
-    The slices are looked at one by one, so memory stays free; integers of up to 32 bits always fit.
+    Integers of up to 32 bits always fit.
     """
     kind, name = volume.array.dtype.kind, volume.name or "The volume"
     if kind == "b" or (kind in "iu" and volume.array.dtype.itemsize <= 4):
         return
-    ends: list[float] = []
-    for k in range(volume.shape[2]):
-        voxels = volume.array[..., k]
-        low, high = float(voxels.min()), float(voxels.max())
-        if not math.isfinite(low) or not math.isfinite(high):  # rare, so only then the finite ones are looked for
-            finite = voxels[np.isfinite(voxels)]
-            low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
-        ends += [abs(end) for end in (low, high) if not math.isnan(end)]
-    if not ends:
+    largest = max(map(abs, ends(volume.array)))
+    if math.isnan(largest):
         raise BadInput(f"{name} holds no finite value.")
-    largest = max(ends)
     if largest > LARGEST or 0 < largest < SMALLEST:
         raise BadInput(
             f"The values of {name} reach {largest:.3g}, too {'large' if largest > 1 else 'small'} to compute with.",

@@ -135,7 +135,7 @@ def _judged(
 def _told(volume: Volume, seen: Seen, model: Model, wanted: Parameters) -> dict[str, Any]:
     """What a report says of the input, the model and the wish, before any figure."""
     assert model.bundle is not None  # every model of a task was loaded from a folder
-    frames, counted = wanted.noise and volume.channels > 1, len(varying_frames(volume.array))
+    frames = wanted.noise and volume.channels > 1
     return {
         "input": volume.name,
         "model": model.bundle.name,
@@ -146,5 +146,5 @@ def _told(volume: Volume, seen: Seen, model: Model, wanted: Parameters) -> dict[
         "units": "HU" if guess_modality(seen.volume) == "CT" else "",
         "warnings": [*check_domain(volume, model.spec), *seen.notes],
         "versions": versions(),
-        **({"noise_map": f"root mean square over {counted} frames"} if frames else {}),
+        **({"noise_map": f"root mean square over {len(varying_frames(volume.array))} frames"} if frames else {}),
     }

@@ -190,12 +190,16 @@ def test_a_whole_run_that_cannot_start_after_its_preview_says_why(previewed: Ope
     assert _previews() == []
 
 
-def test_a_preview_that_fails_does_not_take_the_whole_run_with_it(previewed: OpenPanel) -> None:
+def _apply_failing(panel: OpenPanel, text: str) -> None:
     scan = add_scan(size=SIZE)
     show(scan)
-    previewed.choose(scan)
-    previewed.behaviour = {"behaviour": "raise", "error": "BadInput", "text": "The volume holds no finite value."}
-    previewed.ui.applyButton.click()
+    panel.choose(scan)
+    panel.behaviour = {"behaviour": "raise", "error": "BadInput", "text": text}
+    panel.ui.applyButton.click()
+
+
+def test_a_preview_that_fails_does_not_take_the_whole_run_with_it(previewed: OpenPanel) -> None:
+    _apply_failing(previewed, "The volume holds no finite value.")
     previewed.behaviour = {"behaviour": "quick"}
     previewed.spin(lambda: "denoised" in previewed.controller.results)
     previewed.spin(lambda: not previewed.controller.busy)
@@ -204,10 +208,6 @@ def test_a_preview_that_fails_does_not_take_the_whole_run_with_it(previewed: Ope
 
 
 def test_a_whole_run_that_fails_after_its_preview_failed_ends(previewed: OpenPanel) -> None:
-    scan = add_scan(size=SIZE)
-    show(scan)
-    previewed.choose(scan)
-    previewed.behaviour = {"behaviour": "raise", "error": "BadInput", "text": "Not this one."}
-    previewed.ui.applyButton.click()
+    _apply_failing(previewed, "Not this one.")
     previewed.spin(lambda: previewed.controller.state == "failed" and not previewed.controller.preview.pending)
     assert not previewed.controller.busy and "Not this one." in previewed.ui.statusLabel.text

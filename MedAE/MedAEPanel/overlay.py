@@ -63,7 +63,7 @@ def segmentation(image, affine, place, name, rows, original):
         labels.SetAndObserveImageData(image)
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
         node.CreateDefaultDisplayNodes()
-        node.SetReferenceImageGeometryParameterFromVolumeNode(labels)
+        node.SetReferenceImageGeometryParameterFromVolumeNode(labels)  # refers to the labels, too, which soon are gone
         slicer.vtkSlicerSegmentationsModuleLogic.ImportLabelmapToSegmentationNode(labels, node)
         node.SetAndObserveTransformNodeID(labels.GetTransformNodeID())
         segments = node.GetSegmentation()
@@ -72,6 +72,8 @@ def segmentation(image, affine, place, name, rows, original):
             row = rows[segment.GetLabelValue() - 1]
             segment.SetName(f"Region {row['number']} ({row['side']}, {row['brightness']})")
         node.GetDisplayNode().SetOpacity2DFill(0.0)  # outlines: the map itself lies below
+        if original is not None:  # of the same geometry
+            node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), original.GetID())
         nodes.stand_beside(node, original)
     except Exception:
         if node is not None:

@@ -198,15 +198,6 @@ def test_the_passes_are_chosen_under_advanced_and_kept_with_the_result(panel: Op
     assert not panel.ui.passesComboBox.visible and not panel.ui.passesLabel.visible
 
 
-def test_each_apply_makes_new_volumes_by_default(panel: OpenPanel) -> None:
-    panel.run(add_scan())
-    first = panel.controller.results["denoised"]
-    panel.run()
-    second = panel.controller.results["denoised"]
-    assert first is not second
-    assert first.GetName() != second.GetName()
-
-
 def test_a_chosen_output_receives_the_result(panel: OpenPanel) -> None:
     scan, chosen = add_scan(), add_scan("mine", size=(2, 2, 2))
     panel.choose(scan)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from generated_bodies import body
 from panel_fixtures import OpenPanel
@@ -114,3 +115,31 @@ def test_a_ct_with_1024_added_is_told_and_waits_for_a_model(panel: OpenPanel) ->
     panel.parameters.model = "ct_denoise"
     assert panel.ui.applyButton.enabled and panel.ui.applyButton.text == "Apply anyway"
     assert "denoising takes that into account" in panel.ui.warningLabel.text
+
+
+def test_a_volume_with_nothing_in_it_is_told_and_refused_but_for_compression(panel: OpenPanel) -> None:
+    import slicer
+
+    ui, shape = panel.ui, (10, 12, 14)
+    for name, voxels, line, sentence in (
+        ("flat", np.zeros(shape, np.int16), "all of the value 0.", "flat has the same value, 0, everywhere."),
+        ("void", np.full(shape, np.nan, np.float32), "none of them a number.", "void holds no voxel that is a number."),
+    ):
+        panel.choose(slicer.util.addVolumeFromArray(voxels, name=name))
+        for task, model in (("denoise", ""), ("denoise", "ct_denoise"), ("anomaly", "none")):
+            panel.parameters.task, panel.parameters.model = task, model
+            assert ui.inputLabel.text.endswith(line)
+            assert not ui.applyButton.enabled and ui.applyButton.toolTip.startswith(sentence)
+            told = f"{ui.modelLabel.text} {ui.problemLabel.text}"
+            assert sentence in told and "kind of scan" not in told
+        panel.parameters.task, panel.parameters.model = "compress", ""
+        assert ui.applyButton.enabled
+
+
+def test_the_range_of_values_is_told_of_the_voxels_that_are_numbers(panel: OpenPanel) -> None:
+    import slicer
+
+    voxels = np.random.default_rng(1).uniform(3, 90, (10, 12, 14)).astype(np.float32)
+    voxels[0, 0, :4] = 2, 100, np.nan, np.inf
+    panel.choose(slicer.util.addVolumeFromArray(voxels, name="holes"))
+    assert panel.ui.inputLabel.text.endswith("values 2 to 100.")

@@ -1,5 +1,7 @@
 """Before and after: switches the slice views between input and result, and lays them side by side, linked."""
 
+from . import views
+
 VIEWS = (("MedAEBefore", "B", "#4A90D9"), ("MedAEAfter", "A", "#5AA469"), ("MedAERemoved", "N", "#C9603B"))
 _LAYOUTS = {2: 7502, 3: 7503}  # by the number of views; Slicer's own layouts have small numbers
 _GROUP = 7500  # views of this group are linked with each other and with nothing else
@@ -48,27 +50,28 @@ class Compare:
         Input and result have the same window and colours, so the views' own mixing is the mixing of the voxels.
         """
         if self.possible and part != self._part:
-            self.show(self._before, part)
+            self._show(views.showing(self._nodes[0]), self._before, part)
 
-    def show(self, before, part=None):
-        """Let every slice view that shows input or result (or nothing) show the one that is asked for."""
-        if not self.possible:
-            return
-        self._before, self._part = before, self._part if part is None else part
-        import slicer
+    def show(self, before):
+        """Switch the user's views to input or result, as far as they are not the user's own; see `views.yielding`."""
+        if self.possible:
+            self._show(views.yielding(self._nodes[0]), before, self._part)
 
-        own = {name for name, _label, _color in VIEWS}
-        source, result = (node.GetID() for node in self._nodes[:2])
-        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            shown = composite.GetBackgroundVolumeID() or source
-            if composite.GetLayoutName() in own or shown not in (source, result):
-                continue
-            free = composite.GetForegroundVolumeID() in (None, "", result)  # another foreground is the user's own
-            mixed = free and not before and self._part < 1
-            composite.SetBackgroundVolumeID(source if before or mixed else result)
+    def showNew(self, before, part=None):
+        """Show what a run has just made, or before it, in all views that show what MedAE works or worked on."""
+        if self._nodes[0] is not None and (before or self.possible):
+            self._show(views.showing(self._nodes[0], others=True), before, self._part if part is None else part)
+
+    def _show(self, composites, before, part):
+        self._before, self._part = before, part
+        source, result = self._nodes[:2]
+        for composite in composites:
+            free = views.coverable(composite, source)
+            mixed = free and not before and part < 1
+            views.setBackground(composite, source if before or mixed else result)
             if free:
-                composite.SetForegroundVolumeID(result if mixed else None)
-                composite.SetForegroundOpacity(self._part if mixed else 0.0)
+                composite.SetForegroundVolumeID(result.GetID() if mixed else None)
+                composite.SetForegroundOpacity(part if mixed else 0.0)
 
     def sideBySide(self, on):
         """Show the views side by side, or return to the user's layout. False when there are no views to arrange."""

@@ -1,5 +1,7 @@
 """What the panel says about the chosen volume: what it looks like, and why a model may not suit it."""
 
+import math
+
 from slicer.i18n import tr as _
 
 from . import faults, sequences
@@ -7,18 +9,20 @@ from .source import changes
 
 _TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
 _ADDED = _("Looks like a CT with 1024 added to its Hounsfield units; if it is one, choose a model for CT")
+_ANOTHER = _("Choose a volume that holds a scan.")
 _SAID = {"CT": "CT", "MR": "MRI", "": _("Kind of scan unknown")}
 
 
 class InputFacts:
     """Facts on the input, worked out once per volume, content and model: the panel asks for them at every change.
 
-    `volume` is what the model is chosen by: of a sequence the frame in the middle.
+    `volume` is what the model is chosen by: of a sequence the frame in the middle. `nothing` says that no two voxels of
+    it differ, or that none is a number; `problem` why it cannot be read at all; either is empty for a scan.
     """
 
     def __init__(self):
         self._key = self._modelKey = None
-        self.volume, self.text, self.problem, self.warnings = None, "", "", []
+        self.volume, self.text, self.nothing, self.problem, self.warnings = None, "", "", "", []
 
     def update(self, node, bundleOf):
         """Look at the node again if it has changed; returns `bundleOf(volume)`, the model to use, or None."""
@@ -52,7 +56,7 @@ class InputFacts:
         from MedAELib.errors import MedAEError
         from MedAELib.modality import guess_modality
 
-        self.volume, self.text, self.problem = None, "", ""
+        self.volume, self.text, self.nothing, self.problem = None, "", "", ""
         if node is None:
             self.problem = _("Choose a volume first.")
             return
@@ -64,9 +68,10 @@ class InputFacts:
         middle = len(frames) // 2
         volume = frames[middle]
         kind = guess_modality(thinned(volume))
-        image = sequences.voxelNodes(node)[middle].GetImageData()
-        told = describe(volume, kind, image.GetScalarRange(), len(frames)), ofSequence(node)
+        ends = _ends(volume, sequences.voxelNodes(node)[middle].GetImageData())
+        told = describe(volume, kind, ends, len(frames)), ofSequence(node)
         self.text = " ".join(filter(None, told))
+        self.nothing = _nothing(volume, ends, len(frames))
         self.volume = volume.like(volume.array, modality=kind)  # the guess is made only once
 
     def _compare(self, bundle):
@@ -75,6 +80,29 @@ class InputFacts:
         if self.volume is None or bundle is None:
             return []
         return check_domain(self.volume, bundle.spec)
+
+
+def _ends(volume, image):
+    """Smallest and largest value of a volume that are numbers; no numbers where it holds none."""
+    from MedAELib.quality import ends
+
+    return ends(volume.array) if volume.array.dtype.kind == "f" else image.GetScalarRange()  # which Slicer knows
+
+
+def _nothing(volume, valueRange, frames):
+    """What is wrong with a volume in which nothing is to be seen; empty for others."""
+    low, high = valueRange
+    name = _("The middle frame of {name}").format(name=volume.name) if frames > 1 else volume.name or _("The volume")
+    if math.isnan(low):
+        return _("{name} holds no voxel that is a number.").format(name=name) + " " + _ANOTHER
+    if low == high:
+        told = _("{name} has the same value, {value}, everywhere.").format(name=name, value=_written(low))
+        return told + " " + _ANOTHER
+    return ""
+
+
+def _written(value):
+    return f"{value:.5g}".replace("-", "\N{MINUS SIGN}")
 
 
 def thinned(volume, voxels=200_000):
@@ -93,12 +121,20 @@ def describe(volume, kind, valueRange, frames=1):
         said = _("{kind} by its values").format(kind=said)
     size = _TIMES.join(map(str, volume.shape))
     spacing = _TIMES.join(f"{step:.3g}" for step in volume.spacing) + "\N{NO-BREAK SPACE}mm"
-    low, high = (f"{value:.5g}".replace("-", "\N{MINUS SIGN}") for value in valueRange)
     if frames > 1:
-        sentence = _("{frames} frames of {size} voxels of {spacing}, values {low} to {high} in the middle frame.")
+        sentence = _("{frames} frames of {size} voxels of {spacing}, {values} in the middle frame.")
     else:
-        sentence = _("{size} voxels of {spacing}, values {low} to {high}.")
-    return f"{said}. " + sentence.format(frames=frames, size=size, spacing=spacing, low=low, high=high)
+        sentence = _("{size} voxels of {spacing}, {values}.")
+    values = _values(*valueRange)
+    return f"{said}. " + sentence.format(frames=frames, size=size, spacing=spacing, values=values)
+
+
+def _values(low, high):
+    if math.isnan(low):
+        return _("none of them a number")
+    if low == high:
+        return _("all of the value {value}").format(value=_written(low))
+    return _("values {low} to {high}").format(low=_written(low), high=_written(high))
 
 
 def ofSequence(node):

@@ -4,6 +4,8 @@ from statistics import NormalDist
 
 from slicer.i18n import tr as _
 
+_SIZE, _POSITION = (0.08, 0.28), (0.98, 0.88)  # shares of the view: the text grows with it; a corner without anatomy
+
 
 def percent(share):
     """A share in per cent, with two digits where it is small."""
@@ -32,6 +34,8 @@ def tell(node, threshold, calibrated):
         legend = logic.AddDefaultColorLegendDisplayNode(node)
         legend.SetLabelFormat("%.0f")
         legend.SetNumberOfLabels(5)
+        legend.SetSize(*_SIZE)
+        legend.SetPosition(*_POSITION)
     told = _("z > {threshold:.2f}\n{rate} of normal") if calibrated else _("z > {threshold:.2f}\nnominally {rate}")
     legend.SetTitleText(told.format(threshold=threshold, rate=percent(rateOf(threshold))))
     return legend

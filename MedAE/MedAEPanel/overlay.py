@@ -4,7 +4,7 @@ from html import escape
 
 from slicer.i18n import tr as _
 
-from . import legend
+from . import legend, views
 from . import maps as mapsOf
 
 _COLORS = "MedAE unlike normal"
@@ -13,6 +13,7 @@ _TOP = 8.0  # z that has the brightest colour
 _OPACITY = 0.6
 _SAMPLE = 200_000  # voxels, for the readout of how much lies above the threshold
 NOTHING = "<p>" + _("No region: nothing above the threshold is both large and rare enough.") + "</p>"
+NOWHERE = _("No slice view shows the scan of the map: show the scan in one of them first.")
 NO_MAP = "<p>" + _("Press Apply with the task ‘Unlike normal’.") + "</p>"  # noqa: RUF001
 
 
@@ -105,6 +106,7 @@ class Overlay:
     def __init__(self, ui):
         self._ui, self._map, self._rows, self._sorted, self._html = ui, None, [], None, None
         self._maps, self._chosen, self._updating = {}, mapsOf.FIRST, False
+        self._lays = ui.overlayCheckBox.toolTip
         self._choice = mapsOf.MapChoice(ui.mapComboBox, self._onMap)
         self._tell()
         ui.thresholdSlider.connect("valueChanged(double)", self._onThreshold)
@@ -124,34 +126,47 @@ class Overlay:
         if page != self._html:
             self._html = page
             self._ui.regionsBrowser.setHtml(page)
-        for widget in (self._ui.thresholdSlider, self._ui.overlayCheckBox):
-            widget.enabled = mapNode is not None
+        self._ui.thresholdSlider.enabled = mapNode is not None
         if changed:
             self._sorted = self._sample() if mapNode is not None else None
             self._tell()
 
     def show(self, on=True):
-        """Lay the map over every slice view that shows its scan, or take it away."""
-        import slicer
-
+        """Lay the map over every slice view that shows its scan, or what was made of that, or take it away."""
         from MedAELib import nodes
 
         if self._map is None:
             return
         source, wanted = nodes.input_of(self._map), self._map.GetID()
-        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            shown, above = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
-            free = above in (None, "", wanted) or mapsOf.isMap(slicer.mrmlScene.GetNodeByID(above), source)
-            if on and source is not None and shown == source.GetID() and free:
+        for composite in views.lookingAt(source) if on and source is not None else ():
+            if views.coverable(composite, source) or self._covers(composite, source):
                 composite.SetForegroundVolumeID(wanted)
                 composite.SetForegroundOpacity(_OPACITY)
-            elif not on and free:
+        for composite in () if on else views.everyView():
+            if self._covers(composite, source):
                 composite.SetForegroundVolumeID(None)
         legend.refresh()
-        self._updating = True
-        self._ui.overlayCheckBox.checked = on
-        self._updating = False
+        self.look()
         self._tell()
+
+    def look(self):
+        """Let the box say whether the map lies over a view, and why it cannot."""
+        from MedAELib import nodes
+
+        box, source = self._ui.overlayCheckBox, nodes.input_of(self._map)
+        shown = self._map is not None and any(self._covers(view, source) for view in views.everyView())
+        possible = shown or (source is not None and bool(views.lookingAt(source)))
+        box.enabled, box.toolTip = possible, self._lays if possible or source is None else NOWHERE
+        self._updating, before = True, self._updating
+        box.checked = shown
+        self._updating = before
+
+    def _covers(self, composite, source):
+        """Whether the foreground of a view is a map of this scan."""
+        import slicer
+
+        above = composite.GetForegroundVolumeID()
+        return bool(above) and (above == self._map.GetID() or mapsOf.isMap(slicer.mrmlScene.GetNodeByID(above), source))
 
     def _sample(self):
         import numpy as np

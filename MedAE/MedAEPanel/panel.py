@@ -1,20 +1,17 @@
 """Connects the widgets of MedAE.ui with the parameter node, the run controller and the views."""
 
-import json
-
 from slicer.i18n import tr as _
 
 from MedAELib import nodes
 from MedAELib.errors import MedAEError
 from MedAELib.tasks import TASKS
 
-from . import analysing, choices, faults, install, maps, models, options, sequences, trust
+from . import analysing, choices, faults, install, models, options, sequences, trust
 from . import card as modelCard
-from .compare import Compare
+from .comparing import Comparing
 from .compressing import PROMISES, WARNING_STYLE, Compressing
 from .inputs import InputFacts
 from .manager import ModelManager
-from .overlay import Overlay
 from .probe import Probe
 from .request import Request
 from .running import RunView
@@ -35,12 +32,13 @@ class Panel:
         import qt
 
         self.ui, self.controller, self.parameters = ui, controller, None
-        self.models, self.facts, self.compare = models.Models(controller.say), InputFacts(), Compare()
-        self.overlay, self.compressing = Overlay(ui), Compressing(self)
+        self.models, self.facts = models.Models(controller.say), InputFacts()
+        self.compressing = Compressing(self)
         self.similar = Similar(ui, lambda text: self.runView.say(text))
         self.traversal, self.translating = Traversal(ui, self), Translating(ui, self)
         self.probe = Probe(ui.probeInputLabel, ui.probeOutputLabel, ui.probeDifferenceLabel)
-        self._wasDone = self._updating = False
+        self.comparing = Comparing(ui, self)
+        self._updating = False
         self._watched = None  # (input node, observer tag)
         self._later = qt.QTimer()  # one look at the input after many changes of it
         self._later.setSingleShot(True)
@@ -66,8 +64,6 @@ class Panel:
         ui.knownCasesEdit.connect("currentPathChanged(QString)", lambda path: self._onChosen("knownCases", path))
         ui.applyButton.connect("clicked(bool)", self.apply)
         ui.modelFolderButton.connect("clicked(bool)", self._onModelFolder)
-        ui.beforeButton.connect("toggled(bool)", self._onBefore)
-        ui.sideBySideButton.connect("toggled(bool)", self._onSideBySide)
         self.train, self.manager = TrainSection(ui, self), ModelManager(ui, self)
         self.runView = RunView(ui, controller, self.update, self.train.updateCurve)
 
@@ -80,6 +76,7 @@ class Panel:
         """Let go of everything; a run goes on."""
         self.runView.close()
         self.train.close()
+        self.comparing.close()
         self._later.stop()
         self.leave()
         self.parameters = None
@@ -171,7 +168,8 @@ class Panel:
         if self.ui.knownCasesEdit.currentPath != wanted.knownCases:
             self.ui.knownCasesEdit.currentPath = wanted.knownCases
         lacking = "" if wanted.inputVolume is None or not options.needsModel(wanted) else self._noModel()
-        said = [models.summary(bundle) if bundle is not None else lacking, options.automatic(wanted, bundle)]
+        automatic = "" if self.facts.nothing else options.automatic(wanted, bundle)
+        said = [models.summary(bundle) if bundle is not None else lacking, automatic]
         self.ui.modelLabel.text = " ".join(filter(None, said))
         self.ui.modelLabel.setVisible(bool(self.ui.modelLabel.text))
         card = modelCard.html(bundle) if bundle is not None else ""
@@ -192,6 +190,8 @@ class Panel:
             return self.train.problem()
         if self.facts.problem:
             return self.facts.problem
+        if self.facts.nothing and wanted.task != "compress" and not sequences.isSequence(wanted.inputVolume):
+            return self.facts.nothing
         if options.refusal(wanted):
             return options.refusal(wanted)
         if self._bundle is None and options.needsModel(wanted):
@@ -212,6 +212,8 @@ class Panel:
         if self.parameters.model:
             told = _("The model {name} cannot be used on this computer; choose another model.")
             return told.format(name=self.parameters.model)
+        if self.facts.nothing:
+            return self.facts.nothing
         if self.models.all(self.parameters.task):
             return _("No model was made for this kind of scan; choose one yourself to go on nevertheless.")
         if self.parameters.task == "translate":  # none comes with MedAE
@@ -240,66 +242,25 @@ class Panel:
         button.toolTip = problem or (doubted if doubtful else plain)
 
     def _updateCompare(self):
-        source, task = self.parameters.inputVolume, self.parameters.task
+        source = self.parameters.inputVolume
         results = nodes.results_of(source) if source is not None else {}
-        mine = source is not None and self._madeFrom(source)
-        results.update(self.controller.results if mine else {})
-        names, _said = options.COMPARED.get(task, ((None, None), None))
-        after, removed = (results.get(name) for name in names)
-        self._updateOverlay(source, results)
-        self.compare.setNodes(*map(sequences.shown, (source, after, removed)))
-        self.probe.compare(*map(sequences.shown, (source, after)))
+        made = self.controller.results
+        mine = made if source is not None and any(nodes.input_of(node) is source for node in made.values()) else {}
+        results.update(mine)
+        self.comparing.update(source, results, mine)
         self._updateTrust(results.get("trust"))
-        options.tellStrength(self.ui, self._taken(after), self.parameters.strength)
         known = results.get("similar")
         self.similar.setRows(nodes.table_rows(known) if known is not None else [])
-        hidden = sequences.whyNotShown(source) or sequences.whyNotShown(after)
-        said = options.tellCompared(self.ui, task, self.compare.possible) if task in options.COMPARED else ("", "")
-        for button, toolTip in zip((self.ui.beforeButton, self.ui.sideBySideButton), said, strict=True):
-            button.enabled, button.toolTip = self.compare.possible, hidden or toolTip
-        self._enableSideBySide()
-        if task not in options.COMPARED:
-            self.ui.sideBySideButton.checked = False
-        done = self.controller.state == "done" and not self.controller.preview.pending
-        if done and not self._wasDone and mine and self.compare.possible:
-            # What was found lies over the scan itself; the typical scan is one click away.
-            before = task == "anomaly" or {"latent", "traversal_1"} & set(self.controller.results)
-            self.ui.beforeButton.checked = bool(before)
-            self.compare.show(bool(before), part=self._part(after))
-            self.ui.trustCollapsibleButton.collapsed = results.get("trust") is None
-        elif self.compare.possible and not self.controller.busy:
-            self.compare.blend(self._part(after))
         self.traversal.setNodes(source, results)
-        self._wasDone = done
-
-    def _updateOverlay(self, source, results):
-        found = results.get("found")
-        self.overlay.setNodes(maps.of(results), nodes.table_rows(found) if found is not None else [])
-        mine = self.controller.results.get("anomaly")
-        if self.controller.state == "done" and not self._wasDone and mine is not None and self._madeFrom(source):
-            self.overlay.show()
-
-    def _part(self, after):
-        """How much of the result the strength slider now asks for, 0..1: the run took away what it was told to."""
-        taken = self._taken(after)
-        return min(1.0, self.parameters.strength / taken) if taken else 1.0
-
-    def _taken(self, after):
-        """The strength that a denoised result was made with; None for other results."""
-        if self.parameters.task != "denoise" or after is None:
-            return None
-        return json.loads(nodes.provenance(after).get("parameters", "{}")).get("strength", 1.0)
 
     def _updateTrust(self, table):
         html = trust.NOTHING
         if table is not None:
-            html = trust.html(nodes.provenance(table).get("verdict", ""), nodes.table_rows(table))
+            verdict, dark = nodes.provenance(table).get("verdict", ""), trust.isDark(self.ui.trustBrowser)
+            html = trust.html(verdict, nodes.table_rows(table), dark)
         if html != self._trust:
             self._trust = html
             self.ui.trustBrowser.setHtml(html)
-
-    def _madeFrom(self, source):
-        return any(nodes.input_of(node) is source for node in self.controller.results.values())
 
     # ---- what the user does ----
 
@@ -372,26 +333,12 @@ class Panel:
     def _onWheelFolder(self, folder):
         self._settings().setValue(_WHEEL_FOLDER, folder)
 
-    def _onBefore(self, before):
-        self.compare.show(before)
-
-    def _onSideBySide(self, on):
-        self.compare.sideBySide(on)
-        self._enableSideBySide()
-
-    def _enableSideBySide(self):
-        self.ui.sideBySideButton.enabled = self.compare.possible or self.compare.shown  # the way back
-
     def onSceneClosed(self):
         """Back to the user's layout, once Slicer has restored the layout: there is nothing to compare any more."""
         import qt
 
         self.facts.forget()
-        qt.QTimer.singleShot(0, self._stopComparing)
-
-    def _stopComparing(self):
-        self.ui.beforeButton.checked = False
-        self.ui.sideBySideButton.checked = False
+        qt.QTimer.singleShot(0, self.comparing.stop)
 
     def _settings(self):
         import qt

@@ -1,6 +1,6 @@
 """The preview: the slab that the user looks at is denoised first and shown; then the whole volume replaces it."""
 
-from . import sequences
+from . import sequences, views
 from .request import Request
 from .target import NodeReference
 
@@ -10,17 +10,18 @@ _CELL = 4  # voxels: a slab that begins amid a cell of the network would look ot
 
 
 def visibleSlab(inputNode):
-    """The slab around the slice that the user looks at, (axis, start, stop) in voxels; None when none is shown."""
+    """The slab around the slice of it, or of a result of it, that the user looks at: (axis, start, stop) in voxels, or
+    None when neither is shown."""
     import slicer
 
     image = inputNode.GetImageData()
     toVoxels = _worldToVoxels(inputNode)
     if image is None or toVoxels is None:
         return None
-    views = {view.GetLayoutName(): view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        view = views.get(composite.GetLayoutName())
-        if view is None or composite.GetBackgroundVolumeID() != inputNode.GetID():
+    found = {view.GetLayoutName(): view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    for composite in views.lookingAt(inputNode):
+        view = found.get(composite.GetLayoutName())
+        if view is None:
             continue
         axes = [[view.GetSliceToRAS().GetElement(row, column) for row in range(3)] for column in (2, 3)]
         normal, place = (
@@ -79,6 +80,7 @@ class Preview:
         self._controller = controller
         self._request = None  # the whole run, while its preview is on the way
         self._shown = None  # the preview in the scene
+        self._covered = []  # (view, ID of the foreground that it hides there, its opacity)
         controller.listeners.append(self.update)
 
     def apply(self, request, wanted=True):
@@ -113,11 +115,15 @@ class Preview:
         return self._request is not None
 
     def _remove(self):
-        """Take the preview out of the scene."""
+        """Take the preview out of the scene; what it covered, such as a result at half strength, is seen again."""
         import slicer
 
         node = self._shown.node() if self._shown is not None else None
-        self._shown = None
+        covered, self._shown, self._covered = self._covered, None, []
+        for composite, before, opacity in covered:
+            if node is not None and composite.GetForegroundVolumeID() == node.GetID():
+                composite.SetForegroundVolumeID(before if before and slicer.mrmlScene.GetNodeByID(before) else None)
+                composite.SetForegroundOpacity(opacity)
         if node is not None:
             slicer.mrmlScene.RemoveNode(node)
 
@@ -133,9 +139,7 @@ class Preview:
             self._controller.refuse(error)
 
     def _show(self, node):
-        """Lay the slab over the input in the user's views; it is neither offered in lists nor saved."""
-        import slicer
-
+        """Lay the slab over the input, or a result, in the user's views; it is neither offered in lists nor saved."""
         if node is None:
             return
         source = self._request.inputNode
@@ -143,8 +147,9 @@ class Preview:
         node.SetSaveWithScene(False)
         node.SetAttribute("MedAE.output", "preview")
         self._shown = NodeReference(node)
-        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            free = not composite.GetForegroundVolumeID()
-            if free and composite.GetBackgroundVolumeID() == source.GetID():
+        for composite in views.lookingAt(source):
+            if views.coverable(composite, source):
+                covered = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
+                self._covered.append((composite, *covered))
                 composite.SetForegroundVolumeID(node.GetID())
                 composite.SetForegroundOpacity(1.0)

@@ -77,9 +77,6 @@ def screenshots() -> None:
             session.panel.parameters.makeTrust = True
             run = session.apply(node)
             pictures.panel(session, SCREENSHOTS / "panel.png")
-            session.widget.ui.cardCollapsibleButton.collapsed = False
-            session.widget.ui.advancedCollapsibleButton.collapsed = False
-            pictures.panel(session, SCREENSHOTS / "panel-details.png")
             shown = {"before": node, "after": run.nodes["denoised"], "removed noise": run.nodes["removed"]}
             spot = phantom.lesions[1].centre
             pictures.before_after(session, list(shown.values()), list(shown), SCREENSHOTS / "before-after.png", spot)
@@ -100,10 +97,11 @@ def unlike() -> None:
         scan.save(file)
         with Session(Path(folder) / "runs") as session:
             node = session.load(file, "MRI head", (0.0, 520.0))
+            view = "Red", (400, 400), float(places[0][2])
+            before = session.host.light_box([node], *view)  # without the outlines that the run will draw
             session.panel.parameters.task = "anomaly"
-            run = session.apply(node, "none")
-            view, over = ("Red", (400, 400), float(places[0][2])), run.nodes["anomaly"]
-            tiles = [session.host.light_box([node], *view), session.host.light_box([node], *view, (), over, 0.8)]
+            over = session.apply(node, "none").nodes["anomaly"]
+            tiles = [before, session.host.light_box([node], *view, (), over, 0.8)]
             texts = ["a generated head", "what is unlike the rest of it"]
             picture = [pictures.captions(texts, view[1][0]), np.concatenate(tiles, axis=1)]
             session.host.save_png(np.concatenate(picture, axis=0), SCREENSHOTS / "unlike.png")

@@ -37,6 +37,30 @@ def test_samples_of_scans_in_files_and_in_memory_are_the_same(shape: Shape, tmp_
             assert one.is_contiguous()
 
 
+def test_tissue_is_what_is_bright_in_the_whole_scan_whatever_its_numbers() -> None:
+    array = np.random.default_rng(0).integers(0, 20, (1, 100, 60, 60)).astype(np.int16)
+    array[:, 70:] += 500  # beyond the first 200,000 voxels
+    scans = {dtype: Volume(array.astype(dtype), np.eye(4)) for dtype in ("int16", "float32")}
+    assert {case.tissue for case in cases_of(scans, {}, print)} == {(19.0,)}
+
+
+def test_a_fused_sample_lies_where_the_first_modality_that_is_there_shows_something(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    low, high = rng.integers(0, 20, (2, 1, 64, 64, 8)).astype(np.int16)
+    low[:, :32] += 80
+    high[:, 32:] += 5000  # elsewhere and far brighter, so a threshold for both would see nothing of the first
+    for subject, kinds in {"a": ("T1", "T2"), "b": ("FLAIR", "T2")}.items():
+        for kind in kinds:
+            Volume(high if kind == "T2" else low, np.eye(4)).save(tmp_path / f"{subject}_{kind}.nii.gz")
+    cases = read_folder(tmp_path, tmp_path / "cache", ["T1", "FLAIR", "T2"], r"^(.)_", print)
+    assert [case.tissue.index(19.0) for case in cases] == [0, 1]
+    for case, shown in zip(cases, (0, 1), strict=True):
+        source = windowed(case, Window("fixed", 0.0, 100.0))
+        given, *_ = batches([source], Shape(2, (16, 16), 60, fused=True), 3)(0)
+        bright = (given[:, shown] > 0.5).flatten(1).float().mean(1)
+        assert (bright > 0.1).float().mean() > 0.85
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_what_is_seen_whole_is_the_means_of_its_cells(dims: int, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(200, 800, (1, 24, 16, 8)).astype(np.int16)

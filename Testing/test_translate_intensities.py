@@ -117,7 +117,7 @@ def sources_of(mapped, count: int = 3) -> tuple[list[Source], tuple[Kind, ...]]:
     for number in range(count):
         seen = np.random.default_rng(number).uniform(0.2, 1, (24, 20, 6)).astype(np.float32)
         voxels = np.stack([400 * seen, 700 * mapped(torch.from_numpy(seen)).numpy()])
-        cases.append(Case(f"{number}", f"{number}", "MR", voxels, AFFINE, 50.0))
+        cases.append(Case(f"{number}", f"{number}", "MR", voxels, AFFINE, (50.0,)))
     kinds = kinds_of(cases, ["T1", "T2"], {"MR": MR.window, "any": MR.window}, False)
     return [seen_as(case, kinds) for case in cases], kinds
 

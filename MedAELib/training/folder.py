@@ -27,8 +27,8 @@ _SLICE_BY_SLICE = (0, 3, 2, 1)  # [c, i, j, k] to [c, k, j, i] and back: voxels 
 class Case:
     """A volume of the folder, or all modalities of a subject: memory-mapped voxels [c, i, j, k] and what is known.
 
-    ``tissue`` is the intensity of the first channel above which there is something to see (Otsu 1979). Channels that
-    are missing hold no numbers.
+    ``tissue`` is the intensity of each channel above which there is something to see (Otsu 1979). Channels that are
+    missing hold no numbers; their tissue is minus infinity.
     """
 
     name: str
@@ -36,8 +36,13 @@ class Case:
     modality: str
     voxels: npt.NDArray[Any]
     affine: npt.NDArray[np.float64]
-    tissue: float
+    tissue: tuple[float, ...]
     header: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """The first channel that is there."""
+        return int(np.argmax(np.isfinite(self.tissue)))
 
     def volume(self) -> Volume:
         """The case as a volume."""
@@ -241,7 +246,8 @@ def _case(volume: Volume, name: str, subject: str, path: Path | None, write: boo
         _keep(volume.array, path)
     voxels = np.load(path, mmap_mode="r").transpose(_SLICE_BY_SLICE) if path is not None else volume.array
     header = dict(volume.meta.get("header", {}))
-    return Case(name, subject, guess_modality(volume), voxels, volume.affine, otsu_threshold(values[:200_000]), header)
+    tissue = tuple(otsu_threshold(sample(channel)) for channel in volume.array)
+    return Case(name, subject, guess_modality(volume), voxels, volume.affine, tissue, header)
 
 
 def _keep(array: npt.NDArray[Any], path: Path) -> None:

@@ -90,6 +90,7 @@ def draw(source: Source, shape: Shape, generator: Generator) -> Tensor:
     """A sample [c, ...] in the window; boxes with nothing in them are mostly drawn anew. Raises nothing."""
     voxels = source.case.voxels
     channel = None if shape.fused else int(uniform(0, voxels.shape[0], generator))
+    looked = source.case.first if channel is None else channel
     edges = shape.edges if not shape.grid else voxels.shape[1 : 1 + shape.dims]
     sizes = voxels.shape[1:]
     wanted = (*edges, *(1,) * (3 - shape.dims))
@@ -99,8 +100,8 @@ def draw(source: Source, shape: Shape, generator: Generator) -> Tensor:
         for size, edge in zip(sizes, wanted, strict=True):
             start = int(uniform(0, max(size - edge, 0) + 1, generator))
             box.append(slice(start, min(start + edge, size)))
-        first = np.array(voxels[channel or 0][tuple(box)])  # what is mapped is read once, in the order it lies in
-        if float((first > source.case.tissue).mean()) > _OCCUPIED or chance(_EMPTY_KEPT, generator):
+        first = np.array(voxels[looked][tuple(box)])  # what is mapped is read once, in the order it lies in
+        if float((first > source.case.tissue[looked]).mean()) > _OCCUPIED or chance(_EMPTY_KEPT, generator):
             break
     cut = window_box(source, tuple(box)) if channel is None else _windowed(source, {channel: first})
     if shape.grid:

@@ -143,6 +143,7 @@ def test_export_writes_a_job_that_flare_accepts_without_a_path_of_this_machine(p
     assert [one["args"]["gamma"] for one in filters] == ([] if privacy == "none" else [0.5])
     assert json.loads(texts["config_fed_server.json"])["server"] == {"task_request_interval": 0.5}
     agreed = json.loads(texts["federation.json"])
+    assert agreed["momentum"] == 0.7
     assert agreed["spec"]["window"]["kind"] == "percentile" and agreed["privacy"] == privacy
 
 
@@ -151,6 +152,8 @@ def test_another_version_that_would_train_another_model_is_refused(tmp_path):
     federation().write(path)
     assert Federation.read(path) == federation()
     kept = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in kept.items() if name != "momentum"}))
+    assert Federation.read(path).momentum == 0  # an earlier version's: there was none
     kept["spec"]["window"]["high"] = 90.0
     path.write_text(json.dumps(kept))
     with pytest.raises(BadInput, match="another model"):
@@ -168,6 +171,8 @@ def test_another_version_that_would_train_another_model_is_refused(tmp_path):
         (["--sites", "a", "nowhere"], "nowhere is no folder"),
         (["--sites", "a", "a"], "named twice"),
         (["--sites", "a", "b", "--rounds", "0"], "from 1 on"),
+        (["--sites", "a", "b", "--momentum", "1"], "from 0 to 0.95"),
+        (["--sites", "a", "b", "--momentum", "nan"], "from 0 to 0.95"),
         (["--sites", "a", "b", "--privacy", "svt", "--privacy-set", "sigma=1"], "has no setting 'sigma'"),
         (["--sites", "a", "b", "--privacy", "svt", "--privacy-set", "gamma=x"], "NAME=NUMBER"),
         (["--sites", "a", "b", "--objective", "mse,adversarial"], "critic"),

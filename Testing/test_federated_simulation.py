@@ -93,24 +93,30 @@ def started(sites: list[Path], place: Path, output: Path) -> subprocess.Popen[st
     return process
 
 
-def test_the_model_is_the_mean_of_the_sites_weighted_by_their_volumes(sites, place, tmp_path):
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_the_model_is_the_mean_of_the_sites_weighted_by_their_volumes_carried_on_by_momentum(
+    rounds, sites, place, tmp_path
+):
     output = tmp_path / "model"
+    more = ("--momentum", "0.5") if rounds > 1 else ()
     run = subprocess.run(
-        command(sites, output, 1, 2), env=environment(place), capture_output=True, text=True, cwd=ROOT
+        command(sites, output, rounds, 2, *more), env=environment(place), capture_output=True, text=True, cwd=ROOT
     )
     assert run.returncode == 0, run.stderr
     model = Model.load(output)
-    learned, counts = [], []
-    for folder in sites:
-        agreement = Federation("plain", 3, "MR", 1, 2, 2, arguments=TINY)
-        site = Site(agreement, folder, tmp_path / folder.name, CPU, print)
-        learned.append(site.learn(0, start("plain", 3, TINY, 0).state_dict())[0])
-        counts.append(site.samples)
-    assert counts == [2, 1]
+    agreement = Federation("plain", 3, "MR", rounds, 2, 2, arguments=TINY)
+    there = [Site(agreement, folder, tmp_path / folder.name, CPU, print) for folder in sites]
+    assert [site.samples for site in there] == [2, 1]
+    weights = start("plain", 3, TINY, 0).state_dict()
+    steps = {name: torch.zeros_like(value) for name, value in weights.items()}
+    for number in range(rounds):
+        one, other = (site.learn(number, weights)[0] for site in there)
+        steps = {name: (2 * one[name] + other[name]) / 3 - weights[name] + steps[name] / 2 for name in weights}
+        weights = {name: weights[name] + steps[name] for name in weights}
     for name, value in model.network.state_dict().items():
-        mean = (2 * learned[0][name] + learned[1][name]) / 3
-        assert torch.allclose(value, mean, rtol=0, atol=1e-6), name
-    assert "round 1 of 1: loss" in run.stdout
+        assert torch.allclose(value, weights[name], rtol=0, atol=1e-6), name
+    assert f"--momentum {'0.5' if rounds > 1 else '0.7'}" in model.bundle.card
+    assert f"round 1 of {rounds}: loss" in run.stdout
     assert "north, training: 2 volumes" in model.bundle.card and "south, test: 1 volume:" in model.bundle.card
     assert model.bundle.figures["cases"] == 2
     scan = Volume.load(sites[0] / "subject0.nii.gz")

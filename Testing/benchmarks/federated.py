@@ -1,7 +1,8 @@
 """Federations of sites with different scanners against each site alone, on the held-out people of all.
 
     python Testing/benchmarks/federated.py --output FOLDER [--modality any MR] [--network plain] [--dims 2]
-                                           [--rounds 200] [--steps-per-round 10] [--seed 0] [--write docs/federated.md]
+                                           [--rounds 200] [--steps-per-round 10] [--momentum 0.7] [--seed 0]
+                                           [--write docs/federated.md]
 
 Trains and measures each model that FOLDER has no row of, then writes the tables. Sites for "any": heads of healthy
 adults (T1 MRI, 2 mm) and planning CT of head and neck (4 mm). For "MR": the same heads; crops around the hippocampus
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--steps-per-round", type=int, default=10)
+    parser.add_argument("--momentum", type=float, default=0.7, help="of the server")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("federated-benchmark"), help="the folder of the rows")
     parser.add_argument("--write", type=Path, help="the document to put the tables into")
@@ -159,11 +161,11 @@ def main() -> None:
     for modality in options.modality:
         federation = Federation(
             options.network, options.dims, modality, options.rounds, options.steps_per_round, len(SITES[modality]),
-            seed=options.seed, subject=r"(patient\d+)",
+            seed=options.seed, subject=r"(patient\d+)", momentum=options.momentum,
         )  # fmt: skip
         rows = rows_of(federation, options.output / f"{modality}-{options.network}.json")
-        told = f"`{modality}`, `{federation.network}`, {federation.dims}D"
-        parts.append(f"{told}, {federation.rounds} rounds of {federation.steps} steps:")
+        told = f"`{modality}`, `{federation.network}`, {federation.dims}D, {federation.rounds} rounds"
+        parts.append(f"{told} of {federation.steps} steps, momentum {federation.momentum:g}:")
         parts.append(table(rows))
     report(parts, options.write)
 

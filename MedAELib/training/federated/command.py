@@ -60,6 +60,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", required=True, choices=("CT", "MR", "any"), help="what all sites' volumes are")
     parser.add_argument("--rounds", type=int, default=50, help="how often the weights are averaged; default: 50")
     parser.add_argument("--steps-per-round", type=int, default=20, metavar="N", help="of each site; default: 20")
+    parser.add_argument(
+        "--momentum", type=float, default=0.7, metavar="M",
+        help="share of the rounds' last step that the server makes again; 0 is plain averaging; default: 0.7",
+    )  # fmt: skip
     parser.add_argument("--privacy", default="none", choices=PRIVACIES, help="FLARE's filter of updates; default: none")
     parser.add_argument("--privacy-set", action="append", default=[], metavar="NAME=NUMBER", help="one of its settings")
 
@@ -73,6 +77,8 @@ def _agreed(options: argparse.Namespace, sites: int) -> Any:
         raise BadInput("A federation needs at least two sites.", "With one, use: python -m MedAELib train.")
     if not 1 <= options.rounds <= 100_000 or not 1 <= options.steps_per_round <= 1_000_000:
         raise BadInput("Rounds and steps per round must be whole numbers from 1 on.", "Example: --rounds 10.")
+    if not 0 <= options.momentum <= 0.95:
+        raise BadInput(f"A momentum of {options.momentum:g} is not possible.", "It is from 0 to 0.95.")
     options.privacy_settings = _numbers(options.privacy_set)
     from .job import check_flare
 

@@ -23,7 +23,7 @@ PRIVACIES = {
 
 @dataclass(frozen=True)
 class Federation:
-    """The network and its training, rounds and steps of each, and the privacy filter with its settings."""
+    """The network and its training, rounds and steps of each, the server's momentum, the privacy filter's settings."""
 
     network: str
     dims: int
@@ -38,6 +38,7 @@ class Federation:
     terms: Mapping[str, float] = field(default_factory=dict)
     corrupt: tuple[str, ...] = ()
     learn_from: str = "clean"
+    momentum: float = 0.0  # of the server; see `server.MomentumAveraging`
     privacy: str = "none"
     privacy_settings: Mapping[str, float] = field(default_factory=dict)
 
@@ -93,7 +94,7 @@ def agree(options: argparse.Namespace, sites: int) -> Federation:
     federation = Federation(
         **{name: getattr(options, name) for name in _SHARED if name != "corrupt"}, corrupt=tuple(options.corrupt),
         rounds=options.rounds, steps=options.steps_per_round, sites=sites, arguments=options.arguments,
-        terms=options.terms, privacy=options.privacy, privacy_settings=settings,
+        terms=options.terms, momentum=options.momentum, privacy=options.privacy, privacy_settings=settings,
     )  # fmt: skip
     check_options(federation.options(), federation.modality)
     check_network(federation.options())

@@ -47,20 +47,24 @@ def check_flare() -> None:
 
 
 def _job(federation: Federation, agreement: Path) -> Any:
-    """FLARE's federated averaging; only differences travel where a filter shall see them."""
+    """FLARE's federated averaging with momentum; only differences travel where a filter shall see them."""
     from nvflare.app_common.executors.client_api_executor import ClientAPIExecutor, ExecutionMode
-    from nvflare.app_common.workflows.fedavg import FedAvg
     from nvflare.app_opt.pt.job_config.model import PTModel
     from nvflare.client.config import ExchangeFormat, TransferType
     from nvflare.job_config.base_fed_job import BaseFedJob
     from nvflare.job_config.defs import FilterType
+
+    from MedAELib.training.federated.server import MomentumAveraging
 
     spec = federation.spec()
     network = {"name": spec.network, "dims": spec.dims, "arguments": dict(spec.arguments), "seed": federation.seed}
     job = BaseFedJob(name=NAME, min_clients=federation.sites, key_metric="held_out_psnr")
     job.set_app_packages(["MedAELib"])  # is installed at the sites and does not travel
     job.to_server(PTModel({"path": "MedAELib.training.federated.federation.start", "args": network}), id="persistor")
-    job.to_server(FedAvg(num_clients=federation.sites, num_rounds=federation.rounds, persistor_id="persistor"))
+    job.to_server(MomentumAveraging(
+        num_clients=federation.sites, num_rounds=federation.rounds, persistor_id="persistor",
+        momentum=federation.momentum,
+    ))  # fmt: skip
     job.to_server({"server": {"task_request_interval": _ASK_EVERY}})
     job.add_file_to_server(str(agreement))
     executor = ClientAPIExecutor(

@@ -100,7 +100,8 @@ def _card(
     parts += [
         f"Federated averaging by NVIDIA FLARE: {len(outcome.rounds)} rounds{took}; in each every site made "
         f"{federation.steps} steps from the mean of all, with its own optimizer. {parameters} parameters travelled, no "
-        f"volume did; a site counts as many times as it has training volumes. Seed {federation.seed}. "
+        f"volume did; a site counts as many times as it has training volumes. {_momentum(federation)} "
+        f"Seed {federation.seed}. "
         f"{_privacy(federation)}",
         "",
         f"`federate {' '.join(['simulate --sites', *sites]) if sites else 'export'} {_command(federation)}`",
@@ -126,6 +127,12 @@ def _card(
     return "\n".join(parts)
 
 
+def _momentum(federation: Federation) -> str:
+    if not federation.momentum:
+        return "The mean of the sites was taken as it is."
+    return f"The server made {100 * federation.momentum:g} % of its last step again in each round (momentum)."
+
+
 def _privacy(federation: Federation) -> str:
     if federation.privacy == "none":
         return "No privacy filter was used."
@@ -147,6 +154,7 @@ def _command(federation: Federation) -> str:
         words.append(f"--learn-from {federation.learn_from}")
     if federation.subject:
         words.append(f"--subject '{federation.subject}'")
+    words.append(f"--momentum {federation.momentum:g}")
     if federation.privacy != "none":
         words.append(f"--privacy {federation.privacy}")
         words += [f"--privacy-set {name}={value:g}" for name, value in federation.privacy_settings.items()]

@@ -1,0 +1,31 @@
+"""What the server of a federation does with the mean of the sites: it goes on in the direction of earlier rounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nvflare.app_common.abstract.fl_model import FLModel
+from nvflare.app_common.workflows.fedavg import FedAvg
+
+
+class MomentumAveraging(FedAvg):
+    """FLARE's federated averaging (McMahan et al., AISTATS 2017) with momentum at the server (Hsu et al.,
+    arXiv:1909.06335).
+
+    What the mean of the sites changed in a round is a step, and of the step before, the share `momentum` (from 0 to
+    less than 1) is made again. What all sites agree on adds up; what they pull in different directions does not.
+    """
+
+    def __init__(self, *arguments: Any, momentum: float, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.momentum = momentum
+        self.steps: dict[str, Any] = {}
+
+    def update_model(self, model: FLModel, model_update: FLModel, replace_meta: bool = True) -> FLModel:
+        """The weights of the next round from those of this one and the mean of what the sites sent."""
+        before = dict(model.params)
+        model = super().update_model(model, model_update, replace_meta)
+        for name, mean in model.params.items():
+            self.steps[name] = mean - before[name] + self.momentum * self.steps.get(name, 0)
+            model.params[name] = before[name] + self.steps[name]
+        return model

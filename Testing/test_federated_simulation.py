@@ -115,7 +115,7 @@ def test_the_model_is_the_mean_of_the_sites_weighted_by_their_volumes_carried_on
         weights = {name: weights[name] + steps[name] for name in weights}
     for name, value in model.network.state_dict().items():
         assert torch.allclose(value, weights[name], rtol=0, atol=1e-6), name
-    assert f"--momentum {'0.5' if rounds > 1 else '0.7'}" in model.bundle.card
+    assert f"--momentum {'0.5' if rounds > 1 else '0.8'}" in model.bundle.card
     assert f"round 1 of {rounds}: loss" in run.stdout
     assert "north, training: 2 volumes" in model.bundle.card and "south, test: 1 volume:" in model.bundle.card
     assert model.bundle.figures["cases"] == 2

@@ -1,7 +1,7 @@
 """Federations of sites with different scanners against each site alone, on the held-out people of all.
 
     python Testing/benchmarks/federated.py --output FOLDER [--modality any MR] [--network plain] [--dims 2]
-                                           [--rounds 200] [--steps-per-round 10] [--momentum 0.7] [--seed 0]
+                                           [--rounds 200] [--steps-per-round 10] [--momentum 0.8] [--seed 0]
                                            [--write docs/federated.md]
 
 Trains and measures each model that FOLDER has no row of, then writes the tables. Sites for "any": heads of healthy
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, choices=(2, 3), default=2)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--steps-per-round", type=int, default=10)
-    parser.add_argument("--momentum", type=float, default=0.7, help="of the server")
+    parser.add_argument("--momentum", type=float, default=0.8, help="of the server")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("federated-benchmark"), help="the folder of the rows")
     parser.add_argument("--write", type=Path, help="the document to put the tables into")

@@ -143,6 +143,8 @@ def test_export_writes_a_job_that_flare_accepts_without_a_path_of_this_machine(p
     assert [one["args"]["gamma"] for one in filters] == ([] if privacy == "none" else [0.5])
     assert json.loads(texts["config_fed_server.json"])["server"] == {"task_request_interval": 0.5}
     agreed = json.loads(texts["federation.json"])
+    (workflow,) = json.loads(texts["config_fed_server.json"])["workflows"]
+    assert workflow["args"] == {"num_clients": 3, "num_rounds": 50, "persistor_id": "persistor", "momentum": 0.8}
     assert agreed["momentum"] == 0.8
     assert agreed["spec"]["window"]["kind"] == "percentile" and agreed["privacy"] == privacy
 

@@ -16,15 +16,16 @@ class MomentumAveraging(FedAvg):
     less than 1) is made again. What all sites agree on adds up; what they pull in different directions does not.
     """
 
-    def __init__(self, *arguments: Any, momentum: float, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+    def __init__(self, num_clients: int, num_rounds: int, persistor_id: str, momentum: float) -> None:
+        # FLARE reads the names of these arguments to write the job
+        super().__init__(num_clients=num_clients, num_rounds=num_rounds, persistor_id=persistor_id)
         self.momentum = momentum
         self.steps: dict[str, Any] = {}
 
-    def update_model(self, model: FLModel, model_update: FLModel, replace_meta: bool = True) -> FLModel:
+    def update_model(self, model: FLModel, aggr_result: FLModel) -> FLModel:
         """The weights of the next round from those of this one and the mean of what the sites sent."""
         before = dict(model.params)
-        model = super().update_model(model, model_update, replace_meta)
+        model = super().update_model(model, aggr_result)
         for name, mean in model.params.items():
             self.steps[name] = mean - before[name] + self.momentum * self.steps.get(name, 0)
             model.params[name] = before[name] + self.steps[name]

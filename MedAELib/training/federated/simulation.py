@@ -74,6 +74,7 @@ def _watch(process: subprocess.Popen[bytes], federation: Federation, workplace: 
             report(row)
             last = time.monotonic()
         reported = len(rows)
+        ended = ended or _stopped(workplace)
         _check(workplace / "told", reported, federation.rounds, ended)
         if ended and reported < federation.rounds:
             raise InternalFault(f"The federation ended after {reported} of {federation.rounds} rounds{_why(workplace)}")
@@ -93,6 +94,11 @@ def _check(told: Path, done: int, rounds: int, ended: bool) -> None:
                 f"Site {path.stem} died in round {done + 1} of {rounds}: its process was ended from outside.",
                 "Perhaps the computer ran out of memory; close other programs and start again.",
             )
+
+
+def _stopped(workplace: Path) -> bool:
+    """Whether the server has given up, upon which it ends the sites."""
+    return b"Aborting current RUN due to FATAL_SYSTEM_ERROR" in (workplace / "log.txt").read_bytes()
 
 
 def _lives(number: int) -> bool:

@@ -62,7 +62,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps-per-round", type=int, default=20, metavar="N", help="of each site; default: 20")
     parser.add_argument(
         "--momentum", type=float, default=0.8, metavar="M",
-        help="share of the rounds' last step that the server makes again; 0 is plain averaging; default: 0.8",
+        help="of the server, in the direction of the rounds before; 0 is plain averaging; default: 0.8",
     )  # fmt: skip
     parser.add_argument("--privacy", default="none", choices=PRIVACIES, help="FLARE's filter of updates; default: none")
     parser.add_argument("--privacy-set", action="append", default=[], metavar="NAME=NUMBER", help="one of its settings")

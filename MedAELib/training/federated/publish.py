@@ -130,7 +130,8 @@ def _card(
 def _momentum(federation: Federation) -> str:
     if not federation.momentum:
         return "The mean of the sites was taken as it is."
-    return f"The server made {100 * federation.momentum:g} % of its last step again in each round (momentum)."
+    told = f"Nesterov momentum {federation.momentum:g}"
+    return f"The server carried each mean on in the direction of the rounds before ({told})."
 
 
 def _privacy(federation: Federation) -> str:

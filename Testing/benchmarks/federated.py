@@ -105,7 +105,7 @@ def run(federation: Federation, rows: list[dict], keep: Callable[[list[dict]], N
         row("federated", lambda: model_of(simulate(federation, data, Path(place, "together"), "cpu", tell)))
         for name, folder in data.items():
             row(f"{name} alone", lambda f=folder, n=name: alone(federation, f, Path(place, "alone", n)))
-        return rows
+        return sorted(rows, key=lambda row: bool(row["model"] != "federated"))
 
 
 def table(rows: list[dict]) -> str:

@@ -19,7 +19,8 @@ _BLOCKS = 16_000
 _FEWEST = 40  # blocks
 _QUIETEST = 0.02  # of the blocks of tissue stand for the noise
 _QUIETEST_Z = -2.0537  # where that share ends in a normal distribution
-_SECOND_FREEDOM = 2.58  # of the four second differences in a line of six voxels, measured: neighbours are correlated
+# Of the second differences along an edge of a block, measured at the quantile below: neighbours are correlated.
+_SECOND_FREEDOM = {1: 1.13, 2: 1.13, 4: 1.64, 6: 2.58}
 _RAYLEIGH = (1.6, 2.3)  # mean over deviation of untouched air in a magnitude image; 1.913 without end
 _CORRELATED_FREEDOM = 60  # of a block's detail where noise is correlated in plane, about
 _ACROSS_FREEDOM = 25  # of a block's differences from slice to slice, where noise is correlated in plane, about
@@ -88,7 +89,7 @@ def look(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> Look:
         between = quietest(seconds["second", (2,)][alive], _ACROSS_FREEDOM) if array.shape[2] > 2 else total
         plain = min(total, between)
     else:
-        freedom = math.prod(_SECOND_FREEDOM for size in array.shape if size > 1)
+        freedom = math.prod(_SECOND_FREEDOM[edge] for edge in blocks.shape[:3])
         plain = max(quietest(seconds["second", (0, 1, 2)][alive], freedom), 0.5 * total)
         # Air that the scanner or somebody else has darkened tells nothing.
         plain = air if 0.1 * plain < air < plain else plain

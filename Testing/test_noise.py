@@ -61,6 +61,15 @@ def test_pure_noise_is_told_within_a_twentieth(mean):
     assert noise_unit(noise, False) == pytest.approx(1, rel=0.05)
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("slices", range(1, 9))
+def test_pure_noise_of_few_slices_is_told_within_a_twentieth(slices, axis):
+    size = [144, 144]
+    size.insert(axis, slices)
+    told = [noise_unit(1000 + 20 * torch.randn(size, generator=_generator(seed)).numpy(), False) for seed in range(4)]
+    assert np.mean(told) == pytest.approx(20, rel=0.05)
+
+
 def test_clean_and_constant_volumes_have_next_to_no_noise_but_never_none():
     clean = generated_volume("MR", 90_000, 64)
     assert 0 < noise_unit(clean, False) < 0.01

@@ -13,7 +13,8 @@ from MedAELib.engine.run import Engine
 from MedAELib.errors import BadModel, Cancelled
 from MedAELib.model import Model
 from MedAELib.tasks.denoise import denoise, denoise_and_map
-from MedAELib.tasks.noise_map import WithNoise, noise_levels
+from MedAELib.tasks.noise_levels import noise_levels
+from MedAELib.tasks.noise_map import WithNoise
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import magnitude_noise, projection_noise, smooth_field
 

@@ -65,24 +65,27 @@ class Evidence:
         return float(np.median(self.noise[self.tissue] if self.tissue.any() else self.noise))
 
 
-def gather(volume: Volume, denoised: Volume, noise: Volume | None, zero: float = 0.0) -> Evidence:
-    """The evidence from a scan, its result and its noise map (None: one noise level is estimated for all voxels).
+def gather(
+    volume: Volume, denoised: Volume, noise: Volume | float | None, zero: float = 0.0, largest: int = LARGEST
+) -> Evidence:
+    """The evidence from a scan, its result and its noise: the map, or one level for all voxels (None: estimated).
 
-    Intensities count from `zero` on, that of no signal.
+    Intensities count from `zero` on, that of no signal. At most about `largest` voxels are looked at.
     """
     frame = middle_frame(volume.array)
     source, modality = volume.array[frame], guess_modality(volume)
-    box = densest_box(source, fitting(source.shape, LARGEST))
+    box = densest_box(source, fitting(source.shape, largest))
     before, after = source[box].astype(np.float32), denoised.array[frame][box].astype(np.float32)
     if zero:
         before, after = before - np.float32(zero), after - np.float32(zero)
     finite = np.isfinite(before) & np.isfinite(after)
     before, after = np.where(finite, before, np.float32(0)), np.where(finite, after, np.float32(0))
     if noise is None:
-        level = noise_unit(before, modality != "MR") if noise_level(before) > 0 else 0.0
-        deviation = np.full(before.shape, level, np.float32)
-    else:
+        noise = noise_unit(before, modality != "MR") if noise_level(before) > 0 else 0.0
+    if isinstance(noise, Volume):
         deviation = np.nan_to_num(noise.array[0][box].astype(np.float32), nan=0, posinf=0)
+    else:
+        deviation = np.full(before.shape, noise, np.float32)
     low, high = np.percentile(sample(before), [0.1, 99.9]) if before.size else (0.0, 0.0)
     span = 1000.0 if modality == "CT" else float(high - min(low, 0.0))
     tissue = _tissue(before, modality, deviation, span) & finite

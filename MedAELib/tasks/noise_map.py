@@ -13,12 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadModel
-from ..modality import guess_modality
 from ..networks import Network, Wrapped
 from ..networks.denoising import DenoisingAutoencoder, haar, local_mean
-from ..noise import Units, units_of
-from ..quality import middle_frame, noise_level
-from ..volume import Volume
 
 _REACH = 4  # cells on each side, of the means: so many voxels tell a deviation within 3 %
 REACH = 2 * _REACH + 2  # voxels on each side: the means of cells, and the cells
@@ -132,19 +128,3 @@ class NoiseMap:
                 voxels = self.array[..., k]
                 np.sqrt(voxels / np.float32(self._frames), out=voxels)
         return self.array
-
-
-def noise_levels(volume: Volume, denoised: Volume, units: Units | None = None) -> tuple[float, float]:
-    """The noise of the middle frame before and after, in its units; 0 before where nothing varies.
-
-    Before is `noise_unit`, which was nearer to the truth on generated scans than the median of the map and than
-    `noise_level`. After is that times the ratio by which the flattest tissue became quieter: measured alike on both, so
-    that a result that changed nothing has the same noise. `units` are those of the volume, where one may be known.
-    """
-    frame = middle_frame(volume.array)
-    source, result = volume.array[frame], denoised.array[frame]
-    quiet, quieter = noise_level(source), noise_level(result)
-    if quiet == 0:
-        return 0.0, quieter
-    before = (units or units_of(volume.array))(frame, guess_modality(volume) != "MR")
-    return before, before * quieter / quiet

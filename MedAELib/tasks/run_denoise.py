@@ -26,7 +26,8 @@ from .denoise import (
     in_memory,
     removed_noise,
 )
-from .noise_map import noise_levels, tells_noise
+from .noise_levels import noise_levels
+from .noise_map import tells_noise
 from .seen import Seen, see
 from .trust import conclusion, trust
 
@@ -66,7 +67,7 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
     result = seen.filled(outputs["denoised"])
-    levels = noise_levels(seen.volume, result, seen.units)
+    levels = noise_levels(seen.volume, result, seen.units, seen.zero)
     noise = {name: float(f"{level:.4g}") for name, level in zip(("noise_before", "noise_after"), levels, strict=True)}
     judged = {}
     if wanted.trust:

@@ -12,7 +12,7 @@ from .edges import sharpness
 from .evidence import Evidence, gather
 from .figures import LOOK, POOR, Figure, measured
 from .lesions import Again, lesions_kept
-from .noise_map import noise_levels
+from .noise_levels import noise_levels
 from .residual import bias, structure, whiteness
 
 Progress = Callable[[str, int, int], None]
@@ -42,7 +42,7 @@ def trust(
     """
     progress(STAGE, 0, 5)
     evidence = gather(volume, denoised, noise, zero)
-    figures = _levels(*(levels or noise_levels(volume, denoised)), evidence)
+    figures = _levels(*(levels or noise_levels(volume, denoised, zero=zero)), evidence)
     if figures[-1].value == 0:
         return figures
     parts: list[Callable[[], list[Figure]]] = [
@@ -71,7 +71,7 @@ def _levels(before: float, after: float, evidence: Evidence) -> list[Figure]:
         told = "In all tissue, also where the noise is stronger, so it can be more than before."
     return [
         measured("Noise before", before, units, "", "In the quiet part of the tissue (a fifth of it has less noise)."),
-        measured("Noise after", after, units, "", "As much less as flat tissue became quieter."),
+        measured("Noise after", after, units, "", "What is left in flat tissue, slow changes too."),
         measured(REMOVED, removed, units, "", told),
     ]
 

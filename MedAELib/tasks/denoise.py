@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,8 +18,9 @@ from ..model import Model
 from ..networks import Network
 from ..networks.mirrored import PASSES, Mirrored
 from ..networks.regrouped import Regrouped
-from ..quality import varying_frames
+from ..quality import ends, varying_frames
 from ..volume import Volume
+from .background import constant
 from .noise_map import CALIBRATIONS, REACH, NoiseMap, WithNoise, check_tells_noise, deviation, tells_noise
 from .seen import Seen, see
 
@@ -49,11 +51,12 @@ def denoise(
 ) -> Volume:
     """The volume without (`strength` 1), or with part of (0..1), its noise: same place, same type, same units.
 
-    Integers are rounded and stay within their type; voxels that are not finite stay as they are. Every channel (frame)
-    is processed on its own, or left where it is empty. `engine.used` tells afterwards how it ran. `progress` may raise
-    Cancelled. `seen` is what the model sees of the volume, where `see` has been asked already; what that takes for no
-    part of the scan stays. The result is the mean over 1, 2, 4 or 8 `passes`, each over another mirror image; 0 takes
-    `automatic_passes`.
+    Integers are rounded and stay within their type; voxels that are not finite stay as they are, and so do masked air
+    and padding (blocks of 3 x 3 x 3 voxels of one value). No MRI gets values below 0 that has none. Every channel
+    (frame) is processed on its own, or left where it is empty. `engine.used` tells afterwards how it ran. `progress`
+    may raise Cancelled. `seen` is what the model sees of the volume, where `see` has been asked already; what that
+    takes for no part of the scan stays. The result is the mean over 1, 2, 4 or 8 `passes`, each over another mirror
+    image; 0 takes `automatic_passes`.
     Raises BadInput for a strength outside 0..1 or another number of passes, BadModel for a model of another task.
     """
     return _denoised(volume, model, strength, engine or Engine(), progress, allocate, seen, passes)
@@ -97,7 +100,7 @@ def _denoised(
     network = looking_again(Mirrored(network, passes or automatic_passes(volume)), model)
     seen = seen or see(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
-    voxels, varying = volume.array[0].size, varying_frames(volume.array)
+    voxels, varying, floor = volume.array[0].size, varying_frames(volume.array), _floor(seen.volume, model)
     for channel, source in enumerate(seen.volume.array):
         if channel not in varying:  # an empty frame stays as it is
             result[channel] = source
@@ -105,9 +108,10 @@ def _denoised(
             continue
 
         def write(
-            core: Box, before: npt.NDArray[Any], after: Floats, deviation: Floats | None = None, channel: int = channel
-        ) -> None:
-            _blend(before, after, strength, result[channel][core])
+            core: Box, before: npt.NDArray[Any], after: Floats, deviation: Floats | None = None,
+            channel: int = channel, source: npt.NDArray[Any] = source,
+        ) -> None:  # fmt: skip
+            _blend(before, after, strength, result[channel][core], floor, constant(source, core))
             if noise and deviation is not None:
                 noise.add(channel, core, deviation)
 
@@ -162,16 +166,28 @@ def denoised_again(
     return again
 
 
-def _blend(before: npt.NDArray[Any], after: Floats, strength: float, room: npt.NDArray[Any]) -> None:
-    """Write what one core becomes, in its own type, into its room."""
+def _floor(volume: Volume, model: Model) -> float:
+    """What no voxel of a result goes below: in MRI 0, as magnitudes do not, or the scan's least where that is lower."""
+    return min(0.0, ends(volume.array)[0]) if model.spec.modality == "MR" else -math.inf
+
+
+def _blend(
+    before: npt.NDArray[Any], after: Floats, strength: float, room: npt.NDArray[Any], floor: float = -math.inf,
+    still: npt.NDArray[np.bool_] | None = None,
+) -> None:  # fmt: skip
+    """Write what one core becomes, in its own type, into its room: nothing below `floor`, and `still` voxels stay."""
     before, room = np.asarray(before), np.asarray(room)  # parts of a memory map are found in less time so
 
     def blend(box: Box) -> None:
         old = before[box].copy(order="K")
         change = np.empty_like(old, np.float32)
         change[...] = after[box].copy(order="K")  # first as it lies: its axes may be in another order
+        if floor > -math.inf:
+            np.maximum(change, np.float32(floor), out=change)
         np.subtract(change, old, out=change, dtype=np.float32, casting="unsafe")
         np.multiply(np.float32(strength), change, out=change)
+        if still is not None:
+            change[still[box]] = 0
         room[box] = _changed(old, change)
 
     in_pieces(before.shape, blend)

@@ -107,8 +107,9 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
         warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
     if _is_label_map(values):
         warnings.append(_told_labels(name))
-    if spec.dims == 3 and volume.shape[2] < _FEW_SLICES:
-        slices = "one slice" if volume.shape[2] == 1 else f"{volume.shape[2]} slices"
+    thinnest = min(volume.shape)  # a slice may lie along any axis
+    if spec.dims == 3 and thinnest < _FEW_SLICES:
+        slices = "one slice" if thinnest == 1 else f"{thinnest} slices"
         warnings.append(f"The model works in 3D, but {name} has only {slices}.")
     if spec.dims == 2 and volume.shape[2] > 1:
         warnings.append(f"The model works in 2D: {name} is processed slice by slice along its third axis.")

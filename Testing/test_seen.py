@@ -168,7 +168,7 @@ def test_frames_that_are_empty_say_nothing_of_the_others(empty, value):
     for n in full:
         assert error(result.outputs["denoised"].array[n]) < 1.02 * error(whole.outputs["denoised"].array[n])
     assert result.report["noise_before"] == pytest.approx(whole.report["noise_before"], rel=0.05)
-    assert 0 < result.report["noise_after"] < 10
+    assert 9 < result.report["noise_after"] < 18  # of 50; by the truth 13 in flat tissue
     assert np.median(result.outputs["noise"].array) == pytest.approx(np.median(whole.outputs["noise"].array), rel=0.05)
     assert result.report["noise_map"] == f"root mean square over {len(full)} frames"
     assert "Nothing was removed" not in result.report["verdict"]

@@ -23,6 +23,7 @@ from ..volume import Volume
 from .background import constant
 from .noise_map import CALIBRATIONS, REACH, NoiseMap, WithNoise, check_tells_noise, deviation, tells_noise
 from .seen import Seen, see
+from .single_slice import run_slice, single_axis
 
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 Progress = Callable[[str, int, int], None]
@@ -118,9 +119,21 @@ def _denoised(
         def report(part: int, whole: int, done: int = channel * voxels) -> None:
             progress("Denoising", done + part, voxels * volume.channels)
 
-        engine.run(network, source, seen.window, write, report, 1 if noise else 0)
+        _through(engine, network, model, source, seen.window, write, report, 1 if noise else 0)
     seen.restore(result)
     return volume.like(result, name=f"{volume.name} denoised".strip())
+
+
+def _through(
+    engine: Engine, network: Network, model: Model, source: npt.NDArray[Any], window: tuple[float, float],
+    write: Callable[..., None], report: Callable[[int, int], None], deviations: int = 0,
+) -> None:  # fmt: skip
+    """Send one channel [i, j, k] through the network: a volume as it is, a single slice with copies beside it."""
+    axis = single_axis(network, source.shape)
+    if axis is None:
+        engine.run(network, source, window, write, report, deviations)
+    else:
+        run_slice(engine, network, source, axis, model.spec.modality, window, write, report, deviations)
 
 
 def automatic_passes(volume: Volume) -> int:
@@ -160,7 +173,7 @@ def denoised_again(
         def write(core: Box, before: npt.NDArray[Any], after: Floats) -> None:
             _blend(before, after, strength, result[core])
 
-        engine.run(network, voxels, window, write, partial(progress, "Denoising a test"))
+        _through(engine, network, model, voxels, window, write, partial(progress, "Denoising a test"))
         return result
 
     return again

@@ -47,16 +47,28 @@ def test_missing_slices_are_counted_along_any_axis_and_those_at_the_ends_are_not
         assert f"scan lacks {one} its {('first', 'second', 'third')[axis]} axis" in told and f"{min(inner)}" in told
 
 
-def test_missing_slices_are_told_with_their_numbers_and_not_called_noise(tmp_path):
+@pytest.mark.parametrize("air", [0, -1000])
+def test_empty_slices_between_a_head_and_stray_voxels_are_not_missing(air):
+    voxels = np.full((40, 30, 20), air, np.int16)
+    voxels[8:30, 6:24] = np.random.default_rng(0).integers(50, 90, (22, 18, 20))
+    voxels[35, 7, 9] = 60  # beyond air of one value, as in a masked scan
+    voxels[2, 3, 4] = 32_767
+    assert missing_slices(Volume(voxels[None], np.eye(4))) == ""
+    for value in (air, 70, 32_767):
+        voxels[20:22] = value
+        assert "lacks 2 slices along its first axis (20 to 21):" in missing_slices(Volume(voxels[None], np.eye(4)))
+
+
+def test_missing_slices_are_told_with_their_numbers_and_not_called_noise_alone(tmp_path):
     model = tiny_normative(tmp_path / "model")
     model.bundle.calibration["gate"]["odds"] = [-100.0]  # everything is unlike the training scans
     whole = head((4.0, 4.0, 4.0))[0]
-    assert any("Most of the scan" in said for said in warnings(whole, model))
+    assert any("Most of the scan" in said and "slices" not in said for said in warnings(whole, model))
     voxels = whole.array.copy()
     voxels[..., 20:23] = 0
     told = warnings(whole.like(voxels), model)
     assert any("lacks 3 slices along its third axis (20 to 22)" in said for said in told)
-    assert not any("Most of the scan" in said for said in told)
+    assert any("Most of the scan" in said and "missing slices" in said for said in told)
     assert any("lacks 3 slices" in said for said in warnings(whole.like(voxels), None))
 
 

@@ -161,10 +161,10 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
     if over:
         what = "head" if brains else "anatomy"
         warnings.append(f"The {what} seems to lie {over}: check the orientation that the file gives.")
-    if found["odds"][0] > gate["odds"][0] + _ODD and not prepared.missing:  # that says why already
-        warnings.append(
-            "Most of the scan is unlike the training scans: turned over, very noisy, or another kind of scan."
-        )
+    if found["odds"][0] > gate["odds"][0] + _ODD:
+        reasons = "turned over, very noisy, or another kind of scan"
+        reasons = f"by its missing slices, or it is {reasons}" if prepared.missing else reasons
+        warnings.append(f"Most of the scan is unlike the training scans: {reasons}.")
     return warnings
 
 

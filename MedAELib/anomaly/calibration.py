@@ -10,10 +10,13 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import BadInput, BadModel
 from .grid import Floats
 from .masks import Mask
+
+Knots = npt.NDArray[np.float64]
 
 # How much of normal tissue lies above each knot.
 RATES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005)
@@ -21,6 +24,9 @@ _BULK = 0.9  # quantile: with the median it says how the scores of a scan lie; l
 _TAIL = 0.02  # of the tissue: what this share of it exceeds says how long the tail of a scan's scores is
 _STRETCH = (0.3, 1.5)  # so much shorter or longer than that of normal scans it may be: lesions make it longer, too
 _HIGHEST = 12.0  # z
+_STEEPEST = 4.0  # times the mean rise of z beyond the bulk: where scores nearly end, the last knots lie too close
+_NOTHING = 1e-3  # of the root mean square: a bulk that is narrower is none
+_BELOW = 1e-4  # z, less than that of scores that end, so that rounding puts none of them above a threshold
 
 
 def z_of(rate: float) -> float:
@@ -28,6 +34,9 @@ def z_of(rate: float) -> float:
     if not 1e-6 <= rate <= 0.5:
         raise BadInput(f"The false-alarm rate {rate:g} is not possible.", "Choose one from 0.000001 to 0.5.")
     return NormalDist().inv_cdf(1 - rate)
+
+
+_LEVELS = np.array([z_of(rate) for rate in RATES])
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,9 @@ class Calibration:
         `own_bulk` the quantiles of all together."""
         if not own_bulk:
             pooled = np.concatenate([score[mask] for score, mask in normals])
-            middle, high = (float(f"{value:.6g}") for value in np.quantile(pooled, [0.5, _BULK]))
+            middle, high = np.quantile(pooled, [0.5, _BULK])
+            ends = middle, high if high > middle else middle + _unit(0.0, pooled, middle)
+            middle, high = (float(f"{value:.6g}") for value in ends)
             normals = [(pooled, np.ones(pooled.shape, bool))]
         bulk = None if own_bulk else (middle, high)
         found = [
@@ -75,20 +86,33 @@ class Calibration:
         return Calibration(tuple(float(value) for value in values), (float(bulk[0]), float(bulk[1])) if bulk else None)
 
     def z(self, score: Floats, mask: Mask) -> Floats:
-        """The map of z `[i, j, k]`, float32, 0 outside the mask; straight lines between the knots and beyond them."""
-        levels = np.array([z_of(rate) for rate in RATES])
-        knots = np.array(self.knots) + 1e-6 * np.arange(len(RATES))  # equal knots, of scores that are often the same
+        """The map of z `[i, j, k]`, float32, 0 outside the mask; straight lines between the knots and beyond them.
+
+        Where the last knots are equal, scores end there, and z ends at the rate at which they do in normal tissue.
+        """
+        spaced = np.array(self.knots) + 1e-6 * np.arange(len(RATES))
+        knots, levels = self._line(spaced)
         units = _in_bulk(score, mask, self.bulk)
         if self.bulk is None:
             stretch = np.float32(self._stretch(units[mask]))
             units = np.where(units > 1, 1 + (units - 1) / stretch, units)
         found = np.interp(units, knots, levels)
-        slope = (levels[-1] - levels[-4]) / (knots[-1] - knots[-4])
-        beyond = units > knots[-1]
-        found[beyond] = levels[-1] + slope * (units[beyond] - knots[-1])
-        below = units < knots[0]
-        found[below] = (units[below] - knots[0]) * (levels[3] - levels[0]) / max(knots[3] - knots[0], 1e-6)
+        beyond, below = units > knots[-1], units < knots[0]
+        if self.knots[-1] > self.knots[-2]:
+            found[beyond] = levels[-1] + _slope(spaced) * (units[beyond] - knots[-1])
+        elif len(knots) == 1:  # normal tissue has no other score
+            found[beyond] = _LEVELS[-1]
+        width = spaced[3] - spaced[0] if self.knots[3] > self.knots[0] else 1.0
+        found[below] = (units[below] - knots[0]) * (_LEVELS[3] - _LEVELS[0]) / max(width, 1e-6)
         return np.where(mask, np.clip(found, -_HIGHEST, _HIGHEST), 0).astype(np.float32)
+
+    def _line(self, spaced: Knots) -> tuple[Knots, Knots]:
+        """Knots and their levels of z; of equal knots the first alone, as so much of normal tissue reaches it."""
+        first = np.append(True, np.diff(self.knots) > 0)
+        knots, levels = spaced[first], _LEVELS[first]
+        if len(knots) > 1 and not first[-1]:
+            levels[-1] -= _BELOW
+        return knots, levels
 
     def _stretch(self, units: Floats) -> float:
         """How many times as far as in normal scans the highest scores of a scan reach beyond its 90th percentile.
@@ -97,7 +121,7 @@ class Calibration:
         what is rare in this scan alone stands out. It is kept within limits: a large lesion must not hide itself.
         """
         usual, own = self.knots[RATES.index(_TAIL)] - 1, float(np.quantile(units, 1 - _TAIL)) - 1
-        return float(np.clip(own / max(usual, 1e-6), *_STRETCH))
+        return float(np.clip(own / max(usual, 1e-6), *_STRETCH)) if usual > 0 else 1.0
 
 
 def calibrations(known: Mapping[str, Any]) -> dict[str, Calibration]:
@@ -123,7 +147,7 @@ def own_z(score: Floats, mask: Mask) -> Floats:
     """
     values = score[mask]
     middle = float(np.median(values))
-    spread = float(np.quantile(values, 0.8413)) - middle
+    spread = _unit(float(np.quantile(values, 0.8413)) - middle, values, middle)
     found = (score - middle) / max(spread, 1e-6)
     return np.where(mask, np.clip(found, -_HIGHEST, _HIGHEST), 0).astype(np.float32)
 
@@ -136,5 +160,21 @@ def _rising(values: Any, size: int) -> bool:
 
 def _in_bulk(score: Floats, mask: Mask, bulk: tuple[float, float] | None) -> Floats:
     """Scores in units of their bulk within the mask, or of the one given: 0 is the median, 1 the 90th percentile."""
-    middle, high = bulk or np.quantile(score[mask], [0.5, _BULK])
-    return np.asarray((score - middle) / max(float(high - middle), 1e-9), np.float32)
+    if bulk:
+        return np.asarray((score - bulk[0]) / max(bulk[1] - bulk[0], 1e-9), np.float32)
+    middle, high = np.quantile(score[mask], [0.5, _BULK])
+    unit = _unit(float(high - middle), score[mask], middle)
+    return np.asarray((score - middle) / max(unit, 1e-9), np.float32)
+
+
+def _unit(width: float, values: Floats, middle: float) -> float:
+    """The width of the bulk, or how far scores lie above their median as a root mean square, where next to none of the
+    bulk does, as of a map that is 0 in most of the tissue; 1 where none does."""
+    above = float(np.sqrt(np.mean(np.square(np.maximum(values - middle, 0), dtype=np.float64))))
+    return width if width > _NOTHING * above else above or 1.0
+
+
+def _slope(knots: Knots) -> float:
+    """How z rises with the score beyond the last knot: as between the last four, but no steeper than is plausible."""
+    mean = (_LEVELS[-1] - _LEVELS[3]) / (knots[-1] - knots[3])
+    return float(min((_LEVELS[-1] - _LEVELS[-4]) / (knots[-1] - knots[-4]), _STEEPEST * mean))

@@ -11,11 +11,13 @@ from generated_heads import head
 
 from MedAELib.__main__ import main
 from MedAELib.anomaly.anatomies import Anatomies
-from MedAELib.anomaly.calibrate import calibrated_again
+from MedAELib.anomaly.calibrate import LEARNED, calibrated_again, learned_from
 from MedAELib.anomaly.gate import measures, population
 from MedAELib.anomaly.prepare import prepare
 from MedAELib.anomaly.scores import Scores
-from MedAELib.errors import BadInput
+from MedAELib.bundle import find_bundle, read_bundle
+from MedAELib.errors import BadInput, BadModel
+from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.volume import Volume
 
 
@@ -95,3 +97,34 @@ def test_scans_that_the_model_learned_from_are_told(tmp_path):
         head((4.0, 4.0, 4.0), seed=len(name))[0].save(tmp_path / "scans" / name)
     told = [said for said in stopped(tmp_path / "scans", named, tmp_path / "made") if "learned from" in said]
     assert len(told) == 1 and "names: b/a/one.nii.gz. What" in told[0]
+
+
+def test_training_scans_of_the_bundled_models_are_told_by_their_file_names(tmp_path):
+    (tmp_path / "scans" / "other").mkdir(parents=True)
+    for n, name in enumerate(("IXI012-HH-1211-T1.nii.gz", "other/IXI039-HH-1261-T1_ds.nii.gz", "IXI112-HH-1.nii.gz")):
+        head((4.0, 4.0, 4.0), seed=n)[0].save(tmp_path / "scans" / name)
+    known = find_bundle("brain-t1-anomaly").calibration
+    named = model(tmp_path / "model", **{LEARNED: learned_from(known)})
+    told = [said for said in stopped(tmp_path / "scans", named, tmp_path / "made") if "learned from" in said]
+    assert len(told) == 1 and "names: IXI012-HH-1211-T1.nii.gz, other/IXI039-HH-1261-T1_ds.nii.gz. What" in told[0]
+    for name, cohort in COHORTS.items():
+        assert learned_from(find_bundle(name).calibration) == cohort.learned
+    with pytest.raises(BadModel, match="no texts"):
+        learned_from({LEARNED: [1]})
+
+
+def test_a_model_that_is_calibrated_twice_tells_the_last_time_and_whose_figures_it_has(tmp_path):
+    (tmp_path / "scans").mkdir()
+    head((5.0, 5.0, 5.0))[0].save(tmp_path / "scans" / "one.nii.gz")
+    named, notes = model(tmp_path / "model"), []
+    for output in ("m1", "m2"):
+        calibrated_again(tmp_path / "scans", str(named), tmp_path / output, "cpu", lambda *_: None, notes.append)
+        named = tmp_path / output
+        head((5.0, 5.0, 5.0), seed=1)[0].save(tmp_path / "scans" / "other.nii.gz")
+    made = read_bundle(named)
+    assert made.name == "m2" and "those of tiny, before that." in made.card and "m1" not in made.card
+    (limit,) = (limit for limit in made.limits if "calibrated again" in limit)
+    assert "on 2 normal scans by" in limit and limit in made.card and "on 1 normal" not in made.card
+    assert "on 1 normal scan by" in read_bundle(tmp_path / "m1").card
+    assert any(said.startswith("Only 1 scan:") for said in notes)
+    assert any(said.startswith("Only 2 scans:") for said in notes)

@@ -7,19 +7,23 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, read_bundle
-from ..errors import BadInput, MedAEError, OutOfMemory, unwritable
+from ..errors import BadInput, BadModel, MedAEError, OutOfMemory, unwritable
 from ..terminal import Terminal
 
 if TYPE_CHECKING:
     from ..model import Model
     from .prepare import Prepared
 
+LEARNED = "learned_from"  # in the calibration: patterns of the file names of training scans
 _OTHERS = ("configs/inference.json", LICENCE, WEIGHTS)  # taken over as they are
 _HEADING = "\n## Calibrated again\n"
+_AGAIN = "Its maps, scores and gate were calibrated again on "
+_FIGURES_OF = re.compile(r"The figures above are those of ([A-Za-z0-9._-]+), before that\.")
 
 Note = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -44,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
 
     check_output(options.output)
     bundle = calibrated_again(options.folder, options.model, options.output, options.device, Terminal(), _tell)
-    print(f"{options.output}: {bundle.name}, calibrated on {len(bundle.calibration['cases'])} normal scans")
+    print(f"{options.output}: {bundle.name}, calibrated on {_scans(len(bundle.calibration['cases']), 'normal ')}")
     return 0
 
 
@@ -76,7 +80,7 @@ def calibrated_again(
     calibrations(known)
     scans = _normals(folder, model, known, progress, note)
     if len(scans) < FEW:
-        note(f"Only {len(scans)} scans: rates of false alarms are uncertain; {FEW} to 50 are better.")
+        note(f"Only {_scans(len(scans))}: rates of false alarms are uncertain; {FEW} to 50 are better.")
     found = learn_normals(
         model, scans, shown_of(known), engine=Engine(device, "float32"), average=average_of(known),
         progress=lambda done, total: progress("Calibrating", done, total),
@@ -113,7 +117,7 @@ def _normals(
     progress("Reading the scans", len(paths), len(paths))
     if not found:
         raise BadInput(f"{folder} holds no scan that the model can be calibrated on.", "Name a folder of normal scans.")
-    learned = _learned(names, model.bundle.training_data if model.bundle else ())
+    learned = _learned(names, model.bundle.training_data if model.bundle else (), learned_from(known))
     if learned:
         note(
             f"The model learned from scans of these names: {', '.join(learned)}. What was learned from looks more "
@@ -143,13 +147,24 @@ def _unfit(scan: Prepared, known: Mapping[str, Any]) -> str:
     return ""
 
 
-def _learned(names: Sequence[str], training: Sequence[str]) -> list[str]:
-    """Which of these paths below a folder name a scan of the training, whose paths may begin elsewhere."""
+def _learned(names: Sequence[str], training: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """Which of these paths below a folder name a scan of the training, whose paths may begin elsewhere, or have a file
+    name that fits one of the patterns."""
     return [
         name
         for name in names
         if any(f"/{name}".endswith(f"/{other}") or f"/{other}".endswith(f"/{name}") for other in training if other)
+        or any(fnmatchcase(name.rpartition("/")[2], pattern) for pattern in patterns)
     ]
+
+
+def learned_from(known: Mapping[str, Any]) -> list[str]:
+    """The patterns of the file names of the training scans, as the calibration of a model folder gives them; none where
+    it gives none. Raises BadModel unless they are texts."""
+    found = known.get(LEARNED, [])
+    if not isinstance(found, list) or not all(isinstance(pattern, str) for pattern in found):
+        raise BadModel("The model's names of training scans are no texts.", "Get the model again.")
+    return found
 
 
 def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: int, enough: int) -> Bundle:
@@ -157,14 +172,17 @@ def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: i
     from ..atomic import replace_folder
 
     metadata = json.loads((bundle.folder / METADATA).read_text(encoding="utf-8"))
-    sentence = f"Its maps, scores and gate were calibrated again on {count} normal scans by its user."
+    sentence = f"{_AGAIN}{_scans(count, 'normal ')} by its user, in place of every calibration before."
     if count < enough:
-        sentence += " These are few: rates of false alarms are uncertain."
+        sentence += f" Fewer than {enough} are few: rates of false alarms are uncertain."
     own = metadata["medae"]
     own["name"] = re.sub(r"[^A-Za-z0-9._-]", "-", output.name).lstrip("._-")[:64] or "model"
-    own["calibration"], own["limits"] = calibration, [*own.get("limits", []), sentence]
-    before = bundle.card.split(_HEADING)[0].rstrip()
-    card = f"{before}\n{_HEADING}\n{sentence} The figures above are those of {bundle.name}, before that.\n"
+    limits = [limit for limit in own.get("limits", []) if not limit.startswith(_AGAIN)]
+    own["calibration"], own["limits"] = calibration, [*limits, sentence]
+    before, _heading, again = bundle.card.partition(_HEADING)
+    first = _FIGURES_OF.search(again)
+    figures = f"The figures above are those of {first[1] if first else bundle.name}, before that."
+    card = f"{before.rstrip()}\n{_HEADING}\n{sentence} {figures}\n"
     files = {name: (bundle.folder / name).read_bytes() for name in _OTHERS if (bundle.folder / name).is_file()}
     files |= {METADATA: (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode(), CARD: card.encode()}
     try:
@@ -172,3 +190,8 @@ def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: i
     except OSError as error:
         raise unwritable(output, error) from error
     return read_bundle(output)
+
+
+def _scans(count: int, kind: str = "") -> str:
+    """So many scans, in words."""
+    return f"{count} {kind}{'scan' if count == 1 else 'scans'}"

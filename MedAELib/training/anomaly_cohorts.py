@@ -21,6 +21,11 @@ class Cohort:
     calibration: tuple[str, ...]
     test: tuple[str, ...]
 
+    @property
+    def learned(self) -> list[str]:
+        """Patterns of the file names of what is learned from, by which a model knows them again."""
+        return [Path(pattern).name for pattern in self.training]
+
     def prepare(self, volume: Volume) -> Prepared:
         """The volume as models of this cohort see it. Raises BadInput."""
         return prepare_body(volume, self.spacing) if self.modality == "CT" else prepare(volume)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from MedAELib.anomaly.calibrate import LEARNED
 from MedAELib.anomaly.normals import learn_normals
 from MedAELib.bundle import Spec, Window
 from MedAELib.errors import MedAEError
@@ -46,7 +47,7 @@ def published(name: str, kept: Model, making: str, output: Path, data: Path, fou
     tuning, seen = cohort.scans(data, cohort.calibration), cohort.scans(data, cohort.training)
     choice = choose_shown(model, tuning, seen=seen, each=_EACH)
     print(choice.tried(), flush=True)
-    known = {**learn_normals(model, tuning, choice.shown, seen=seen), **choice.to_json()}
+    known = {**learn_normals(model, tuning, choice.shown, seen=seen), **choice.to_json(), LEARNED: cohort.learned}
     if cohort.modality == "CT":
         known["pixel"] = cohort.spacing
     model.network.half()

@@ -116,7 +116,8 @@ def test_percentiles_lie_between_the_scores_they_are_of(scores, score):
     assert 0 <= found <= 100
     assert percentile(max(scores) + 1, scores) == 100 and percentile(min(scores) - 1, scores) == 0
     assert percentile(score + 1, scores) >= found
-    assert f"{len(scores)} normal scans" in sentence(score, scores)
+    scans = "1 normal scan." if len(scores) == 1 else f"{len(scores)} normal scans."
+    assert sentence(score, scores).endswith(scans)
 
 
 def test_a_small_focus_raises_the_score_of_the_scan():
@@ -208,7 +209,7 @@ def test_local_normals_calibrate_a_model_again_and_its_weights_stay(model, norma
     assert run("anomaly", tmp_path / "scan.nii.gz", tmp_path / "map.nii.gz", "--model", output, "--report", report) == 0
     assert "of 2 normal scans" in capsys.readouterr().out
     found = json.loads(report.read_text())
-    assert found["case_normals"] == 2 and found["case_percentile"] in (0, 25, 50, 75, 100)
+    assert found["case_normals"] == 2 and found["case_percentile"] is None
     assert found["above_threshold"] == pytest.approx(0.01, abs=0.01)
     again = tmp_path / "again"
     assert run("calibrate", normals, "--model", output, "--output", again, "--device", "cpu") == 0

@@ -48,4 +48,5 @@ def test_the_report_holds_every_kind_and_spots_are_not_in_the_mean():
     ]  # fmt: skip
     text = anomaly.report({"drawn": rows, "real": {}, "false_alarms": [], "other_scanners": [], "gate": []})
     assert all(f"| {kind} |" in text for kind in anomaly.DRAWN)
+    assert anomaly.report({"drawn": [], "real": {}, "false_alarms": [], "other_scanners": [], "gate": []})
     assert "| mean of all but spots | | 0.500 / 0.500 / 0.500 |" in text

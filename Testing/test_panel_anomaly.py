@@ -178,6 +178,16 @@ def test_the_table_tells_the_sharpest_map_and_tables_of_earlier_versions_do_not(
     assert "0.50 ml" in overlay.html([earlier]) and "sharpest" not in overlay.html([earlier])
 
 
+def test_a_region_without_a_side_is_named_and_listed_without_one(looking: OpenPanel) -> None:
+    from MedAEPanel import overlay
+
+    looking.run()
+    row = {**nodes.table_rows(looking.controller.results["found"])[0], "side": "", "rate": ""}
+    assert overlay.segmentName(row) == "Region 1 (brighter)"
+    assert overlay.segmentName({**row, "side": "left"}) == "Region 1 (left, brighter)"
+    assert "<td></td><td>brighter</td>" in overlay.html([row])
+
+
 def test_a_legend_tells_the_threshold_and_its_rate_where_the_map_is_shown(looking: OpenPanel) -> None:
     import slicer
 

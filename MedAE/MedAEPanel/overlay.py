@@ -71,7 +71,7 @@ def segmentation(image, affine, place, name, rows, original):
         for index in range(segments.GetNumberOfSegments()):
             segment = segments.GetNthSegment(index)
             row = rows[segment.GetLabelValue() - 1]
-            segment.SetName(f"Region {row['number']} ({row['side']}, {row['brightness']})")
+            segment.SetName(segmentName(row))
         node.GetDisplayNode().SetOpacity2DFill(0.0)  # outlines: the map itself lies below
         if original is not None:  # of the same geometry
             node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), original.GetID())
@@ -83,6 +83,12 @@ def segmentation(image, affine, place, name, rows, original):
     finally:
         scene.RemoveNode(labels)
     return node
+
+
+def segmentName(row):
+    """What the segment of a row is called; the side is empty where the scan does not tell it."""
+    told = ", ".join(word for word in (row["side"], row["brightness"]) if word)
+    return f"Region {row['number']} ({told})"
 
 
 def html(rows):

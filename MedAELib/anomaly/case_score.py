@@ -48,6 +48,7 @@ def sentence(score: float, normals: Sequence[float]) -> str:
         return ""
     lower = sum(value < score for value in normals)
     if len(normals) < ENOUGH:
-        return f"As a whole (score {score:.2f}) it is less usual than {lower} of {len(normals)} normal scans."
+        scans = "1 normal scan" if len(normals) == 1 else f"{len(normals)} normal scans"
+        return f"As a whole (score {score:.2f}) it is less usual than {lower} of {scans}."
     share = percentile(score, normals)
     return f"As a whole (score {score:.2f}) it is at percentile {share:.0f} of {len(normals)} normal scans."

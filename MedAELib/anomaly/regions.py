@@ -16,9 +16,9 @@ from ..errors import BadModel
 from .calibration import z_of
 from .grid import Floats, Grid
 from .prepare import Prepared
+from .sides import sides
 
 REGIONS = "regions"
-_MIDDLE = 5.0  # mm to each side of the middle of the head
 _MOST = 200  # regions: nobody reads a longer table, and a byte holds their labels
 _RAREST = 1e-9  # share of normal tissue; beyond there is none
 
@@ -69,6 +69,7 @@ def rule_of(known: Mapping[str, Any]) -> RegionRule:
 class Region:
     """One connected place above the threshold; millimetres are RAS, `rate` is how rare the peak is in normal tissue.
 
+    `rate` is None where z is no rarity, and `side` is empty where the scan does not tell it.
     `sharpest_map` is the one of the single maps in which the place stands out most, by `sharpest_z`, its peak there;
     empty and 0 where no maps were given.
     """
@@ -77,7 +78,7 @@ class Region:
     volume_ml: float
     peak_z: float
     mean_z: float
-    rate: float
+    rate: float | None
     right_mm: float
     front_mm: float
     head_mm: float
@@ -94,21 +95,23 @@ class Region:
 def find_regions(
     z: Floats, threshold: float, prepared: Prepared, least_ml: float, typical: Floats | None,
     peak: float | None = None, outline: float = RegionRule.outline, maps: Mapping[str, Floats] | None = None,
+    endless: Floats | None = None,
 ) -> tuple[npt.NDArray[np.int16], list[Region]]:  # fmt: skip
     """Labels 1, 2, ... `[i, j, k]` on the grid and their table, the largest peak first.
 
     Voxels above the threshold that touch, also at a corner, belong together. With a `peak` one of them must reach this
     z (a threshold with hysteresis), and the region is what is above the share `outline` of its largest z, as lesions
-    are outlined in PET; so for volumes. Regions smaller than `least_ml` millilitres are left out, and all but the 200
-    with the largest peaks. `maps` are the single maps of z by name, among which the sharpest is told.
+    are outlined in PET; so for volumes. `endless` is the map without a highest z, by which it is outlined: of a z that
+    ends, the share would be one of that end, and the soft edge of what is plain would belong to it. Regions smaller
+    than `least_ml` millilitres are left out, and all but the 200 with the largest peaks. `maps` are the single maps of
+    z by name, among which the sharpest is told.
     """
     grid = prepared.grid
     pieces, count = label(z > threshold, np.ones((3, 3, 3), int))
-    largest = np.zeros(count + 1, np.float32)
-    if count:
-        largest[1:] = maximum(z, pieces, np.arange(1, count + 1))
+    largest = _largest(z, pieces, count)
     if peak is not None:
-        pieces[(z < outline * largest[pieces]) | (largest[pieces] < peak)] = 0
+        height, top = (z, largest) if endless is None else (endless, _largest(endless, pieces, count))
+        pieces[(height < outline * top[pieces]) | (largest[pieces] < peak)] = 0
     sizes = np.bincount(pieces.ravel(), minlength=count + 1) * grid.cell_ml
     kept = 1 + np.flatnonzero((sizes[1:] >= least_ml) & (sizes[1:] > 0))
     kept = kept[np.argsort(-largest[kept], kind="stable")][:_MOST]
@@ -123,7 +126,7 @@ def find_regions(
         measure(values, labels, numbers)
         for measure, values in ((maximum, z), (mean, z), (mean, prepared.voxels - normal))
     )
-    middle = _place(center_of_mass(prepared.mask), grid)[0]
+    side_of = sides(prepared)
     sharpest = _sharpest(maps or {}, labels, kept.size)
     regions = []
     for index, centre in enumerate(center_of_mass(np.ones_like(labels), labels, numbers)):
@@ -138,13 +141,21 @@ def find_regions(
                 right_mm=round(right, 1),
                 front_mm=round(front, 1),
                 head_mm=round(head, 1),
-                side=_side(right - middle),
+                side=side_of(right),
                 brightness="brighter" if shifts[index] > 0 else "darker",
                 sharpest_map=sharpest[index][0],
                 sharpest_z=sharpest[index][1],
             )
         )
     return labels, regions
+
+
+def _largest(z: Floats, pieces: npt.NDArray[np.int32], count: int) -> Floats:
+    """The largest z of each of so many pieces, by number; 0 where nothing is."""
+    found = np.zeros(count + 1, np.float32)
+    if count:
+        found[1:] = maximum(z, pieces, np.arange(1, count + 1))
+    return found
 
 
 def _sharpest(maps: Mapping[str, Floats], labels: npt.NDArray[np.int16], count: int) -> list[tuple[str, float]]:
@@ -167,7 +178,3 @@ def _sharpest(maps: Mapping[str, Floats], labels: npt.NDArray[np.int16], count: 
 def _place(index: tuple[float, ...], grid: Grid) -> tuple[float, float, float]:
     right, front, head = grid.affine[:3, :3] @ np.array(index) + grid.affine[:3, 3]
     return float(right), float(front), float(head)
-
-
-def _side(offset: float) -> str:
-    return "middle" if abs(offset) <= _MIDDLE else ("right" if offset > 0 else "left")

@@ -1,7 +1,7 @@
 """Anomaly figures: the model's map beside plain baselines, on drawn anomalies in held-out scans and on a real case.
 
     python Testing/benchmarks/anomaly.py [--model brain-t1-anomaly] [--data FOLDER] [--each N] [--output FOLDER]
-                                         [--peers MODEL ...]
+                                         [--peers MODEL ...] [--parts PART ...]
 
 Drawn anomalies: ellipsoids with radii of 3 to 6 cells of the model's grid in held-out normal scans: bright and dark by
 0.2 (the tissue's median is 0.5, of CT 0.2 is 100 HU), texture of deviation 0.4, blur, tissue copied from elsewhere, and
@@ -10,7 +10,8 @@ that three raters agree on, on T1 (with the model) and on FLAIR (without one). A
 the calibrated threshold within the tissue that is looked at, for every map; Dice of the regions that the user gets; the
 share of lesions found by size; false alarms on the normal scans themselves and on scans of other scanners, outside of
 known lesions; what the input gate says of wrong scans; seconds. Peers are autoencoders that `train` made of the same
-people, see anomaly_peers.py: their residuals are further maps. Writes anomaly.json and anomaly.md.
+people, see anomaly_peers.py: their residuals are further maps. `--parts` measures some of drawn, real, false_alarms,
+other_scanners and gate alone. Writes anomaly.json and anomaly.md.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from MedAELib.anomaly.average import average_of
 from MedAELib.anomaly.calibration import calibrations, z_of
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
 from MedAELib.anomaly.grid import from_grid
-from MedAELib.anomaly.normals import scores_of, z_maps
+from MedAELib.anomaly.normals import scores_of, z_endless, z_maps
 from MedAELib.anomaly.prepare import Prepared, prepared_for
 from MedAELib.anomaly.regions import find_regions, rule_of
 from MedAELib.anomaly.shown import shown_of
@@ -48,6 +49,7 @@ from MedAELib.training.cohort import data_folder
 from MedAELib.volume import Volume
 
 DRAWN = (*KINDS, SPOTS)
+PARTS = ("drawn", "real", "false_alarms", "other_scanners", "gate")
 RATES = (0.05, 0.01, 0.002)
 HIT = 0.1  # of a lesion above the threshold: it was found
 SIZES = (1.0, 4.0, 16.0)  # ml: where the sizes of lesions part
@@ -103,8 +105,9 @@ def drawn(model: Model, scans: list[Prepared], each: int, peers: list[Peer]) -> 
             scores = scores_of(changed, model, engine, shown, average=average)
             found = z_maps(scores, spread, shown, changed) | {peer.name: peer.z(changed) for peer in peers}
             labels, regions = find_regions(
-                found[shown.name], threshold, changed, LEAST_ML, None, rule.peak(0.01), rule.outline
-            )
+                found[shown.name], threshold, changed, LEAST_ML, None, rule.peak(0.01), rule.outline,
+                endless=z_endless(scores, spread, shown, changed),
+            )  # fmt: skip
             rows.append({
                 "kind": kind,
                 "share": float(truth.sum() / source.mask.sum()),
@@ -188,22 +191,11 @@ def noisy(volume: Volume, modality: str) -> Volume:
 
 def report(result: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    names = list(result["drawn"][0]["maps"])
-    lines = ["# Anomaly maps", "", "Average precision / best Dice / Dice at the threshold, means.", ""]
-    lines += ["| drawn anomaly | share of tissue | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    six = [row for row in result["drawn"] if row["kind"] != SPOTS]
-    for kind in DRAWN:
-        rows = [row for row in result["drawn"] if row["kind"] == kind]
-        cells = [_cell([row["maps"][name] for row in rows]) for name in names]
-        lines.append(f"| {kind} | {100 * np.mean([row['share'] for row in rows]):.2f} % | " + " | ".join(cells) + " |")
-    cells = [_cell([row["maps"][name] for row in six]) for name in names]
-    lines += [f"| mean of all but spots | | {' | '.join(cells)} |", ""]
-    lines += outlines(result["drawn"], names[0])
+    lines = ["# Anomaly maps"]
+    lines += _of_drawn(result["drawn"]) if result["drawn"] else []
     lines += ["", "| real lesions | map | figures |", "|---|---|---|"]
     for scan, found in result["real"].items():
         lines += [f"| {scan} | {name} | {_cell([values])}{_outlined(values)} |" for name, values in found.items()]
-    lines += ["", "| size of the drawn | n | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    lines += recall(six, names)
     lines += ["", "| normal scan | above 5 % | above 1 % | above 0.2 % | regions | ml | s |", "|---" * 7 + "|"]
     for row in result["false_alarms"] + result["other_scanners"]:
         shares = " | ".join(f"{row[f'{rate:g}']:.2%}" for rate in RATES)
@@ -214,6 +206,23 @@ def report(result: dict[str, Any]) -> str:
             f"| {row['scan']} | {'yes' if row['right'] else 'no'} | {'; '.join(row['warnings']) or 'passes'} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _of_drawn(drawn: list[dict[str, Any]]) -> list[str]:
+    """The figures of drawn anomalies by kind, as outlined and by size."""
+    names = list(drawn[0]["maps"])
+    lines = ["", "Average precision / best Dice / Dice at the threshold, means.", ""]
+    lines += ["| drawn anomaly | share of tissue | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    six = [row for row in drawn if row["kind"] != SPOTS]
+    for kind in DRAWN:
+        rows = [row for row in drawn if row["kind"] == kind]
+        cells = [_cell([row["maps"][name] for row in rows]) for name in names]
+        lines.append(f"| {kind} | {100 * np.mean([row['share'] for row in rows]):.2f} % | " + " | ".join(cells) + " |")
+    cells = [_cell([row["maps"][name] for row in six]) for name in names]
+    lines += [f"| mean of all but spots | | {' | '.join(cells)} |", ""]
+    lines += outlines(drawn, names[0])
+    lines += ["", "| size of the drawn | n | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    return lines + recall(six, names)
 
 
 def outlines(rows: list[dict[str, Any]], name: str) -> list[str]:
@@ -257,6 +266,7 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=8, help="anomalies of each kind")
     parser.add_argument("--output", type=Path, default=Path("anomaly-benchmark"))
     parser.add_argument("--peers", type=Path, nargs="*", default=[], help="autoencoders beside it: model folders")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (everything)")
     chosen = parser.parse_args()
     data, model = chosen.data or data_folder(), Model.load(chosen.model)
     chosen.output.mkdir(parents=True, exist_ok=True)
@@ -264,14 +274,16 @@ def main() -> int:
     scans = volumes(data, cohort.test)
     tuning = cohort.scans(data, cohort.calibration) if chosen.peers else []
     peers = learned(chosen.peers, tuning)
-    result = {
-        "model": model.bundle.sha256 if model.bundle else "",
-        "drawn": drawn(model, [cohort.prepare(volume) for volume in scans], chosen.each, peers),
-        "real": real(model, data, peers) if cohort.modality == "MR" else {},
-        "false_alarms": false_alarms(model, [(volume.name, volume, None) for volume in scans]),
-        "other_scanners": false_alarms(model, of_other_scanners(model, data)),
-        "gate": gate(model, data, scans),
+    nothing: dict[str, Any] = {"drawn": [], "real": {}, "false_alarms": [], "other_scanners": [], "gate": []}
+    measure = {
+        "drawn": lambda: drawn(model, [cohort.prepare(volume) for volume in scans], chosen.each, peers),
+        "real": lambda: real(model, data, peers) if cohort.modality == "MR" else {},
+        "false_alarms": lambda: false_alarms(model, [(volume.name, volume, None) for volume in scans]),
+        "other_scanners": lambda: false_alarms(model, of_other_scanners(model, data)),
+        "gate": lambda: gate(model, data, scans),
     }
+    found = {part: measure[part]() for part in PARTS if part in chosen.parts}
+    result = {"model": model.bundle.sha256 if model.bundle else "", **nothing, **found}
     (chosen.output / "anomaly.json").write_text(json.dumps(result, indent=1))
     (chosen.output / "anomaly.md").write_text(report(result))
     print(report(result))

@@ -240,6 +240,21 @@ def test_save_offers_maez_for_volumes_too(compressing: OpenPanel, tmp_path: Path
     assert slicer.util.saveNode(scan, str(tmp_path / "scan.nrrd"), {})
 
 
+def test_saving_a_volume_leaves_the_chosen_compressed_volume_chosen(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    compressing.parameters.makeLost = False
+    compressing.run()
+    mine, figures = compressing.parameters.latent, compressing.ui.latentLabel.text
+    for name in ("one.maez", "two.maez"):
+        assert slicer.util.saveNode(compressing.parameters.inputVolume, str(tmp_path / name), {})
+        compressing.widget.panel.update()
+        assert compressing.parameters.latent is mine and compressing.ui.latentLabel.text == figures
+    slicer.mrmlScene.RemoveNode(mine)
+    compressing.widget.panel.update()
+    assert compressing.parameters.latent is None
+
+
 def test_a_damaged_file_is_refused_with_the_reason_and_the_scene_stays(compressing: OpenPanel, tmp_path: Path) -> None:
     import slicer
 

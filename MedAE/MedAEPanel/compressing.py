@@ -4,6 +4,7 @@ from slicer.i18n import tr as _
 
 from . import latents
 from .request import Request
+from .target import NodeReference
 
 PROMISES = [
     (_("Lossless (bit for bit)"), "lossless"),
@@ -46,6 +47,7 @@ class Compressing:
 
     def __init__(self, panel):
         self._panel, ui = panel, panel.ui
+        self._selected, self._before = "", None  # what was selected by itself, and what was before
         ui.latentSelector.addAttribute("vtkMRMLTextNode", "MedAE.output", latents.OUTPUT)
         ui.guidanceLabel.styleSheet = WARNING_STYLE
         ui.decodeButton.connect("clicked(bool)", self.decode)
@@ -67,7 +69,10 @@ class Compressing:
         ui.largestErrorSpinBox.suffix = " HU" if isCT else ""
         mine = controller.results.get(latents.OUTPUT)
         if controller.state == "done" and mine is not None and mine is not wanted.latent and self._new(mine):
+            self._before = None if wanted.latent is None else NodeReference(wanted.latent)
             wanted.latent = mine
+        elif wanted.latent is None and self._before is not None and self._gone():
+            wanted.latent = self._before.node()  # saving a volume as .maez makes another one for a moment
         latent = wanted.latent
         ui.latentLabel.text = latents.figuresHtml(latent) if latent is not None else _("None yet: press Apply.")
         ui.decodeButton.enabled = latent is not None and not controller.busy
@@ -77,9 +82,15 @@ class Compressing:
 
     def _new(self, node):
         """Whether this result has not been selected before: the user may choose another one after it."""
-        new = node.GetID() != getattr(self, "_selected", "")
+        new = node.GetID() != self._selected
         self._selected = node.GetID()
         return new
+
+    def _gone(self):
+        """Whether what was selected by itself has left the scene, as the user has not chosen anything else."""
+        import slicer
+
+        return bool(self._selected) and slicer.mrmlScene.GetNodeByID(self._selected) is None
 
     def _warning(self, wanted, latent, volume):
         """What the guidance has against the compressed volume, or else against the size that is asked for."""

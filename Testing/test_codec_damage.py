@@ -62,9 +62,10 @@ def test_anything_else_is_told(data, tail):
 
 def forged(whole: bytes, change, payload=None) -> bytes:
     """The file with another header (and payload) that carries the right hashes: what only a forger would write."""
-    _, _, _, size, _ = struct.unpack_from("<8sHHI32s", whole)
-    header = json.loads(whole[48 : 48 + size])
-    payload = whole[48 + size :] if payload is None else payload
+    container = open_container(whole, "it")
+    header = json.loads(json.dumps({**container.header}))  # all of it, as version 1 stores it
+    del header["format"]
+    payload = bytes(container.payload) if payload is None else payload
     change(header)
     header["payload_sha256"] = hashlib.sha256(payload).hexdigest()
     text = json.dumps(header).encode()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from codec_tools import code_by_waves_alone, scan, squares
+from codec_tools import code_by_waves_alone, squares
 
-from MedAELib.codec.container import MAGIC, VERSION, open_container, write_container
+from MedAELib.codec.container import MAGIC, open_container, write_container
 from MedAELib.codec.header_words import COMMON
 from MedAELib.codec.model_file import load_codec_model
 from MedAELib.codec.predictive import ChunkDecoder, Grid, encode_chunk
@@ -38,12 +38,12 @@ def test_the_dictionary_is_the_one_of_the_specification_and_never_changes():
 def test_a_header_is_inflated_as_the_specification_says(whole):
     size = int.from_bytes(whole[12:16], "little")
     inflated = zlib.decompressobj(-15, COMMON).decompress(whole[48 : 48 + size])
-    assert whole[8] == VERSION == 5 and json.loads(inflated) == open_container(whole, "it").header
+    assert whole[8] == 5 and json.loads(inflated) == open_container(whole, "it").header
     assert size < len(zlib.compress(inflated, 9)) - 300
 
 
 def test_a_header_of_another_version_is_told(whole):
-    for version in (1, 2, 3, 4):
+    for version in (1, 2, 3, 4, 6):
         forged = whole[: len(MAGIC)] + bytes([version]) + whole[len(MAGIC) + 1 :]
         with pytest.raises(BadInput, match="damaged"):
             open_container(forged, "it")
@@ -68,7 +68,3 @@ def test_a_low_band_in_one_part_comes_back_and_is_smaller(shape):
         assert len(parts) == len(grid.parts()) and np.array_equal(decoder.voxels, values)
         sizes.append(sum(map(len, parts)))
     assert len(parts) >= 1 and sizes[0] < sizes[1]
-
-
-def test_lossless_files_are_of_the_first_versions_still():
-    assert compress(scan((12, 11, 10)))[8] in (1, 2)

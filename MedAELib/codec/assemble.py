@@ -12,8 +12,10 @@ import numpy.typing as npt
 from .. import __version__
 from ..dicom import without_persons
 from ..volume import Volume
-from .container import CODER, FRONT, RESTORATION, WAVES, lay_out, write_container
+from .container import CODER, FRONT, PACKED, RESTORATION, WAVES, lay_out, write_container
 from .model_file import CodecModel, SubbandCodec, load_front_model, load_restoration_model
+from .short_header import FORMAT, SHORTEST, fits_short
+from .short_header import micrometres as rounded
 
 _LARGEST_TEXT = 1 << 16
 
@@ -33,12 +35,13 @@ class Carried:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """A coded chunk: what its entry in the header says, and its pieces."""
+    """A coded chunk: what its entry in the header says, its pieces, and what it decodes to."""
 
     entry: dict[str, Any]
     extra: bytes
     parts: list[bytes]
     decoded: Array
+    deflated: int = 0  # bytes of what it decodes to, deflated
 
 
 def assemble(
@@ -62,7 +65,9 @@ def assemble(
     for part in range(depth):
         pieces += [(number, part, chunk.parts[part]) for number, chunk in enumerate(chunks) if part < len(chunk.parts)]
     pieces += [(number, -1, chunk.extra) for number, chunk in enumerate(chunks) if not small[number]]
-    blocks = {(number, part): block for (number, part, _), block in zip(pieces, lay_out(p for *_, p in pieces))}
+    different = list(dict.fromkeys(piece for *_, piece in pieces))  # as those of channels that are alike are not
+    known = dict(zip(different, lay_out(different), strict=True))
+    blocks = {(number, part): known[piece] for number, part, piece in pieces}
     entries = []
     for number, ((channel, start, stop), chunk) in enumerate(zip(slabs, chunks, strict=True)):
         parts = [blocks[number, part].to_json() for part in range(len(chunk.parts))]
@@ -73,18 +78,35 @@ def assemble(
         for place, name in enumerate(("inside", "inside", "inside", "tuning", "inside"))
     ]
     header: dict[str, Any] = {
-        "coder": CODER,
-        "mode": mode,
-        "writer": f"MedAE {__version__}",
-        "model": {"name": model.name, "sha256": model.sha256, **inside[0]},
+        **_begin(CODER, mode, model, inside[0]),
         **({FRONT: {"name": front.name, "sha256": front.sha256, **inside[1], **inside[3]}} if front else {}),
         **({WAVES: {"name": waves.name, "sha256": waves.sha256, **inside[2]}} if waves else {}),
         **({RESTORATION: {"name": restoration.name, "sha256": restoration.sha256, **inside[4]}} if restoration else {}),
-        "volume": _description(volume),
-        "spacing_um": list(micrometres(volume)),
+        **_place(volume, short=not waves),
         "chunks": entries,
     }
-    return write_container(header, [piece for *_, piece in pieces])
+    return write_container(header, different)
+
+
+def assemble_packed(volume: Volume, mode: Mapping[str, Any], model: CodecModel, payload: bytes, planes: bool) -> bytes:
+    """The file of a volume whose voxels were packed as a whole; b"" for a volume that no such file can hold."""
+    place = _place(volume, short=True)
+    if FORMAT not in place:
+        return b""
+    told = {"planes": True} if planes else {}
+    return write_container({**_begin(PACKED, mode, model, {}), **told, **place, "chunks": []}, [payload])
+
+
+def _begin(coder: str, mode: Mapping[str, Any], model: CodecModel, inside: Mapping[str, Any]) -> dict[str, Any]:
+    """What a header begins with."""
+    named = {"name": model.name, "sha256": model.sha256, **inside}
+    return {"coder": coder, "mode": mode, "writer": f"MedAE {__version__}", "model": named}
+
+
+def _place(volume: Volume, short: bool) -> dict[str, Any]:
+    """What a header says of the volume itself, and whether it is stored in the short form, where it can be."""
+    told = {"volume": _description(volume), "spacing_um": list(micrometres(volume))}
+    return told | ({FORMAT: SHORTEST} if short and fits_short(told) else {})
 
 
 def _description(volume: Volume) -> dict[str, Any]:
@@ -108,5 +130,5 @@ def _description(volume: Volume) -> dict[str, Any]:
 
 def micrometres(volume: Volume) -> tuple[int, int, int]:
     """The spacing in whole micrometres, at least 1: it decides the order of coding and nothing else."""
-    i, j, k = (int(min(max(round(1000 * along), 1), 10**9)) for along in volume.spacing)
+    i, j, k = rounded(volume.affine.tolist())
     return i, j, k

@@ -67,10 +67,14 @@ def add_commands(commands: Any) -> None:
     )
     decompress.add_argument("input", metavar="IN", type=Path, help="a .maez file, a folder of them, or a latent (.npz)")
     decompress.add_argument("output", metavar="OUT", type=Path, help="the image file to write, or a folder")
-    decompress.add_argument("--prefix", action="store_true", help="take a file that is cut short: as fine as it allows")
     decompress.add_argument(
-        "--coarser", type=int, default=0, metavar="N", help="leave out the last N halvings (0 to 5)"
+        "--prefix", action="store_true",
+        help="take a file that is cut short: as fine as it allows (without loss, or within a small bound: the preview)",
     )
+    decompress.add_argument(
+        "--coarser", type=int, default=0, metavar="N",
+        help="leave out the last N halvings (0 to 5; without loss, or within a small bound, that saves no time)",
+    )  # fmt: skip
     decompress.add_argument(
         "--slices", type=int, nargs=2, metavar=("FROM", "TO"), help="only these slices, TO left out"
     )

@@ -11,28 +11,33 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..atomic import whole_file
-from ..errors import BadInput, unwritable
-from .header_words import COMMON
+from ..errors import BadInput, OutOfMemory, unwritable
+from .header_words import COMMON, SHORT
+from .short_header import FORMAT, SHORTEST, shorten, spelled_out
 
 MAGIC = b"\x8bMAEZ\r\n\x1a"
-# 5 of files with a chunk of wavelets whose base tells its bits; before them 4 with a restored chunk and 3 with one of
-# wavelets; 2 with one of a wave front; others are of 1
-VERSION = 5
+# 6 of files without a chunk of wavelets, before them 2 of those with one of a wave front and 1 of others; 5 of files
+# with a chunk of wavelets whose base tells its bits, before them 4 with a restored chunk and 3 with one of wavelets
+VERSION = 6
 _DEFLATED, _SHORT = 3, 5  # since these versions headers are, and with a dictionary
 BASE_NUMBERS = 5  # of the base of a chunk of wavelets, since version 5
 CODER = "lattice"
+PACKED = "packed"  # the coder of files without chunks, since version 6: the voxels themselves, deflated
 FRONT = "front"  # the second model that a header may name, and the order of chunks that need it
 WAVES = "waves"  # the third model, and the order of chunks that need it
 RESTORATION = "restoration"  # the fourth one
-_PRELUDE = struct.Struct("<8sHHI32s")  # magic, version, zero, bytes of the header, its SHA-256
+_PRELUDE = struct.Struct("<8sHHI")  # magic, version, zero, bytes of the header
+_HASH, _SHORT_HASH = 32, 8  # bytes of a SHA-256 that follow: that of the header; in version 6 also that of the payload
+_LARGEST_PRELUDE = _PRELUDE.size + _HASH
 LARGEST_HEADER = 1 << 24
 LARGEST_AXIS = 1 << 16
 LARGEST_CHANNELS = 1 << 12
@@ -86,7 +91,8 @@ class Container:
         """Raise BadInput unless the payload is complete and has the declared SHA-256."""
         if not self.complete:
             raise BadInput(f"{self.name} is cut short: it ends before its declared size.", _DAMAGED)
-        if hashlib.sha256(self.payload).hexdigest() != self.header["payload_sha256"]:
+        found, told = hashlib.sha256(self.payload).hexdigest(), self.header["payload_sha256"]
+        if told != (found[: 2 * _SHORT_HASH] if FORMAT in self.header else found):
             raise BadInput(f"{self.name} is damaged: its content differs from its SHA-256.", _DAMAGED)
 
 
@@ -94,35 +100,48 @@ def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes
     """A whole file; `blocks` in the order of the payload. The header gets the payload's size and hash."""
     payload = b"".join(blocks)
     full = {**header, "payload_bytes": len(payload), "payload_sha256": hashlib.sha256(payload).hexdigest()}
-    text = json.dumps(full, separators=(",", ":"), allow_nan=False).encode()
+    version = _version(full)
+    stored, affine = shorten(full) if version == SHORTEST else (full, b"")
+    text = json.dumps(stored, separators=(",", ":"), allow_nan=False).encode()
     if len(text) > LARGEST_HEADER:
         raise BadInput("The header of the compressed volume would be too large.")
-    version = _version(full)
-    text = _deflated(text, version)
-    return _PRELUDE.pack(MAGIC, version, 0, len(text), hashlib.sha256(text).digest()) + text + payload
+    text = _deflated(text, version) + affine
+    hashes = hashlib.sha256(text).digest()
+    if version == SHORTEST:
+        hashes = hashes[:_SHORT_HASH] + hashlib.sha256(payload).digest()[:_SHORT_HASH]
+    return _PRELUDE.pack(MAGIC, version, 0, len(text)) + hashes + text + payload
+
+
+def _words(version: int) -> bytes:
+    """The dictionary of a version's headers."""
+    return COMMON if version < SHORTEST else SHORT
 
 
 def _deflated(text: bytes, version: int) -> bytes:
     """A header as a version stores it."""
     if version < _SHORT:
         return zlib.compress(text, 9) if version >= _DEFLATED else text
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, COMMON)
+    how = 9, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY
+    packer = zlib.compressobj(*how, _words(version))
     return packer.compress(text) + packer.flush()
 
 
-def _inflated(text: bytes, version: int) -> bytes:
-    """A header as JSON. Raises ValueError when it is cut short or larger than a header may be."""
+def _inflated(text: bytes, version: int) -> tuple[bytes, bytes]:
+    """A header as JSON, and the bytes after it, which only version 6 may have. Raises ValueError when it is cut short
+    or larger than a header may be."""
     if version < _DEFLATED:
-        return text
-    unpacker = zlib.decompressobj() if version < _SHORT else zlib.decompressobj(-zlib.MAX_WBITS, COMMON)
+        return text, b""
+    unpacker = zlib.decompressobj() if version < _SHORT else zlib.decompressobj(-zlib.MAX_WBITS, _words(version))
     found = unpacker.decompress(text, LARGEST_HEADER + 1)
-    if len(found) > LARGEST_HEADER or not unpacker.eof or unpacker.unused_data:
+    if len(found) > LARGEST_HEADER or not unpacker.eof or (unpacker.unused_data and version < SHORTEST):
         raise ValueError("no header")
-    return found
+    return found, unpacker.unused_data
 
 
 def _version(header: Mapping[str, Any]) -> int:
     """The version that a file with this header has."""
+    if FORMAT in header:
+        return SHORTEST if header[FORMAT] == SHORTEST else 0
     bases = [chunk.get("base") for chunk in header["chunks"]]
     if WAVES in header and any(isinstance(base, list) and len(base) == BASE_NUMBERS for base in bases):
         return _SHORT
@@ -146,42 +165,107 @@ def lay_out(pieces: Iterable[bytes]) -> list[Block]:
 
 def open_container(data: bytes | memoryview, name: str) -> Container:
     """Check prelude and header of a file or of a prefix of it. Raises BadInput."""
-    if len(data) < _PRELUDE.size or bytes(data[: len(MAGIC)]) != MAGIC:
+    prelude = _prelude(bytes(data[:_LARGEST_PRELUDE]), name)
+    header = _header(bytes(data[: prelude.end]), prelude, name)
+    payload = memoryview(data)[prelude.end :]
+    _check_length(len(payload), header, name)
+    return Container(header, payload, name)
+
+
+@dataclass(frozen=True)
+class _Prelude:
+    """What comes before the header: the version, where the header begins and ends, and the first bytes of the SHA-256
+    of the header and of the payload (none: the header tells)."""
+
+    version: int
+    start: int
+    end: int
+    header_hash: bytes
+    payload_hash: bytes
+
+
+def _prelude(data: bytes, name: str) -> _Prelude:
+    """The prelude of a file that begins so. Raises BadInput."""
+    if len(data) < _LARGEST_PRELUDE or data[: len(MAGIC)] != MAGIC:
         raise BadInput(f"{name} is not a .maez file.", "Choose a file that MedAE compressed.")
-    _, version, zero, size, digest = _PRELUDE.unpack_from(data)
+    _, version, zero, size = _PRELUDE.unpack_from(data)
     if not 1 <= version <= VERSION or zero != 0:
         raise BadInput(
             f"{name} is of version {version} of the format, which this MedAE does not know.", "Update MedAE."
         )
     if size > LARGEST_HEADER:
         raise BadInput(f"{name} is damaged: its header is too large.", _DAMAGED)
-    text = bytes(data[_PRELUDE.size : _PRELUDE.size + size])
-    if len(text) < size:
+    first, second = (_HASH, 0) if version < SHORTEST else (_SHORT_HASH, _SHORT_HASH)
+    middle, start = _PRELUDE.size + first, _PRELUDE.size + first + second
+    return _Prelude(version, start, start + size, data[_PRELUDE.size : middle], data[middle:start])
+
+
+def _header(data: bytes, prelude: _Prelude, name: str) -> dict[str, Any]:
+    """The header of a file that begins with these bytes, checked and spelled out. Raises BadInput."""
+    text = data[prelude.start : prelude.end]
+    if len(data) < prelude.end:
         raise BadInput(f"{name} is cut short: it ends within its header.", _DAMAGED)
-    if hashlib.sha256(text).digest() != digest:
+    if hashlib.sha256(text).digest()[: len(prelude.header_hash)] != prelude.header_hash:
         raise BadInput(f"{name} is damaged: its header differs from its SHA-256.", _DAMAGED)
     try:
-        header = json.loads(_inflated(text, version), parse_constant=_refuse)
+        found, more = _inflated(text, prelude.version)
+        header = json.loads(found, parse_constant=_refuse)
+        if prelude.version == SHORTEST:
+            header = {**spelled_out(header, more), "payload_sha256": prelude.payload_hash.hex()}
         _check_header(header)
-    except (zlib.error, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         raise BadInput(f"{name} is damaged: its header is not one of a .maez file.", _DAMAGED) from None
-    if _version(header) != version:
+    if _version(header) != prelude.version:
         raise BadInput(f"{name} is damaged: its header is not one of its version.", _DAMAGED)
-    if header["coder"] != CODER:
+    if header["coder"] not in (CODER, PACKED):
         raise BadInput(f"{name} was coded in a way that this MedAE does not know.", "Update MedAE.")
-    payload = memoryview(data)[_PRELUDE.size + size :]
-    if len(payload) > header["payload_bytes"]:
+    return dict(header)
+
+
+def _check_length(size: int, header: Mapping[str, Any], name: str) -> None:
+    """Raise BadInput when there is more than the payload that a header declares."""
+    if size > header["payload_bytes"]:
         raise BadInput(f"{name} is damaged: it is longer than it should be.", _DAMAGED)
-    return Container(header, payload, name)
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a file and the bytes that the whole file should have; no more of it is read. Raises BadInput."""
+    with _opened(path) as file:
+        header, start = _read_header(file, path)
+    return header, start + int(header["payload_bytes"])
 
 
 def read_container(path: Path) -> Container:
-    """Open a file. Raises BadInput when it is missing or is no .maez file."""
+    """Open a file; its header is looked at before the rest is read. Raises BadInput when it is missing or is no .maez
+    file, OutOfMemory."""
+    with _opened(path) as file:
+        header, start = _read_header(file, path)
+        try:
+            return Container(header, memoryview(file.read()), str(path))
+        except MemoryError:
+            needed = (path.stat().st_size - start) / 2**30
+            raise OutOfMemory(f"{path} needs {needed:.1f} GiB of memory to be read, more than is free.") from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to be read. Raises BadInput when that cannot be done."""
     try:
-        return open_container(path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            yield file
     except (OSError, ValueError) as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise BadInput(f"{path} {reason}.", "Check the path.") from None
+
+
+def _read_header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
+    """The header of an opened file, and where its payload begins, up to which it is then read. Raises BadInput."""
+    name, start = str(path), file.read(_LARGEST_PRELUDE)
+    prelude = _prelude(start, name)
+    header = _header(start + file.read(max(prelude.end - len(start), 0)), prelude, name)
+    _check_length(os.fstat(file.fileno()).st_size - prelude.end, header, name)
+    file.seek(prelude.end)
+    return header, prelude.end
 
 
 def save_bytes(data: bytes, path: Path) -> None:
@@ -221,6 +305,8 @@ def _check_header(header: Mapping[str, Any]) -> None:
         raise ValueError("the affine cannot be inverted")
     models = [header["model"], *(header[name] for name in (FRONT, WAVES, RESTORATION) if name in header)]
     texts = volume["dtype"], volume["name"], volume["modality"], header["payload_sha256"], header["coder"]
+    if header["coder"] == PACKED and (FORMAT not in header or header["chunks"]):
+        raise ValueError("no packed voxels")
     named = [model[key] for model in models for key in ("name", "sha256")]
     if not all(isinstance(text, str) for text in (*texts, *named)):
         raise ValueError("no text")

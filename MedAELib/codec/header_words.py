@@ -1,6 +1,6 @@
-"""What the headers of .maez files have in common: the dictionary with which those of version 5 are deflated.
+"""What the headers of .maez files have in common: the dictionaries with which those of versions 5 and 6 are deflated.
 
-It is part of the format (docs/maez.md) and never changes; a file that names other models has a longer header.
+They are part of the format (docs/maez.md) and never change; a file that names other models has a longer header.
 """
 
 from __future__ import annotations
@@ -32,5 +32,19 @@ COMMON = "".join(
         '":{"kind":"even","start":-1024,"step":1},"low":0,"high":4095,"largest":4095,"step":10000,"order":"waves"',
         ',"axes":[[0,1],[0,1],[0,1,2],[0,1,2],[0,1,2]],"base":[0,0,31,31,5],"restored":true,"extra":[0,0,0],"part',
         's":[[0,0,0]]}],"payload_bytes":0,"payload_sha256":"',
+    )
+).encode("ascii")
+
+SHORT = COMMON + "".join(
+    (
+        '"front":{"name":"ct-mr-codec-front","sha256":"cd76d72e20e866302dba2156278b7a341df331550113a9a0ad7cd4ecb4b3cf09"',
+        '},"0008|0060":"MR","0008|0060":"CT","frames":true,"frame_spacing":2.5,"name":"ct-mr-codec","inside":[0,17,12],',
+        '"figures":{"psnr":null,"ssim":1.0,"max_error":0.0},"display":{"window":350.0,"level":40.0},"float64""int32"',
+        '"uint16""float32"{"mode":{"kind":"psnr","decibels":40.0},"mode":{"kind":"max-error","bound":1.0},"front":',
+        '"how":{"kind":"table","size":12},"how":{"kind":"grid","start":0.0,"step":1.0,"divisor":1.0},"eased":true,',
+        '"chunks":[{"stop":32,"how":{"kind":"even","start":-1024,"step":1},"high":1255,"largest":4095,"step":3,"pa',
+        'rts":[[0,10,12],[10,20,23]],"order":"front","extra":[0,0,0],{"coder":"packed","planes":true,"payload_byte',
+        's":255,"volume":{"meta":{"nifti":{}},"shape":[1,256,256,128],"dtype":"uint8","name":"","modality":"MR","s',
+        'hape":[1,512,512,64],"modality":"CT","affine":[-1,0,0,0,0,-1,0,0,0,0,1,0]},"chunks":[{"parts":[]}]}',
     )
 ).encode("ascii")

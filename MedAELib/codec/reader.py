@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..engine.memory import free_system_memory
 from ..errors import BadInput, OutOfMemory
 from ..volume import Volume
-from .container import FRONT, RESTORATION, WAVES, Block, Container, block_of, open_container
+from .container import FRONT, PACKED, RESTORATION, WAVES, Block, Container, block_of, open_container
 from .context import LARGEST
 from .filled import unpack_mask
 from .front import Front
@@ -24,6 +24,8 @@ from .front_coder import decode_front
 from .front_network import FrontModel
 from .lattice import halvings
 from .model_file import CodecModel, find_codec_model, find_front_model, find_restoration_model, find_subband_model
+from .packed import read_packed
+from .placing import placed
 from .predictive import OWN_PARTS, PREVIEW_HALVINGS, ChunkDecoder, Grid
 from .restoration import RestorationModel
 from .subband_decoder import LowGrid, WaveDecoder
@@ -69,6 +71,11 @@ class _Entry:
         counts = [len(level.axes) for level in self.waves[0].levels]
         return [sum(counts[: place + 1]) for place in range(len(counts))]
 
+    def reaches(self, coarser: int) -> bool:
+        """Whether there is a volume that is some halvings coarser; all coarser ones of a constant are there."""
+        constant = not self.parts and coarser <= len(_axes(self.grid.shape, self.grid.spacing))
+        return constant or bool(self.needed(coarser))
+
     def needed(self, coarser: int) -> list[Block]:
         """The parts from which a volume that is some halvings coarser is decoded; none if there is no such volume."""
         if self.waves is not None:
@@ -106,10 +113,12 @@ def read_volume(
 
     `progress(stage, done, total)` counts chunks; it may raise, and what has not begun then never does.
     """
-    entries = chunk_entries(container)
-    chosen = [entry for entry in entries if slices is None or (entry.start < slices[1] and entry.stop > slices[0])]
     if slices is not None and (not 0 <= slices[0] < slices[1] <= container.header["volume"]["shape"][3]):
         raise BadInput(f"{container.name} has no slices {slices[0]} to {slices[1]}.")
+    if container.header["coder"] == PACKED:
+        return read_packed(container, coarser or 0, slices)
+    entries = chunk_entries(container)
+    chosen = [entry for entry in entries if slices is None or (entry.start < slices[1] and entry.stop > slices[0])]
     if coarser is None:
         further = {drop for entry in chosen for drop in entry.boundaries if drop > 5}
         coarser = next((drop for drop in [*range(6), *sorted(further)] if _there(container, chosen, drop)), 6)
@@ -217,6 +226,9 @@ def _whole_numbers(container: Container, entry: _Entry, models: Models, coarser:
         whole = decode_front(container.read(entry.parts[1]), entry.grid, models.front)
         i, j, k = (slice(None, None, step) for step in _chunk_steps(entry, coarser))
         return whole[i, j, k]
+    if not entry.parts:  # a constant
+        steps = _chunk_steps(entry, coarser)
+        return np.zeros([-(-n // step) for n, step in zip(entry.grid.shape, steps, strict=True)], np.int64)
     decoder = ChunkDecoder(entry.grid, models.lattice.context, entry.front)
     for number, block in enumerate(entry.needed(coarser)):
         decoder.decode_part(container.read(block), number)
@@ -300,6 +312,8 @@ def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int,
     entry = _Entry(channel, start, stop, dict(chunk["how"]), grid, extra, parts, front, waves, restored)
     expected = len(waves[1].grid.parts()) + len(waves[0].levels) if waves else 2 if front else 1
     expected = expected if waves or front or entry.deflated else min(len(_axes(shape, along)), OWN_PARTS) + 1
+    constant = largest == 0 and not (waves or front or entry.deflated)  # in version 6 without parts
+    expected = 0 if constant and not parts else expected
     if len(parts) != expected or (waves is not None and entry.deflated):
         raise ValueError("the parts do not fit the size")
     if front and (entry.deflated or not Front.of(grid.shape, grid.spacing).parallel):
@@ -328,7 +342,7 @@ def _axes(shape: tuple[int, int, int], spacing: tuple[int, int, int]) -> list[in
 
 def _there(container: Container, entries: list[_Entry], coarser: int) -> bool:
     """Whether all that a volume without the last halvings needs is in what is there of the file."""
-    if coarser and not all(entry.needed(coarser) for entry in entries):
+    if coarser and not all(entry.reaches(coarser) for entry in entries):
         return False
     steps = {_chunk_steps(entry, coarser) for entry in entries}
     if len(steps) > 1 or any(entry.start % next(iter(steps))[2] for entry in entries):
@@ -358,29 +372,13 @@ def _placed(
     slices: tuple[int, int] | None,
 ) -> Volume:  # fmt: skip
     """The pieces put together, with the affine of their lattice."""
-    told = container.header["volume"]
     channels = [
         np.concatenate(
             [piece for entry, piece in zip(entries, pieces, strict=True) if entry.channel == channel], axis=2
         )
-        for channel in range(told["shape"][0])
+        for channel in range(container.header["volume"]["shape"][0])
     ]
-    affine = np.array(told["affine"], np.float64)
-    meta = {"name": told["name"], "modality": told["modality"], **_kept_meta(told.get("meta"))}
-    shift = np.eye(4)
-    shift[2, 3] = entries[0].start
-    volume = Volume(np.stack(channels), affine @ shift @ np.diag([*map(float, steps), 1.0]), meta)
-    if slices is None:
-        return volume
-    first = slices[0] - entries[0].start
-    return volume.slab(2, first // steps[2], -(-(first + slices[1] - slices[0]) // steps[2]))
-
-
-def _kept_meta(value: Any) -> dict[str, Any]:
-    """What the file says beside the voxels, as far as it is of the right type."""
-    kinds = {"frames": bool, "frame_spacing": float, "header": dict}
-    table = value if isinstance(value, dict) else {}
-    return {key: table[key] for key, kind in kinds.items() if isinstance(table.get(key), kind)}
+    return placed(container, np.stack(channels), entries[0].start, steps, slices)
 
 
 def _inflated(data: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Array:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 from ..volume import Volume
-from .assemble import Carried, Chunk, assemble, micrometres
-from .container import FRONT, open_container
+from .assemble import Carried, Chunk, assemble, assemble_packed, micrometres
+from .container import FRONT, PACKED, open_container
 from .front import Front
 from .front_coder import encode_front
 from .front_network import FrontModel
@@ -30,6 +30,7 @@ from .model_file import (
     load_restoration_model,
     load_subband_model,
 )
+from .packed import pack
 from .predictive import Grid, encode_chunk
 from .promise import Mode, decibels, holdable, kept, ratio_and_rate
 from .reader import decode_chunk, decompress, in_turn, processors
@@ -52,6 +53,7 @@ _FINER = 12.0  # decibels beyond errors of one step of the grid, from which a fi
 _ROUGHLY = 1.3  # of the bits that a piece takes without loss: the whole volume may take less
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
 _FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
+_PACKABLE, _TINY = 1.25, 65_536  # times a file, and bytes, that deflated chunks take where all of it may be packed
 _TRIAL = (192, 192, 16)  # voxels of a volume on which an encoder of wavelets makes its choices
 _ASIDE = (0.75, 0.75, 0.5)  # where they lie, from the first to the last possible place: tissue, its border and air
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
@@ -159,7 +161,8 @@ def _best(volume: Volume, mode: Mode, exact: bytes) -> bool:
     smaller than a step of its grid."""
     if mode.kind == "ratio":
         return kept(mode, volume.array, len(exact), volume.array)
-    kinds = {chunk["how"]["kind"] for chunk in open_container(exact, "The file").header["chunks"]}
+    header = open_container(exact, "The file").header
+    kinds = {PACKED} if header["coder"] == PACKED else {chunk["how"]["kind"] for chunk in header["chunks"]}
     sure = volume.array.size >= _SMALL and kinds <= {"even", "grid"}
     return sure and mode.value > unit_decibels(volume.array) + _FINER
 
@@ -240,10 +243,15 @@ def _searched(
 
 def _decibels(volume: Volume, slabs: list[tuple[int, int, int]], chunks: list[Chunk]) -> float:
     """The PSNR of what coded chunks will decode to."""
+    return decibels(volume.array, _decoded(volume, slabs, chunks))
+
+
+def _decoded(volume: Volume, slabs: list[tuple[int, int, int]], chunks: list[Chunk]) -> Array:
+    """What coded chunks will decode to [c, i, j, k]."""
     channels: list[list[Array]] = [[] for _ in range(volume.channels)]
     for (channel, *_), chunk in zip(slabs, chunks, strict=True):
         channels[channel].append(chunk.decoded)
-    return decibels(volume.array, np.stack([np.concatenate(some, axis=2) for some in channels]))
+    return np.stack([np.concatenate(some, axis=2) for some in channels])
 
 
 def _worth_trying(volume: Volume, data: bytes) -> bool:
@@ -271,10 +279,16 @@ def _by_lattices(volume: Volume, plan: _Plan, model: CodecModel, progress: Progr
 
 
 def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress | None) -> bytes:
-    """The file of a volume, chunk by chunk."""
+    """The file of a volume, chunk by chunk, or packed as a whole where that is smaller."""
     slabs = _slabs(volume)
     plan = _tuned(volume, plan, slabs, progress)
-    return _file(volume, plan, model, slabs, _encode_chunks(volume, plan, model, slabs, progress))
+    chunks = _encode_chunks(volume, plan, model, slabs, progress)
+    data = _file(volume, plan, model, slabs, chunks)
+    if sum(chunk.deflated for chunk in chunks) > _PACKABLE * len(data) + _TINY:
+        return data
+    payload, planes = pack(_decoded(volume, slabs, chunks))
+    packed = assemble_packed(volume, plan.mode.to_json(), model, payload, planes)
+    return packed if packed and len(packed) < len(data) else data
 
 
 def _encode_chunks(
@@ -320,7 +334,7 @@ def _grid(whole: Array, spacing: tuple[int, int, int], step: int, plan: _Plan) -
 
 def _takes_front(grid: Grid, plan: _Plan) -> bool:
     """Whether a chunk is coded as a wave front, not as lattices."""
-    large = int(np.prod(grid.shape)) >= _FRONT_VOXELS
+    large = int(np.prod(grid.shape)) >= _FRONT_VOXELS and grid.largest > 0
     return not plan.eased and large and grid.step <= _FRONT_STEP and Front.of(grid.shape, grid.spacing).parallel
 
 
@@ -334,6 +348,8 @@ def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: Co
     grid = _grid(mapped.whole, spacing, step, plan)
     front = plan.front if _takes_front(grid, plan) else None
     parts, decoded = encode_chunk(mapped.whole, grid, model.context, preview=front is not None)
+    if not grid.largest:
+        parts = []  # a constant, which its entry tells
     if front is not None:
         last, decoded = encode_front(mapped.whole, grid, front)
         parts.append(last)
@@ -344,9 +360,10 @@ def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: Co
     deflated = zlib.compress(voxels.astype(voxels.dtype.newbyteorder("<")).tobytes(), 6)
     if len(deflated) < len(mapped.extra) + sum(map(len, parts)):
         return Chunk(
-            {"how": {"kind": "deflated"}, "low": 0, "high": 0, "largest": 0, "step": 1}, b"", [deflated], voxels
-        )
-    return Chunk(entry, mapped.extra, parts, voxels)
+            {"how": {"kind": "deflated"}, "low": 0, "high": 0, "largest": 0, "step": 1}, b"", [deflated], voxels,
+            len(deflated),
+        )  # fmt: skip
+    return Chunk(entry, mapped.extra, parts, voxels, len(deflated))
 
 
 def _mapped(voxels: Array, plan: _Plan) -> tuple[Mapped, int]:

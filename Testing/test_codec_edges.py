@@ -99,6 +99,27 @@ def test_integers_that_spread_wide_keep_any_bound_and_become_smaller(dtype, boun
         assert (max(apart) > 0) == (2 * int(bound) + 1 > (high - low) / 65536 and bound >= 1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("content", ["smooth", "noise"])
+def test_a_voxel_that_is_not_finite_keeps_its_bits_and_leaves_the_others_their_bound(dtype, content):
+    voxels = (smooth((20, 18, 14), 1, 30.0)[None] * 1.0137).astype(dtype)
+    if content == "noise":
+        voxels = np.random.default_rng(0).normal(100, 30, voxels.shape).astype(dtype)
+    odd, bound = np.array([np.nan, -np.inf, np.inf], dtype), 4.0
+    some = voxels.copy()
+    some[0, 3:6, 4, 5] = odd
+    data, again = compress_and_decode(Volume(some, AFFINE), Mode("max-error", bound))
+    assert again.array[0, 3:6, 4, 5].tobytes() == odd.tobytes()
+    assert 0 < largest_error(some, again.array) <= bound
+    assert len(data) < 1.1 * len(compress(Volume(voxels, AFFINE), Mode("max-error", bound))) + 400
+    assert open_container(data, "it").header["mode"] == {"kind": "max-error", "bound": bound}
+
+
+def test_a_volume_without_a_finite_voxel_has_no_bound_to_keep():
+    voxels = np.full((1, 5, 4, 3), np.nan, np.float32)
+    assert np.isnan(compress_and_decode(Volume(voxels, AFFINE), Mode("max-error", 2))[1].array).all()
+
+
 def test_a_bound_makes_wide_integers_smaller():
     voxels = (whole((16, 15, 12)) * 100 + np.random.default_rng(0).integers(0, 100, (16, 15, 12))).astype(np.int32)
     exact, near = (len(compress(Volume(voxels, AFFINE), mode)) for mode in (Mode(), Mode("max-error", 200)))

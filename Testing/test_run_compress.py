@@ -56,6 +56,44 @@ def test_the_figures_are_those_of_what_comes_back(dtype: str) -> None:
     json.dumps(report, allow_nan=False)
 
 
+@pytest.mark.parametrize("scale", [1e-180, 1e200, 1e-300])
+def test_the_figures_do_not_depend_on_the_unit(scale: float) -> None:
+    plain = _scan("float64", (12, 10, 9))
+    tiny = Volume(plain.array * scale, plain.affine, plain.meta)
+    made, same = (_run("compress", one, mode="max-error", value=4 * unit, lost=True).report
+                  for one, unit in ((tiny, scale), (plain, 1.0)))  # fmt: skip
+    assert made["psnr"] == pytest.approx(same["psnr"], abs=0.1) and made["ssim"] == pytest.approx(same["ssim"], abs=0.01)
+    assert 0 < made["max_error"] <= 4 * scale
+    json.dumps(made, allow_nan=False)
+
+
+def test_what_was_lost_of_64_bit_integers_is_exact() -> None:
+    low = np.random.default_rng(0).integers(0, 1000, (1, 12, 10, 9))
+    plain = _run("compress", Volume(low.astype(np.int16), np.eye(4)), mode="max-error", value=3.0, lost=True)
+    for lifted in (low.astype(np.uint64) + np.uint64(2**60), low - 2**61):
+        made = _run("compress", Volume(lifted, np.eye(4)), mode="max-error", value=3.0, lost=True)
+        assert np.array_equal(made.outputs["lost"].array, plain.outputs["lost"].array)
+        assert made.report["max_error"] == 3 and made.report["psnr"] == pytest.approx(plain.report["psnr"])
+        assert 0 < made.report["ssim"] <= 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_was_lost_of_voxels_that_are_not_finite_and_the_figures_leave_them_out() -> None:
+    voxels = _scan("float32").array.copy()
+    odd = np.zeros(voxels.shape, bool)
+    odd[0, :3, :2, :2], odd[0, 5, 5, :3] = True, True
+    voxels[odd] = np.resize(np.array([np.nan, np.inf, -np.inf], np.float32), odd.sum())
+    scan = Volume(voxels, np.eye(4))
+    made = _run("compress", scan, mode="max-error", value=4.0, lost=True)
+    back = _run("decompress", made.files["latent"]).outputs["decoded"].array
+    lost = made.outputs["lost"].array
+    assert np.array_equal(back[odd].view(np.uint32), voxels[odd].view(np.uint32)) and (lost[odd] == 0).all()
+    known, span = ~odd, float(np.ptp(voxels[~odd]))
+    assert 0 < np.abs(lost).max() <= 4
+    assert made.report["psnr"] == pytest.approx(psnr(voxels[known], back[known], span), abs=1e-3)
+    assert made.report["ssim"] is None and made.report["mode"]["kind"] == "max-error"
+
+
 def test_a_lossless_file_says_so_and_how_it_was_shown() -> None:
     scan = _scan()
     made = _run("compress", scan, window=350.0, level=40.0)

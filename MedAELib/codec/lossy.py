@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 from .context import LARGEST
-from .values import Mapped, from_whole, largest_error, shifted, span_of, to_whole
+from .values import Mapped, from_whole, largest_error, shifted, span_of, to_table, to_whole
 
 LEVELS = LARGEST // 2  # of floats
 _MERGED = 24  # with coarser steps a closed loop makes smaller files than values that are taken together
@@ -62,7 +62,7 @@ def bounded(voxels: Array, bound: float) -> tuple[Mapped, int]:
     elif exact.how["kind"] == "grid":
         near = _merged(exact, bound, voxels.dtype) or _rounded(voxels, bound)
     else:
-        near = _rounded(voxels, bound) if np.isfinite(voxels).all() else None
+        near = _rounded(voxels, bound) if np.isfinite(voxels).all() else _rounded_beside(voxels, bound)
     if near is None or (exact.how["kind"] == "table" and len(np.unique(near.whole)) == exact.how["size"]):
         return exact, 1  # the bound is too small to take values together
     return near, 1
@@ -125,6 +125,17 @@ def _merged(exact: Mapped, bound: float, dtype: np.dtype[Any]) -> Mapped | None:
         if largest_error(before, from_whole(values // count, how, b"", dtype)) <= bound:
             return Mapped(exact.whole // count, how)
     return None
+
+
+def _rounded_beside(voxels: Array, bound: float) -> Mapped | None:
+    """Floats of which some are not finite: these keep their bits, the others are rounded; a table of what occurs."""
+    finite = np.isfinite(voxels)
+    near = _rounded(voxels[finite], bound) if finite.any() else None
+    if near is None:
+        return None
+    after = voxels.copy()
+    after[finite] = from_whole(near.whole, near.how, b"", voxels.dtype)
+    return to_table(after)
 
 
 def _rounded(voxels: Array, bound: float) -> Mapped | None:

@@ -164,10 +164,15 @@ def _on_grid(whole: Voxels, start: float, step: float, divisor: float, dtype: np
         return (start + whole * step / divisor).astype(dtype)
 
 
-def _table(array: Array, places: npt.NDArray[np.uint64]) -> Mapped | None:
-    """The values that occur, by their rank, if they are few enough."""
+def to_table(array: Array) -> Mapped | None:
+    """An array by the ranks of its values, if there are less than 2^16."""
+    return _table(array, ordered(array), fewer=False)
+
+
+def _table(array: Array, places: npt.NDArray[np.uint64], fewer: bool = True) -> Mapped | None:
+    """The values that occur, by their rank, if they are few enough, or `fewer`: so few that a table pays."""
     known, rank = np.unique(places, return_inverse=True)
-    if len(known) >= LARGEST or len(known) * 4 > array.size + 64:
+    if len(known) >= LARGEST or len(known) * (4 if fewer else 1) > array.size + 64:
         return None
     steps = np.diff(known, prepend=np.uint64(0)).astype("<u8")
     packed = zlib.compress(steps.view(np.uint8).reshape(-1, 8).T.tobytes(), 9)

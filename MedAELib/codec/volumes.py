@@ -284,11 +284,12 @@ def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Pro
     plan = _tuned(volume, plan, slabs, progress)
     chunks = _encode_chunks(volume, plan, model, slabs, progress)
     data = _file(volume, plan, model, slabs, chunks)
-    if sum(chunk.deflated for chunk in chunks) > _PACKABLE * len(data) + _TINY:
+    alone = data if not plan.with_model else _file(volume, replace(plan, with_model=False), model, slabs, chunks)
+    if sum(chunk.deflated for chunk in chunks) > _PACKABLE * len(alone) + _TINY:
         return data
     payload, planes = pack(_decoded(volume, slabs, chunks))
     packed = assemble_packed(volume, plan.mode.to_json(), model, payload, planes)
-    return packed if packed and len(packed) < len(data) else data
+    return packed if packed and len(packed) < len(alone) else data
 
 
 def _encode_chunks(

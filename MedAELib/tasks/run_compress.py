@@ -15,15 +15,17 @@ from .. import __version__
 from ..codec.container import open_container, with_more
 from ..codec.guidance import guidance, guidance_ratio
 from ..codec.reader import read_volume
+from ..codec.values import difference, span_of
 from ..codec.volumes import Mode, compress_and_decode, largest_error, ratio_and_rate
 from ..errors import BadInput
 from ..modality import guess_modality
-from ..quality import ssim
+from ..quality import all_finite, ends, ssim
 from ..volume import Volume
 from .common import TaskResult, parameters_of
 from .denoise import Allocate, Progress
 
 _SLAB = 16  # slices at a time: SSIM needs eight times the voxels in double precision
+_FAR = 1e4  # ranges from 0 at which the squares that SSIM is made of are exact enough
 _REACH = 5  # voxels that SSIM's window reaches
 
 
@@ -102,16 +104,17 @@ def _with_figures(
 def _figures(before: Volume, after: Volume, progress: Progress) -> dict[str, float | None]:
     """PSNR (dB over the volume's range), SSIM and the largest error in grey values; PSNR is None where all is equal.
 
-    PSNR and SSIM leave out voxels that are not finite; SSIM is None where there are any, or where nothing varies.
+    PSNR and SSIM are over the finite voxels and their range. They are None where they are no numbers: SSIM where there
+    are voxels that are not finite, both where nothing varies.
     """
     error = largest_error(before.array, after.array)
     if error == 0:
         return {"psnr": None, "ssim": 1.0, "max_error": 0.0}
-    low, high = float(before.array.min()), float(before.array.max())
-    span, slices = high - low, before.shape[2]
-    if not math.isfinite(span) or span == 0:
+    span, slices = _finite_span(before.array), before.shape[2]
+    if not 0 < span < math.inf:
         return {"psnr": None, "ssim": None, "max_error": error}
     squares = similarity = 0.0
+    voxels, whole = 0, all_finite(before.array)
     for start in range(0, slices, _SLAB):
         progress("Measuring what was lost", start, slices)
         stop = min(start + _SLAB, slices)
@@ -119,21 +122,49 @@ def _figures(before: Volume, after: Volume, progress: Progress) -> dict[str, flo
         for one, other in zip(before.array[..., first:last], after.array[..., first:last], strict=True):
             core = np.zeros(one.shape, bool)
             core[..., start - first : stop - first] = True
-            similarity += ssim(one, other, span, core) * (stop - start)
-            squares += float(np.sum((one[core].astype(np.float64) - other[core].astype(np.float64)) ** 2))
-    decibels = 10 * math.log10(span**2 * before.array.size / squares)
-    return {"psnr": decibels, "ssim": similarity / (slices * before.channels), "max_error": error}
+            if whole:
+                similarity += _similarity(one, other, span, core) * (stop - start)
+            known = core & np.isfinite(one)
+            squares += float(np.sum((difference(one[known], other[known]) / span) ** 2))
+            voxels += int(known.sum())
+    decibels = -10 * math.log10(squares / voxels) if squares > 0 else None
+    return {"psnr": decibels, "ssim": similarity / (slices * before.channels) if whole else None, "max_error": error}
+
+
+def _finite_span(array: Any) -> float:
+    """The largest finite value less the smallest, without overflow of integers; 0 where there is none."""
+    if all_finite(array):
+        return span_of(array)
+    low, high = ends(array)
+    return high - low if high > low else 0.0
+
+
+def _similarity(one: Any, other: Any, span: float, core: Any) -> float:
+    """SSIM of two channels within `core`, in parts of the range, so that no square is too large or too small.
+
+    Of values that lie far beyond their own range, as 64-bit integers may, what they have in common is left out.
+    """
+    lowest = one.min()
+    if abs(float(lowest)) > _FAR * span:
+        parts = [difference(np.full_like(one, lowest), some) / span for some in (one, other)]
+    else:
+        parts = [some.astype(np.float64) / span for some in (one, other)]
+    return ssim(parts[0], parts[1], 1.0, core)
 
 
 def _difference(before: Volume, after: Volume, allocate: Allocate) -> Any:
-    """Input minus what comes back: 16 bits where that holds it, else float32."""
-    dtype: np.dtype[Any] = np.dtype(np.float32)
-    if before.array.dtype.kind in "iub" and largest_error(before.array, after.array) <= np.iinfo(np.int16).max:
+    """Input minus what comes back: 16 bits where these hold it, else floats; 0 where the same bits came back."""
+    error, limits = largest_error(before.array, after.array), np.finfo(np.float32)
+    small = error == 0 or float(limits.tiny) <= error <= float(limits.max)
+    dtype: np.dtype[Any] = np.dtype(np.float32 if small else np.float64)
+    if before.array.dtype.kind in "iub" and error <= np.iinfo(np.int16).max:
         dtype = np.dtype(np.int16)
     lost = allocate("lost", before.array.shape, dtype)
+    bits = f"u{before.array.dtype.itemsize}"
     for k in range(before.shape[2]):
-        wide = before.array[..., k].astype(np.float64) - after.array[..., k].astype(np.float64)
-        lost[..., k] = wide.astype(dtype)
+        one, other = (np.ascontiguousarray(volume.array[..., k]) for volume in (before, after))
+        with np.errstate(invalid="ignore", over="ignore"):
+            lost[..., k] = np.where(one.view(bits) == other.view(bits), 0, difference(other, one)).astype(dtype)
     return lost
 
 

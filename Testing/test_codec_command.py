@@ -1,6 +1,8 @@
 """compress, decompress and info as a user meets them: files, folders, shares, and one line for whatever is wrong."""
 
 import json
+import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from codec_tools import scan, take_model_away
 
 from MedAELib import Volume
 from MedAELib.__main__ import main
+from MedAELib.codec.container import read_container
+from MedAELib.errors import OutOfMemory
 
 
 def run(*arguments: object) -> int:
@@ -93,13 +97,14 @@ def test_info_tells_without_decoding(folder, tmp_path, capsys, monkeypatch):
 
 
 def test_a_prefix_and_a_slab(folder, tmp_path, capsys):
-    packed, cut = tmp_path / "a.maez", tmp_path / "cut.maez"
+    packed, cut, size = tmp_path / "a.maez", tmp_path / "cut.maez", (24, 20, 18)
+    scan(size).save(folder / "scan0.nii.gz")  # one of a few hundred voxels is packed as a whole
     run("compress", folder / "scan0.nii.gz", packed)
     cut.write_bytes(packed.read_bytes()[:-1])
     assert run("decompress", cut, tmp_path / "b.nrrd") == 2
     assert not (tmp_path / "b.nrrd").exists()
     assert run("decompress", cut, tmp_path / "b.nrrd", "--prefix") == 0
-    assert 0 < Volume.load(tmp_path / "b.nrrd").array.size < 9 * 8 * 7
+    assert 0 < Volume.load(tmp_path / "b.nrrd").array.size < np.prod(size)
     assert run("decompress", packed, tmp_path / "c.nrrd", "--slices", 2, 5) == 0
     assert np.array_equal(Volume.load(tmp_path / "c.nrrd").array, Volume.load(folder / "scan0.nii.gz").array[..., 2:5])
 
@@ -226,6 +231,71 @@ def test_info_names_all_models_that_a_file_needs(tmp_path, capsys, monkeypatch):
     assert all(model["installed"] and not model["inside"] and len(model["sha256"]) == 64 for model in waves)
     assert [model["installed"] for model in front] == [True, False] == [model["installed"] for model in carried]
     assert [model["inside"] for model in carried] == [True, True]
+
+
+def test_packed_voxels_need_no_model(tmp_path, capsys):
+    noise = np.frombuffer(np.random.default_rng(0).bytes(2000), np.int16).reshape(1, 10, 10, 10)
+    Volume(noise, np.eye(4)).save(tmp_path / "a.nrrd")
+    assert run("compress", tmp_path / "a.nrrd", tmp_path / "a.maez", "--with-model") == 0
+    assert run("info", tmp_path / "a.maez") == 0
+    made, told = lines(capsys)
+    assert told["models"] == [] and told["chunks"] == 0 and told["complete"] and told["bytes"] == made["bytes"] < 2200
+
+
+@pytest.mark.parametrize("command", ["info", "decompress"])
+def test_no_more_of_a_file_is_read_than_its_beginning_tells_to(command, folder, tmp_path, capsys):
+    run("compress", folder / "scan0.nii.gz", tmp_path / "a.maez")
+    (tmp_path / "other.maez").write_bytes(b"something else")
+    (tmp_path / "longer.maez").write_bytes((tmp_path / "a.maez").read_bytes())
+    for name, said in (("other.maez", "not a .maez file"), ("longer.maez", "longer than it should be")):
+        os.truncate(tmp_path / name, 3 << 30)  # a hole, which takes no room on the disk
+        tracemalloc.start()
+        try:
+            assert run(command, tmp_path / name, *([] if command == "info" else [tmp_path / "b.nrrd"])) == 2
+            assert tracemalloc.get_traced_memory()[1] < 50 << 20
+        finally:
+            tracemalloc.stop()
+        assert said in capsys.readouterr().err
+
+
+def test_a_file_that_does_not_fit_the_memory_is_named(folder, tmp_path, monkeypatch):
+    run("compress", folder / "scan0.nii.gz", tmp_path / "a.maez")
+    whole = Path.open
+
+    class Full:
+        """A file whose header can be read, and no more."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def read(self, size=-1):
+            if size < 0:
+                raise MemoryError
+            return self.file.read(size)
+
+    monkeypatch.setattr(Path, "open", lambda path, *arguments: Full(whole(path, *arguments)))
+    with pytest.raises(OutOfMemory, match=r"a\.maez needs 0\.0 GiB of memory"):
+        read_container(tmp_path / "a.maez")
+
+
+def test_names_that_differ_in_case_alone_are_told(folder, tmp_path, capsys):
+    scan((5, 4, 3)).save(folder / "SCAN1.nrrd")
+    assert run("compress", folder, tmp_path / "out") == 2
+    assert "Two files would become" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_latent_is_of_one_volume(folder, tmp_path, capsys):
+    assert run("compress", folder, tmp_path / "a.npz", "--latent-only") == 2
+    assert "takes one volume" in capsys.readouterr().err
 
 
 def test_a_ct_of_a_format_that_names_no_kind_is_told_by_its_values(tmp_path, capsys):

@@ -179,21 +179,21 @@ def _info(options: argparse.Namespace) -> int:
 
 def _told_of(path: Path) -> dict[str, Any]:
     """What a file holds, promises and needs, from its header alone."""
-    from .container import FRONT, RESTORATION, WAVES, read_container
+    from .container import FRONT, PACKED, RESTORATION, WAVES, read_header
     from .model_file import is_installed
     from .values import TYPES
 
-    container, size = read_container(path), path.stat().st_size
-    header, volume = container.header, container.header["volume"]
+    (header, declared), size = read_header(path), path.stat().st_size  # of a prefix: declared is what the file had
+    volume = header["volume"]
     if volume["dtype"] not in TYPES:
         raise BadInput(f"{path} is damaged: it names no type of voxels.", "Copy the file again from its source.")
-    named = {kind: header[kind] for kind in ("model", FRONT, WAVES, RESTORATION) if kind in header}
+    kinds = () if header["coder"] == PACKED else ("model", FRONT, WAVES, RESTORATION)
+    named = {kind: header[kind] for kind in kinds if kind in header}
     whole = math.prod(volume["shape"]) * np.dtype(volume["dtype"]).itemsize
-    declared = size - len(container.payload) + header["payload_bytes"]  # of a prefix: the size that the file had
     return {
         "file": str(path),
         "bytes": size,
-        "complete": container.complete,
+        "complete": size == declared,
         "mode": header["mode"],
         "ratio": round(whole / declared, 4),
         "bits_per_voxel": round(8 * declared / math.prod(volume["shape"]), 4),
@@ -227,9 +227,9 @@ def _all_cases(cases: list[Case], work: Callable[[Path, Path], dict[str, Any]], 
         raise BadInput(f"{options.input} holds nothing to work on.", "Name a file, or a folder that holds some.")
     if options.output.exists() and not options.output.is_dir():
         raise BadInput(f"{options.output} is a file.", "Name a folder for the results.")
-    targets = [target for _, target in cases]
-    if len(set(targets)) < len(targets):
-        twice = next(target for target in targets if targets.count(target) > 1)
+    names = [target.name.casefold() for _, target in cases]  # some file systems take A.maez and a.maez for one
+    twice = next((target for (_, target), name in zip(cases, names, strict=True) if names.count(name) > 1), None)
+    if twice is not None:
         raise BadInput(f"Two files would become {twice}.", "Give them different names.")
     options.output.mkdir(parents=True, exist_ok=True)
     return _report(cases[options.part - 1 :: options.of], work, alone=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import latent as latents
+from ..dicom import holds_series
 from ..errors import BadInput
 from ..terminal import Terminal, check_paths
 from ..volume import Volume
@@ -17,7 +18,7 @@ ENDINGS = (".npz", ".nrrd")
 def add_encoding(compress: argparse.ArgumentParser) -> None:
     """Add the options of latents to `compress`."""
     compress.add_argument(
-        "--latent-only", action="store_true", help="write the code alone, to compute with: OUT is .npz or .nrrd"
+        "--latent-only", action="store_true", help="write one volume's code alone, to compute with: OUT is .npz or .nrrd"
     )
     compress.add_argument(
         "--model", default="", metavar="NAME|FOLDER", help="of --latent-only; default: the codec's coarse lattice"
@@ -41,6 +42,9 @@ def encode(options: argparse.Namespace) -> dict[str, Any]:
     """Write the latent of a volume; what is said of it."""
     from ..tasks import latents as work
 
+    if options.input.is_dir() and not holds_series(options.input):
+        told = f"{options.input} holds no DICOM series, and --latent-only takes one volume."
+        raise BadInput(told, "Name a file, or a folder of DICOM files.")
     if not options.output.name.lower().endswith(ENDINGS):
         raise BadInput(f"{options.output} cannot be written: a latent is a .npz or .nrrd file.", "Use one of these.")
     bounds = options.max_error, options.psnr, options.ratio

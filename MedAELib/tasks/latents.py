@@ -111,7 +111,7 @@ def _by_model(latent: Latent, model: Any, device: str) -> npt.NDArray[np.float32
 
 
 def coarse_lattice(volume: Volume, halved: int = _DEEPEST) -> Latent:
-    """The voxels that the first part of a .maez file holds, as a latent: it needs no model and knows no detail.
+    """Every n-th voxel along each axis, as the codec halves a volume, as a latent: it needs no model, knows no detail.
 
     `halved` of the last halvings are left out (0 to 5). Decoding interpolates between the voxels, linearly. Raises
     BadInput for several channels or values that are not finite.

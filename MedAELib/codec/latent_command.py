@@ -18,7 +18,7 @@ ENDINGS = (".npz", ".nrrd")
 def add_encoding(compress: argparse.ArgumentParser) -> None:
     """Add the options of latents to `compress`."""
     compress.add_argument(
-        "--latent-only", action="store_true", help="write one volume's code alone, to compute with: OUT is .npz or .nrrd"
+        "--latent-only", action="store_true", help="write one volume's code, to compute with: OUT is .npz or .nrrd"
     )
     compress.add_argument(
         "--model", default="", metavar="NAME|FOLDER", help="of --latent-only; default: the codec's coarse lattice"

@@ -21,21 +21,20 @@ class BitReader:
     """Reads in bulk what `pack` wrote, call after call. Raises BadInput when the bits run out."""
 
     def __init__(self, data: bytes | memoryview) -> None:
-        self._bytes = np.append(np.frombuffer(data, np.uint8), np.zeros(4, np.uint8)).astype(np.int64)
+        octets = np.append(np.frombuffer(data, np.uint8), np.zeros(4, np.uint8)).astype(np.int64)
+        self._windows = (octets[:-3] << 24) | (octets[1:-2] << 16) | (octets[2:-1] << 8) | octets[3:]  # from each byte
         self._size, self._place = 8 * len(data), 0
 
     def read(self, counts: Integers) -> Integers:
         """The next values, one for each count of bits."""
-        ends = self._place + np.cumsum(counts)
+        ends = np.cumsum(counts)
+        ends += self._place
         if len(ends) and ends[-1] > self._size:
             raise BadInput("the plain bits end too early")
         starts = ends - counts
-        first = starts >> 3
-        window = np.zeros(len(counts), np.int64)
-        for byte in range(4):
-            window = (window << 8) | self._bytes[first + byte]
         self._place = int(ends[-1]) if len(ends) else self._place
-        return (window >> (32 - (starts & 7) - counts)) & ((np.int64(1) << counts) - 1)
+        window = self._windows.take(starts >> 3)
+        return (window >> (32 - (starts & 7) - counts)) & ((1 << counts) - 1)
 
     def finished(self) -> bool:
         """Whether all but the last byte's filling was read."""

@@ -75,10 +75,10 @@ def neighbours(lattice: Lattice, parity: tuple[int, int], rows: slice) -> tuple[
     return reference, differences.reshape(NEIGHBOURS, count)
 
 
-def product(weights: Doubles, columns: Doubles) -> Doubles:
+def product(weights: npt.NDArray[Kind], columns: npt.NDArray[Kind]) -> npt.NDArray[Kind]:
     """Weights [k, m] times columns [m, n], in tiles so small that no library shares one among threads: chunks are
     decoded in threads already, and those would wait for each other."""
-    found = np.empty((len(weights), columns.shape[1]))
+    found = np.empty((len(weights), columns.shape[1]), weights.dtype)
     whole = columns.shape[1] // TILE * TILE
     if whole:
         np.matmul(weights, tiles(columns[:, :whole]), out=tiles(found[:, :whole]))

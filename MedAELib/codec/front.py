@@ -6,8 +6,10 @@ row y - 1, slice z `SLICE_LAG` behind slice z - 1: all voxels of a step are deco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +66,18 @@ class Front:
         """Whether a step has enough voxels for this order to be decoded in reasonable time."""
         return int(np.prod(self.shape)) >= _WORTH_PARALLEL * self.steps
 
+    def step_of(self, voxels: Indices) -> Indices:
+        """The step of each voxel, by its index into the chunk."""
+        row, within = np.divmod(voxels, self.shape[2])
+        slab, row = np.divmod(row, self.shape[1])
+        found: Indices = SLICE_LAG * slab + ROW_LAG * row + within
+        return found
+
+    @cached_property
+    def margin(self) -> Margin:
+        """The margin of its fields."""
+        return Margin(self)
+
     @cached_property
     def order(self) -> Indices:
         """The voxels, as indices into the chunk in slices, rows and voxels, step by step."""
@@ -89,14 +103,14 @@ class Field:
     above a slice, the first row of the slice before; below it, its last row. Before the first slice all is `start`.
     """
 
-    def __init__(self, front: Front, start: float) -> None:
+    def __init__(self, front: Front, start: float, kind: type[np.generic] = np.float32) -> None:
         self._front = front
         z, y, x = front.shape
-        self.room = np.full((z + _BEFORE, y + REACH + 1, x + 2 * REACH), np.float32(start))
+        self.room = np.full((z + _BEFORE, y + REACH + 1, x + 2 * REACH), start, kind)
         self.line = self.room.reshape(-1)
 
     @property
-    def inside(self) -> Floats:
+    def inside(self) -> npt.NDArray[Any]:
         """The voxels [z, y, x] without the margin; a view."""
         return self.room[_BEFORE:, REACH:-1, REACH:-REACH]
 
@@ -113,7 +127,7 @@ class Field:
         slab, row = np.divmod(row, y)
         return ((slab + _BEFORE) * rows + row + REACH) * along + within + REACH
 
-    def fill(self, values: Floats) -> None:
+    def fill(self, values: npt.NDArray[Any]) -> None:
         """Enter all voxels [z, y, x] at once."""
         room = self.room[_BEFORE:]
         room[:, REACH:-1, REACH:-REACH] = values
@@ -127,35 +141,44 @@ class Field:
 
     def enter(self, voxels: Indices, places: Indices, values: Floats) -> None:
         """Enter the voxels of a step; the margin follows."""
-        z, y, x = self._front.shape
-        _, rows, along = self.room.shape
-        line = self.line
-        line[places] = values
-        row, within = np.divmod(voxels, x)
-        slab, row = np.divmod(row, y)
-        last = row == y - 1
-        if last.any():
-            line[places[last] + along] = values[last]
-        first = (row == 0) & (slab < z - 1)
-        if first.any():
-            above = places[first] + (rows - REACH) * along
-            for up in range(REACH):
-                line[above + up * along] = values[first]
-        self._enter_sides(within, row, slab, places, values)
+        if len(voxels):
+            self.line[places] = values
+            cells, shown = self._front.margin.of(voxels[0])
+            self.line[cells] = self.line.take(shown)
 
-    def _enter_sides(self, within: Indices, row: Indices, slab: Indices, places: Indices, values: Floats) -> None:
-        """The margins left and right of rows."""
-        z, y, x = self._front.shape
-        along = self.room.shape[2]
-        ends = np.flatnonzero(within == x - 1)
-        for place, value, r, s in zip(places[ends], values[ends], row[ends], slab[ends], strict=True):
-            self.line[place + 1 : place + 1 + REACH] = value
-            if r == y - 1:
-                self.line[place + along + 1 : place + along + 1 + REACH] = value
-            if r == 0 and s < z - 1:
-                self.room[_BEFORE + s + 1, :REACH, -REACH:] = value
-        begins = np.flatnonzero(within == 0)
-        for place, value, r, s in zip(places[begins], values[begins], row[begins], slab[begins], strict=True):
-            self.line[place + along - REACH : place + along] = value
-            if r == 0 and s < z - 1:
-                self.room[_BEFORE + s + 1, : REACH + 1, :REACH] = value
+
+class Around:
+    """What lies around voxels in a field: its line as seen from each of some offsets, all of which lie before."""
+
+    def __init__(self, field: Field, offsets: Sequence[Offset]) -> None:
+        shifts = [field.shift(offset) for offset in offsets]
+        self._before = -min(shifts)
+        self._lines = [field.line[self._before + shift :] for shift in shifts]
+
+    def of(self, places: Indices, made: Floats) -> Floats:
+        """The numbers [offsets, n] around places in the line, in `made`; each row is quickest taken by itself."""
+        places = places - self._before
+        for row, line in zip(made, self._lines, strict=True):
+            line.take(places, out=row, mode="clip")  # which needs no copy, unlike one that looks out for faults
+        return made
+
+
+class Margin:
+    """The margin of a front's fields in the order in which it becomes known: cells, and the places that they show."""
+
+    def __init__(self, front: Front) -> None:
+        sources = Field(front, -1, np.int32)
+        sources.fill(np.arange(np.prod(front.shape), dtype=np.int32).reshape(front.shape))
+        sources.inside[...] = -1
+        cells = np.flatnonzero(sources.line >= 0)
+        voxels = sources.line[cells].astype(np.int64)
+        self._front, steps = front, front.step_of(voxels)
+        order = np.argsort(steps, kind="stable")
+        self._cells, self._shown = cells[order], sources.places(voxels[order])
+        self._ends = np.cumsum(np.bincount(steps, minlength=front.steps)).tolist()
+
+    def of(self, voxel: int | np.int64) -> tuple[Indices, Indices]:
+        """The cells that show voxels of the same step as this one, and the places of those."""
+        step = int(self._front.step_of(np.asarray(voxel)))
+        some = slice(self._ends[step - 1] if step else 0, self._ends[step])
+        return self._cells[some], self._shown[some]

@@ -14,7 +14,7 @@ from .context import OCTAVE, UNITS, Doubles, Floats
 from .front import OFFSETS, Front, Indices
 from .front_context import FrontSetting, FrontWeights, Known, Predicted, predict_all
 from .front_fit import blocks, fit_front
-from .front_network import FrontModel
+from .front_network import FrontExpectation, FrontModel
 from .lattice import half_octaves
 from .parts import pack_part, split_part
 from .predictive import Grid
@@ -89,26 +89,24 @@ class _Coder:
         self.front = Front.of(grid.shape, grid.spacing)
         self.setting = front_setting(grid, self.front)
         self.known = Known(self.front, grid.low)
+        self._expectation = FrontExpectation(model, self.setting)
 
     def expected(self, voxels: Indices, places: Indices, side: FrontSide) -> tuple[Distribution, Predicted]:
-        """Where some voxels are expected."""
-        seen = self.known.seen(voxels, places)
-        predicted = predict_all(seen, side.weights)
-        found = self.model.distribution(seen, predicted, self.setting)
-        offset = np.where(
-            seen.first,
-            side.offsets[0][np.minimum(predicted.place, len(side.offsets[0]) - 1)],
-            side.offsets[1][np.minimum(predicted.place, len(side.offsets[1]) - 1)],
-        )
-        return Distribution(found.centre, found.scale + offset, found.shape, found.fraction), predicted
+        """Where some voxels are expected, in ascending order."""
+        seen = self.known.seen(voxels, places, self._expectation.room)
+        predicted = predict_all(seen, side.weights, self._expectation.room)
+        found = self._expectation.distribution(seen, predicted)
+        for group, some in seen.groups():
+            found.scale[some] += side.offsets[group].take(predicted.place[some])
+        return found, predicted
 
     def steps(self) -> Iterator[tuple[Indices, Indices]]:
         """The voxels of each step, and their places in the line."""
-        order, last = self.front.order, 0
-        for count in self.front.counts[self.front.counts > 0]:
-            voxels = order[last : last + count]
-            last += count
-            yield voxels, self.known.values.places(voxels)
+        counts = self.front.counts[self.front.counts > 0]
+        places = self.known.values.places(self.front.order)
+        ends = np.cumsum(counts)
+        for first, end in zip((ends - counts).tolist(), ends.tolist(), strict=True):
+            yield self.front.order[first:end], places[first:end]
 
     def voxels(self) -> Indices:
         """All voxels in the chunk's own order of axes."""

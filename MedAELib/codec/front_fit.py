@@ -8,7 +8,7 @@ import numpy as np
 
 from .context import FRACTION, UNITS, WEIGHT_BITS, Doubles, Floats
 from .front import OFFSETS, Indices
-from .front_context import ERROR_WEIGHTS, FrontWeights, Known, predict_front, unit_of
+from .front_context import FrontWeights, Known, error_unit, predict_front
 
 _MOST_SAMPLES = 120_000
 _VOXELS_PER_CLASS = 40_000
@@ -81,13 +81,14 @@ def _fitted_classes(
     classes = min(count // _VOXELS_PER_CLASS, _MOST_CLASSES)
     if classes < 2:
         return np.zeros(UNITS, np.int64), first[None]
-    seen = known.seen(chosen, known.values.places(chosen))
-    unit = unit_of(ERROR_WEIGHTS @ np.abs(seen.errors))
+    places = known.values.places(chosen)
+    reference, differences, inside = known.neighbours(chosen, places)
+    unit = error_unit(known.seen(chosen, places))
     some = unit[unit > _NO_ERROR] if (unit > _NO_ERROR).any() else unit
     shares = (np.arange(1, classes) / classes) ** _TOWARDS_LARGE
     edges = np.unique(np.append(np.quantile(some, shares).astype(np.int64), _NO_ERROR + 1))
     place = np.searchsorted(edges, np.arange(UNITS), side="right")
-    target = values.reshape(-1)[chosen] - seen.reference
+    target = values.reshape(-1)[chosen] - reference
     spread = (np.exp2(unit / 4) / (10 * FRACTION) + 0.3).astype(np.float32)
     weights = []
     for number in range(len(edges) + 1):
@@ -95,7 +96,7 @@ def _fitted_classes(
         mine = np.flatnonzero(place[unit] == number)
         few = len(mine) < 500
         made = first if few else _solved(
-            seen.differences[:, mine], target[mine], spread[mine], first, bool(seen.first[0])
+            differences[:, mine], target[mine], spread[mine], first, bool(inside[0])
         )  # fmt: skip
         weights.append(made)
     return place, np.stack(weights)

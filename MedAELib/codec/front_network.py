@@ -12,8 +12,9 @@ from ..errors import BadModel
 from .context import CLIP, CORRECTION_FACTOR, FRACTION, OCTAVE, UNIT_LOG, Doubles, Floats
 from .front import OFFSETS
 from .front_context import FRONT_INPUTS, FrontSetting, Predicted, Seen, front_inputs
-from .network import check_layers, check_tails, evaluate
+from .network import Network, check_layers, check_tails
 from .residuals import Distribution
+from .room import Room
 from .tables import ResidualTables, tables_of
 
 SPACINGS = 3  # classes of the ratio of spacings, each with its default predictions
@@ -47,16 +48,28 @@ class FrontModel:
         first, others = self.predictions[spacing_class(ratio)]
         return first, others
 
-    def distribution(self, seen: Seen, predicted: Predicted, setting: FrontSetting) -> Distribution:
+
+class FrontExpectation:
+    """Where a model expects the voxels of a chunk, step by step. It keeps its arrays: each thread needs its own."""
+
+    def __init__(self, model: FrontModel, setting: FrontSetting) -> None:
+        self._setting, self._network, self.room = setting, Network(model.weights), Room()
+
+    def distribution(self, seen: Seen, predicted: Predicted) -> Distribution:
         """Where each voxel is expected."""
-        made = front_inputs(seen, predicted, setting)
-        correction, log_scale, shape = evaluate(self.weights, made)
-        unit = predicted.unit
-        moved = predicted.final.astype(np.int64) + np.rint(correction * CORRECTION_FACTOR[unit]).astype(np.int64)
-        moved = np.clip(moved, 0, FRACTION * setting.largest) + FRACTION // 2
-        centre = moved // FRACTION
-        fraction = moved - FRACTION * centre if setting.step == 1 else np.full_like(centre, FRACTION // 2)
-        scale = UNIT_LOG[unit] + log_scale.astype(np.int64) - (6 * OCTAVE + setting.step_log)
+        setting, unit = self._setting, predicted.unit
+        moved, log_scale, shape = self._network(front_inputs(seen, predicted, setting, self.room))
+        moved *= CORRECTION_FACTOR.take(unit)
+        np.rint(moved, out=moved)
+        moved += predicted.final  # exact, but where it is far beyond what follows
+        np.clip(moved, 0, FRACTION * setting.largest, out=moved)
+        eighths = moved.astype(np.int64)
+        eighths += FRACTION // 2
+        centre = eighths // FRACTION
+        fraction = eighths % FRACTION if setting.step == 1 else np.full_like(centre, FRACTION // 2)
+        scale = log_scale.astype(np.int64)
+        scale += UNIT_LOG.take(unit)
+        scale -= 6 * OCTAVE + setting.step_log
         return Distribution(centre, scale, shape.astype(np.int64), fraction)
 
 

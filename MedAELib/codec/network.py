@@ -92,65 +92,86 @@ class ContextModel:
 
 def evaluate(layers: Mapping[str, Floats], made: Floats) -> tuple[Floats, Floats, Floats]:
     """The three outputs [n] of a network: the correction in 32nds of the unit, 24ths of an octave, 0..3."""
-    outputs = apply(layers, made, layers["w3"])
-    outputs += layers["b3"][:, None]
-    outputs *= np.float32(2**-ACTIVATION_BITS)
-    np.rint(outputs, out=outputs)
-    limit = STEP * SCALES + OCTAVE * LARGEST_SHIFT - SMALLEST
-    return (
-        np.clip(outputs[0], -511, 511),
-        np.clip(outputs[1], -limit, limit),
-        np.clip(np.rint(outputs[2] / 32), 0, SHAPES - 1),
-    )
-
-
-def apply(layers: Mapping[str, Floats], made: Floats, last: Floats) -> Floats:
-    """What a last layer [k, g] makes of the activations of the second one, without its bias [k, n]."""
-    found = np.empty((len(last), made.shape[1]), np.float32)
-    for columns, seen in _activations(layers, made):
-        tiles(found[:, columns])[...] = np.matmul(last, seen)
-    return found
+    return Network(layers)(made)
 
 
 def hidden(layers: Mapping[str, Floats], made: Floats) -> Floats:
     """The activations of the second layer [g, n], 0..255, of inputs [inputs, n]."""
-    found = np.empty((len(layers["w2"]), made.shape[1]), np.float32)
-    for columns, seen in _activations(layers, made):
-        tiles(found[:, columns])[...] = seen
+    found, hidden_layers = np.empty((len(layers["w2"]), made.shape[1]), np.float32), HiddenLayers(layers)
+    for columns in _blocks(made.shape[1]):
+        tiles(found[:, columns])[...] = hidden_layers(tiles(made[:, columns]))
     return found
 
 
-def _activations(layers: Mapping[str, Floats], made: Floats) -> Iterator[tuple[slice, Floats]]:
-    """The activations of the second layer in tiles, block by block, with their columns; the next overwrites them."""
-    whole, hidden_layers = made.shape[1] // TILE * TILE, HiddenLayers(layers)
-    for start, stop in pairwise([*range(0, whole, _BLOCK), whole, made.shape[1]]):
+def _blocks(count: int) -> Iterator[slice]:
+    """Columns that are looked at together: whole tiles, then what is left."""
+    whole = count // TILE * TILE
+    for start, stop in pairwise([*range(0, whole, _BLOCK), whole, count]):
         if start < stop:
-            yield slice(start, stop), hidden_layers(tiles(made[:, start:stop]))
+            yield slice(start, stop)
+
+
+def _with_bias(layers: Mapping[str, Floats], number: int) -> Floats:
+    """The scaled weights of a layer, the bias as one more column: that of an input that is always 1."""
+    return np.concatenate([layers[f"w{number}"], layers[f"b{number}"][:, None]], axis=1) * _SCALE
 
 
 class HiddenLayers:
-    """The first two layers of a network, for inputs in tiles.
+    """The first two layers of a network, for inputs in tiles. It keeps its arrays: each thread needs its own.
 
     Products of tiles stay in the cache, and are so small that no library for linear algebra shares one among threads:
     chunks are decoded in threads already, and those would wait for each other.
     """
 
     def __init__(self, layers: Mapping[str, Floats]) -> None:
-        self._scaled = [(layers[f"w{n}"] * _SCALE, layers[f"b{n}"][:, None] * _SCALE) for n in (1, 2)]
+        self._weights, self._bias = layers["w1"] * _SCALE, layers["b1"][:, None] * _SCALE
+        self._second = _with_bias(layers, 2)
         self._kept: list[Floats] = []
 
     def __call__(self, inputs: Floats) -> Floats:
         """The activations [tiles, g, columns] for inputs [tiles, k, columns]; the next call overwrites them."""
-        if not self._kept or self._kept[0].shape[::2] != inputs.shape[::2]:
-            count, _, columns = inputs.shape
-            self._kept = [np.empty((count, len(bias), columns), np.float32) for _, bias in self._scaled]
-        current = inputs
-        for (weights, bias), room in zip(self._scaled, self._kept, strict=True):
-            current = np.matmul(weights, current, out=room)
-            current += bias
-            np.rint(current, out=current)
-            np.clip(current, 0, 255, out=current)
-        return current
+        return self.and_one(inputs)[:, :-1]
+
+    def and_one(self, inputs: Floats) -> Floats:
+        """The same with one more that is always 1, as `_with_bias` wants it."""
+        count, _, columns = inputs.shape
+        if not self._kept or len(self._kept[0]) < count:
+            heights = len(self._weights) + 1, len(self._second) + 1
+            self._kept = [np.ones((count, height, TILE), np.float32) for height in heights]
+        first, second = (kept[:count, :, :columns] for kept in self._kept)
+        np.matmul(self._weights, inputs, out=first[:, :-1])
+        first[:, :-1] += self._bias
+        _activated(first[:, :-1])
+        np.matmul(self._second, first, out=second[:, :-1])
+        _activated(second[:, :-1])
+        return second
+
+
+def _activated(sums: Floats) -> None:
+    """Turn sums into activations, in place."""
+    np.rint(sums, out=sums)
+    np.clip(sums, 0, 255, out=sums)
+
+
+class Network:
+    """All three layers of a network. It keeps its arrays: each thread needs its own."""
+
+    def __init__(self, layers: Mapping[str, Floats]) -> None:
+        self._hidden, self._last = HiddenLayers(layers), _with_bias(layers, 3)
+
+    def __call__(self, made: Floats) -> tuple[Floats, Floats, Floats]:
+        """The outputs [n] of inputs [inputs, n], as `evaluate` has them."""
+        outputs = np.empty((_OUTPUTS, made.shape[1]), np.float32)
+        for columns in _blocks(made.shape[1]):
+            np.matmul(self._last, self._hidden.and_one(tiles(made[:, columns])), out=tiles(outputs[:, columns]))
+        np.rint(outputs, out=outputs)
+        correction, log_scale, shape = outputs
+        shape *= np.float32(1 / 32)
+        np.rint(shape, out=shape)
+        limit = STEP * SCALES + OCTAVE * LARGEST_SHIFT - SMALLEST
+        for some, low, high in ((correction, -511, 511), (log_scale, -limit, limit), (shape, 0, SHAPES - 1)):
+            np.clip(some, low, high, out=some)
+        return correction, log_scale, shape
 
 
 def check_layers(

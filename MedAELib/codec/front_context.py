@@ -148,7 +148,7 @@ def predict_all(seen: Seen, weights: FrontWeights, room: Room | None = None) -> 
         both[0, some], both[1, some] = found[0], found.reshape(-1).take(chosen)
     both += 0.5
     np.floor(both, out=both)
-    start, final = np.clip(both, 0, FRACTION * (LARGEST - 1), out=both).astype(np.float32)
+    start, final = both.clip(0, FRACTION * (LARGEST - 1), out=both).astype(np.float32)
     return Predicted(start, final, unit, place)
 
 
@@ -182,12 +182,12 @@ def front_inputs(seen: Seen, predicted: Predicted, setting: FrontSetting, room: 
     errors.take(_SIGNED, axis=0, out=signed, mode="clip")
     np.abs(errors, out=errors)
     np.rint(rest, out=rest)
-    np.clip(rest, -CLIP, CLIP, out=rest)
+    rest.clip(-CLIP, CLIP, out=rest)
     extra = made[-_AUXILIARY:]
     _auxiliary(extra, seen, predicted, setting, value_unit, factor)
     np.abs(near, out=sizes)
     _sums(extra, sizes)
-    np.clip(extra, -CLIP, CLIP, out=extra)
+    extra.clip(-CLIP, CLIP, out=extra)
     return made
 
 

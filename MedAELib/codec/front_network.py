@@ -62,11 +62,11 @@ class FrontExpectation:
         moved *= CORRECTION_FACTOR.take(unit)
         np.rint(moved, out=moved)
         moved += predicted.final  # exact, but where it is far beyond what follows
-        np.clip(moved, 0, FRACTION * setting.largest, out=moved)
+        moved.clip(0, FRACTION * setting.largest, out=moved)
         eighths = moved.astype(np.int64)
         eighths += FRACTION // 2
         centre = eighths // FRACTION
-        fraction = eighths % FRACTION if setting.step == 1 else np.full_like(centre, FRACTION // 2)
+        fraction = eighths & (FRACTION - 1) if setting.step == 1 else np.full_like(centre, FRACTION // 2)
         scale = log_scale.astype(np.int64)
         scale += UNIT_LOG.take(unit)
         scale -= 6 * OCTAVE + setting.step_log

@@ -150,7 +150,7 @@ class HiddenLayers:
 def _activated(sums: Floats) -> None:
     """Turn sums into activations, in place."""
     np.rint(sums, out=sums)
-    np.clip(sums, 0, 255, out=sums)
+    sums.clip(0, 255, out=sums)
 
 
 class Network:
@@ -170,7 +170,7 @@ class Network:
         np.rint(shape, out=shape)
         limit = STEP * SCALES + OCTAVE * LARGEST_SHIFT - SMALLEST
         for some, low, high in ((correction, -511, 511), (log_scale, -limit, limit), (shape, 0, SHAPES - 1)):
-            np.clip(some, low, high, out=some)
+            some.clip(low, high, out=some)
         return correction, log_scale, shape
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..engine.memory import free_system_memory
 from ..errors import BadInput, OutOfMemory
+from ..threads import ALONE, Helpers
 from ..volume import Volume
+from .chunk_threads import MOST_THREADS, Progress, helpers_for, in_turn, processors
 from .container import FRONT, PACKED, RESTORATION, WAVES, Block, Container, block_of, open_container
 from .context import LARGEST
 from .filled import unpack_mask
@@ -36,11 +37,8 @@ from .values import TYPES, from_whole
 from .waves import levels_left_out, wave_grids, wave_steps
 
 _BYTES_PER_VOXEL = 40  # of memory, roughly, while a chunk is decoded
-_HEARTBEAT = 0.2  # seconds
 
 Array = npt.NDArray[Any]
-Progress = Callable[[str, int, int], None]
-Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,26 +124,11 @@ def read_volume(
         raise BadInput(f"{container.name} holds no volume that is {coarser} halvings coarser.")
     models = _models(container)
     steps = _steps(chosen, coarser)
-    with ThreadPoolExecutor(_at_once(container, entries)) as pool:
-        work = [pool.submit(decode_chunk, container, entry, models, coarser) for entry in chosen]
-        pieces = in_turn(pool, work, "Decoding", progress)
+    at_once = min(_at_once(container, entries), len(chosen))
+    with helpers_for(at_once) as helpers, ThreadPoolExecutor(at_once) as pool:
+        work = [pool.submit(decode_chunk, container, entry, models, coarser, helpers) for entry in chosen]
+        pieces = in_turn(pool, work, "Decoding", progress, helpers)
     return _placed(container, chosen, pieces, steps, slices)
-
-
-def in_turn(pool: Executor, work: Sequence[Future[Done]], stage: str, progress: Progress | None) -> list[Done]:
-    """The results, in order. `progress` is asked several times a second; after a fault or a cancel nothing begins."""
-    results = []
-    try:
-        for number, awaited in enumerate(work):
-            while progress is not None and not wait([awaited], _HEARTBEAT).done:
-                progress(stage, number, len(work))
-            results.append(awaited.result())
-            if progress is not None:
-                progress(stage, number + 1, len(work))
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    return results
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,14 +176,16 @@ def _inside(container: Container, which: str, what: str = "inside") -> Callable[
     return lambda: container.read(block)
 
 
-def decode_chunk(container: Container, entry: _Entry, models: Models, coarser: int) -> Array:
+def decode_chunk(
+    container: Container, entry: _Entry, models: Models, coarser: int, helpers: Helpers = ALONE
+) -> Array:
     """The voxels of one chunk [i, j, k], without its last halvings."""
     dtype = np.dtype(container.header["volume"]["dtype"])
     try:
         if entry.deflated:
             i, j, k = (slice(None, None, step) for step in _chunk_steps(entry, coarser))
             return _inflated(container.read(entry.parts[0]), entry.grid.shape, dtype)[i, j, k]
-        whole = _whole_numbers(container, entry, models, coarser)
+        whole = _whole_numbers(container, entry, models, coarser, helpers)
         if coarser and entry.how.get("kind") == "split":
             return from_whole(whole, {**entry.how, "coarse": True}, b"", dtype)
         return from_whole(whole, entry.how, container.read(entry.extra), dtype)
@@ -216,10 +201,12 @@ def _damaged(container: Container, error: BadInput) -> BadInput:
     return error if told else BadInput(f"{container.name} is damaged: {error}.".replace("..", "."))
 
 
-def _whole_numbers(container: Container, entry: _Entry, models: Models, coarser: int) -> npt.NDArray[np.int64]:
+def _whole_numbers(
+    container: Container, entry: _Entry, models: Models, coarser: int, helpers: Helpers
+) -> npt.NDArray[np.int64]:
     """The coded numbers of a chunk; one whose order knows no coarser lattice is decoded and thinned."""
     if entry.waves is not None:
-        return _by_waves(container, entry, models, coarser)
+        return _by_waves(container, entry, models, coarser, helpers)
     if entry.front and coarser < entry.preview:
         if models.front is None:
             raise BadInput("it names no model for one of its chunks")
@@ -235,14 +222,16 @@ def _whole_numbers(container: Container, entry: _Entry, models: Models, coarser:
     return decoder.voxels.astype(np.int64)
 
 
-def _by_waves(container: Container, entry: _Entry, models: Models, coarser: int) -> npt.NDArray[np.int64]:
+def _by_waves(
+    container: Container, entry: _Entry, models: Models, coarser: int, helpers: Helpers
+) -> npt.NDArray[np.int64]:
     """The coded numbers of a chunk of wavelets, thinned where the halvings left out do not fill a level."""
     if models.waves is None or entry.waves is None:
         raise BadInput("it names no model for one of its chunks")
     if entry.restored and models.restoration is None:
         raise BadInput("it names no model for one of its chunks")
     restoration = models.restoration if entry.restored else None
-    decoder = WaveDecoder(*entry.waves, models.waves, models.lattice.context, restoration)
+    decoder = WaveDecoder(*entry.waves, models.waves, models.lattice.context, restoration, helpers)
     for number, block in enumerate(entry.needed(coarser)):
         decoder.decode_part(container.read(block), number)
     out, _ = levels_left_out(entry.waves[0], coarser)
@@ -284,13 +273,7 @@ def _memory(container: Container, entries: Sequence[_Entry]) -> tuple[int, int]:
 def _at_once(container: Container, entries: Sequence[_Entry]) -> int:
     """How many chunks are decoded side by side: one for each processor, eight at most, as far as memory allows."""
     whole, each = _memory(container, entries)
-    return int(min(max(1, (free_system_memory() - whole) // each), processors(), 8))
-
-
-def processors() -> int:
-    """How many this process may use; a container or a queue may allow fewer than there are."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+    return int(min(max(1, (free_system_memory() - whole) // each), processors(), MOST_THREADS))
 
 
 def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int, ...], size: int) -> _Entry:

@@ -103,7 +103,7 @@ def decode(
     if step > 1:
         found *= step
     found += expected.centre
-    np.clip(found, 0, largest, out=found)
+    found.clip(0, largest, out=found)
     found[more[gone]] = np.minimum(low[gone], largest)
     return found
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput, BadModel
+from ..threads import ALONE, Helpers
 from .context import CLIP, TILE, Floats
 from .lattice import half_octaves
 from .network import EXACT, HiddenLayers, check_layers, hidden
@@ -181,10 +182,32 @@ class Surroundings:
         for row, value in zip(extra[5:], self._shared, strict=True):
             row[...] = value
 
-    def restored(self, model: RestorationModel, layer: Indices) -> Doubles:
+    def restored(self, model: RestorationModel, layer: Indices, helpers: Helpers = ALONE) -> Doubles:
         """The low band with all corrections."""
-        found, hidden_layers = np.zeros(self._varied.shape, np.float32), HiddenLayers(model.weights)
+        found = np.zeros(self._varied.shape, np.float32)
         chosen = np.flatnonzero(self._varied.any(axis=1))
+
+        def correct(piece: slice) -> None:
+            self._correct(chosen[piece], model, layer, found)
+
+        helpers.each(correct, helpers.pieces(len(chosen), _TILES, max(len(chosen), 1)))
+        inside = found.reshape(-1)[: self._padded.size].reshape(self._padded.shape)
+        corrected = inside[tuple(slice(room, -room) for room in _ROOM)]
+        again = self.low.copy()
+        low = again.transpose(self._order)
+
+        def move(rows: slice) -> None:
+            moved_by = corrected[:, rows].astype(np.float64)
+            moved_by *= self.step / 2**SIXTEENTHS
+            moved_by += 0.5
+            low[:, rows] += np.floor(moved_by, out=moved_by)
+
+        helpers.each(move, list(_blocks(low.shape)))
+        return again
+
+    def _correct(self, chosen: Indices, model: RestorationModel, layer: Indices, found: Floats) -> None:
+        """Enter the corrections of some tiles in `found` [tiles, 128]."""
+        hidden_layers = HiddenLayers(model.weights)
         made = np.empty((min(_TILES, len(chosen)), RESTORATION_INPUTS, TILE), np.float32)
         for first in range(0, len(chosen), _TILES):
             some = chosen[first : first + _TILES]
@@ -192,16 +215,6 @@ class Surroundings:
             moved = corrections(hidden_layers(made[: len(some)]), layer)
             moved *= self._varied[some]
             found[some] = moved
-        inside = found.reshape(-1)[: self._padded.size].reshape(self._padded.shape)
-        corrected = inside[tuple(slice(room, -room) for room in _ROOM)]
-        again = self.low.copy()
-        low = again.transpose(self._order)
-        for rows in _blocks(low.shape):
-            moved_by = corrected[:, rows].astype(np.float64)
-            moved_by *= self.step / 2**SIXTEENTHS
-            moved_by += 0.5
-            low[:, rows] += np.floor(moved_by, out=moved_by)
-        return again
 
     def missing(self, truth: Doubles, voxels: Indices) -> Doubles:
         """What some voxels lack towards the true low band, in steps."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 _COLUMNS = 128  # of a tile, as in `context.py`
 _APART = 16  # columns more: rows that lie a power of two apart fall into the same places of a cache
-
-Kind = TypeVar("Kind", bound=np.generic)
 
 
 class Room:
@@ -19,7 +17,7 @@ class Room:
     def __init__(self) -> None:
         self._kept: dict[str, npt.NDArray[Any]] = {}
 
-    def rows(self, name: str, rows: int, columns: int, kind: type[Kind] = np.float32) -> npt.NDArray[Kind]:  # type: ignore[assignment]
+    def rows(self, name: str, rows: int, columns: int, kind: type[np.generic] = np.float32) -> npt.NDArray[Any]:
         """Rows [rows, columns] that hold what was last written under this name, or zeros where nothing was."""
         kept = self._kept.get(name)
         if kept is None or kept.shape[1] < columns:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import BadInput
+from ..threads import ALONE, Helpers
 from . import residuals
 from .bits import BitReader
 from .network import ContextModel
@@ -41,9 +42,10 @@ class WaveDecoder:
 
     def __init__(
         self, grid: WaveGrid, low: LowGrid, model: SubbandModel, lattice: ContextModel,
-        restoration: RestorationModel | None = None,
+        restoration: RestorationModel | None = None, helpers: Helpers = ALONE,
     ) -> None:  # fmt: skip
         self.grid, self._low, self.model, self._restoration = grid, low, model, restoration
+        self._helpers = helpers
         self._base = ChunkDecoder(low.grid, lattice)
         self._bases = len(low.grid.parts())
         self.cascade: Cascade | None = None
@@ -74,7 +76,7 @@ class WaveDecoder:
             raise BadInput("a part does not end where it should")
         self.cascade.join(found, numbers[:SHIFTS])
         if layer is not None and self._restoration is not None:
-            self.cascade.low = self.cascade.around(found).restored(self._restoration, layer)
+            self.cascade.low = self.cascade.around(found).restored(self._restoration, layer, self._helpers)
 
     def voxels(self) -> Indices:
         """The chunk, as fine as it is known by now."""
@@ -87,7 +89,7 @@ class WaveDecoder:
             found = []
             for parity in parities:
                 seen = opened.seen(parity)
-                kinds = self.model.distribution(seen, case).moved(offset)
+                kinds = self.model.distribution(seen, case, self._helpers).moved(offset)
                 found.append((parity, self._decode_pass(kinds, seen, decoder, plain)))
             for parity, values in found:
                 opened.enter(parity, values)

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ..threads import ALONE, Helpers
 from .context import CLIP, CORRECTION_FACTOR, FRACTION, OCTAVE, UNIT_LOG, Floats
 from .network import check_layers, check_tails, evaluate
 from .residuals import Distribution
@@ -16,7 +17,7 @@ from .subband_known import Seen
 from .tables import ResidualTables, tables_of
 
 ZERO = 1 << 15  # what is coded is a quantised coefficient plus this, so that it is never negative
-_BLOCK = 1 << 15
+_LEAST, _BLOCK = 1 << 12, 1 << 15  # coefficients of a piece that a thread takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +37,17 @@ class SubbandModel:
         """The tables for entropy coding."""
         return tables_of(self.tails)
 
-    def distribution(self, seen: Seen, case: int) -> Distribution:
+    def distribution(self, seen: Seen, case: int, helpers: Helpers = ALONE) -> Distribution:
         """Where each kind of coefficient that was seen is expected."""
         layers = {name: value[case] for name, value in self.weights.items()}
-        blocks = []
-        for first in range(0, seen.made.shape[1], _BLOCK):
-            unit = seen.unit[first : first + _BLOCK]
-            correction, log_scale, shape = evaluate(layers, seen.made[:, first : first + _BLOCK])
+
+        def expected(block: slice) -> Distribution:
+            unit = seen.unit[block]
+            correction, log_scale, shape = evaluate(layers, seen.made[:, block])
             moved = np.rint(correction * CORRECTION_FACTOR[unit]).astype(np.int64) + FRACTION * ZERO + FRACTION // 2
             moved = np.clip(moved, FRACTION, 2 * FRACTION * ZERO - FRACTION)
             scale = UNIT_LOG[unit] + log_scale.astype(np.int64) - 6 * OCTAVE
             centre = moved // FRACTION
-            blocks.append(Distribution(centre, scale, shape.astype(np.int64), moved - FRACTION * centre))
-        return Distribution.joined(blocks)
+            return Distribution(centre, scale, shape.astype(np.int64), moved - FRACTION * centre)
+
+        return Distribution.joined(helpers.each(expected, helpers.pieces(seen.made.shape[1], _LEAST, _BLOCK)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from ..errors import BadInput
 from ..volume import Volume
 from .assemble import Carried, Chunk, assemble, assemble_packed, micrometres
+from .chunk_threads import MOST_THREADS, Progress, in_turn, processors
 from .container import FRONT, PACKED, open_container
 from .front import Front
 from .front_coder import encode_front
@@ -33,7 +33,7 @@ from .model_file import (
 from .packed import pack
 from .predictive import Grid, encode_chunk
 from .promise import Mode, decibels, holdable, kept, ratio_and_rate
-from .reader import decode_chunk, decompress, in_turn, processors
+from .reader import decode_chunk, decompress
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
 from .slabs import cut, cut_alike
@@ -59,7 +59,6 @@ _ASIDE = (0.75, 0.75, 0.5)  # where they lie, from the first to the last possibl
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -385,7 +384,7 @@ def _slabs(volume: Volume, thinnest: int = 0, least: int = 1) -> list[tuple[int,
 
 
 def _threads() -> int:
-    return min(processors(), 8)
+    return min(processors(), MOST_THREADS)
 
 
 __all__ = ["Mode", "compress", "compress_and_decode", "decode_chunk", "decompress", "largest_error", "ratio_and_rate"]

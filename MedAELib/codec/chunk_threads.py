@@ -1,0 +1,55 @@
+"""The threads that code the chunks of a volume side by side, and those that help where there are few chunks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TypeVar
+
+from ..threads import ALONE, Helpers
+
+MOST_THREADS = 8
+_HEARTBEAT = 0.2  # seconds
+
+Progress = Callable[[str, int, int], None]
+Done = TypeVar("Done")
+
+
+def processors() -> int:
+    """How many this process may use; a container or a queue may allow fewer than there are."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
+@contextmanager
+def helpers_for(chunks: int) -> Iterator[Helpers]:
+    """Threads that help to decode so many chunks at once, where there are more processors."""
+    count = min(processors(), MOST_THREADS)
+    if chunks >= count:
+        yield ALONE
+        return
+    with ThreadPoolExecutor(count) as pool:
+        yield Helpers(pool, count)
+
+
+def in_turn(
+    pool: Executor, work: Sequence[Future[Done]], stage: str, progress: Progress | None, helpers: Helpers = ALONE
+) -> list[Done]:
+    """The results, in order. `progress` is asked several times a second; after a fault or a cancel nothing begins,
+    and work that has `helpers` ends where it asks for them."""
+    results = []
+    try:
+        for number, awaited in enumerate(work):
+            while progress is not None and not wait([awaited], _HEARTBEAT).done:
+                progress(stage, number, len(work))
+            results.append(awaited.result())
+            if progress is not None:
+                progress(stage, number + 1, len(work))
+    except BaseException:
+        for some in (pool, helpers.pool):
+            if some is not None:
+                some.shutdown(wait=False, cancel_futures=True)
+        raise
+    return results

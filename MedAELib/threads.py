@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -37,10 +38,23 @@ class Helpers:
 
     pool: Executor | None = None
     count: int = 1
+    stopped: Event = field(default_factory=Event)
+
+    def stop(self) -> None:
+        """Let the work end where it next looks."""
+        self.stopped.set()
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def look(self) -> None:
+        """Raise CancelledError where the work is to end."""
+        if self.stopped.is_set():
+            raise CancelledError
 
     def each(self, work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
         """What `work` makes of each item, in their order. Raises what `work` raises; then what has not begun never
-        does."""
+        does. Looks whether to end."""
+        self.look()
         if self.pool is None or len(items) < 2:
             return [work(item) for item in items]
         return list(self.pool.map(work, items))

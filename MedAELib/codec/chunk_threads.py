@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ..threads import ALONE, Helpers
+from ..threads import Helpers
 
 MOST_THREADS = 8
 _HEARTBEAT = 0.2  # seconds
@@ -25,20 +25,21 @@ def processors() -> int:
 
 @contextmanager
 def helpers_for(chunks: int) -> Iterator[Helpers]:
-    """Threads that help to decode so many chunks at once, where there are more processors."""
+    """What lets the decoding of so many chunks at once be stopped, and threads that help where processors are left."""
     count = min(processors(), MOST_THREADS)
     if chunks >= count:
-        yield ALONE
+        yield Helpers()
         return
     with ThreadPoolExecutor(count) as pool:
         yield Helpers(pool, count)
 
 
 def in_turn(
-    pool: Executor, work: Sequence[Future[Done]], stage: str, progress: Progress | None, helpers: Helpers = ALONE
-) -> list[Done]:
-    """The results, in order. `progress` is asked several times a second; after a fault or a cancel nothing begins,
-    and work that has `helpers` ends where it asks for them."""
+    pool: Executor, work: Sequence[Future[Done]], stage: str, progress: Progress | None,
+    stop: Callable[[], None] = lambda: None,
+) -> list[Done]:  # fmt: skip
+    """The results, in order. `progress` is asked several times a second; after a fault or a cancel nothing begins, and
+    `stop` is called so that what has begun may end."""
     results = []
     try:
         for number, awaited in enumerate(work):
@@ -48,8 +49,7 @@ def in_turn(
             if progress is not None:
                 progress(stage, number + 1, len(work))
     except BaseException:
-        for some in (pool, helpers.pool):
-            if some is not None:
-                some.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        stop()
         raise
     return results

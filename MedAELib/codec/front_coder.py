@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import BadInput
+from ..threads import ALONE, Helpers
 from . import residuals
 from .bits import BitReader, pack
 from .context import OCTAVE, UNITS, Doubles, Floats
@@ -133,13 +134,14 @@ def encode_front(voxels: Indices, grid: Grid, model: FrontModel) -> tuple[bytes,
     return data, voxels if grid.step == 1 else coder.voxels()
 
 
-def decode_front(data: bytes, grid: Grid, model: FrontModel) -> Indices:
-    """The voxels [i, j, k] of a coded chunk. Raises BadInput for damage."""
+def decode_front(data: bytes, grid: Grid, model: FrontModel, helpers: Helpers = ALONE) -> Indices:
+    """The voxels [i, j, k] of a coded chunk; ends where `helpers` are stopped. Raises BadInput for damage."""
     lanes, told, body, bits = split_part(data)
     coder = _Coder(grid, model)
     side = FrontSide.read(told, model.default(coder.setting.ratio))
     decoder, plain = Decoder(body, lanes), BitReader(bits)
     for voxels, places in coder.steps():
+        helpers.look()
         expected, predicted = coder.expected(voxels, places, side)
         found = residuals.decode(expected, 0, grid.step, grid.largest, model.residuals, decoder, plain)
         coder.known.enter(voxels, places, found.astype(np.float32), predicted.start)

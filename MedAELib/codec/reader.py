@@ -127,7 +127,7 @@ def read_volume(
     at_once = min(_at_once(container, entries), len(chosen))
     with helpers_for(at_once) as helpers, ThreadPoolExecutor(at_once) as pool:
         work = [pool.submit(decode_chunk, container, entry, models, coarser, helpers) for entry in chosen]
-        pieces = in_turn(pool, work, "Decoding", progress, helpers)
+        pieces = in_turn(pool, work, "Decoding", progress, helpers.stop)
     return _placed(container, chosen, pieces, steps, slices)
 
 
@@ -210,7 +210,7 @@ def _whole_numbers(
     if entry.front and coarser < entry.preview:
         if models.front is None:
             raise BadInput("it names no model for one of its chunks")
-        whole = decode_front(container.read(entry.parts[1]), entry.grid, models.front)
+        whole = decode_front(container.read(entry.parts[1]), entry.grid, models.front, helpers)
         i, j, k = (slice(None, None, step) for step in _chunk_steps(entry, coarser))
         return whole[i, j, k]
     if not entry.parts:  # a constant

@@ -1,0 +1,92 @@
+"""Threads that help to decode: the same voxels whatever their number, and a cancel that does not wait for the chunk."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from codec_tools import code_by_waves_alone, squares
+
+from MedAELib import Volume
+from MedAELib.codec import chunk_threads, residuals, subband_network
+from MedAELib.codec.reader import decompress
+from MedAELib.codec.volumes import Mode, compress
+from MedAELib.errors import Cancelled
+from MedAELib.threads import ALONE, Helpers
+
+
+@pytest.fixture(scope="module")
+def noisy() -> Volume:
+    """Enough of everything for several pieces of each kind."""
+    edges = squares((72, 64, 40))
+    noise = np.random.default_rng(0).normal(0, 30, edges.array.shape)
+    return Volume(np.rint(edges.array + noise).astype(np.int16), edges.affine, {"name": "noisy"})
+
+
+@pytest.fixture(scope="module")
+def data(noisy) -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        code_by_waves_alone(patch)
+        return compress(noisy, Mode("psnr", 38))
+
+
+def test_voxels_are_the_same_by_any_number_of_threads(data, monkeypatch):
+    asked, each = [], Helpers.each
+
+    def watched(self, work, items):
+        asked.append((self.count, len(items)))
+        return each(self, work, items)
+
+    monkeypatch.setattr(Helpers, "each", watched)
+    found = {}
+    for count in (1, 2, 4, 7):
+        monkeypatch.setattr(chunk_threads, "processors", lambda count=count: count)
+        found[count] = decompress(data).array
+        assert max(pieces for helpers, pieces in asked if helpers == count) >= count
+    assert all(np.array_equal(found[1], other) for other in found.values())
+
+
+def slowly(work, begun):
+    """The same, half a second slower, and noted when it begins."""
+
+    def slow(*arguments):
+        begun.append(time.monotonic())
+        time.sleep(0.5)
+        return work(*arguments)
+
+    return slow
+
+
+@pytest.mark.parametrize("processors", [1, 2])
+@pytest.mark.parametrize("mode", ["waves", "front"])
+def test_a_cancel_does_not_wait_for_the_end_of_a_chunk(noisy, data, mode, processors, monkeypatch):
+    coded = data if mode == "waves" else compress(noisy.slab(2, 0, 4))
+    begun, stopped = [], []
+    monkeypatch.setattr(subband_network, "evaluate", slowly(subband_network.evaluate, begun))
+    monkeypatch.setattr(residuals, "decode", slowly(residuals.decode, begun))
+    monkeypatch.setattr(chunk_threads, "processors", lambda: processors)
+
+    def stop(*_):
+        if begun:
+            stopped.append(time.monotonic())
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        decompress(coded, progress=stop)
+    assert time.monotonic() - stopped[0] < 5  # seconds, on a busy computer; to the end it would be a minute
+    assert len([when for when in begun if when > stopped[0]]) <= 3
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_pieces_are_cut_without_a_gap(size, count):
+    pieces = Helpers(None, count).pieces(size, 16, 128)
+    assert [place for piece in pieces for place in range(size)[piece]] == list(range(size))
+    assert all(16 <= piece.stop - piece.start <= 128 for piece in pieces[:-1])
+
+
+def test_helpers_tell_what_fails_and_alone_there_are_none():
+    with ThreadPoolExecutor(2) as pool:
+        assert Helpers(pool, 2).each(str, [1, 2, 3]) == ALONE.each(str, [1, 2, 3]) == ["1", "2", "3"]
+        with pytest.raises(ZeroDivisionError):
+            Helpers(pool, 2).each(lambda n: 1 // n, [1, 0])

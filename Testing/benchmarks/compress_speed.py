@@ -1,63 +1,108 @@
-"""How fast MedAE's files decode on one, two and all processors, by mode and quality: a part of `compress.py`."""
+"""How fast MedAE's files decode on one, two, four and all processors, by mode and quality: a part of `compress.py`.
+
+Where other work keeps the processors busy, no rate is that of a free computer. What holds all the same is a ratio: with
+another checkout of the project (`--beside`), its decoder and this one take turns, and their processor seconds compare.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmarks.costs import measured
 
+from MedAELib.codec.container import open_container
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import Mode, compress
 from MedAELib.volume import Volume
 
 REPEATS = 3  # of each, in turn; the quickest counts
+_CHUNK_VOXELS, _CHUNK_SLICES = 4_000_000, 32  # of which wavelets make a chunk; a wave front has no more
+Decoder = Callable[[bytes], Any]
 
 
-def speed(volumes: Sequence[Volume], decibels: Sequence[float], bound: float = 2) -> None:
-    """One table: million voxels a second and CPU seconds per million voxels of decoding, for each number of processors.
+def long_enough(volume: Volume, chunks: int) -> Volume:
+    """The volume, with its slices back and forth until they make so many chunks in any mode."""
+    i, j, k = volume.shape
+    wanted = max(chunks * _CHUNK_SLICES, -(-chunks * _CHUNK_VOXELS // (i * j)))
+    if chunks < 2 or k >= wanted:
+        return volume
+    there = np.concatenate([volume.array, volume.array[..., ::-1]], axis=3)
+    array = np.concatenate([there] * -(-wanted // (2 * k)), axis=3)[..., :wanted]
+    return Volume(array, volume.affine, volume.meta)
+
+
+def decoder_of(folder: Path) -> Decoder:
+    """What decodes in another checkout of the project."""
+    package = folder / "MedAELib"
+    spec = importlib.util.spec_from_file_location(
+        "beside", package / "__init__.py", submodule_search_locations=[str(package)]
+    )
+    if spec is None or spec.loader is None or not package.is_dir():
+        sys.exit(f"{folder} holds no MedAELib. Name a checkout of the project.")
+    sys.modules["beside"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["beside"])
+    found: Decoder = importlib.import_module("beside.codec.reader").decompress
+    return found
+
+
+def speed(volumes: Sequence[Volume], decibels: Sequence[float], bound: float = 2, beside: Path | None = None) -> None:
+    """One table: million voxels a second and CPU seconds per million voxels of decoding, for each number of processors;
+    with another checkout how many times its decoder takes the CPU seconds of this one on a single processor.
 
     All files are made first; then the numbers of processors take turns, so that what else runs slows all alike.
     """
+    other = decoder_of(beside) if beside is not None else None
     counts = processor_counts()
     names = [f"{count} processor{'s' if count > 1 else ''}" for count in counts]
-    print("| scan | mode | bits per voxel | " + " | ".join(f"{name}: Mvoxel/s, CPU s" for name in names) + " |")
-    print("|---" * (3 + len(counts)) + "|")
+    heads = ["scan", "mode", "chunks", "bits per voxel", *(f"{name}: Mvoxel/s, CPU s" for name in names)]
+    heads += ["CPU s of the other"] if other is not None else []
+    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     modes = [*(Mode("psnr", wanted) for wanted in decibels), Mode("max-error", bound), Mode()]
     for volume in volumes:
         for mode in modes:
             data = compress(volume, mode)
             decompress(data)  # once beforehand: tables and models are made once
-            best = dict.fromkeys(counts, (np.inf, np.inf))
+            best, theirs = dict.fromkeys(counts, (np.inf, np.inf)), np.inf
             for _ in range(REPEATS):
                 for count in counts:
-                    best[count] = min(best[count], _decoding(data, count))
+                    best[count] = min(best[count], _decoding(decompress, data, count))
+                if other is not None:
+                    theirs = min(theirs, _decoding(other, data, 1)[1])
             rates = [f"{volume.array.size / wall / 1e6:.2f}, {1e6 * cpu / volume.array.size:.2f}" for wall, cpu in
                      best.values()]  # fmt: skip
+            rates += [f"{theirs / best[counts[0]][1]:.2f} times as many"] if other is not None else []
             told = f"{mode.kind} {mode.value:g}" if mode.value else mode.kind
-            bits = 8 * len(data) / volume.array.size
-            print(f"| {volume.name} | {told} | {bits:.3f} | " + " | ".join(rates) + " |", flush=True)
+            chunks = len(open_container(data, volume.name).header["chunks"])
+            row = [volume.name, told, str(chunks), f"{8 * len(data) / volume.array.size:.3f}", *rates]
+            print("| " + " | ".join(row) + " |", flush=True)
 
 
 def processor_counts() -> list[int]:
-    """One, two and all processors that this process may use; all alone where that cannot be chosen."""
+    """One, two, four and all processors that this process may use; all alone where that cannot be chosen."""
     if not hasattr(os, "sched_setaffinity"):
         return [os.cpu_count() or 1]
-    return sorted({1, min(2, len(os.sched_getaffinity(0))), len(os.sched_getaffinity(0))})
+    every = len(os.sched_getaffinity(0))
+    return sorted({min(count, every) for count in (1, 2, 4, every)})
 
 
-def _decoding(data: bytes, processors: int) -> tuple[float, float]:
+def _decoding(decode: Decoder, data: bytes, processors: int) -> tuple[float, float]:
     """Seconds on the clock and of processors that decoding takes on so many of them."""
     if not hasattr(os, "sched_setaffinity"):
         with measured() as cost:
-            decompress(data)
+            decode(data)
         return cost.seconds, cost.cpu_seconds
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(allowed)[:processors])
     try:
         with measured() as cost:
-            decompress(data)
+            decode(data)
     finally:
         os.sched_setaffinity(0, allowed)
     return cost.seconds, cost.cpu_seconds

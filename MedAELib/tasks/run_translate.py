@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..bundle import fuses
 from ..engine.run import Engine
 from ..errors import BadInput, BadModel
 from ..modality import check_domain
 from ..model import Model
+from ..quality import all_finite
 from ..translation.domain import doubts, spread
 from ..translation.together import together
 from ..volume import Volume
@@ -49,32 +52,41 @@ def run_translate(
     model = load_model(wanted.model, volume, "translate")
     way = direction(model.spec, wanted.source, wanted.target)
     notes: list[str] = []
+    scans: dict[str, Volume] = {}
     if further or wanted.others:
-        volume, notes = together(volume, wanted.source, _by_kind(wanted.others, further), model.spec)
+        others = _by_kind(wanted.others, further, model.spec.kinds[way.target].name)
+        scans = {model.spec.kinds[way.source].name: volume, **others}
+        volume, notes = together(volume, wanted.source, others, model.spec)
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     outputs = translate(
         volume, model, source=wanted.source, target=wanted.target, uncertainty=wanted.uncertainty, engine=engine,
         progress=progress, allocate=allocate,
     )  # fmt: skip
     report = {
-        "task": "translate", **_told(volume, model, way), **engine.used, "versions": versions(),
+        "task": "translate", **_told(volume, model, way, scans), **engine.used, "versions": versions(),
         "seconds": round(time.monotonic() - started, 3),
     }  # fmt: skip
     report["warnings"] = notes + report["warnings"] + engine.remarks()
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
 
 
-def _by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume]) -> dict[str, Volume]:
-    """The further scans by their kind. Raises BadInput where the two do not belong together."""
+def _by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume], target: str) -> dict[str, Volume]:
+    """The further scans by their kind. Raises BadInput where the two do not belong together, and for the target."""
     if set(kinds) != set(further) or not all(isinstance(kind, str) for kind in kinds.values()):
         raise BadInput("Every further scan must have its kind, and every kind its scan.")
     if len(set(kinds.values())) < len(kinds):
         raise BadInput("Two further scans are of one kind.", "Name one of each kind.")
-    return {kind: further[name] for name, kind in kinds.items()}
+    found = {kind: further[name] for name, kind in kinds.items()}
+    if target in found:
+        raise BadInput(
+            f"{found[target].name or 'A further scan'} is of the kind {target}, which would be made.",
+            "Leave that scan out, or choose another kind to make.",
+        )
+    return found
 
 
-def _told(volume: Volume, model: Model, way: Direction) -> dict[str, Any]:
-    """What a report says of input and model."""
+def _told(volume: Volume, model: Model, way: Direction, scans: Mapping[str, Volume]) -> dict[str, Any]:
+    """What a report says of input and model; `scans` by their kind are what the volume was put together from."""
     if model.bundle is None:
         raise BadModel("The model has no folder yet.", "Save it first.")
     kinds = model.spec.kinds
@@ -87,19 +99,42 @@ def _told(volume: Volume, model: Model, way: Direction) -> dict[str, Any]:
         "source": " + ".join(kinds[number].name for number in windows),
         "target": kinds[way.target].name,
         "units": "HU" if kinds[way.target].modality == "CT" else "",
-        "warnings": _warnings(volume, model, windows),
+        "warnings": _warnings(volume, model, way, windows, scans),
     }
 
 
-def _warnings(volume: Volume, model: Model, windows: Mapping[int, tuple[float, float]]) -> list[str]:
+def _warnings(
+    volume: Volume, model: Model, way: Direction, windows: Mapping[int, tuple[float, float]],
+    scans: Mapping[str, Volume],
+) -> list[str]:  # fmt: skip
     """Why the model may not suit the scans, as plain sentences."""
     several, told = fuses(model.spec) and volume.channels == len(model.spec.kinds), []
     known = model.bundle.calibration.get("domain", {}) if model.bundle else {}
+    if several and not scans:
+        names = [kind.name for kind in model.spec.kinds]
+        told.append(
+            f"The {volume.channels} {'frames' if volume.meta.get('frames') else 'components'} of "
+            f"{volume.name or 'the volume'} are taken as {', '.join(names[:-1])} and {names[-1]} of one place, in this "
+            "order; moments in time are translated one at a time."
+        )
     for number, window in windows.items():
         kind = model.spec.kinds[number]
-        scan = volume.like(volume.array[number : number + 1], frames=False) if several else volume
+        seen = volume.like(volume.array[number : number + 1], frames=False) if several else volume
+        scan = scans.get(kind.name, seen)
+        name = f"{scan.name or 'the volume'}{f' ({kind.name})' if several else ''}"
+        scan = scan.like(scan.array, name=name) if several and not scans else scan
+        if number != way.source and way.source in windows:
+            scan = _without_gaps(scan, told)
         told += check_domain(scan, model.spec)
         if kind.name in known:
-            name = f"{volume.name or 'the volume'}{f' ({kind.name})' if several else ''}"
-            told += doubts(spread(scan.array[0], window), scan.spacing, known[kind.name], name, kind.name)
+            told += doubts(spread(seen.array[0], window), seen.spacing, known[kind.name], name, kind.name)
     return list(dict.fromkeys(told))
+
+
+def _without_gaps(scan: Volume, told: list[str]) -> Volume:
+    """A scan beside the source, dark where it is not finite, which `told` then says."""
+    if all_finite(scan.array):
+        return scan
+    told.append(f"{scan.name or 'A further scan'} holds voxels that are not finite; they count as dark.")
+    known = np.isfinite(scan.array)
+    return scan.like(np.where(known, scan.array, scan.array[known].min()))

@@ -104,7 +104,8 @@ def translate(
     numbers where it is missing, and the target's is not looked at. The result is the mean over four mirror images,
     moved towards what intensities alone tell as far as the training found best. `known` is what it found, instead of
     the calibration in the model's folder.
-    Where the source is not finite the result is not either. With `uncertainty` a second volume tells the deviation of
+    Where the source is not finite the result is not either (of several, where `source` is not, or without it where none
+    is). With `uncertainty` a second volume tells the deviation of
     the ensemble's members, the mean over the mirror images, scaled to the errors on held-out subjects, in the same
     units. The same input gives the same bits each time.
     Raises BadInput and BadModel.
@@ -168,7 +169,8 @@ def _one(
     unknown = np.ones(given.shape[1:], bool)
     for number, (low, high) in windows.items():
         channel = given[number if len(given) > 1 else 0]
-        unknown &= ~np.isfinite(channel)
+        if number == way.source or way.source not in windows:
+            unknown &= ~np.isfinite(channel)
         place = number if fused else 0
         plain = np.nan_to_num((channel - np.float32(low)) / np.float32(high - low), nan=0, posinf=0, neginf=0)
         curve = to_standard(spread(channel, (low, high)), model.spec.kinds[number].standard)

@@ -98,8 +98,9 @@ def _text(report: Mapping[str, Any], names: list[str]) -> str:
         where = "the whole scan" if found["whole"] else f"the {found['voxels']} voxels around the point, seen alone"
         lines += ["", "## Attribution", "",
                   f"Integrated gradients over {where}: the score falls from {found['score']:g} to "
-                  f"{found['score_of_typical']:g} on the way to the typical scan; the mean of the attribution is that "
-                  f"difference but for {100 * found['completeness_gap']:.2g} %."]  # fmt: skip
+                  f"{found['score_of_typical']:g} on the way to the typical scan; the mean of the attribution over the "
+                  f"{found['counted']} voxels of its file that count is that difference but for "
+                  f"{100 * found['completeness_gap']:.2g} %."]  # fmt: skip
     if "traversal" in report:
         lines += ["", "## Traversal", "",
                   *([f"Channel {report['traversal']['channel']} of the code alone."] if report["traversal"]["channel"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,15 +22,16 @@ LARGEST = 3 * 2**20  # voxels: above, a part around the point is looked at, for 
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What each voxel [i, j, k] adds to the case score; the mean over the voxels that count is `score` - `typical`.
+    """What each voxel [i, j, k] adds to the case score; the mean over the `counted` ones is `score` - `typical`.
 
-    `gap` is how far it is from that, relative to it: the error of the path's few steps.
+    All others are 0. `gap` is how far it is from that, relative to it: the error of the path's few steps.
     """
 
     voxels: Floats
     score: float
     typical: float
     gap: float
+    counted: int
 
 
 def integrated_gradients(
@@ -42,7 +44,8 @@ def integrated_gradients(
     """
     runs = given(network, seen).to(engine.torch_device).eval()
     points, weights = np.polynomial.legendre.leggauss(steps)
-    voxels, count = np.zeros(start.shape, np.float32), _counting(seen)
+    voxels, count = np.zeros(start.shape, np.float32), int(_counted(seen).sum())
+    start = np.where(_counted(seen), start, seen.voxels[0])  # what does not count stays as it is along the path
     score = first = 0.0
     parts = list(_parts(seen, start, network.dims, engine.torch_device))
     for number, (place, x, base, mask) in enumerate(parts):
@@ -58,11 +61,12 @@ def integrated_gradients(
         voxels[place] = voxels_of(total * (x - base), network.dims)
     progress(1, 1)
     found = float(voxels.sum(dtype=np.float64)) / count
-    return Attribution(voxels, score, first, abs(found - (score - first)) / max(abs(score - first), 1e-30))
+    gap = abs(found - (score - first)) / max(abs(score - first), 1e-30)
+    return Attribution(voxels, score, first, gap, count)
 
 
-def _counting(seen: Seen) -> int:
-    return int(seen.mask.sum()) if seen.mask is not None else int(np.prod(seen.voxels.shape[1:]))
+def _counted(seen: Seen) -> npt.NDArray[np.bool_]:
+    return np.ones(seen.voxels.shape[1:], bool) if seen.counted is None else seen.counted
 
 
 def _squares(network: Network, x: Tensor, mask: Tensor) -> Tensor:
@@ -77,7 +81,7 @@ def _parts(
     seen: Seen, start: Floats, dims: int, device: torch.device
 ) -> Iterator[tuple[tuple[Any, ...], Tensor, Tensor, Tensor]]:
     """The scan, where the path starts, and the mask as the network takes them, whole (3D) or some slices at a time."""
-    mask = np.ones(start.shape, np.float32) if seen.mask is None else seen.mask.astype(np.float32)
+    mask = _counted(seen).astype(np.float32)
     depth = start.shape[2] if dims == 3 else _SLICES
     for k in range(0, start.shape[2], depth):
         place = np.s_[..., k : k + depth]

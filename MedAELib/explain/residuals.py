@@ -10,15 +10,42 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt, gaussian_filter, median_filter
 from torch import Tensor
 
+from ..anomaly.grid import Grid, onto_grid
 from ..engine.run import Engine, Progress
 from ..engine.tiles import Box
-from ..features.code import Floats, Seen
+from ..errors import BadInput
+from ..features.code import Floats, Seen, seen_by
+from ..model import Model
 from ..networks import Given, Network
 from ..networks.normative import NormativeAutoencoder
+from ..volume import Volume
 
 SCALES = (0.7, 1.7, 4.0)  # mm: the deviations of the Gaussians
 MEDIAN = 7  # voxels: rivals small networks on bright blobs
 _SLAB = 8  # slices between two looks at the progress
+_TOUCHED = 0.01  # of a cell's value: as much of it from voxels that are not finite makes the cell unknown
+
+
+def looked_at(model: Model, volume: Volume) -> Seen:
+    """The scan as the model's network sees it, with `known` telling what is not finite in it: that must not count.
+
+    Raises BadInput where nothing is left.
+    """
+    seen, gaps = seen_by(model, volume), ~np.isfinite(volume.array[0])
+    if gaps.any():
+        known = ~gaps
+        if seen.prepared is not None and seen.mask is not None:
+            known = onto_grid(gaps, volume.affine, seen.prepared.grid) < _TOUCHED
+            mask = seen.mask & known
+            voxels = np.where(mask, seen.prepared.voxels, 0).astype(np.float32)  # as what lies outside
+            prepared = replace(seen.prepared, voxels=voxels, mask=mask)
+            seen = replace(seen, voxels=voxels[None], mask=mask, prepared=prepared)
+        seen = replace(seen, known=known)
+    if seen.counted is not None and not seen.counted.any():
+        raise BadInput(
+            f"{volume.name or 'The volume'} holds nothing finite where the model looks.", "Choose another scan."
+        )
+    return seen
 
 
 def given(network: Network, seen: Seen) -> Network:
@@ -34,16 +61,20 @@ def nearest_typical(network: Network, seen: Seen, engine: Engine, progress: Prog
         made[core] = after
 
     engine.run(given(network, seen), seen.voxels[0], (0.0, 1.0), keep, progress)
-    if seen.mask is None:
-        return made
-    return np.where(seen.mask, np.maximum(made, 0), 0).astype(np.float32)
+    return within(seen, made)
+
+
+def within(seen: Seen, made: Floats) -> Floats:
+    """What a network made, [..., i, j, k] in its window: 0 outside of where it looks, and not below."""
+    return made if seen.mask is None else np.where(seen.mask, np.maximum(made, 0), 0).astype(np.float32)
 
 
 def median_of(seen: Seen, dims: int, progress: Progress) -> Floats:
     """The median of 7 voxels along each axis (in the slices, for a 2D network): a typical scan without any learning."""
     source = seen.voxels[0]
-    if seen.mask is not None and seen.mask.any():  # what lies outside of a brain must not make its border stand out
-        source = source[tuple(distance_transform_edt(~seen.mask, return_distances=False, return_indices=True))]
+    counted = seen.counted
+    if counted is not None and counted.any():  # what lies outside of a brain must not make its border stand out
+        source = spread_from(source, counted)
     size, reach = (MEDIAN, MEDIAN, MEDIAN if dims == 3 else 1), MEDIAN // 2 if dims == 3 else 0
     made, depth = np.empty_like(source), source.shape[2]
     for start in range(0, depth, _SLAB):
@@ -55,16 +86,22 @@ def median_of(seen: Seen, dims: int, progress: Progress) -> Floats:
     return np.where(seen.mask, made, 0).astype(np.float32) if seen.mask is not None else made
 
 
+def spread_from(voxels: Floats, known: npt.NDArray[np.bool_]) -> Floats:
+    """The voxels [i, j, k] with the value of the nearest known one wherever they are not known."""
+    nearest = tuple(distance_transform_edt(~known, return_distances=False, return_indices=True))
+    return np.asarray(voxels[nearest])
+
+
 def at_scales(
     seen: Seen, typical: Floats, scales: tuple[float, ...], report: Callable[[int, int], None]
 ) -> dict[float, Floats]:
-    """Scan minus typical scan, signed, smoothed to each scale in mm; only the mask counts, where there is one."""
+    """Scan minus typical scan in the scan's own unit, signed, smoothed to each scale in mm; 0 where nothing counts."""
     spacing = np.linalg.norm(seen.affine[:3, :3], axis=0)
-    residual, found = seen.voxels[0] - typical, {}
+    residual, found = seen.differences(seen.voxels[0] - typical), {}
     for number, scale in enumerate(scales):
         report(number, len(scales))
         widths = [scale / step if size > 1 else 0 for step, size in zip(spacing, residual.shape, strict=True)]
-        found[scale] = _smooth(residual, seen.mask, widths)
+        found[scale] = _smooth(residual, seen.counted, widths)
     report(len(scales), len(scales))
     return found
 
@@ -78,17 +115,25 @@ def _smooth(values: Floats, mask: npt.NDArray[np.bool_] | None, widths: list[flo
 
 
 def case_score(seen: Seen, typical: Floats) -> float:
-    """The mean squared difference from the typical scan, in the network's window, over the mask or everything."""
+    """The mean squared difference from the typical scan, in the network's window, over the voxels that count."""
     square = np.square((seen.voxels[0] - typical).astype(np.float64))
-    return float(square[seen.mask].mean() if seen.mask is not None else square.mean())
+    return float(square[seen.counted].mean() if seen.counted is not None else square.mean())
 
 
 def part_of(seen: Seen, box: Box) -> Seen:
     """A box of the scan, seen alone."""
     shift = np.eye(4)
     shift[:3, 3] = [side.start for side in box]
-    mask = None if seen.mask is None else seen.mask[box]
-    return replace(seen, voxels=seen.voxels[(slice(None), *box)], affine=seen.affine @ shift, mask=mask)
+    voxels, affine = seen.voxels[(slice(None), *box)], seen.affine @ shift
+    mask, known = (None if some is None else some[box] for some in (seen.mask, seen.known))
+    prepared = seen.prepared
+    if prepared is not None:
+        i, j, k = voxels.shape[1:]
+        field = None if prepared.field is None else prepared.field[box]
+        prepared = replace(
+            prepared, voxels=voxels[0], mask=prepared.mask[box], grid=Grid((i, j, k), affine), field=field
+        )
+    return replace(seen, voxels=voxels, affine=affine, mask=mask, prepared=prepared, known=known)
 
 
 def voxels_of(x: Tensor, dims: int) -> Floats:

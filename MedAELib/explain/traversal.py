@@ -14,13 +14,13 @@ from torch import Tensor
 from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput
-from ..features.code import Affine, Code, Floats, Seen, code_of, encode
+from ..features.code import Code, Floats, Seen, code_of, encode
 from ..networks import Network
 from ..networks.conditional import ConditionalAutoencoder
 from ..networks.denoising import DenoisingAutoencoder
 from ..networks.normative import NormativeAutoencoder
 from ..networks.whole import WholeImage, from_grid
-from .residuals import part_of, voxels_of
+from .residuals import part_of, voxels_of, within
 
 STEPS = tuple(number / 2 for number in range(-4, 5))  # deviations
 EDGE = 48  # voxels of what is shown
@@ -32,15 +32,14 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Traversal:
-    """`frames` [steps, i, j, k] in the network's window, of a part of the scan with its own affine.
+    """`frames` [steps, i, j, k] in the network's window, of that `part` of the scan.
 
-    `share` is the part of the code's variance along this direction, `change` the largest change of a voxel per step.
+    `share` is the part of the code's variance along this direction.
     """
 
     frames: Floats
-    affine: Affine
+    part: Seen
     share: float
-    change: float
 
 
 def traverse(
@@ -73,9 +72,8 @@ def traverse(
         for step, amount in enumerate(STEPS):
             progress(len(moves) + 4 * (number * len(STEPS) + step), 4 * len(moves) * len(STEPS) + len(moves))
             frames.append(voxels_of(rebuilt(network, x, code + amount * move, seen.second), network.dims)[cut])
-        stack = np.stack(frames)
-        change = float(np.abs(np.diff(stack, axis=0)).max())
-        found.append(Traversal(stack, part_of(seen, inner).affine, share, change))
+        shown = part_of(seen, inner)
+        found.append(Traversal(within(shown, np.stack(frames)), shown, share))
     progress(1, 1)
     return found
 
@@ -92,9 +90,17 @@ def around(voxel: npt.NDArray[Any], shape: tuple[int, ...], network: Network, ma
         elif margin and not network.tiles:
             box.append(slice(0, size))
         else:
-            start = int(np.clip(at - EDGE // 2 - margin, 0, max(size - EDGE - 2 * margin, 0))) // step * step
-            box.append(slice(start, min(start + EDGE + 2 * margin, size)))
+            shown, decoded = (_side(int(at), size, step, EDGE + 2 * more) for more in (0, margin))
+            box.append(slice(min(shown.start, decoded.start), max(shown.stop, decoded.stop)))
     return tuple(box)
+
+
+def _side(at: int, size: int, step: int, length: int) -> slice:
+    """So many voxels around one, begun on the network's grid; what is left beyond, less than a step, goes with them."""
+    length = max(length, 2 * step)  # or a start moved back by nearly a step would leave the one out
+    start = min(max(at - length // 2, 0), max(size - length, 0)) // step * step
+    stop = start + length
+    return slice(start, size if size - stop < step else stop)
 
 
 @torch.inference_mode()

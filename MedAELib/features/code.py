@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..anomaly.grid import grid_around, onto_grid
-from ..anomaly.prepare import prepared_for
+from ..anomaly.prepare import Prepared, prepared_for
 from ..conditions import condition
 from ..engine.run import Engine
 from ..engine.tiles import Box
@@ -32,8 +32,9 @@ Progress = Callable[[int, int], None]
 class Seen:
     """A scan as a network sees it: voxels `[c, i, j, k]` float32 in its window, and the affine to RAS millimetres.
 
-    An intensity is `voxels * scale + low`. `mask` is the brain, where the network looks at nothing else; `second` a
-    condition, or which modalities are there.
+    An intensity is `voxels * scale + low`, or as `prepared` says, which holds how a normative network's scan was made
+    ready. `mask` is the brain, where the network looks at nothing else; `second` a condition, or which modalities are
+    there; `known` where the scan is finite (None: not looked at, or everywhere).
     """
 
     voxels: Floats
@@ -42,6 +43,27 @@ class Seen:
     low: float
     mask: npt.NDArray[np.bool_] | None = None
     second: Tensor | None = None
+    prepared: Prepared | None = None
+    known: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def counted(self) -> npt.NDArray[np.bool_] | None:
+        """The voxels [i, j, k] that are looked at and finite; None where that is all of them."""
+        if self.mask is None or self.known is None:
+            return self.known if self.mask is None else self.mask
+        return self.mask & self.known
+
+    def differences(self, voxels: Floats) -> Floats:
+        """Differences of windowed voxels `[..., i, j, k]` in the scan's own unit."""
+        if self.prepared is not None:
+            return self.prepared.differences(voxels)
+        return np.asarray(voxels * np.float32(self.scale))
+
+    def intensities(self, voxels: Floats) -> Floats:
+        """Windowed voxels `[..., i, j, k]` in the scan's own unit."""
+        if self.prepared is not None:
+            return self.prepared.intensities(voxels)
+        return self.differences(voxels) + np.float32(self.low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +92,10 @@ def seen_by(model: Model, volume: Volume) -> Seen:
     network, spec = model.network, model.spec
     if isinstance(network, NormativeAutoencoder):
         prepared = prepared_for(volume, model)
-        return Seen(prepared.voxels[None], prepared.grid.affine, prepared.scale, prepared.offset, prepared.mask)
+        return Seen(
+            prepared.voxels[None], prepared.grid.affine, prepared.scale, prepared.offset, prepared.mask,
+            prepared=prepared,
+        )  # fmt: skip
     channels = network.in_channels
     if channels > 1 and volume.channels != channels:
         raise BadInput(f"The network fuses {channels} modalities, but the volume has {volume.channels}.")

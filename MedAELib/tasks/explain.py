@@ -9,13 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from ..anomaly.grid import Grid, from_grid
+from ..anomaly.grid import from_grid
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..explain.gradients import LARGEST, integrated_gradients
-from ..explain.residuals import SCALES, at_scales, case_score, is_normative, median_of, nearest_typical, part_of
+from ..explain.residuals import (
+    SCALES,
+    at_scales,
+    case_score,
+    is_normative,
+    looked_at,
+    median_of,
+    nearest_typical,
+    part_of,
+    spread_from,
+)
 from ..explain.traversal import STEPS, around, traverse
-from ..features.code import Floats, Seen, seen_by
+from ..features.code import Floats, Seen
 from ..model import Model
 from ..networks import Network
 from ..networks.quantised import QuantisedAutoencoder
@@ -24,6 +34,7 @@ from .denoise import Progress
 
 PARTS = ("residual", "attribution", "traversal")
 _CHOICE = "The network's code is a choice among entries of a codebook"
+_ENDS = (-np.inf, np.inf)  # what does not count is neither the most nor the least
 _GAP = 0.05  # of the score's difference: more than the steps of a path should miss
 
 
@@ -54,7 +65,8 @@ def explain(
     on the path) and "traversal" (along so many `directions`, or of one `channel` 1, 2, ..., around a `point` in RAS
     millimetres; empty: where the scan differs most). The traversal at a point alone needs nothing else, and then there
     is nothing else. A part that does not apply to the network is left out, and "left_out" says why; if nothing else was
-    wanted, that is a BadInput. `progress` may raise Cancelled.
+    wanted, that is a BadInput. What is not finite in the scan counts nowhere, and is not
+    finite in any output. "attribution" lies on the voxels that the network saw. `progress` may raise Cancelled.
     """
     wanted = _checked(parts, point, directions, steps, channel)
     network, engine = model.network, engine or Engine("auto", "float32")
@@ -69,7 +81,7 @@ def explain(
     if left_out and set(wanted) == set(left_out):
         raise BadInput(next(iter(left_out.values())), "Choose another part, or another model.")
     progress("Preparing the scan", 0, 1)
-    seen = seen_by(model, volume)
+    seen = looked_at(model, volume)
     made = ExplainResult(report={"left_out": left_out, "warnings": _notes(volume)})
     place = tuple(map(float, point))
     typical = None
@@ -91,7 +103,7 @@ def _compare(
     """Put typical scan, baseline and residuals into the result; the typical scan, and where the scan differs most."""
     typical = nearest_typical(network, seen, engine, partial(progress, "Finding the nearest typical scan"))
     show = partial(_placed, seen, volume)
-    made.outputs["typical"] = show(typical, "nearest typical", seen.low)
+    made.outputs["typical"] = show(seen.intensities(typical), "nearest typical")
     residuals = at_scales(seen, typical, SCALES, partial(progress, "Smoothing"))
     plain = median_of(seen, network.dims, partial(progress, "Finding the baseline"))
     for title, prefix, found in (
@@ -100,7 +112,7 @@ def _compare(
     ):
         for scale, voxels in found.items():
             made.outputs[f"{prefix}_{scale:g}mm".replace(".", "_")] = show(voxels, f"{title} {scale:g} mm")
-    made.outputs["baseline"] = show(plain, "median filtered", seen.low)
+    made.outputs["baseline"] = show(seen.intensities(plain), "median filtered")
     made.report |= {"case_score": _round(case_score(seen, typical)), "baseline_score": _round(case_score(seen, plain))}
     made.report["strongest"] = _strongest(residuals, seen)
     return typical, _most_different(seen, residuals[SCALES[-1]])
@@ -140,18 +152,23 @@ def _notes(volume: Volume) -> list[str]:
     return [f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is explained."]
 
 
-def _placed(
-    seen: Seen, volume: Volume, voxels: Floats, title: str, low: float = 0.0, scale: float | None = None
-) -> Volume:
-    """Voxels of the window as a volume in the input's units, at the input's voxels."""
-    found = voxels * np.float32(seen.scale if scale is None else scale) + np.float32(low)
-    if seen.mask is not None:
-        i, j, k = seen.voxels.shape[1:]
-        found = from_grid(found, Grid((i, j, k), seen.affine), volume)
+def _placed(seen: Seen, volume: Volume, found: Floats, title: str) -> Volume:
+    """What was found, in its final unit, at the input's voxels, as a volume."""
+    if seen.prepared is not None:
+        if seen.known is not None:  # so that a gap does not darken what lies beside it
+            found = spread_from(found, seen.known)
+        found = from_grid(found, seen.prepared.grid, volume)
+    found = np.where(np.isfinite(volume.array[0]), found, np.float32(np.nan))
     return volume.like(found[None].astype(np.float32), name=f"{volume.name} {title}".strip(), frames=False)
 
 
+def _with_gaps(seen: Seen, found: Floats) -> Floats:
+    """What was found, [..., i, j, k] on the voxels that the network saw: not finite where the scan is not."""
+    return found if seen.known is None else np.where(seen.known, found, np.float32(np.nan))
+
+
 def _most_different(seen: Seen, residual: Floats) -> tuple[float, ...]:
+    """Where the size of a residual, 0 where nothing counts, is largest, in RAS millimetres."""
     peak = np.unravel_index(int(np.abs(residual).argmax()), residual.shape)
     return tuple(float(x) for x in (seen.affine @ [*peak, 1])[:3])
 
@@ -167,11 +184,12 @@ def _strongest(residuals: dict[float, Floats], seen: Seen) -> list[dict[str, flo
     """Where the scan is most above and below what is typical, at each scale."""
     rows = []
     for scale, voxels in residuals.items():
-        for extreme in (voxels.argmax(), voxels.argmin()):
+        above, below = (voxels if seen.counted is None else np.where(seen.counted, voxels, end) for end in _ENDS)
+        for extreme in (above.argmax(), below.argmin()):
             peak = np.unravel_index(int(extreme), voxels.shape)
             r, a, s = (seen.affine @ [*peak, 1])[:3]
             rows.append({
-                "scale_mm": scale, "difference": _round(float(voxels[peak]) * seen.scale),
+                "scale_mm": scale, "difference": _round(float(voxels[peak])),
                 "r": round(float(r), 1), "a": round(float(a), 1), "s": round(float(s), 1),
             })  # fmt: skip
     return rows
@@ -192,19 +210,19 @@ def _attribute(
         voxel = np.rint((np.linalg.inv(seen.affine) @ [*point, 1])[:3]).astype(int)
         box = around(voxel, seen.voxels.shape[1:], network)
         part = part_of(seen, box)
-        if part.mask is not None and not part.mask.any():
+        if part.counted is not None and not part.counted.any():
             made.report["left_out"]["attribution"] = "The point lies outside of what the network looks at."
             return
         typical = nearest_typical(network, part, engine, lambda done, total: None)
     found = integrated_gradients(network, part, typical, steps, engine, told)
-    if box is None:
-        shown = _placed(seen, volume, found.voxels, "attribution", scale=1.0)
-    else:
-        shown = Volume(found.voxels[None], part.affine, {"name": f"{volume.name} attribution".strip()})
-    made.outputs["attribution"] = shown
+    shown, name = _with_gaps(part, found.voxels)[None], f"{volume.name} attribution".strip()
+    if box is None and seen.prepared is None:
+        made.outputs["attribution"] = volume.like(shown, name=name, frames=False)
+    else:  # on the voxels that the network saw: brought to others, it would no longer add up to the score
+        made.outputs["attribution"] = Volume(shown, part.affine, {"name": name})
     made.report["attribution"] = {
         "score": _round(found.score), "score_of_typical": _round(found.typical), "completeness_gap": _round(found.gap),
-        "steps": steps, "voxels": int(found.voxels.size), "whole": box is None,
+        "steps": steps, "voxels": int(found.voxels.size), "counted": found.counted, "whole": box is None,
     }  # fmt: skip
     if found.gap > _GAP:
         made.report["warnings"].append(
@@ -219,12 +237,14 @@ def _traverse(
     r, a, s = point
     told, rows = partial(progress, "Moving the code"), []
     for number, found in enumerate(traverse(model.network, seen, (r, a, s), directions, engine, told, channel), 1):
-        frames = found.frames * np.float32(seen.scale) + np.float32(seen.low)
+        part, steps = found.part, np.abs(np.diff(found.part.differences(found.frames), axis=0))
+        change = steps if part.counted is None else steps[:, part.counted]
+        frames = _with_gaps(part, part.intensities(found.frames))
         meta = {"name": f"{volume.name} traversal {number}".strip(), "frames": True, "frame_spacing": 1.0}
-        made.outputs[f"traversal_{number}"] = Volume(frames, found.affine, meta)
+        made.outputs[f"traversal_{number}"] = Volume(frames, part.affine, meta)
         rows.append({
             "direction": number, "share_of_variance": _round(found.share),
-            "largest_change": _round(found.change * seen.scale),
+            "largest_change": _round(float(change.max(initial=0))),
         })  # fmt: skip
     made.report["traversal"] = {"deviations": list(STEPS), "directions": rows, "channel": channel,
                                 "near_the_point_only": _local(model)}  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from anomaly_tools import on_few_cells, tiny_normative
 from generated_bodies import body
 from generated_heads import head
+from models import save_small_model
 from scipy.ndimage import gaussian_filter
 from test_explain import trained_like
 from test_features import NETWORKS, model, scan
@@ -124,6 +125,35 @@ def test_what_is_not_finite_counts_nowhere_and_stays(value):
     assert found.report["case_score"] == pytest.approx(np.square(left).mean(), rel=0.02)
     assert found.report["attribution"]["counted"] == (~gaps).sum()
     assert added_up(found.outputs["attribution"], found.report) == pytest.approx(1, abs=0.03)
+
+
+def test_a_folder_holds_one_scans_files(tmp_path, capfd):
+    save_small_model(tmp_path / "small", network="plain", modality="MR")
+    scan().save(tmp_path / "scan.nii.gz")
+    folder, extra = tmp_path / "out", tmp_path / "extra.json"
+    words = ["explain", str(tmp_path / "scan.nii.gz"), str(folder)]
+    words += ["--model", str(tmp_path / "small"), "--device", "cpu"]
+    assert main([*words, "--steps", "2", "--directions", "2"]) == 0
+    (folder / "notes.txt").write_text("mine")
+    assert main([*words, "--parts", "residual", "--report", str(extra)]) == 0
+    names = {path.name for path in folder.iterdir()}
+    report = json.loads((folder / "report.json").read_text())
+    assert names == {*report["files"], "report.json", "notes.txt"} and "traversal_1.nii.gz" not in names
+    assert {**report, **json.loads(extra.read_text())}.keys() - report.keys() == {"input_file", "output_file"}
+    del report["files"]  # as earlier versions wrote it
+    (folder / "report.json").write_text(json.dumps(report))
+    point = ["--parts", "traversal", "--point", *map(str, report["point"]), "--directions", "1"]
+    assert main([*words, *point]) == 0
+    kept = {path.name for path in folder.iterdir()}
+    assert kept == {"traversal_1.nii.gz", "report.md", "report.json", "notes.txt"}
+    (folder / "typical.nii.gz").write_bytes(b"of another")
+    capfd.readouterr()
+    assert main([*words, *point]) == 2
+    assert "holds typical.nii.gz" in capfd.readouterr().err
+    (folder / "typical.nii.gz").unlink()
+    (folder / "report.json").write_text('{"task": "anomaly"}')
+    assert main([*words, *point]) == 2
+    assert {path.name for path in folder.iterdir()} == kept
 
 
 def test_a_traversal_reaches_the_far_border():

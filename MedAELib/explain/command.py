@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import BadInput, unwritable
 from ..files import save_all
-from ..terminal import Terminal, add_paths, add_run_options, check_paths, results_folder, run_parameters, tell
+from ..terminal import (
+    Terminal,
+    add_paths,
+    add_run_options,
+    check_paths,
+    report_file,
+    results_folder,
+    run_parameters,
+    tell,
+)
 from ..volume import Volume
 
 _PARTS = ("residual", "attribution", "traversal")
+_REPORT = "report.json"
+_OURS = re.compile(
+    r"report\.md|(typical|baseline|attribution|(baseline_)?residual_[0-9_]+mm|traversal_[0-9]+)\.nii\.gz"
+)
 
 
 def add_to(commands: Any) -> None:
@@ -46,7 +61,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     folder: Path = options.output
-    check_paths([options.input], [], [folder / "report.md", options.report])
+    own = folder / _REPORT
+    extra = [options.report] if options.report is not None and options.report.resolve() != own.resolve() else []
+    earlier = _earlier(folder)
+    check_paths([options.input], [], sorted({*earlier, folder / "report.md", own}) + extra)
     volume = Volume.load(options.input, options.series)
     from ..tasks.run import run_task
 
@@ -59,16 +77,56 @@ def _explain(options: argparse.Namespace) -> int:
     files = {name: folder / f"{name}.nii.gz" for name in result.outputs}
     check_paths([options.input], list(files.values()), [])
     tell(report)
-    texts = {
-        folder / "report.md": _text(report, list(files)),
-        options.report or folder / "report.json": json.dumps(report, indent=2, allow_nan=False) + "\n",
-    }
+    names = [*(path.name for path in files.values()), "report.md"]
+    texts = report_file(report, options) if extra else {}
+    texts[folder / "report.md"] = _text(report, list(files))
+    texts[own] = json.dumps({**report, "files": names}, indent=2, allow_nan=False) + "\n"
     save_all({path: result.outputs[name] for name, path in files.items()}, texts)
+    _remove([path for path in earlier if path.name not in names])
     scores = ""
     if "case_score" in report:
         scores = f" difference from typical {report['case_score']:g} (median filter {report['baseline_score']:g}),"
     print(f"{folder}: {len(files)} volumes,{scores} {report['model']}, {report['seconds']:.1f} s")
     return 0
+
+
+def _earlier(folder: Path) -> list[Path]:
+    """The files that an earlier run has left in the folder, as its report names them.
+
+    Raises BadInput for files of such names that are none of its: beside new ones they would pass for one scan's.
+    """
+    there = [path for path in sorted(folder.iterdir()) if _OURS.fullmatch(path.name)]
+    named = _named_by(folder / _REPORT, there)
+    others = [path for path in there if path.name not in named]
+    if (folder / _REPORT).exists() and _REPORT not in named:
+        others.append(folder / _REPORT)
+    if others:
+        raise BadInput(
+            f"{folder} holds {others[0].name}, which no earlier explain run there names as its own.",
+            "Name another folder, or move that file away.",
+        )
+    return there
+
+
+def _named_by(report: Path, there: list[Path]) -> list[str]:
+    """What the report of an earlier run names, and its own name; nothing where there is none of such a run."""
+    try:
+        told = json.loads(report.read_text(encoding="utf-8"))
+        if told["task"] != "explain":
+            return []
+        # Reports of earlier versions do not name the files.
+        return [*map(str, told.get("files", [path.name for path in there])), report.name]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _remove(paths: list[Path]) -> None:
+    """Take away files of an earlier run."""
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(path, error) from None
 
 
 def _text(report: Mapping[str, Any], names: list[str]) -> str:

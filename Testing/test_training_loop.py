@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from MedAELib.errors import BadInput
 from MedAELib.networks import build
 from MedAELib.training import session
 from MedAELib.training.denoise import denoising_error
-from MedAELib.training.loop import Critic, Schedule, train
+from MedAELib.training.loop import Critic, Schedule, kept_course, train
 from MedAELib.training.objectives import added_up, critic_error
 from MedAELib.training.parallel import own_share, processes, rank_and_world, shareable
 from MedAELib.training.self_supervised import blind_spot
@@ -276,3 +278,89 @@ def test_the_steps_that_fit_into_a_time_have_their_batches_from_as_many_threads_
         critic=None,
     )  # fmt: skip
     assert session._steps_in(10, plan) > 2 * 0.9 * 10 / 0.1
+
+
+@pytest.mark.parametrize("stops", [(3,), (5, 7), (6,)])
+@pytest.mark.parametrize("best_at", [3, 5, 8])
+def test_a_training_that_was_stopped_resumes_as_if_nothing_had_happened(stops, best_at, tmp_path):
+    """The validation that a stop makes is neither a best moment nor counts for the patience of the resumed training."""
+
+    def trained(folder: Path, stop_at: int, resume: bool) -> tuple[nn.Module, list[dict]]:
+        network, step = _network(), [0]
+
+        def stop(number: int) -> bool:
+            step[0] = number
+            return number == stop_at
+
+        return train(
+            network, _batch, MSE, schedule, folder, resume=resume, report=_quiet, stop=stop,
+            validate=lambda network: {"score": -abs(step[0] - best_at)},
+        )  # fmt: skip
+
+    schedule = Schedule(steps=40, validate_every=2, checkpoint_every=2, best="score", patience=3, warmup=1)
+    whole, history = trained(tmp_path / "whole", 0, False)
+    for number, stop in enumerate(stops):
+        stopped, short = trained(tmp_path / "broken", stop, number > 0)
+        assert short[-1]["step"] == stop  # it is measured, and the model that is written now may be that
+    resumed, told = trained(tmp_path / "broken", 0, True)
+    assert [row["step"] for row in told] == [row["step"] for row in history]
+    assert [row["loss"] for row in told] == [row["loss"] for row in history]
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    if stops == (3,) and best_at == 3:
+        assert any(not torch.equal(a, b) for a, b in zip(stopped.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_training_that_ended_for_want_of_anything_better_is_at_its_end_when_resumed(tmp_path):
+    schedule = Schedule(steps=40, validate_every=2, best="score", patience=2)
+    options = {"validate": lambda network: {"score": 1.0}, "report": _quiet}
+    _, history = train(_network(), _batch, MSE, schedule, tmp_path, **options)
+    assert history[-1]["step"] == 6
+    assert train(_network(), _batch, MSE, schedule, tmp_path, resume=True, **options)[1] == history
+
+
+def test_seconds_and_devices_of_all_runs_are_kept(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("MedAELib.training.loop.time.perf_counter", lambda: clock[0])
+
+    def batch(step):
+        clock[0] += 10
+        return _batch(step)
+
+    monkeypatch.setattr("MedAELib.training.loop.prefetched", _one_by_one)
+    schedule = Schedule(steps=9, checkpoint_every=2)
+    train(_network(), batch, MSE, schedule, tmp_path, stop_after=4, report=_quiet)
+    assert kept_course(tmp_path) == (40.0, ["cpu"])
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save(kept | {"devices": ["cuda"]}, tmp_path / "last.pt")
+    train(_network(), batch, MSE, schedule, tmp_path, resume=True, report=_quiet)
+    assert kept_course(tmp_path) == (90.0, ["cuda", "cpu"])
+    torch.save({name: kept[name] for name in kept if name not in ("seconds", "devices")}, tmp_path / "last.pt")
+    assert kept_course(tmp_path) == (0.0, ["cpu"])  # of an earlier version
+
+
+@contextmanager
+def _one_by_one(batch, first, last, *_):
+    yield (batch(step) for step in range(first, last))
+
+
+def _told_losses(out: Path) -> None:
+    """The losses of a curve, as each process has them, into a file of its own."""
+    with processes(torch.device("cpu")):
+        _, history = train(_network(), _batch, MSE, Schedule(steps=4, validate_every=2), out, report=_quiet)
+        (out / f"{rank_and_world()[0]}.json").write_text(json.dumps([row["loss"] for row in history]))
+
+
+@pytest.mark.slow
+def test_the_curve_of_several_processes_is_that_of_one(tmp_path):
+    script, torchrun = tmp_path / "train.py", [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    text = SCRIPT.replace("_train_all", "_told_losses")
+    script.write_text(text.format(root=str(ROOT), testing=str(ROOT / "Testing")))
+    two = [*torchrun, "--nproc-per-node", "2", str(script), str(tmp_path)]
+    done = subprocess.run(two, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "one").mkdir()
+    _told_losses(tmp_path / "one")
+    wanted = json.loads((tmp_path / "one" / "0.json").read_text())
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(wanted, rel=1e-5)

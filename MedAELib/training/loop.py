@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from MedAELib.atomic import whole_file, write_text
 from MedAELib.errors import BadInput, DiskFull, InternalFault
 from MedAELib.training.feed import prefetched, threads_beside
-from MedAELib.training.parallel import agreed, own_share, rank_and_world, shared
+from MedAELib.training.parallel import agreed, mean, own_share, rank_and_world, shared
 
 Batch = tuple[Tensor, ...]
 Objective = Callable[[nn.Module, Batch], Tensor]
@@ -51,6 +51,10 @@ class Schedule:
         rise = min(1.0, (step + 1) / max(self.warmup, 1))
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1)))
 
+    def validates(self, step: int) -> bool:
+        """Whether there is a validation after so many steps, stopped or not."""
+        return step % self.validate_every == 0 or step == self.steps
+
 
 @dataclass(frozen=True)
 class Critic:
@@ -83,6 +87,9 @@ class _State:
     losses: list[float] = field(default_factory=list)  # since the last line of the history
     best_score: float = -math.inf
     best_step: int = 0
+    seconds: float = 0.0  # of what went before, where it was resumed
+    devices: list[str] = field(default_factory=list)  # on which that was
+    begun: float = field(default_factory=lambda: time.perf_counter())
 
     def modules(self) -> dict[str, Any]:
         """What has a state_dict, by the name that it has in a checkpoint."""
@@ -124,7 +131,8 @@ def train(
     made in another thread meanwhile (beside a graphics card in several), or by so many ``feeders``, processes of their
     own. ``folder`` receives ``last.pt`` (everything needed to resume, written whole or not at all) and
     ``history.json``. ``stop_after`` ends early after that many steps in all, as an interruption would;
-    ``stop(step)`` is asked after every step and, where it says so, ends the training with a last validation.
+    ``stop(step)`` is asked after every step and, where it says so, ends the training with a last validation, which
+    counts now but is not kept: a resumed training knows only of those that an unbroken one makes.
     ``report`` gets every line of the history (default: it is printed). A step whose gradient is not finite is skipped;
     ten in a row end the training with InternalFault, and ``last.pt`` holds the last good weights.
     ``given`` sets the step and the weights, after resuming.
@@ -138,7 +146,7 @@ def train(
         losses.critic = shared(critic.network, lambda judge, parts: critic.error(judge, network, parts))
     device = next(network.parameters()).device
     end = min(schedule.steps, stop_after or schedule.steps)
-    bad, begin, ended = 0, time.perf_counter(), False
+    bad, begin, ended = 0, time.perf_counter(), _is_enough(state, schedule)
     card = device.type == "cuda"
     with prefetched(batch, state.step, end, feeders, threads_beside(device), card) as batches:
         while state.step < end and not ended:
@@ -148,12 +156,15 @@ def train(
             if bad in (_HOPELESS, end):  # or every step of a short training
                 raise _diverged(bad, folder)
             ended = agreed(stop(state.step), device)
-            if ended or state.step % schedule.validate_every == 0 or state.step == schedule.steps:
-                _note(
-                    state, schedule, time.perf_counter() - begin, validate(state.averaged) if validate else {}, report
-                )
-                ended = ended or _is_enough(state, schedule)
+            usual = schedule.validates(state.step)
+            if ended and not usual and bad == 0:
+                _keep(folder, state, schedule)
+            if ended or usual:
+                _note(state, schedule, begin, validate, report)
                 begin = time.perf_counter()
+            if ended and not usual:
+                break
+            ended = ended or _is_enough(state, schedule)
             last = ended or state.step in (schedule.steps, stop_after)
             if bad == 0 and (last or state.step % schedule.checkpoint_every == 0):
                 _keep(folder, state, schedule)
@@ -240,12 +251,17 @@ def _norm(gradients: list[Tensor]) -> Tensor:
 
 
 def _note(
-    state: _State, schedule: Schedule, seconds: float, measured: dict[str, float],
+    state: _State, schedule: Schedule, begin: float, validate: Callable[[nn.Module], dict[str, float]] | None,
     report: Callable[[dict[str, Any]], None] | None,
 ) -> None:  # fmt: skip
-    """Add a line to the history and report it; remember the weights if they are the best so far."""
+    """Measure, add a line to the history and report it; remember the weights if they are the best so far.
+
+    The steps since the last line began at `begin` (s); all processes make the line together.
+    """
+    seconds, device = time.perf_counter() - begin, next(state.network.parameters()).device
+    measured = validate(state.averaged) if validate else {}
     since = state.step - (state.history[-1]["step"] if state.history else 0)
-    loss = sum(state.losses) / len(state.losses) if state.losses else math.nan
+    loss = mean(sum(state.losses) / len(state.losses) if state.losses else math.nan, device)
     row: dict[str, Any] = {"step": state.step, "loss": loss}
     row |= {"rate": schedule.rate(state.step - 1), "seconds_per_step": seconds / max(since, 1), **measured}
     state.history.append(row)
@@ -264,7 +280,7 @@ def _print(row: dict[str, Any]) -> None:
 
 def _is_enough(state: _State, schedule: Schedule) -> bool:
     """Whether the last validations brought nothing better."""
-    later = [row for row in state.history if row["step"] > state.best_step]
+    later = [row for row in state.history if row["step"] > state.best_step and schedule.validates(row["step"])]
     return bool(schedule.patience and state.best_step) and len(later) >= schedule.patience
 
 
@@ -275,6 +291,8 @@ def _keep(folder: Path, state: _State, schedule: Schedule) -> None:
     parts = {name: module.state_dict() for name, module in state.modules().items()}
     rest = {name: getattr(state, name) for name in ("step", "history", "losses", "best_score", "best_step")}
     rest["device"] = next(state.network.parameters()).device.type  # for the card
+    rest["devices"] = list(dict.fromkeys([*state.devices, rest["device"]]))
+    rest["seconds"] = state.seconds + time.perf_counter() - state.begun
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / "last.pt", ".pt") as temporary:
@@ -301,6 +319,16 @@ def kept_step(folder: Path) -> int:
     return int(_kept(folder)["step"])
 
 
+def kept_course(folder: Path) -> tuple[float, list[str]]:
+    """How many seconds a training had taken when it was kept, and on what kinds of device; BadInput without any."""
+    return _course(_kept(folder))
+
+
+def _course(kept: Mapping[str, Any]) -> tuple[float, list[str]]:
+    """Of trainings of earlier versions no seconds are known, of very early ones no device."""
+    return float(kept.get("seconds", 0)), list(kept.get("devices", [kept["device"]] if "device" in kept else []))
+
+
 def _kept(folder: Path) -> dict[str, Any]:
     path = folder / "last.pt"
     if not path.is_file():
@@ -319,4 +347,5 @@ def _restore(folder: Path, state: _State) -> None:
         raise BadInput(
             f"{folder / 'last.pt'} belongs to another network.", "Resume with the arguments it was started with."
         ) from error
+    state.seconds, state.devices = _course(kept)
     state.step, state.history, state.losses = int(kept["step"]), list(kept["history"]), list(kept["losses"])

@@ -86,6 +86,12 @@ def least(number: int, device: torch.device) -> int:
     return int(_over_all(float(number), "MIN", device))
 
 
+def mean(number: float, device: torch.device) -> float:
+    """The mean of the numbers that the processes have."""
+    world = rank_and_world()[1]
+    return number if world == 1 else _over_all(number, "SUM", device) / world
+
+
 def mean_over_all(number: Tensor) -> Tensor:
     """The mean of the numbers that the processes have, without a gradient; with one process the number itself.
 

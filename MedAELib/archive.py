@@ -7,14 +7,49 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from .bundle import CARD, LARGEST_WEIGHTS, LICENCE, METADATA, WEIGHTS, read_inside
-from .errors import BadModel
+from .atomic import restore_folder
+from .bundle import CARD, LARGEST_WEIGHTS, LICENCE, METADATA, WEIGHTS, read_bundle, read_inside
+from .errors import BadInput, BadModel
 
 INFERENCE = "configs/inference.json"
+_OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers leave in folders
 NEEDED = (METADATA, WEIGHTS, CARD, LICENCE)
 _OPTIONAL = (INFERENCE,)
 _LARGEST_TEXT = 1 << 20
 _MOST_MEMBERS = 1000
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse a folder that a new model must not take the place of: what is neither empty nor a sound model of MedAE
+    with nothing else in it. Raises BadInput."""
+    restore_folder(folder)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is a file.", "Name a folder for the model.")
+    if not any(folder.iterdir()):
+        return
+    if not (folder / METADATA).is_file():
+        raise BadInput(f"{folder} is a folder with other things in it.", "Name a new folder for the model.")
+    check_alone(folder)
+    try:
+        read_bundle(folder)
+    except BadModel as error:
+        raise BadInput(
+            f"{folder} holds something else, or a model that is damaged: {error}", "Name a new folder for the model."
+        ) from None
+
+
+def check_alone(folder: Path) -> None:
+    """Raise BadInput when a model's folder holds something besides the model, which would be lost with it."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        known = {*NEEDED, *_OPTIONAL} if not path.is_dir() else {Path(file).parent.as_posix() for file in NEEDED}
+        if name not in known and path.name not in _OF_THE_SYSTEM:
+            raise BadInput(
+                f"{folder} holds {name} besides the model, which would be lost.",
+                "Move it away, or name another folder.",
+            )
 
 
 def contents(source: Path) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import bundle as bundles
-from .archive import contents
+from .archive import check_alone, contents
 from .atomic import replace_folder, whole_file
 from .bundle import CARD, METADATA, Bundle, is_name, own_models_folder, read_bundle
 from .errors import BadInput, unwritable
@@ -88,11 +88,16 @@ def export_model(bundle: Bundle, target: Path) -> Path:
 
 
 def rename_model(bundle: Bundle, name: str, folder: Path | None = None) -> Bundle:
-    """Give a model of the user's, all in `folder`, another name. Raises BadInput for one elsewhere, or a bad name."""
+    """Give a model of the user's, all in `folder`, another name.
+
+    Raises BadInput for one elsewhere, one whose folder holds other things too, or a bad name.
+    """
     _refuse_foreign(bundle, "renamed", folder)
     _check_name(name)
     if name == bundle.name:
         return bundle
+    if not bundle.folder.is_symlink():
+        check_alone(bundle.folder)
     if free_name(name, bundle.folder.parent) != name:
         raise BadInput(f"There is a model {name} already.", "Choose another name.")
     made = _install(renamed(contents(bundle.folder), bundle.name, name), bundle.folder.parent, name)

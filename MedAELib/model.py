@@ -15,6 +15,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from .archive import check_replaceable
 from .atomic import replace_folder
 from .bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, Spec, find_bundle, identity, read_bundle, spec_to_json
 from .errors import BadModel, unwritable
@@ -61,9 +62,10 @@ class Model:
 
         `card` is Markdown, `licence` the text of the weights' licence (its first line names it), `figures` held-out
         results, `calibration` what a task needs to read the network's answer. Returns the model with its bundle.
-        Raises DiskFull, BadInput for a folder that cannot be written.
+        Raises DiskFull, BadInput for a folder that cannot be written or that is no model of MedAE.
         """
         folder, weights = Path(folder), self._weights()
+        check_replaceable(folder)
         own = {
             **spec_to_json(self.spec),
             "name": name,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from models import save_small_model, small_model
 
 from MedAELib.bundle import METADATA, WEIGHTS, bundled_models, find_bundle, identity, read_bundle, read_spec
-from MedAELib.errors import BadModel
+from MedAELib.errors import BadInput, BadModel
 from MedAELib.model import Model
 
 
@@ -67,11 +67,15 @@ def test_loading_needs_no_pickle_and_no_configuration(folder):
 
 
 def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(tmp_path):
-    save_small_model(tmp_path / "m", seed=1)
-    (tmp_path / "m" / "old").touch()
+    first = save_small_model(tmp_path / "m", seed=1)
+    (tmp_path / "m" / "mine").touch()
+    with pytest.raises(BadInput, match="holds mine besides the model"):
+        save_small_model(tmp_path / "m", seed=2)
+    assert read_bundle(tmp_path / "m").sha256 == first.bundle.sha256
+    (tmp_path / "m" / "mine").rename(tmp_path / "m" / ".DS_Store")
     second = save_small_model(tmp_path / "m", seed=2)
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
-    assert not (tmp_path / "m" / "old").exists()
+    assert not (tmp_path / "m" / ".DS_Store").exists()
     assert read_bundle(tmp_path / "m").sha256 == second.bundle.sha256
 
 

@@ -169,6 +169,7 @@ def learned_from(known: Mapping[str, Any]) -> list[str]:
 
 def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: int, enough: int) -> Bundle:
     """The copy of the model with this calibration. Raises DiskFull, BadInput."""
+    from ..archive import check_replaceable
     from ..atomic import replace_folder
 
     metadata = json.loads((bundle.folder / METADATA).read_text(encoding="utf-8"))
@@ -185,6 +186,7 @@ def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: i
     card = f"{before.rstrip()}\n{_HEADING}\n{sentence} {figures}\n"
     files = {name: (bundle.folder / name).read_bytes() for name in _OTHERS if (bundle.folder / name).is_file()}
     files |= {METADATA: (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode(), CARD: card.encode()}
+    check_replaceable(output)
     try:
         replace_folder(output, files)
     except OSError as error:

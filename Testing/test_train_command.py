@@ -257,13 +257,14 @@ def test_the_card_names_the_hash_and_a_command_that_asks_for_the_same_again(fold
 
 
 def test_a_model_that_what_needs_no_training_beats_says_so_in_its_limits():
-    from MedAELib.training.card import Story, limits
+    from MedAELib.training.card import Course, Story, limits
 
     def told(**figures: float) -> str:
         story = Story(
             name="m", command="", network="translating", dims=2, modality="MR", task="translate", parameters=1,
-            objective="", split={"training": ["a"]}, subjects={"training": 1}, steps=3, seconds=1.0, device="cpu",
-            end="", history=[], figures=[{"case": "b", **figures}], measured_on="test", unfit=[], kinds=["T1", "T2"],
+            objective="", split={"training": ["a"]}, subjects={"training": 1}, steps=3,
+            course=Course("", 1.0, "cpu"), history=[], figures=[{"case": "b", **figures}], measured_on="test", unfit=[],
+            kinds=["T1", "T2"],
         )  # fmt: skip
         return " ".join(limits(story))
 

@@ -291,6 +291,26 @@ def test_ctrl_c_keeps_the_best_so_far_and_the_way_back(folder, tmp_path, monkeyp
     assert not (tmp_path / "m.training").exists()
 
 
+def test_a_training_that_was_stopped_between_validations_resumes_to_the_same_weights(folder, tmp_path, monkeypatch):
+    from MedAELib.training import session
+
+    options = ["train", folder, *arguments("plain"), "--dims", 2, "--steps", 80, "--output"]
+    assert run(*options, tmp_path / "whole") == 0
+    for step, more in ((4, []), (10, ["--resume"])):
+
+        class Asked(session.Interrupt):
+            def __call__(self, number, step=step):
+                self.asked = self.asked or number == step
+                return super().__call__(number)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "Interrupt", Asked)
+            assert run(*options, tmp_path / "m", *more) == 130
+        assert f"after {step} of 80 steps. The weights are those of step" in Model.load(tmp_path / "m").bundle.card
+    assert run(*options, tmp_path / "m", "--resume") == 0
+    assert Model.load(tmp_path / "m").bundle.sha256 == Model.load(tmp_path / "whole").bundle.sha256
+
+
 def test_an_interrupt_before_the_first_checkpoint_leaves_nothing(folder, tmp_path, monkeypatch):
     _stop_at(monkeypatch, 0)
     assert run("train", folder, *arguments("plain"), "--steps", 9, "--output", tmp_path / "m") == 130

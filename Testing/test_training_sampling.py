@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from train_tools import arguments, run
 from volumes import write_volumes
 
 from MedAELib import Volume
-from MedAELib.bundle import Window
+from MedAELib.bundle import Window, read_bundle
 from MedAELib.training.folder import cases_of, read_folder
 from MedAELib.training.sampling import Shape, batches, windowed
 
@@ -80,3 +81,34 @@ def test_what_is_seen_whole_is_the_means_of_its_cells(dims: int, tmp_path: Path)
 def _subsets(dims: int) -> list[tuple[int, ...]]:
     """Every set of axes that a sample may be flipped along."""
     return [tuple(axis for axis in range(dims) if mask >> axis & 1) for mask in range(2**dims)]
+
+
+@pytest.mark.parametrize("missing", [0, -1, slice(0, -1)])
+def test_the_window_is_that_of_what_is_there_wherever_that_lies(missing: int | slice) -> None:
+    """As of scans that were resampled, whose first slices lie outside what was measured."""
+    array = np.random.default_rng(0).uniform(1, 500, (1, 20, 20, 8)).astype(np.float32)
+    array[..., missing] = np.nan
+    (case,) = cases_of({"a": Volume(array, np.eye(4))}, {}, print)
+    ((low, high),) = windowed(case, Window("percentile", 0.0, 99.9)).limits
+    assert low == 0 and 490 < high <= 500
+
+
+def test_volumes_of_which_the_window_sees_next_to_nothing_are_left_out_with_a_note(tmp_path: Path, capsys) -> None:
+    scans = write_volumes(tmp_path / "scans", 3)
+    sparse = np.zeros((1, 40, 40, 20), np.int16)
+    sparse[0, 3, 4:9, 5] = 900
+    Volume(sparse, np.eye(4)).save(scans / "sparse.nii.gz")
+    frames = np.stack([np.zeros((16, 16, 8)), np.random.default_rng(0).uniform(0, 9, (16, 16, 8))]).astype(np.float32)
+    Volume(frames, np.eye(4), {"frames": True}).save(scans / "empty_frame.nrrd")
+    options = [*arguments("plain"), "--dims", 2, "--steps", 1]
+    assert run("train", scans, *options, "--output", tmp_path / "m") == 0
+    assert "note: sparse.nii.gz is left out: too few of its voxels are above 0" in capsys.readouterr().err
+    card = read_bundle(tmp_path / "m").card
+    assert "- sparse.nii.gz is left out" in card and "empty_frame.nrrd is left out" not in card
+    for path in scans.iterdir():
+        path.unlink()
+    Volume(sparse, np.eye(4)).save(scans / "sparse.nii.gz")
+    assert run("train", scans, *options, "--output", tmp_path / "n") == 2
+    assert "No volume can be used" in capsys.readouterr().err and not (tmp_path / "n.training").exists()
+    # The window of CT rests on no percentile.
+    assert run("train", scans, *options, "--modality", "CT", "--output", tmp_path / "n") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from MedAELib.networks import build
 from MedAELib.networks.normative import NormativeAutoencoder
 from MedAELib.training.anomalies import KINDS
 from MedAELib.training.anomaly import ARGUMENTS, BATCHES, batches, objective, validation
+from MedAELib.training.card import Course, folder_told
 from MedAELib.training.choose_map import choose_shown, drawn_case, in_words
 from MedAELib.training.folder import Case, Split
 from MedAELib.training.glimpse import typical_slice
@@ -116,7 +118,7 @@ def _prepared(case: Case, dims: int, pixel: float) -> Prepared:
 
 def write_anomaly_model(
     options: argparse.Namespace, plan: Plan, network: nn.Module, history: list[dict[str, Any]], parts: Split,
-    unfit: list[str], end: str, seconds: float, progress: Progress,
+    unfit: list[str], course: Course, progress: Progress,
 ) -> Model:  # fmt: skip
     """Choose the map, calibrate, measure on the test subjects and write the folder, wholly or not at all."""
     assert isinstance(plan, AnomalyPlan)
@@ -142,7 +144,7 @@ def write_anomaly_model(
     figures = measured(model, tested, known, shown, engine, told("Measuring")) if tested else {}
     name = re.sub(r"[^A-Za-z0-9._-]", "-", options.name or options.output.name).lstrip("._-")[:64] or "model"
     limits = limits_of(parts, held_out, figures)
-    card = _card(name, options, plan, parts, history, unfit, end, seconds, in_words(choice), figures, limits)
+    card = _card(name, options, plan, parts, history, unfit, course, in_words(choice), figures, limits)
     plan.network.cpu().half()
     saved = Model(plan.spec, plan.network).save(
         options.output, name=name, card=card, licence=LICENCE, figures=figures, limits=limits, calibration=known,
@@ -203,15 +205,16 @@ def _mean(figures: dict[str, Any]) -> float:
 
 def _card(
     name: str, options: argparse.Namespace, plan: AnomalyPlan, parts: Split, history: list[dict[str, Any]],
-    unfit: list[str], end: str, seconds: float, choice: str, figures: dict[str, Any], limits: list[str],
+    unfit: list[str], course: Course, choice: str, figures: dict[str, Any], limits: list[str],
 ) -> str:  # fmt: skip
     """The card as Markdown; for research use."""
     length = f"--minutes {options.minutes:g}" if options.minutes is not None else f"--steps {options.steps}"
-    what = options.folder.name if options.folder else "FOLDER"  # the volumes of a scene have none
+    what = shlex.quote(folder_told(options.folder))
     command = f"python -m MedAELib train {what} --task anomaly {length} --seed {options.seed}"
     lines = [f"# {name}", "", f"A normative autoencoder ({plan.spec.dims}D). For research use; not a medical device."]
     lines += ["", "## Training", "", f"`{command}`", ""]
-    lines += [f"{history[-1]['step'] if history else 0} steps in {seconds:.0f} s on {plan.device}. {end}", ""]
+    done = history[-1]["step"] if history else 0
+    lines += [f"{done} steps in {course.seconds:.0f} s on {course.device}. {course.end}", ""]
     for part, names in parts.told().items():
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         lines.append(f"- {part}: {len(names)} scans{': ' if names else ''}{shown}")

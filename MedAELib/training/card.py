@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,20 @@ _BESIDE = {  # figures of what needs no training, which a model has to beat
     "noisy_psnr": "the noisy scan as it is",
     "shown_psnr": "what the network is shown, as it is,",
 }
+_FROM_NOISE = {  # what stays of the noise where it was learned from noisy scans
+    "blind-spot": "It learned from noisy scans alone; noise that neighbouring voxels share is taken for anatomy.",
+    "neighbours": "It learned from noisy scans alone; noise that neighbouring voxels share is taken for anatomy.",
+    "repeats": "It learned from repeated noisy scans; what all repeats share is kept, and what moved is blurred.",
+}
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training went, with all runs of one that was resumed: why it ended in a sentence, seconds, and devices."""
+
+    end: str
+    seconds: float
+    device: str
 
 
 @dataclass(frozen=True)
@@ -24,7 +41,7 @@ class Story:
     """What a training was: its command, its data in parts, its steps, curve and figures, and what was left out.
 
     `split` lists the volumes of training, validation and test; `subjects` how many people (or objects) are in each.
-    `end` is one sentence on why it ended; `unfit` are the sentences on volumes that were left out.
+    `unfit` are the sentences on volumes that were left out, `box` says which voxels the figures are of.
     """
 
     name: str
@@ -38,9 +55,7 @@ class Story:
     split: Mapping[str, Sequence[str]]
     subjects: Mapping[str, int]
     steps: int
-    seconds: float
-    device: str
-    end: str
+    course: Course
     history: Sequence[Mapping[str, Any]]
     figures: Sequence[Mapping[str, Any]]
     measured_on: str
@@ -48,6 +63,9 @@ class Story:
     kinds: Sequence[str] = ()  # of a translation: first what it takes, last what it makes
     members: int = 1
     share: float = 0.0  # of a translation: what intensities alone tell
+    share_chosen: bool = False  # by the validation subjects
+    learn_from: str = "clean"
+    box: str = ""
     sha256: str = ""
 
 
@@ -65,11 +83,13 @@ def limits(story: Story) -> list[str]:
     learned = f"{counted(len(story.split['training']), 'volume')} of {counted(story.subjects['training'], 'subject')}"
     found = [f"Learned from {learned} only; nothing is known of how it does on other scanners or parts of the body."]
     if story.measured_on == "":
-        found.append("Nothing was held out: there was only one subject, so no figure says how good the model is.")
+        found.append(f"{_unmeasured(story)}, so no figure says how good the model is.")
     elif story.measured_on == "validation":
         found.append("There were only two subjects: the figures are of the one that also decided when to stop.")
     found += _beaten(summary(story))
-    if story.task == "denoise":
+    if story.learn_from in _FROM_NOISE:
+        found += [_FROM_NOISE[story.learn_from], "The figures compare with scans that are as noisy themselves."]
+    elif story.task == "denoise":
         found.append("The clean scans that it learned from hold noise of their own, which caps what was learned.")
     elif story.task == "translate":
         found += [
@@ -82,6 +102,13 @@ def limits(story: Story) -> list[str]:
     else:
         found.append("A reconstruction is no measurement: what the code does not hold is missing or made up.")
     return found
+
+
+def _unmeasured(story: Story) -> str:
+    """Why there are no figures, as the beginning of a sentence."""
+    if story.split.get("validation") or story.split.get("test"):
+        return f"No held-out subject has both {story.kinds[0]} and {story.kinds[-1]}"
+    return "Nothing was held out: there was only one subject"
 
 
 def _beaten(figures: Mapping[str, Any]) -> list[str]:
@@ -99,14 +126,14 @@ def card(story: Story) -> str:
     parts = [f"# {story.name}", "", f"{title(story)} For research use; not a medical device.", "", "## Training", ""]
     parts += [f"`{story.command}`", ""]
     parts += [
-        f"{story.parameters} parameters; objective: {story.objective}; {story.steps} steps in {story.seconds:.0f} s on "
-        f"{story.device}. {story.end}",
+        f"{story.parameters} parameters; objective: {story.objective}; {story.steps} steps in "
+        f"{story.course.seconds:.0f} s on {story.course.device}. {story.course.end}",
         "",
         f"SHA-256 of specification and weights: `{story.sha256}`.",
         "",
     ]
     if story.kinds:
-        told = "best on the validation subjects" if story.split["validation"] else "nobody was left to choose that by"
+        told = "best on the validation subjects" if story.share_chosen else "nobody was left to choose that by"
         parts += [
             f"{100 * story.share:.0f} % of a translation is what intensities alone tell (the mean target in each of "
             f"{BINS} bins of the source), the rest is the network's: {told}.",
@@ -122,14 +149,14 @@ def card(story: Story) -> str:
         parts += ["Left out:", "", *(f"- {sentence}" for sentence in story.unfit), ""]
     parts += ["## Learning curve", "", *table(thinned(story.history)), "", "## Held-out figures", ""]
     if story.figures:
-        most = "96 x 96 x 48 voxels at most"
+        box = story.box
         if story.kinds:
-            most = "256 x 256 x 48 voxels at most, without air; the regression maps each intensity to a mean, and the "
-            most += "matching gives the scan the histogram of the training targets"
-        parts += [f"Of the {story.measured_on} subjects, in the middle {most}.", ""]
+            box = "the middle 256 x 256 x 48 voxels at most, without air; the regression maps each intensity to a "
+            box += "mean, and the matching gives the scan the histogram of the training targets"
+        parts += [f"Of the {story.measured_on} subjects, in {box}.", ""]
         parts += table(story.figures)
     else:
-        parts += ["None: nothing was held out."]
+        parts += [f"None. {_unmeasured(story)}."]
     parts += ["", "## Limits", "", *(f"- {sentence}" for sentence in limits(story)), ""]
     parts += ["## Licence", "", "The weights were made from the volumes above; their licences and consents apply.", ""]
     return "\n".join(parts)
@@ -138,6 +165,20 @@ def card(story: Story) -> str:
 def counted(number: int, thing: str) -> str:
     """So many of a thing, in words: 1 volume, 2 volumes."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def folder_told(folder: Path | None) -> str:
+    """The folder of volumes in a command that anybody may see: its name; FOLDER where it has none, as in a scene."""
+    return (Path(os.path.normpath(folder.absolute())).name if folder else "") or "FOLDER"
+
+
+def without_place(sentence: str, folder: Path | None) -> str:
+    """A sentence on a file with the file's name only: where it lies on this computer is nobody else's matter."""
+    for place in {str(folder), str(folder.resolve())} if folder else ():
+        sentence = re.sub(rf"(?<![^\s'\"(]){re.escape(place)}[/\\]", "", sentence)
+        if len(Path(place).parts) > 1:
+            sentence = sentence.replace(place, Path(place).name)
+    return re.sub(r"(?<![^\s'\"(])([A-Za-z]:\\|/)([^\s/\\]+[/\\])+", "", sentence)
 
 
 def title(story: Story) -> str:

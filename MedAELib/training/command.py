@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..archive import check_replaceable
 from ..atomic import check_folder_takes
 from ..bundle import find_bundle
 from ..errors import BadInput, unwritable
@@ -19,6 +20,7 @@ NETWORKS = (
 )  # fmt: skip
 
 TRANSLATING = "translating"  # it learns pairs only
+LARGEST_SEED = 1_000_000_000_000  # of which each step's own seed is made, in 63 bits
 PATIENCE = 10  # validations without a better one, after which a training ends
 EXAMPLES = """examples:
   train brains --network plain --dims 3 --steps 2000 --output brain-codes
@@ -53,7 +55,8 @@ def add_train(commands: Any) -> None:
     length.add_argument("--steps", type=int, help="length of the training; default: 2000")
     length.add_argument("--minutes", type=float, help="length of the training by the clock")
     train.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    train.add_argument("--modality", default="", choices=("CT", "MR", "any"), help="default: what most volumes are")
+    train.add_argument("--modality", default="", choices=("CT", "MR", "any"),
+                       help="default: CT or MR where all volumes are, else any")  # fmt: skip
     train.add_argument("--modalities", nargs="+", default=[], metavar="NAME", help="fusion: texts in the file names")
     train.add_argument("--translate", nargs=2, default=[], metavar=("SOURCE", "TARGET"),
                        help="learn to make the second kind of scan of the first: texts in the file names")  # fmt: skip
@@ -93,8 +96,9 @@ def read_network_options(options: argparse.Namespace) -> None:
     if options.start:
         _start_from(options)
     options.dims = options.dims or (2 if options.network == "dense" else 3)
-    if options.seed < 0:
-        raise BadInput("The seed cannot be negative.", "Use a whole number from 0 on.")
+    if not 0 <= options.seed <= LARGEST_SEED:
+        what = "negative" if options.seed < 0 else f"above {LARGEST_SEED}"
+        raise BadInput(f"The seed cannot be {what}.", f"Use a whole number from 0 to {LARGEST_SEED}.")
     options.terms = _terms(options.objective)
 
 
@@ -224,13 +228,12 @@ def check_output(output: Path) -> None:
 
 
 def _check_place(output: Path) -> None:
-    if output.is_file():
-        raise BadInput(f"{output} is a file.", "Name a folder for the model.")
+    if output.name in ("", ".."):
+        raise BadInput(f"'{output}' is no name of a new folder.", "Name a folder for the model, such as my-model.")
     if not output.parent.is_dir():
         what = "is no folder" if output.parent.exists() else "does not exist"
         raise BadInput(f"{output} cannot be written: {output.parent} {what}.", "Name a folder that is there.")
-    if output.is_dir() and any(output.iterdir()) and not (output / "configs" / "metadata.json").is_file():
-        raise BadInput(f"{output} is a folder with other things in it.", "Name a new folder for the model.")
+    check_replaceable(output)
     meanwhile = output.with_name(output.name + ".training")  # what a training keeps until it has ended
     if meanwhile.exists() and not meanwhile.is_dir():
         raise BadInput(f"{meanwhile} is in the way: it is a file.", "Move it away, or name another model.")

@@ -112,6 +112,17 @@ def figures(
     return rows
 
 
+def told_box(network: Network, learn_from: str, paired: bool) -> str:
+    """Which voxels of a case the figures are of, in words, of a training with a pairing or without."""
+    *plane, slices = _EDGES[network.dims] if paired else _FIGURE_EDGES
+    if network.grid:
+        box = "the whole volume" if network.dims == 3 else f"the middle {slices} slices at most"
+    else:
+        box = f"the middle {plane[0]} x {plane[1]} x {slices} voxels at most"
+    halved = "; of each 2 x 2 voxels in the plane one is shown and another aimed at"
+    return box + (halved if learn_from == "neighbours" else "")
+
+
 def _quality(model: Model, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> dict[str, float]:
     found = []
     for wanted, made in zip(before, after, strict=True):

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Generator, Tensor, nn
 
 from MedAELib.bundle import Kind, Spec, Window
 from MedAELib.conditions import SPACING, condition, read_table
 from MedAELib.errors import BadInput, BadModel
+from MedAELib.modality import guess_modality
 from MedAELib.model import Model
 from MedAELib.networks import Network, build
 from MedAELib.networks.conditional import UNHEARD
@@ -30,7 +32,7 @@ from MedAELib.training.noisy import denoising_batches, denoising_validation
 from MedAELib.training.objectives import TERMS, added_up, critic_error
 from MedAELib.training.parallel import shareable
 from MedAELib.training.recipes import Recipe, recipe_of, sized
-from MedAELib.training.sampling import Pairing, Shape, Source, batches, windowed
+from MedAELib.training.sampling import Pairing, Shape, Source, batches, fills, windowed
 from MedAELib.training.self_supervised import blind_spot, neighbours, repeats
 from MedAELib.training.translation import each_from_all, from_first_to_last, kinds_of, seen_as, translation_validation
 
@@ -125,6 +127,25 @@ def make_plan(options: argparse.Namespace, parts: Split, device: torch.device) -
         picture=reconstructed_slice(shown, network, fused, pairing, device), sources=sources,
         samples=shape.batch,
     )  # fmt: skip
+
+
+def without_empty(cases: Sequence[Case], options: argparse.Namespace, note: Callable[[str], None]) -> list[Case]:
+    """The cases without those of which a window would see next to nothing. Raises BadInput when none is left."""
+    window, kept = WINDOWS[options.modality or _modality(cases)], []
+    for case in cases:
+        seen = [channel for channel in case.voxels if not (options.translate and _is_ct(case, channel))]
+        if all(fills(window, channel) for channel in seen):
+            kept.append(case)
+        else:
+            note(f"{case.name} is left out: too few of its voxels are above 0 (not one in a thousand).")
+    if not kept:
+        raise BadInput("No volume can be used.", "See why above.")
+    return kept
+
+
+def _is_ct(case: Case, channel: npt.NDArray[Any]) -> bool:
+    """Whether a kind of scan is a CT, which has a window of its own in a translation."""
+    return guess_modality(case.volume().like(channel[None])) == "CT"
 
 
 def make_spec(options: argparse.Namespace, modality: str, kinds: tuple[Kind, ...] = ()) -> Spec:
@@ -225,10 +246,23 @@ def check_network(options: argparse.Namespace) -> None:
 
     It builds the network for that, which draws random numbers: so before the seed is set.
     """
+    arguments, fusing = _arguments(options), options.network == "fusion"
     try:
-        build(options.network, options.dims, _arguments(options))
+        network = build(options.network, options.dims, arguments)
     except BadModel as error:
         raise BadInput(str(error), "Correct --network, --dims or --set.") from None
+    wanted = max(1, len(options.modalities)) if fusing else 1
+    if network.in_channels != wanted and fusing:
+        raise BadInput(
+            f"The fusion network would take {network.in_channels} modalities, but {wanted} "
+            f"{'is' if wanted == 1 else 'are'} named.",
+            "Name all by --modalities, and leave modalities out of --set.",
+        )
+    if network.in_channels != wanted or arguments.get("out_channels", 1) != 1:
+        raise BadInput(
+            f"The {options.network} network learns from one channel at a time, and gives one back.",
+            "Leave in_channels and out_channels out of --set.",
+        )
 
 
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:

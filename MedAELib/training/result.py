@@ -13,13 +13,13 @@ from torch import nn
 
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
-from MedAELib.training.card import Story, card, counted, limits, summary, title
+from MedAELib.training.card import Course, Story, card, counted, folder_told, limits, summary, title
 from MedAELib.training.command import PATIENCE
 from MedAELib.training.folder import Case, Split
-from MedAELib.training.held_out import figures, paired_figures
+from MedAELib.training.held_out import figures, paired_figures, told_box
 from MedAELib.training.noisy import denoising_figures
 from MedAELib.training.plan import Plan
-from MedAELib.training.translation import calibration, translation_figures
+from MedAELib.training.translation import calibration, is_pair, translation_figures
 
 Progress = Callable[[str, int, int], None]
 
@@ -31,7 +31,7 @@ The weights in this folder were made from the volumes named in docs/README.md; t
 
 def write_model(
     options: argparse.Namespace, plan: Plan, network: nn.Module, history: list[dict[str, Any]], parts: Split,
-    unfit: list[str], end: str, seconds: float, progress: Progress,
+    unfit: list[str], course: Course, progress: Progress,
 ) -> Model:  # fmt: skip
     """Measure the trained network on the held-out subjects and write its folder, wholly or not at all."""
     plan.network.load_state_dict(network.state_dict())
@@ -54,9 +54,7 @@ def write_model(
         split=parts.told(),
         subjects={name: len({case.subject for case in getattr(parts, name)}) for name in parts.told()},
         steps=history[-1]["step"] if history else 0,
-        seconds=seconds,
-        device=str(plan.device),
-        end=end,
+        course=course,
         history=history,
         figures=rows,
         measured_on=("test" if parts.test else "validation") if rows else "",
@@ -64,6 +62,9 @@ def write_model(
         kinds=[kind.name for kind in plan.spec.kinds],
         members=options.members,
         share=known["intensities"]["share"] if known else 0.0,
+        share_chosen=known is not None and any(map(is_pair, plan.sources["validation"])),
+        learn_from=options.learn_from,
+        box=told_box(plan.network, options.learn_from, plan.pairing is not None),
         sha256=model.sha256,
     )
     volumes = counted(len(parts.training), "volume")
@@ -100,8 +101,7 @@ def held_out_figures(
 
 def _command(options: argparse.Namespace) -> str:
     """The command that makes this model again, without where the data lie on this computer."""
-    what = options.folder.name if options.folder else "FOLDER"  # the volumes of a scene have none
-    words = ["train", what]
+    words = ["train", folder_told(options.folder)]
     words += ["--start", Path(options.start).name] if options.start else ["--network", options.network]
     words += ["--dims", options.dims]
     words += ["--steps", options.steps] if options.minutes is None else ["--minutes", f"{options.minutes:g}"]

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from MedAELib.bundle import Window
 from MedAELib.networks.whole import to_grid
-from MedAELib.quality import limits
+from MedAELib.quality import limits, sample
 from MedAELib.training.corruptions import chance, uniform
 from MedAELib.training.folder import Case
 from MedAELib.training.loop import Batch
@@ -50,8 +50,24 @@ class Shape:
 
 def windowed(case: Case, window: Window, second: Sequence[float] | None = None) -> Source:
     """A case as a network with this window sees it."""
-    found = [limits(window, channel) if np.isfinite(channel[..., 0]).any() else (0.0, 1.0) for channel in case.voxels]
+    found = [limits(window, channel) if _is_there(channel) else (0.0, 1.0) for channel in case.voxels]
     return Source(case, tuple(found), tuple(second) if second is not None else None)
+
+
+def _is_there(channel: npt.NDArray[Any]) -> bool:
+    """Whether a channel [i, j, k] holds any number; slice by slice, so mostly the first one tells."""
+    return any(bool(np.isfinite(channel[..., k]).any()) for k in range(channel.shape[-1]))
+
+
+def fills(window: Window, channel: npt.NDArray[Any]) -> bool:
+    """Whether a channel [i, j, k] has intensities for the window, or nothing to see; where so little is above 0 that
+    the percentile is not, the window would tell nothing of what there is."""
+    if window.kind != "percentile" or not _is_there(channel):
+        return True
+    values = sample(channel)
+    if not values.size or values.min() == values.max():  # as of frames that a scanner left empty
+        return bool(values.size)
+    return float(np.percentile(values, window.high)) > window.low
 
 
 Pairing = Callable[[Tensor, Generator], tuple[Tensor, Tensor]]  # a sample [c, i, j, k] -> what is seen, and aimed at

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import json
-import shutil
 import signal
 import sys
 import time
@@ -21,25 +19,23 @@ from torch import nn
 
 from MedAELib.atomic import write_text
 from MedAELib.engine.device import choose_device
-from MedAELib.errors import BadInput
+from MedAELib.errors import BadInput, MedAEError
 from MedAELib.training.anomaly_model import make_anomaly_plan, write_anomaly_model
-from MedAELib.training.card import counted
+from MedAELib.training.card import Course, counted, without_place
 from MedAELib.training.feed import prefetched, threads_beside
 from MedAELib.training.folder import Case, Split, cases_of, read_folder, split
-from MedAELib.training.loop import Schedule, adam, train
-from MedAELib.training.parallel import least, processes, rank_and_world, wait_for_all
-from MedAELib.training.plan import Plan, check_network, check_options, make_plan
+from MedAELib.training.loop import Schedule, adam, kept_course, train
+from MedAELib.training.parallel import agreed, least, processes, rank_and_world, wait_for_all
+from MedAELib.training.plan import Plan, check_network, check_options, make_plan, without_empty
 from MedAELib.training.result import write_model
+from MedAELib.training.resuming import check_parts, settings
 from MedAELib.training.translation import complete
+from MedAELib.training.workplace import CACHE, HISTORY, PLAN, Workplace
 from MedAELib.volume import Volume
 from MedAELib.worker.live import Live
 
 Progress = Callable[[str, int, int], None]
 
-_SETTINGS = (
-    "network", "dims", "seed", "precision", "modality", "subject", "modalities", "translate", "members", "condition",
-    "arguments", "terms", "corrupt", "learn_from", "patience", "size", "start", "task",
-)  # fmt: skip
 _VALIDATIONS = 25
 _CALIBRATION = 3  # steps for each thread that makes batches: to warm up, and to be timed
 _FINE = 0.2  # of the learning rate: a model that is good already is only to be moved a little
@@ -94,7 +90,7 @@ class _Curve:
     def repeat(self, folder: Path) -> None:
         """Tell whoever looks on what a training that is resumed has come to before."""
         if self.live is not None:
-            for row in json.loads((folder / "history.json").read_text(encoding="utf-8")):
+            for row in json.loads((folder / HISTORY).read_text(encoding="utf-8")):
                 self.live.measured(row["step"], self.schedule.steps, row["loss"], _quality(row))
 
     def __call__(self, row: Mapping[str, Any]) -> None:
@@ -126,24 +122,36 @@ def run_session(
     Raises MedAEError, and KeyboardInterrupt at a second Ctrl-C; then no model was written, and OUTPUT.training is kept
     only if there is something in it to resume from.
     """
-    folder = options.work or options.output.with_name(options.output.name + ".training")
-    _check_folder(folder, options.resume)
-    with processes(choose_device(options.device)) as device:
-        try:
-            status = _trained(options, _Data(volumes, subjects or {}), folder, device, progress, live)
-        except BaseException:
-            if rank_and_world()[0] == 0 and not (folder / "last.pt").is_file():
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
+    place = Workplace(options.work or options.output.with_name(options.output.name + ".training"))
+    if options.task != "anomaly":
+        check_options(options, options.modality)
+        check_network(options)
+    with processes(choose_device(options.device)) as device, _taken(place, options, device):
+        status = _trained(options, _Data(volumes, subjects or {}), place.folder, device, progress, live)
+        if status == 0:
+            place.remove()
     return status
 
 
-def _check_folder(folder: Path, resume: bool) -> None:
-    kept = (folder / "last.pt").is_file() and (folder / "plan.json").is_file()
-    if resume and not kept:
-        raise BadInput(f"There is no training to resume in {folder}.", "Start it without --resume.")
-    if kept and not resume:
-        raise BadInput(f"{folder} holds an interrupted training.", "Go on with it by --resume, or remove that folder.")
+@contextmanager
+def _taken(place: Workplace, options: argparse.Namespace, device: torch.device) -> Iterator[None]:
+    """Let the first process have the work folder for all; it is removed when there is nothing to resume from."""
+    fault: MedAEError | None = None
+    if rank_and_world()[0] == 0:
+        try:
+            place.take(options.folder, options.resume)
+        except MedAEError as error:
+            fault = error
+    if agreed(fault is not None, device):
+        raise fault or BadInput("The first process could not begin.", "It says why.")
+    try:
+        yield
+    except BaseException:
+        if not place.resumable:
+            place.remove()
+        raise
+    finally:
+        place.release()
 
 
 @dataclass(frozen=True)
@@ -159,20 +167,17 @@ def _trained(
 ) -> int:
     """Train and write the model; the exit status."""
     started, first = time.monotonic(), rank_and_world()[0] == 0
-    if options.task != "anomaly":
-        check_options(options, options.modality)
-        check_network(options)
-    settings = _settings(options, folder)
+    begun = settings(options, folder)
     parts, unfit = _read(options, data, folder, progress)
     if options.resume:
-        _check_parts(parts, folder)
+        check_parts(parts, folder)
+    earlier, devices = kept_course(folder) if options.resume else (0.0, [])
     torch.manual_seed(options.seed)
     plan = make_anomaly_plan(options, parts, device) if options.task == "anomaly" else make_plan(options, parts, device)
-    steps = settings["steps"] or _steps_in(started + options.minutes * 60 - time.monotonic(), plan)
+    steps = begun["steps"] or _steps_in(started + options.minutes * 60 - time.monotonic(), plan)
     schedule = make_schedule(steps, plan, options)
     if first and not options.resume:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "plan.json", json.dumps({**settings, "steps": steps, "parts": parts.told()}, indent=1))
+        write_text(folder / PLAN, json.dumps({**begun, "steps": steps, "parts": parts.told()}, indent=1))
     if first and rank_and_world()[1] > 1:
         print(f"{rank_and_world()[1]} processes share batches of {plan.samples} samples", flush=True)
     curve, interrupt = _Curve(schedule, live=live), Interrupt(live=live)
@@ -196,13 +201,13 @@ def _trained(
         if first:
             end = _end(history, steps, interrupt, plan) + _sharing(plan) + _gain(history, before)
             write = write_anomaly_model if options.task == "anomaly" else write_model
-            write(options, plan, network, history, parts, unfit, end, time.monotonic() - started, progress)
+            others = [name for name in devices if name != plan.device.type]
+            course = Course(end, earlier + time.monotonic() - started, " and ".join([*others, str(plan.device)]))
+            write(options, plan, network, history, parts, unfit, course, progress)
     wait_for_all()
     if interrupt.asked:
         print(f"medae: stopped; the best so far is {options.output}, go on with --resume", file=sys.stderr)
         return 130
-    if first:
-        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -241,7 +246,7 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
     unfit: list[str] = []
 
     def note(sentence: str) -> None:
-        unfit.append(sentence)
+        unfit.append(without_place(sentence, options.folder))
         if rank_and_world()[0] == 0:
             print(f"medae: note: {sentence}", file=sys.stderr)
 
@@ -249,9 +254,10 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
         if data.volumes is not None:
             found = cases_of(data.volumes, data.subjects, note, options.modalities)
         else:
-            found = read_folder(options.folder, folder / "cache", options.modalities, options.subject, note, write)
+            found = read_folder(options.folder, folder / CACHE, options.modalities, options.subject, note, write)
         fused = options.network == "fusion"
-        return complete(found, options.modalities, fused, note) if options.translate else found
+        found = complete(found, options.modalities, fused, note) if options.translate else found
+        return found if options.task == "anomaly" else without_empty(found, options, note)
 
     progress("Reading the volumes", 0, 1)
     if rank_and_world()[0] == 0:
@@ -272,61 +278,6 @@ def _tell(parts: Split) -> None:
     print(", ".join(f"{part}: {counted(count, 'volume')}" for part, count in counts.items()), flush=True)
     if not parts.validation:
         print("medae: note: there is only one subject, so nothing is held out", file=sys.stderr)
-
-
-def _settings(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """What a training is, to be compared when it is resumed. Raises BadInput when it is another one."""
-    settings = {name: getattr(options, name) for name in _SETTINGS}
-    settings |= {
-        "folder": str(options.folder.resolve()) if options.folder else "",
-        "table": _table(options.table),
-        "length": f"{options.steps} steps" if options.minutes is None else f"{options.minutes} minutes",
-    }
-    if not options.resume:
-        return {**settings, "steps": options.steps}
-    kept = _plan(folder)
-    for name, value in settings.items():
-        if kept.get(name, "") != value:
-            raise BadInput(
-                f"The training was started with {name.replace('_', '-')} {kept.get(name)} and not {value}.",
-                "Resume with the arguments it was started with.",
-            )
-    return {**settings, "steps": kept["steps"]}
-
-
-def _plan(folder: Path) -> dict[str, Any]:
-    """What is kept of a training to be compared. Raises BadInput where that does not tell who was learned from."""
-    kept: dict[str, Any] = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    if "parts" not in kept:
-        raise BadInput(
-            "The training was started with another version of MedAE, which did not keep whom it learned from.",
-            f"Remove {folder}, and start anew.",
-        )
-    return kept
-
-
-def _table(path: Path | None) -> str:
-    """A table by its name and content. Raises BadInput when it cannot be read."""
-    if path is None:
-        return "none"
-    try:
-        return f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
-    except OSError:
-        raise BadInput(f"{path} cannot be read as a table.", "Name a CSV file.") from None
-
-
-def _check_parts(parts: Split, folder: Path) -> None:
-    """Raise BadInput unless each volume is in the part that it was in: who was learned from must not be held out."""
-    known = _plan(folder)["parts"]
-    before, now = ({name: part for part, names in told.items() for name in names} for told in (known, parts.told()))
-    moved = [name for name in before if before[name] != now.get(name)]
-    changes = {"is new": now.keys() - before.keys(), "is gone": before.keys() - now.keys(), "is in another part": moved}
-    for change, names in changes.items():
-        if names:
-            raise BadInput(
-                f"The volumes are not those that the training began with: {min(names)} {change}.",
-                f"Put them back as they were, or remove {folder} and start anew.",
-            )
 
 
 def make_schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:
@@ -374,8 +325,8 @@ def _steps_in(seconds: float, plan: Plan) -> int:
 def _end(history: list[dict[str, Any]], steps: int, interrupt: Interrupt, plan: Plan) -> str:
     """Why the training ended, as one sentence."""
     done = history[-1]["step"] if history else 0
-    best = max(history, key=lambda row: row.get(plan.best, -1e9), default={"step": 0})["step"]
-    used = f" The weights are those of step {best}, the best on the validation subjects." if plan.validate else ""
+    best = max((row for row in history if plan.best in row), key=lambda row: row[plan.best], default=None)
+    used = f" The weights are those of step {best['step']}, the best on the validation subjects." if best else ""
     if interrupt.asked or interrupt.finish:
         return f"It was stopped by hand after {done} of {steps} steps.{used}"
     if interrupt.late:

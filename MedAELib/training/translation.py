@@ -158,7 +158,7 @@ def translation_figures(
     the error. The range is the target's window; the middle 256 x 256 x 48 voxels at most, without air. `known` is what
     `calibration` found.
     """
-    rows, pairs = [], [source for source in learned if _is_pair(source)]
+    rows, pairs = [], [source for source in learned if is_pair(source)]
     regression, matching = (conditional_mean(pairs), histogram_matching(pairs)) if pairs else (None, None)
     for number, source in enumerate(sources):
         progress("Measuring on held-out subjects", number, len(sources))
@@ -188,7 +188,7 @@ def translated_pair(
     a case; None where it has no target or no source. `known` as for `translate`."""
     volume, box = source.case.volume(), middle(source, FIGURE_EDGES)
     first, last = volume.array[0], volume.array[-1]
-    if not _is_pair(source):
+    if not is_pair(source):
         return None
     wanted = hasattr(model.network, "each")
     outputs = translate(volume.like(first[None]), model, uncertainty=wanted, engine=engine, known=known)
@@ -238,14 +238,14 @@ def pairs_of(
     `way`: which kinds these are. `standard`: the source in the standard contrast, with `both` the target too.
     """
     found = []
-    for source in [source for source in sources if _is_pair(source, way)]:
+    for source in [source for source in sources if is_pair(source, way)]:
         first, last = seen_scan(source, standard, way[0]), seen_scan(source, both, way[1])
         inside = (first > _SEEN) | (last > _SEEN)
         found.append((first[inside], last[inside]))
     return np.concatenate([x for x, _ in found]), np.concatenate([y for _, y in found])
 
 
-def _is_pair(source: Source, way: tuple[int, int] = (0, -1)) -> bool:
+def is_pair(source: Source, way: tuple[int, int] = (0, -1)) -> bool:
     return all(bool(np.isfinite(source.case.voxels[n]).any()) for n in way)
 
 
@@ -286,7 +286,7 @@ def _curves(spec: Spec, learned: Sequence[Source]) -> dict[str, dict[str, list[l
     """By the names of the kinds from and to which the model translates, the mean target for each source intensity."""
     count, found = len(spec.kinds), dict[str, dict[str, list[list[float]]]]()
     for way in permutations(range(count), 2) if fuses(spec) else [(0, count - 1)]:
-        pairs = [source for source in learned if _is_pair(source, way)]
+        pairs = [source for source in learned if is_pair(source, way)]
         voxels = pairs_of(pairs, True, way, fuses(spec)) if pairs else ()
         if voxels and voxels[0].size:
             curve = MeanCurve.of(*voxels)
@@ -297,7 +297,7 @@ def _curves(spec: Spec, learned: Sequence[Source]) -> dict[str, dict[str, list[l
 def _best_share(model: Model, validation: Sequence[Source], engine: Engine, known: Mapping[str, Any]) -> float:
     """The share of what intensities alone tell with which the validation's errors are least; a half without any."""
     errors = np.zeros(len(_SHARES))
-    for source in [source for source in validation if _is_pair(source)][:_MOST_CASES]:
+    for source in [source for source in validation if is_pair(source)][:_MOST_CASES]:
         network = {"intensities": {**known["intensities"], "share": 0.0}}
         found = [translated_pair(model, source, engine, some) for some in (network, known)]
         (wanted, alone, _), (_, blended, _) = (pair for pair in found if pair is not None)

@@ -128,6 +128,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from ...engine.device import choose_device
 
     device = choose_device(options.device)
+    from ..card import without_place
     from .publish import model_of, publish, story_of
     from .simulation import simulate
     from .site import Site
@@ -143,19 +144,25 @@ def _simulate(options: argparse.Namespace) -> int:
         try:
             outcome = simulate(federation, sites, Path(place), options.device, report)
         except InternalFault as fault:
-            log = options.output.with_name(options.output.name + ".log")
+            log = _free(options.output.with_name(options.output.name + ".log"))
             shutil.copyfile(Path(place, "log.txt"), log)
             raise InternalFault(str(fault), f"FLARE's words are in {log}.") from fault
         seconds, model, stories = time.monotonic() - started, model_of(outcome), {}
         for name, folder in sites.items():
             unfit: list[str] = []
             site = Site(federation, folder, Path(place, "measured", name), device, unfit.append)
-            stories[name] = story_of(site, model, unfit, progress)
+            stories[name] = story_of(site, model, [without_place(sentence, folder) for sentence in unfit], progress)
             for sentence in unfit:
                 print(f"medae: note: site {name}: {sentence}", file=sys.stderr)
         saved = publish(outcome, stories, options.output, seconds)
     _tell(saved, options.output, len(outcome.rounds))
     return 0
+
+
+def _free(path: Path) -> Path:
+    """The path, or where somebody's file is there already, the first with a number that is free."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in range(2, 1000))
+    return next(one for one in (path, *numbered) if not one.exists())
 
 
 def _line(row: dict[str, Any], rounds: int) -> str:

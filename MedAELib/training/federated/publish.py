@@ -18,6 +18,7 @@ from MedAELib.training.card import counted, table, thinned
 from MedAELib.training.federated.federation import Federation
 from MedAELib.training.federated.outcome import Outcome
 from MedAELib.training.federated.site import Site
+from MedAELib.training.held_out import told_box
 from MedAELib.training.result import LICENCE, Progress, held_out_figures
 
 
@@ -118,8 +119,10 @@ def _card(
               "is of the weights that began the round.", "", *table(_curve(outcome)), ""]  # fmt: skip
     parts += ["## Held-out figures", ""]
     if rows:
-        parts += ["Of the final weights, in the middle 96 x 96 x 48 voxels at most, on each site's "
-                  "test subjects (validation subjects where it has no others).", "", *table(rows)]  # fmt: skip
+        paired = bool(federation.corrupt) or federation.learn_from != "clean"
+        box = told_box(model.network, federation.learn_from, paired)
+        parts += [f"Of the final weights, in {box}, on each site's test subjects (validation subjects where it has no "
+                  "others).", "", *table(rows)]  # fmt: skip
     else:
         parts += ["None of the final weights: only the sites can measure them."]
     parts += ["", "## Limits", "", *(f"- {sentence}" for sentence in _limits(outcome, bool(rows))), ""]

@@ -13,7 +13,7 @@ from torch import Tensor
 from MedAELib.training.federated.federation import Federation
 from MedAELib.training.folder import Case, read_folder, split
 from MedAELib.training.loop import Round, train
-from MedAELib.training.plan import make_plan
+from MedAELib.training.plan import make_plan, without_empty
 from MedAELib.training.session import make_schedule
 
 Note = Callable[[str], None]
@@ -25,7 +25,7 @@ class Site:
     def __init__(self, federation: Federation, folder: Path, workplace: Path, device: torch.device, note: Note) -> None:
         """Read and split the folder. Raises BadInput when it holds nothing that can be used."""
         options = federation.options()
-        cases = read_folder(folder, workplace / "cache", [], federation.subject, note)
+        cases = without_empty(read_folder(folder, workplace / "cache", [], federation.subject, note), options, note)
         self.federation, self.workplace = federation, workplace
         self.parts = split(cases, federation.seed)
         torch.manual_seed(federation.seed)

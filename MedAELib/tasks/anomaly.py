@@ -86,9 +86,8 @@ def anomaly(
     rule = PLAIN if model is None else rule_of(known)
     peak = rule.peak(rate) if prepared.dims == 3 else None
     alone = {name: z for name, z in maps.items() if name != COMBINED}
-    labels, regions = find_regions(
-        maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone, endless
-    )
+    found = find_regions(maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone, endless)
+    labels, regions = found
     if model is None:  # z is no rarity
         regions = [replace(region, rate=None) for region in regions]
     result = AnomalyResult(

@@ -131,12 +131,12 @@ def test_a_compressed_volume_comes_back_with_a_saved_scene(compressing: OpenPane
     assert slicer.util.saveScene(str(tmp_path / "again.mrb"))
 
 
-def test_a_changed_text_is_refused_in_a_sentence(compressing: OpenPanel) -> None:
+def test_changed_data_are_refused_in_a_sentence(compressing: OpenPanel) -> None:
     compressing.parameters.makeLost = False
     compressing.run()
-    compressing.parameters.latent.SetText("no base64!")
+    compressing.parameters.latent.GetNodeReference("MedAE.data").SetParameter("maez", "no base64!")
     compressing.ui.decodeButton.click()
-    assert "its text was changed" in compressing.ui.statusLabel.text
+    assert "its data were deleted or changed" in compressing.ui.statusLabel.text
 
 
 def test_cancel_leaves_the_scene_as_it_was(compressing: OpenPanel) -> None:

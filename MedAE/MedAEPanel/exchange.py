@@ -32,6 +32,12 @@ class _Plugin:
 class FileReader(_Plugin):
     """Slicer calls it for each file that is opened."""
 
+    def __init__(self, parent):
+        from . import latents
+
+        super().__init__(parent)
+        latents.watch()  # Slicer makes the reader when it starts: from then on compressed volumes are kept whole
+
     def extensions(self):
         """The name filters."""
         return [FILTER]

@@ -1,11 +1,8 @@
-"""Compressed volumes in the scene: text nodes that hold a .maez file and that save with it, and what is known of them.
+"""Compressed volumes in the scene: text nodes that tell what is known of them and that keep a .maez file, see holding.
 
-A text node keeps .mrb scenes whole, which a vector volume of many components does not; its text, the file in base64,
-lies in a file of its own beside the scene, and the scene's own compression takes back what base64 adds.
+A text node keeps .mrb scenes whole, which a vector volume of many components does not.
 """
 
-import base64
-import binascii
 import json
 import re
 from dataclasses import replace
@@ -14,9 +11,12 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from . import holding
+
 OUTPUT = "latent"  # the output's name in provenance, by which a latent is told from other text nodes
 _CLASS = "vtkMRMLTextNode"
 _TRANSFORM_ROLE = "MedAE.transform"
+_LONGEST = 2000  # characters of a text: Slicer shows all of it as a tooltip, and a file may say much of itself
 _MODES = {
     "lossless": _("bit for bit"), "max-error": _("no voxel off by more than {bound:g}"),
     "psnr": _("at least {decibels:g} dB"), "ratio": _("at least {times:g} times smaller"),
@@ -34,19 +34,42 @@ def make(data, place, name, provenance, original=None):
 
     from MedAELib import nodes
 
+    watch()
     scene = slicer.mrmlScene
     node = slicer.vtkMRMLTextNode()
     node.SetName(scene.GenerateUniqueName(name))
-    node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)
-    node.SetText(base64.b64encode(data).decode("ascii"))
+    node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)  # else the Save dialog would not offer it as .maez
     nodes.stamp(node, {**provenance, "output": OUTPUT, "place": place.to_json()}, original)
+    node.SetText(figuresText(node))
     node.SetDescription(_("A volume compressed by MedAE; decode it in the module MedAE, or save it as .maez"))
+    holding.hold(node, holding.encoded(data))
     scene.AddNode(node)  # complete: selectors look at its attributes when it comes
     transform = scene.GetNodeByID(place.transform_id) if place.transform_id else None
     if transform is not None:
         node.SetNodeReferenceID(_TRANSFORM_ROLE, transform.GetID())
     nodes.stand_beside(node, original)
     return node
+
+
+def watch():
+    """Keep compressed volumes whole whatever happens to the scene, and bring those of earlier versions up to date."""
+    holding.watch(_update)
+    _update()
+
+
+def _update():
+    """Take the files out of the texts where earlier versions kept them."""
+    import slicer
+
+    for node in slicer.util.getNodesByClass(_CLASS):
+        if isLatent(node) and not holding.holds(node):
+            holding.hold(node, node.GetText() or "")
+            storage = node.GetStorageNode()
+            if storage is not None:  # the scene as it was saved still needs its text file
+                node.SetAndObserveStorageNodeID(None)
+                slicer.mrmlScene.RemoveNode(storage)
+            node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)
+            node.SetText(figuresText(node))
 
 
 def read(path):
@@ -74,14 +97,14 @@ def write(node, path):
 
 
 def bytesOf(node):
-    """The .maez file that a node holds. Raises BadInput when somebody has changed its text."""
+    """The .maez file of a compressed volume. Raises BadInput when somebody has deleted or changed it."""
     from MedAELib.errors import BadInput
 
-    try:
-        return base64.b64decode(node.GetText() or "", validate=True)
-    except (binascii.Error, ValueError):
-        sentence = _("'{name}' holds no compressed volume: its text was changed.").format(name=node.GetName())
-        raise BadInput(sentence, _("Load the file or the scene again.")) from None
+    data = holding.dataOf(node)
+    if data is None:
+        sentence = _("'{name}' holds no compressed volume: its data were deleted or changed.")
+        raise BadInput(sentence.format(name=node.GetName()), _("Load the file or the scene again."))
+    return data
 
 
 def placeOf(node):
@@ -114,6 +137,19 @@ def showOpened(volume):
 
 def figuresHtml(node):
     """What a compressed volume keeps and costs, as two columns of HTML."""
+    cells = (f"<tr><td>{escape(name)}&nbsp;&nbsp;</td><td>{escape(text)}</td></tr>" for name, text in _figures(node))
+    return f"<table>{''.join(cells)}</table>"
+
+
+def figuresText(node):
+    """The same as plain text, with the model: what the user reads in the tooltip of its row in Data."""
+    model = str(_attributes(node).get("model") or "")
+    rows = [(_("Compressed by MedAE"), ""), *_figures(node), *([(_("Model"), model)] if model else [])]
+    return "\n".join(f"{name}: {text}" if text else name for name, text in rows)[:_LONGEST]
+
+
+def _figures(node):
+    """What a compressed volume keeps and costs, as names with their texts."""
     told = _attributes(node)
     rows = [(_("Promise"), _promise(told.get("mode")))]
     if "bytes" in told:
@@ -132,8 +168,7 @@ def figuresHtml(node):
             ("PSNR", _number(told.get("psnr"), " dB", 4)), ("SSIM", _number(told.get("ssim"), "", 4)),
             (_("Largest error"), f"{told['maxError']:.4g} {units}"),
         ]  # fmt: skip
-    cells = (f"<tr><td>{escape(name)}&nbsp;&nbsp;</td><td>{escape(text)}</td></tr>" for name, text in rows if text)
-    return f"<table>{''.join(cells)}</table>"
+    return [(name, text) for name, text in rows if text]
 
 
 def modeOf(node):

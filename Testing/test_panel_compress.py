@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,53 @@ def test_saving_a_volume_leaves_the_chosen_compressed_volume_chosen(compressing:
     slicer.mrmlScene.RemoveNode(mine)
     compressing.widget.panel.update()
     assert compressing.parameters.latent is None
+
+
+def test_saving_a_volume_can_be_cancelled_while_slicer_goes_on(
+    compressing: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slicer's own progress dialog leaves everything else open to clicks, and looks at none of them by itself."""
+    import qt
+    import slicer
+
+    compressing.behaviour = {"behaviour": "hang"}
+    scan, before = compressing.parameters.inputVolume, slicer.mrmlScene.GetNumberOfNodes()
+    make, dialogs, seen = slicer.util.createProgressDialog, [], []
+
+    def make_and_cancel(**options: Any) -> Any:
+        dialogs.append(make(**options))
+        qt.QTimer.singleShot(700, press_cancel)
+        return dialogs[0]
+
+    def press_cancel() -> None:
+        seen.append((dialogs[0].windowModality == qt.Qt.ApplicationModal, dialogs[0].isVisible(), time.monotonic()))
+        dialogs[0].cancel()
+
+    monkeypatch.setattr(slicer.util, "createProgressDialog", make_and_cancel)
+    slicer.app.setTestingEnabled(False)
+    turns: list[float] = []
+    timer = qt.QTimer()
+    timer.setInterval(20)
+    timer.timeout.connect(lambda: turns.append(time.monotonic()))
+    timer.start()
+    assert not slicer.util.saveNode(scan, str(tmp_path / "scan.maez"), {})
+    ended = time.monotonic()
+    timer.stop()
+    ((modal, visible, pressed),) = seen
+    assert modal and visible and not dialogs[0].isVisible() and ended - pressed < 1
+    assert len(turns) > 5 and compressing.controller.state == "cancelled"
+    assert slicer.mrmlScene.GetNumberOfNodes() == before and not list(tmp_path.glob("scan*"))
+    compressing.controller.wait()
+    assert not list((tmp_path / "runs").glob("*-compress-*"))
+
+
+def test_saving_a_volume_behind_the_dialog_ends_by_itself(compressing: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    slicer.app.setTestingEnabled(False)
+    scan, before = compressing.parameters.inputVolume, slicer.mrmlScene.GetNumberOfNodes()
+    assert slicer.util.saveNode(scan, str(tmp_path / "scan.maez"), {})
+    assert slicer.mrmlScene.GetNumberOfNodes() == before and (tmp_path / "scan.maez").stat().st_size > 1000
 
 
 def test_a_damaged_file_is_refused_with_the_reason_and_the_scene_stays(compressing: OpenPanel, tmp_path: Path) -> None:

@@ -128,24 +128,10 @@ def _compressTo(node, path):
     window, level = compressing.shownWindow(node)
     wish = {"mode": "lossless", "value": 0.0, "lost": False, "window": window, "level": level}
     controller.apply(Request(node, "compress", wish, {latents.OUTPUT: None}))
-    dialog = None
-    if not slicer.app.testingEnabled():
-        dialog = slicer.util.createProgressDialog(labelText=_("Compressing without loss"), maximum=1000)
-
-    def show():
-        dialog.value = int(999 * controller.fraction)  # a modal dialog serves its Cancel button when it is changed
-        if dialog.wasCanceled:
-            controller.cancel()
-
-    if dialog is not None:
-        controller.listeners.append(show)
-    try:
+    if slicer.app.testingEnabled():  # no dialogs in tests
         controller.wait()
-    finally:
-        if show in controller.listeners:
-            controller.listeners.remove(show)
-        if dialog is not None:
-            dialog.close()
+    else:
+        _waitBehindDialog(controller)
     if controller.state == "failed":
         raise controller.failure
     made = controller.results.get(latents.OUTPUT)
@@ -156,6 +142,31 @@ def _compressTo(node, path):
     finally:
         slicer.mrmlScene.RemoveNode(made)
     return True
+
+
+def _waitBehindDialog(controller):
+    """Wait for the end of a run while Slicer goes on, behind a dialog whose Cancel ends the run."""
+    import time
+
+    import qt
+    import slicer
+
+    dialog = slicer.util.createProgressDialog(labelText=_("Compressing without loss"), maximum=1000)
+    dialog.hide()  # it comes without being modal, which can only be changed while it is not shown
+    dialog.setWindowModality(qt.Qt.ApplicationModal)
+    dialog.show()
+    try:
+        while controller.busy:
+            controller.tick()
+            if dialog.wasCanceled:
+                controller.cancel()
+            else:
+                dialog.value = int(999 * controller.fraction)
+            slicer.app.processEvents()
+            time.sleep(0.01)
+    finally:
+        dialog.close()
+        dialog.deleteLater()
 
 
 def _refuse(parent, error):

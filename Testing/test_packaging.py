@@ -9,10 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("MedAELib", "Resources", "MedAE")
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+# What Slicer brings, by version, and so must not be replaced: SuperBuild/External_python-{numpy,scipy,SimpleITK}.cmake
+# of Slicer/Slicer at a2b6d082be ("ENH: Slicer 5.10.0"; SimpleITK: External_SimpleITK.cmake) and a5df71450f ("5.12.0").
+BUNDLED = {
+    "5.10": {"numpy": "2.0.2", "scipy": "1.13.1", "SimpleITK": "2.5.2"},
+    "5.12": {"numpy": "2.4.6", "scipy": "1.17.1", "SimpleITK": "2.5.5"},
+}
 MODELS_MEGABYTES, REPOSITORY_MEGABYTES = 20, 100
 
 
@@ -125,3 +132,18 @@ def test_slicer_is_asked_for_ranges_and_never_for_an_exact_version() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if line and line[0] != "#"]
     assert wanted and all(">=" in line and "==" not in line for line in wanted)
+
+
+@pytest.mark.parametrize("version", BUNDLED)
+def test_the_requirements_are_met_by_what_each_promised_slicer_brings(version: str) -> None:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    ranges = {each.name: each.specifier for each in wanted if each.name in BUNDLED[version]}
+    assert ranges.keys() == BUNDLED[version].keys()
+    for name, found in BUNDLED[version].items():
+        assert found in ranges[name], f"Slicer {version} has {name} {found}, which would be replaced"
+
+
+def test_the_oldest_slicer_that_is_promised_is_looked_at() -> None:
+    promised = re.findall(r"Slicer (\d+\.\d+) or newer", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert promised == [min(BUNDLED, key=lambda version: tuple(map(int, version.split("."))))]

@@ -190,6 +190,24 @@ def test_offline_everything_comes_from_the_folder_of_wheels(
     assert packages.calls == [("pip_install", [*options, "torch>=2.10", "monai>=1.6,<2"])]
 
 
+def test_a_folder_of_wheels_that_lacks_some_is_not_answered_with_the_advice_to_choose_one(
+    install: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import slicer
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise subprocess.CalledProcessError(1, "pip")
+
+    Packages(install, monkeypatch, "torch>=2.10", "monai>=1.6,<2")
+    monkeypatch.setattr(slicer.util, "pip_install", fail, raising=False)
+    with pytest.raises(MissingPackage) as caught:
+        install.ensure(str(tmp_path), confirm=lambda question: True)
+    assert f"torch, monai could not be installed from {tmp_path}" in str(caught.value)
+    python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    assert python in caught.value.next_step and "README.md" in caught.value.next_step
+    assert "internet" not in caught.value.next_step and "choose" not in caught.value.next_step
+
+
 def test_a_folder_of_wheels_that_does_not_exist_is_refused(install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     Packages(install, monkeypatch, "torch>=2.10")
     with pytest.raises(MissingPackage, match="/no/such/folder does not exist"):

@@ -93,7 +93,20 @@ def _fromFolder(lacking, names, folder, confirm):
     question = _("MedAE needs these Python packages: {names}.\n\nInstall them from {folder}?")
     if not confirm(question.format(names=names, folder=folder)):
         raise _declined()
-    _pip(slicer.util.pip_install, ["--no-index", "--find-links", folder, *lacking])
+    _pip(slicer.util.pip_install, ["--no-index", "--find-links", folder, *lacking], failure=_folderLacks(names, folder))
+
+
+def _folderLacks(names, folder):
+    """What is said when pip does not find all that it needs in the folder of wheel files."""
+    import sys
+
+    sentence = _("{names} could not be installed from {folder}; Slicer's error log says what pip missed there.")
+    step = _(
+        "The folder must hold these packages and all that they need, for Python {version} and this operating system:"
+        " README.md says under 'Install in Slicer' how to fetch them."
+    )
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return MissingPackage(sentence.format(names=names, folder=folder), step.format(version=version))
 
 
 def _fromInternet(lacking, names, confirm):
@@ -157,13 +170,14 @@ def _offerExtension(confirm):
     )
 
 
-def _pip(install, *arguments, **options):
+def _pip(install, *arguments, failure=None, **options):
+    """Call `install`. Raises `failure`, or else what is said of an installation from the internet, when pip fails."""
     import subprocess
 
     try:
         return install(*arguments, **options)
     except subprocess.CalledProcessError:
-        raise MissingPackage(
+        raise failure or MissingPackage(
             _("The Python packages could not be installed; Slicer's error log says why."),
             _("Check the connection to the internet, or choose a folder of wheel files under Advanced."),
         ) from None

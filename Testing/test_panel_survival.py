@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,17 @@ def test_a_finished_result_of_a_crashed_slicer_is_offered_at_the_next_start(pane
     assert nodes.provenance(result)["seconds"] == "1.5"
     panel.controller.wait()  # until its files are deleted
     assert not run.exists()
+
+
+def test_the_files_of_a_run_go_with_it_though_no_thread_gets_on_and_no_worker_is_left(
+    panel: OpenPanel, tmp_path: Path
+) -> None:
+    """Slicer's idle main thread keeps Python's lock: only its timers work, and the panel's ends with the worker."""
+    panel.run(add_scan())
+    panel.controller.release()
+    assert not any("delet" in thread.name.lower() or "discard" in thread.name for thread in threading.enumerate())
+    panel.spin(lambda: not list((tmp_path / "runs").glob("*-denoise-*")), seconds=5)
+    panel.spin(lambda: not panel.controller._timer.active, seconds=5)
 
 
 def test_a_result_that_nobody_wants_is_discarded(panel: OpenPanel, tmp_path: Path) -> None:

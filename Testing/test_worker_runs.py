@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -280,23 +281,67 @@ def test_room_is_really_taken_where_the_system_cannot_reserve_it(
     assert (tmp_path / "a.npy").stat().st_blocks * 512 >= array.nbytes
 
 
-def test_a_run_that_is_deleted_soon_is_at_once_neither_offered_nor_goes_on(tmp_path, monkeypatch):
-    started, go_on = threading.Event(), threading.Event()
-
-    def slowly(path: Path, ignore_errors: bool) -> None:
-        started.set()
-        go_on.wait()
-        _rmtree(path, ignore_errors)
-
-    _rmtree = shutil.rmtree
-    run = runs.create_run(tmp_path, "train", {}, {})
-    for name in ("result.json", "work/last.pt", "work/plan.json"):
+def _with_files(folder: Path, count: int) -> Path:
+    """A training with some files, which could be offered and could go on."""
+    run = runs.create_run(folder, "train", {}, {})
+    for name in ("result.json", "work/last.pt", "work/plan.json", *(f"outputs/{n}.npy" for n in range(count))):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_text("{}")
-    monkeypatch.setattr(shutil, "rmtree", slowly)
-    deleting = runs.discard_soon(run)
-    started.wait()
-    assert run.is_dir() and not runs.is_finished(run) and not runs.is_resumable(run)
-    go_on.set()
-    deleting.join()
+    return run
+
+
+def test_a_run_that_is_deleted_soon_is_at_once_neither_offered_nor_goes_on(tmp_path: Path) -> None:
+    run, deleting = _with_files(tmp_path, 20), runs.Deleting()
+    runs.discard_soon(run, deleting)
+    assert not deleting.done and len(list(run.rglob("*.npy"))) == 20
+    assert not runs.is_finished(run) and not runs.is_resumable(run)
+    steps = 1
+    while not deleting.step(0.0):
+        steps += 1
+    assert 20 < steps < 40 and deleting.done and not run.exists()
+
+
+def test_no_thread_deletes_a_run_as_in_slicer_threads_do_not_get_on(tmp_path: Path) -> None:
+    before = threading.active_count()
+    run, deleting = _with_files(tmp_path, 5), runs.Deleting()
+    runs.discard_soon(run, deleting)
+    assert threading.active_count() == before
+    assert deleting.step(60) and not run.exists()
+
+
+def test_what_is_written_while_it_is_deleted_goes_too_and_what_is_in_use_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, deleting = _with_files(tmp_path, 1), runs.Deleting()
+    runs.discard_soon(run, deleting)
+    deleting.step(0.0)
+    (run / "outputs" / "late.npy").write_text("a worker that is being stopped")
+    used, unlink = run / "outputs" / "late.npy", os.unlink
+
+    def refuse(path: Any) -> None:
+        if str(path) == str(used):
+            raise PermissionError
+        unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        for _ in range(10):
+            assert not deleting.step(60)
+    assert deleting.step(60) and not run.exists()
+    run = _with_files(tmp_path, 1)
+    runs.discard_soon(run, deleting)
+    monkeypatch.setattr(os, "rmdir", lambda path: (_ for _ in ()).throw(PermissionError()))
+    steps = 0
+    while not deleting.step(60):
+        steps += 1
+    assert 5 < steps < 100 and run.is_dir()
+
+
+def test_runs_are_deleted_at_the_latest_when_python_ends(tmp_path: Path) -> None:
+    run = _with_files(tmp_path, 50)
+    script = (
+        "import sys, pathlib; from MedAELib.worker import runs; deleting = runs.Deleting();"
+        "runs.discard_soon(pathlib.Path(sys.argv[1]), deleting)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(run)], check=True, cwd=Path(__file__).parents[1])
     assert not run.exists()

@@ -48,7 +48,7 @@ class RunController:
         self.devices, self.versions = (), {}
         self.preview = self.learning = None  # a Preview and a Learning, which live as long as the controller
         self.closed = self._ticking = False
-        self._swept = int  # waits until the files of the last run are deleted
+        self._deleting = runs.Deleting()  # the files of runs that have ended
         self._dropped = []  # finished runs that are ours but not in the scene: offered like those of a crash
         self._reset("idle")
         try:
@@ -180,7 +180,7 @@ class RunController:
         while self.busy:
             self.tick()
             time.sleep(0.02 if self.state in ("starting", "running", "cancelling") else 0)
-        self._swept()
+        self._deleting.finish()
         return self.state
 
     def close(self):
@@ -193,7 +193,7 @@ class RunController:
         self._timer.stop()
         self._scene.RemoveObserver(self._observation)
         self._client.close()
-        self._swept()
+        self._deleting.finish()
 
     # ---- one tick ----
 
@@ -207,6 +207,7 @@ class RunController:
                 self._onEvent(event)
             step = {"exporting": self._export, "starting": self._submit, "importing": self._importResult}
             step.get(self.state, int)()
+            self._deleting.step()
         except Exception as error:
             self._fail(faults.plain(error))
         finally:
@@ -340,8 +341,7 @@ class RunController:
         resumable = state == "failed" and run is not None and runs.is_resumable(run)
         if run is not None and not resumable and not (run in self._dropped and state == "cancelled"):
             self._dropped = [other for other in self._dropped if other != run]
-            self._swept()
-            self._swept = runs.discard_soon(run).join
+            runs.discard_soon(run, self._deleting)
         self._notify()
 
     def _onSceneClose(self, caller=None, event=None):
@@ -364,10 +364,11 @@ class RunController:
 
     def _pace(self):
         copying = self.state in ("exporting", "importing")
-        interval = COPY_TICK_MS if copying else TICK_MS if self.busy else IDLE_TICK_MS
+        resting = not self.busy and self._deleting.done
+        interval = COPY_TICK_MS if copying else IDLE_TICK_MS if resting else TICK_MS
         if self._timer.interval != interval:
             self._timer.setInterval(interval)
-        if not self.busy and not self.workerAlive:
+        if resting and not self.workerAlive:
             self._timer.stop()
 
     def _refuseWhenBusy(self):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,12 +25,14 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInput
 from . import ownership
 from .arrays import InputWriter, open_volume, read_file, to_json, write_file
+from .deleting import Deleting
 from .payload import PayloadWriter, is_payload, read_payload
 
 if TYPE_CHECKING:
     from ..volume import Volume
 
 __all__ = [
+    "Deleting",
     "InputWriter",
     "Job",
     "PayloadWriter",
@@ -181,12 +182,10 @@ def discard(run: Path) -> None:
     shutil.rmtree(run, ignore_errors=True)
 
 
-def discard_soon(run: Path) -> threading.Thread:
+def discard_soon(run: Path, deleting: Deleting) -> None:
     """The same while the caller goes on: the files of a large volume take a tenth of a second. It is never offered."""
     _withdraw(run)
-    deleting = threading.Thread(target=shutil.rmtree, args=(run,), kwargs={"ignore_errors": True}, name="MedAE discard")
-    deleting.start()
-    return deleting
+    deleting.add(run)
 
 
 def _withdraw(run: Path) -> None:

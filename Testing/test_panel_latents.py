@@ -16,6 +16,7 @@ from panel_tools import add_shown_scan, scan_voxels
 from MedAELib import nodes
 from MedAELib.errors import BadInput
 from MedAELib.volume import Volume
+from SlicerHost.packaging_stub import packaging_calls
 
 SMALL = 2000  # characters
 
@@ -234,3 +235,76 @@ def test_a_scene_of_an_earlier_version_opens(panel: OpenPanel, tmp_path: Path, n
     assert _holds(_reloaded(tmp_path / f"again-{name}"))
     assert json.loads(nodes.provenance(_seen()[0])["place"])["name"] == "CT chest"
     assert name == "scene.mrb" or texts
+
+
+def _drop(folder: Path, *names: str) -> Any:
+    """Several files opened at once; what Slicer tells the user then."""
+    import slicer
+
+    messages = slicer.vtkMRMLMessageCollection()
+    for name in names:
+        (folder / f"{name}.maez").write_bytes(_file())
+        told = {"fileName": str(folder / f"{name}.maez")}
+        assert slicer.app.coreIOManager().loadNodes("MedAECompressedVolume", told, None, messages)
+    return messages
+
+
+def _volumes() -> int:
+    import slicer
+
+    return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+
+
+def test_all_files_that_are_dropped_at_once_are_decoded(panel: OpenPanel, tmp_path: Path) -> None:
+    messages = _drop(tmp_path, "a", "b", "c")
+    assert panel.controller.busy and messages.GetNumberOfMessages() == 0
+    panel.spin(lambda: _volumes() == 3 and not panel.controller.busy)
+    assert any("'c' is decoded after" in line for line in panel.controller.log)
+
+
+def test_a_file_that_is_opened_during_a_run_is_decoded_after_it(panel: OpenPanel, tmp_path: Path) -> None:
+    panel.choose(add_shown_scan("CT chest"))
+    panel.ui.applyButton.click()
+    _drop(tmp_path, "a")
+    panel.spin(lambda: panel.controller.report.get("task") == "decompress" and not panel.controller.busy)
+    assert panel.controller.state == "done"
+
+
+def test_cancel_ends_those_that_wait_and_says_so(panel: OpenPanel, tmp_path: Path) -> None:
+    panel.behaviour = {"behaviour": "hang"}
+    _drop(tmp_path, "a", "b", "c")
+    panel.spin(lambda: panel.controller.state == "running")
+    panel.controller.cancel()
+    panel.spin(lambda: not panel.controller.busy)
+    assert panel.controller.remark == "Cancelled; not decoded: 'b', 'c'."
+    panel.behaviour = {"behaviour": "quick"}
+    _drop(tmp_path, "d")
+    panel.spin(lambda: _volumes() == 1 and not panel.controller.busy)
+
+
+def test_one_that_was_deleted_meanwhile_is_left_out(panel: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    _drop(tmp_path, "a", "b", "c")
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("b"))
+    panel.spin(lambda: _volumes() == 2 and not panel.controller.busy)
+
+
+def test_one_that_cannot_be_decoded_is_told_and_the_others_are_decoded(panel: OpenPanel, tmp_path: Path) -> None:
+    import slicer
+
+    _drop(tmp_path, "a", "b", "c")
+    slicer.util.getNode("b").GetNodeReference("MedAE.data").SetParameter("maez", "no base64!")
+    panel.spin(lambda: _volumes() == 2 and not panel.controller.busy)
+    assert any("'b' is in the scene but not decoded" in line for line in panel.controller.log)
+
+
+def test_without_its_packages_medae_says_that_a_file_is_not_decoded(panel: OpenPanel, tmp_path: Path) -> None:
+    import vtk
+
+    packaging_calls.satisfied = False
+    messages = _drop(tmp_path, "a")
+    assert messages.GetNumberOfMessagesOfType(vtk.vtkCommand.WarningEvent) == 1
+    for told in (messages.GetAllMessagesAsString(), panel.ui.statusLabel.text):
+        assert "'a' is in the scene but not decoded" in told and "press Decode" in told
+    assert len(_seen()) == 1 and not panel.controller.busy

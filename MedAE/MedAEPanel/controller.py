@@ -46,7 +46,7 @@ class RunController:
         self.log = deque(maxlen=2000)
         self.logged = 0  # lines ever said, so that a listener knows which of them are new
         self.devices, self.versions = (), {}
-        self.preview = self.learning = None  # a Preview and a Learning, which live as long as the controller
+        self.preview = self.learning = self.decoding = None  # see shared.replace; they live as long as the controller
         self.closed = self._ticking = False
         self._deleting = runs.Deleting()  # the files of runs that have ended
         self._dropped = []  # finished runs that are ours but not in the scene: offered like those of a crash

@@ -57,10 +57,12 @@ class FileReader(_Plugin):
         return self.canLoadFileConfidence(path) > 0
 
     def load(self, properties):
-        """Bring the file into the scene and start to decode it, if that can be done now."""
+        """Bring the file into the scene and have it decoded; why that cannot be done is a warning to the user."""
+        import vtk
+
         from MedAELib.errors import MedAEError
 
-        from . import compressing, install, latents, shared
+        from . import faults, latents, shared
 
         try:
             latent = latents.read(properties["fileName"])
@@ -69,12 +71,11 @@ class FileReader(_Plugin):
         if properties.get("name"):
             latent.SetName(properties["name"])
         self.parent.loadedNodes = [latent.GetID()]
-        controller = shared.controller()
-        if not controller.busy and not install.missing(install.requirements()) and properties.get("decode", True):
+        if properties.get("decode", True):
             try:
-                controller.apply(compressing.decodeRequest(latent))
-            except MedAEError as error:  # the compressed volume is there; it can be decoded later
-                logging.warning("MedAE: %s", error)
+                shared.controller().decoding.add(latent)
+            except MedAEError as error:
+                self.parent.userMessages().AddMessage(vtk.vtkCommand.WarningEvent, faults.sentences(error))
         return True
 
 

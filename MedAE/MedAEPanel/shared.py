@@ -1,6 +1,7 @@
 """The one run controller of this Slicer, which panels and scripts share and which outlives a reload of the module."""
 
 from .controller import RunController
+from .decoding import Decoding
 from .learning import Learning
 from .locations import writableRunsFolder
 from .preview import Preview
@@ -21,10 +22,11 @@ def controller():
 
 
 def replace(newController):
-    """Let everybody use another controller, with preview and learning; the one before, if any, is left as it is."""
+    """Let everybody use another controller, with all that belongs to it; the one before, if any, is left as it is."""
     import slicer
 
     newController.preview = Preview(newController)
     newController.learning = Learning(newController)
+    newController.decoding = Decoding(newController)
     setattr(slicer.modules, _ATTRIBUTE, newController)
     return newController

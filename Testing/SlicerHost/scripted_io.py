@@ -53,8 +53,12 @@ class ScriptedFiles:
     def load(self, kind: str, properties: Mapping[str, Any], messages: Any) -> list[Any] | None:
         """The nodes that the reader of this type loaded; None when there is no such reader or it refused."""
         reader = next((reader for reader in self._readers.values() if reader.fileType() == kind), None)
-        if reader is None or not reader.load(dict(properties)):
-            _pass_on(reader, messages)
+        if reader is None:
+            return None
+        reader.parent.userMessages().ClearMessages()
+        loaded = reader.load(dict(properties))
+        _pass_on(reader, messages)  # warnings too, as Slicer does
+        if not loaded:
             return None
         return [slicer.mrmlScene.GetNodeByID(name) for name in reader.parent.loadedNodes]
 
@@ -73,6 +77,7 @@ class ScriptedFiles:
 
     def save(self, writer: Any, properties: Mapping[str, Any], messages: Any) -> bool:
         """Write a node."""
+        writer.parent.userMessages().ClearMessages()
         done = bool(writer.write(dict(properties)))
         _pass_on(None if done else writer, messages)
         return done

@@ -12,6 +12,7 @@ FILE_TYPE = "MedAECompressedVolume"
 DESCRIPTION = _("Compressed volume (MedAE)")
 FILTER = _("Compressed volume") + " (*.maez)"
 _MAGIC = b"\x8bMAEZ"
+_LOOK_MS = 50  # how often the dialog looks at the run, and at its Cancel button
 
 
 class _Plugin:
@@ -147,25 +148,31 @@ def _compressTo(node, path):
 
 def _waitBehindDialog(controller):
     """Wait for the end of a run while Slicer goes on, behind a dialog whose Cancel ends the run."""
-    import time
-
     import qt
     import slicer
 
+    loop = qt.QEventLoop()
     dialog = slicer.util.createProgressDialog(labelText=_("Compressing without loss"), maximum=1000)
     dialog.hide()  # it comes without being modal, which can only be changed while it is not shown
     dialog.setWindowModality(qt.Qt.ApplicationModal)
     dialog.show()
+
+    def look():
+        if not controller.busy:
+            loop.quit()
+        elif dialog.wasCanceled:
+            controller.cancel()
+        else:
+            dialog.value = int(999 * controller.fraction)
+
+    timer = qt.QTimer()
+    timer.setInterval(_LOOK_MS)
+    timer.timeout.connect(look)
+    timer.start()
     try:
-        while controller.busy:
-            controller.tick()
-            if dialog.wasCanceled:
-                controller.cancel()
-            else:
-                dialog.value = int(999 * controller.fraction)
-            slicer.app.processEvents()
-            time.sleep(0.01)
+        loop.exec_()
     finally:
+        timer.stop()
         dialog.close()
         dialog.deleteLater()
 

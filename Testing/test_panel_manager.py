@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from panel_fixtures import OpenPanel
-from panel_tools import own_models, write_model
+from panel_tools import add_scan, own_models, write_model
 
 
 @pytest.fixture
@@ -72,3 +72,26 @@ def test_the_worker_writes_the_network_of_a_model_as_onnx(
     training.spin(lambda: not training.controller.busy)
     assert training.controller.state == "failed" and "cannot be written" in ui.statusLabel.text
     assert sorted(found.name for found in tmp_path.rglob("*.onnx") if "runs" not in found.parts) == ["guest.onnx"]
+
+
+def test_any_model_may_be_added_for_features_and_explanations_and_one_removed_is_asked_for_again(
+    panel: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import qt
+
+    guest = write_model(Path(os.environ["MEDAE_MODELS"]) / "guest", "MR")
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *a: str(guest))
+    panel.choose(add_scan())
+    for task in ("features", "explain"):
+        panel.parameters.task, panel.parameters.model = task, ""
+        panel.ui.modelFolderButton.click()
+        assert panel.parameters.model == str(guest) and panel.widget.panel.problem() == ""
+    panel.parameters.task = "features"
+    panel.parameters.model = str(guest)
+    panel.ui.ownModelsList.setCurrentRow(0)
+    panel.ui.removeModelButton.click()
+    panel.ui.removeYesButton.click()
+    assert own_models() == [] and not panel.ui.applyButton.enabled
+    assert "choose another model" in panel.widget.panel.problem()
+    panel.parameters.model = ""
+    assert panel.widget.panel.problem() == ""

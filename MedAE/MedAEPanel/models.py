@@ -32,8 +32,7 @@ class Models:
 
     def all(self, task):
         """All usable models for a task, bundled ones first."""
-        anyTask = task in ANY_MODEL
-        return [bundle for bundle in self.everything() if anyTask or bundle.spec.task == task]
+        return [bundle for bundle in self.everything() if suits(bundle, task)]
 
     def everything(self):
         """All usable models for any task, bundled ones first."""
@@ -75,7 +74,7 @@ class Models:
         found = next((bundle for bundle in self.all(task) if name in (bundle.name, str(bundle.folder))), None)
         if found is None and name and Path(name).is_dir():
             found = self._read(Path(name))
-        return found if found is not None and (found.spec.task == task or task in ANY_MODEL) else None
+        return found if found is not None and suits(found, task) else None
 
     def anywhere(self, name):
         """The model that a parameter names, whatever its task; None when it cannot be used."""
@@ -99,6 +98,11 @@ class Models:
         if chosen is not None:
             automatic = _("Automatic ({name})").format(name=chosen.name)
         return [(automatic, ""), *((label(bundle), parameter(bundle)) for bundle in self.all(task))]
+
+
+def suits(bundle, task):
+    """Whether the task can work with a model: with one that was made for it, or with any."""
+    return bundle.spec.task == task or task in ANY_MODEL
 
 
 def _stamp(folder):

@@ -79,6 +79,8 @@ def choosesModel(task):
 
 def needsModel(wanted):
     """Whether the task cannot run with the model that is chosen now missing."""
+    if wanted.task in analysing.ANY_MODEL:
+        return bool(wanted.model)
     return wanted.task in ("denoise", "translate") or (wanted.task == "anomaly" and wanted.model not in ("", NO_MODEL))
 
 

@@ -323,7 +323,7 @@ class Panel:
         except MedAEError as error:
             self.runView.say(faults.sentences(error))
             return
-        if bundle.spec.task != self.parameters.task:
+        if not models.suits(bundle, self.parameters.task):
             title = TASKS[bundle.spec.task].title if bundle.spec.task in TASKS else bundle.spec.task
             told = _("The model {name} was made for another task, '{task}'.")
             self.runView.say(told.format(name=bundle.name, task=title))

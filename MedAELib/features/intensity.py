@@ -33,8 +33,8 @@ def brightness(code: Code, seen: Seen, unit: float) -> Code:
     voxels = seen.voxels
     if len(voxels) == 1:
         voxels = (voxels * np.float32(seen.scale) + np.float32(seen.low)) / np.float32(unit)
-    means = np.stack([cell_means(channel, code.cell) for channel in voxels])
-    squares = np.stack([cell_means(channel * channel, code.cell) for channel in voxels])
+    means = np.stack([cell_means(channel, code, seen) for channel in voxels])
+    squares = np.stack([cell_means(channel * channel, code, seen) for channel in voxels])
     deviations = np.sqrt(np.maximum(squares - means * means, 0))
     return replace(code, cells=np.concatenate([means, deviations]))
 
@@ -51,8 +51,27 @@ def quantiles(cells: Floats, weights: npt.NDArray[np.float64]) -> npt.NDArray[np
     return np.array(found)
 
 
-def cell_means(voxels: Floats, cell: tuple[int, ...]) -> Floats:
-    """Means of voxels over the cells of a code, the last of which may reach beyond the volume."""
-    padded = np.pad(voxels, [(0, -size % step) for size, step in zip(voxels.shape, cell)], mode="edge")
-    i, j, k = (size // step for size, step in zip(padded.shape, cell))
-    return np.asarray(padded.reshape(i, cell[0], j, cell[1], k, cell[2]).mean(axis=(1, 3, 5)), np.float32)
+def cell_means(voxels: Floats, code: Code, seen: Seen) -> Floats:
+    """Means of voxels `[i, j, k]` over the cells of a code, of which those at the rim may reach beyond the volume.
+
+    A cell lies around the voxel that its affine names. Where that leaves half a voxel at either end, as for an even
+    count around the middle of a voxel, that is the mean of the two neighbouring places.
+    """
+    middle = (np.linalg.inv(seen.affine) @ code.affine)[:3, 3]
+    starts = np.rint(2 * (middle - (np.array(code.cell) - 1) / 2)) / 2  # of the first cell, in voxels, to the half
+    for axis, start in enumerate(starts):
+        count = code.cells.shape[axis + 1]
+        places = sorted({int(np.floor(start)), int(np.ceil(start))})
+        parts = [_stretch(voxels, axis, place, count * code.cell[axis]) for place in places]
+        voxels = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / np.float32(2)
+    i, j, k = code.cells.shape[1:]
+    cell = code.cell
+    return np.asarray(voxels.reshape(i, cell[0], j, cell[1], k, cell[2]).mean(axis=(1, 3, 5)), np.float32)
+
+
+def _stretch(voxels: Floats, axis: int, start: int, count: int) -> Floats:
+    """So many voxels from a start on along an axis; beyond the volume lies what is at its rim."""
+    size = voxels.shape[axis]
+    if start == 0 and count == size:
+        return voxels
+    return np.take(voxels, np.clip(np.arange(start, start + count), 0, size - 1), axis)

@@ -16,6 +16,8 @@ from .intensity import RANKS, brightness, cell_means, quantiles
 
 SCALES = 3  # cells, and blocks of 2 and 4 cells along an edge
 _FLOOR = 1e-3  # is added to a deviation before its logarithm is taken: where nothing varies that is -6.9
+_MOST_PARTS = 64  # along an edge of a label map's voxel: 16 cells
+_AT_ONCE = 2**20  # points whose cells are looked up together
 Weights = npt.NDArray[np.float64]
 
 
@@ -111,7 +113,8 @@ def slices(code: Code, seen: Seen, unit: float, air: bool) -> list[Item]:
 def segments(code: Code, seen: Seen, unit: float, labels: Volume) -> list[Item]:
     """A row for each label above 0 of a label map, which may have voxels of its own.
 
-    A cell counts by the number of the segment's voxels in it. Raises BadInput where the map holds no label, lies
+    A cell counts by the number of the segment's voxels in it; a coarse one lies in many cells. Raises BadInput where the
+    map holds no label, lies
     elsewhere, is no map of labels, or the network's code has no place.
     """
     if not code.spatial:
@@ -123,17 +126,54 @@ def segments(code: Code, seen: Seen, unit: float, labels: Volume) -> list[Item]:
     if not len(places):
         raise BadInput(f"{labels.name or 'The label map'} holds no segment.", "Draw a segment first.")
     to_cell = np.linalg.inv(code.affine) @ labels.affine
-    cells = np.rint(places @ to_cell[:3, :3].T + to_cell[:3, 3]).astype(np.int64)
-    shape = code.cells.shape[1:]
-    there = ((cells >= 0) & (cells < shape)).all(axis=1)
-    if not there.any():
-        raise BadInput(f"{labels.name or 'The label map'} does not overlap the volume.", "Check its position.")
-    cells, found = cells[there], values[tuple(places[there].T)].astype(np.int64)
-    flat, bright, rows = np.ravel_multi_index(tuple(cells.T), shape), brightness(code, seen, unit), []
+    shape, found = code.cells.shape[1:], values[tuple(places.T)].astype(np.int64)
+    within, bright, rows = _points(to_cell, values.shape), brightness(code, seen, unit), []
     for label in np.unique(found):
-        counts = np.bincount(flat[found == label], minlength=int(np.prod(shape))).reshape(shape)
-        rows.append(_item(str(label), code, bright, counts.astype(np.float64)))
+        weights = _counts(places[found == label], to_cell, within, shape)
+        if weights.any():
+            rows.append(_item(str(label), code, bright, weights))
+    if not rows:
+        raise BadInput(f"{labels.name or 'The label map'} does not overlap the volume.", "Check its position.")
     return rows
+
+
+def _points(to_cell: npt.NDArray[np.float64], size: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Points `[n, 3]` that stand for a voxel of a label map of that size, as places in cells around its middle.
+
+    One up to half a cell wide counts where its middle lies; of coarser ones a quarter of a cell does, so that no
+    cell inside is missed. Where a point would lie midway between two cells, of which one had it all, there are twice as
+    many.
+    """
+    axes = []
+    for axis, count in enumerate(size):
+        step = to_cell[:3, axis]
+        along = int(np.abs(step).argmax())
+        size_in_cells = float(np.linalg.norm(step))
+        parts = min(int(np.ceil(4 * size_in_cells)), _MOST_PARTS) if size_in_cells > 0.5 + 1e-6 else 1
+        middles = to_cell[along, 3] + step[along] * (np.arange(count)[:, None] + _middles(parts))
+        between = (np.abs(middles - np.floor(middles) - 0.5) < 1e-3).any()
+        axes.append(_middles(2 * parts if between else parts))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3) @ to_cell[:3, :3].T
+
+
+def _middles(parts: int) -> npt.NDArray[np.float64]:
+    """The middles of so many equal parts of the stretch from -0.5 to 0.5."""
+    return (np.arange(parts) + 0.5) / parts - 0.5
+
+
+def _counts(
+    places: npt.NDArray[np.int64], to_cell: npt.NDArray[np.float64], within: npt.NDArray[np.float64],
+    shape: tuple[int, ...],
+) -> Weights:  # fmt: skip
+    """How many of the label voxels at the places `[n, 3]` lie in each cell `[i, j, k]`, by their points `within`."""
+    counts = np.zeros(int(np.prod(shape)))
+    at_once = max(1, _AT_ONCE // len(within))
+    for first in range(0, len(places), at_once):
+        middles = places[first : first + at_once] @ to_cell[:3, :3].T + to_cell[:3, 3]
+        cells = np.rint((middles[:, None] + within).reshape(-1, 3)).astype(np.int64)
+        cells = cells[((cells >= 0) & (cells < shape)).all(axis=1)]
+        counts += np.bincount(np.ravel_multi_index(tuple(cells.T), shape), minlength=counts.size)
+    return np.asarray((counts / len(within)).reshape(shape))
 
 
 def _item(item: str, code: Code, bright: Code, weights: Weights) -> Item:
@@ -152,9 +192,9 @@ def _inside(code: Code, seen: Seen, air: bool) -> Weights:
     if air or not code.spatial:
         return np.ones(shape)
     if seen.mask is not None:
-        inside = cell_means(seen.mask.astype(np.float32), code.cell) > 0.5
+        inside = cell_means(seen.mask.astype(np.float32), code, seen) > 0.5
     else:
-        inside = head_mask(np.mean([cell_means(channel, code.cell) for channel in seen.voxels], axis=0))
+        inside = head_mask(np.mean([cell_means(channel, code, seen) for channel in seen.voxels], axis=0))
     return (inside if inside.any() else np.ones(shape)).astype(np.float64)
 
 

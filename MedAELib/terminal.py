@@ -20,10 +20,10 @@ from .remarks import remarks
 _WIDTH = 79  # columns that a progress may fill
 
 
-def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table as comma-separated values, with a line of names."""
+def table_text(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
+    """A table as comma-separated values, with a line of names: those of the first row, or the given ones."""
     text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    table = csv.DictWriter(text, names or (list(rows[0]) if rows else []), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()

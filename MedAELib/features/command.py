@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def _run(options: argparse.Namespace) -> int:
 def _describe(options: argparse.Namespace) -> int:
     _check(options)
     from ..tasks.run import run_task
-    from .neighbours import Table, read_table, write_table
+    from ..tasks.run_features import SIMILAR
+    from .neighbours import Table, joining, write_table
 
     known = options.index is not None and options.index.exists()
     parameters = {
@@ -72,13 +74,11 @@ def _describe(options: argparse.Namespace) -> int:
         reports.append(result.report)
     rows = [row for report in reports for row in report["features"]]
     table = Table.of(rows, reports[0]["names"])
-    joined = read_table(options.index).joined(table, options.index) if known else table
-    write_table(options.output, table)
-    if options.index is not None:
-        write_table(options.index, joined)
+    with joining(options.index, table) if options.index is not None else nullcontext():
+        write_table(options.output, table)
     similar = [row for report in reports for row in report["similar"]]
     if options.neighbours is not None:
-        write_text(options.neighbours, table_text(similar))
+        write_text(options.neighbours, table_text(similar, SIMILAR))
     if options.report is not None:
         told = [{name: value for name, value in report.items() if name != "features"} for report in reports]
         write_text(options.report, json.dumps(told, indent=2, allow_nan=False) + "\n")
@@ -95,7 +95,7 @@ def _check(options: argparse.Namespace) -> None:
     inputs = [*options.input, *filter(None, [options.segments])]
     check_paths(inputs, [], [options.output, options.index, options.neighbours, options.report])
     for path in filter(None, [options.output, options.index]):
-        if path.suffix not in (".csv", ".npz"):
+        if path.suffix.lower() not in (".csv", ".npz"):
             raise BadInput(f"{path} is no table that can be written.", "Use the ending .csv or .npz.")
     if options.segments is not None and len(options.input) > 1:
         raise BadInput("A label map belongs to one volume.", "Name one volume with --segments.")

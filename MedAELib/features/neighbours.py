@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import re
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..atomic import whole_file, write_text
-from ..errors import BadInput
+from ..errors import BadInput, unwritable
 
 KNOWN = ("case", "item", "r", "a", "s", "cells", "file", "model", "settings")  # the columns before the features
 TABLES = (".csv", ".npz")
 DISTANCES = ("standardised", "cosine")
+_PER = re.compile(", per (slice|segment)$")  # the end of the settings: slice 2 and segment 2 of a case are two rows
+_LEFT, _PATIENCE = 120.0, 300.0  # seconds: until a lock counts as left by a run that was killed; that a run waits
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +48,8 @@ class Table:
         """
         check_comparable(self, more, path)
         _check_cases(self, more, path)
-        new = {(row[0], row[1], *row[7:]) for row in more.known}
-        stay = [n for n, row in enumerate(self.known) if (row[0], row[1], *row[7:]) not in new]
+        new = {(row[0], row[1], *row[7:]) for row in more.known} | {_as_before(row) for row in more.known}
+        stay = [n for n, row in enumerate(self.known) if not {(row[0], row[1], *row[7:]), row[:5] + row[7:]} & new]
         known = tuple(self.known[n] for n in stay) + more.known
         return Table(self.names, known, np.concatenate([self.values[stay], more.values]))
 
@@ -58,13 +65,18 @@ class Table:
 def check_comparable(index: Table, more: Table, path: Path) -> None:
     """Refuse two tables of which one's numbers mean something else than the other's."""
     models = {row[7] for row in index.known} | {row[7] for row in more.known}
-    settings = {row[8] for row in index.known} | {row[8] for row in more.known}
+    settings = {_PER.sub("", row[8]) for row in (*index.known, *more.known)}
     if index.names != more.names and len(models) == 1:
         raise BadInput(f"{path} holds other features, of another version of MedAE.", "Begin a new index.")
     if len(models) > 1:
         raise BadInput(f"{path} holds features of another model.", "Name another index, or the model that made it.")
     if len(settings) > 1:
         raise BadInput(f"{path} was made with other settings ({' and '.join(sorted(settings))}).", "Use the same.")
+
+
+def _as_before(row: tuple[str, ...]) -> tuple[str, ...]:
+    """What names a row in files that do not say whether it is of a slice or a segment: there its middle tells it."""
+    return (*row[:5], row[7], _PER.sub("", row[8]))
 
 
 def _check_cases(index: Table, more: Table, path: Path) -> None:
@@ -81,7 +93,7 @@ def _check_cases(index: Table, more: Table, path: Path) -> None:
 def read_table(path: Path) -> Table:
     """The table in a .csv or .npz file. Raises BadInput when it is none of ours, or holds what is not finite."""
     try:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 names, known, values = file["names"].tolist(), file["known"].tolist(), file["values"]
         else:
@@ -95,19 +107,63 @@ def read_table(path: Path) -> Table:
         table = Table(tuple(map(str, names)), tuple(tuple(map(str, row)) for row in known), values)
         if any(len(row) != len(KNOWN) for row in table.known) or not np.isfinite(values).all():
             raise ValueError("other columns")
-    except (OSError, ValueError, KeyError, IndexError, TypeError, csv.Error, EOFError):
+    except (
+        OSError, ValueError, KeyError, IndexError, TypeError, csv.Error, EOFError, zipfile.BadZipFile, zlib.error,
+        NotImplementedError,
+    ):  # fmt: skip
         raise BadInput(f"{path} is no table of features.", "Name a file that `features` has written.") from None
     return table
 
 
 def write_table(path: Path, table: Table) -> None:
     """Write the table as .npz or else as .csv, wholly or not at all."""
-    if path.suffix != ".npz":
+    if path.suffix.lower() != ".npz":
         write_text(path, table.text())
         return
     with whole_file(path, ".npz") as temporary:
         known = np.array(table.known, dtype=str).reshape(-1, len(KNOWN))
         np.savez_compressed(temporary, names=np.array(table.names), known=known, values=table.values)
+
+
+@contextmanager
+def joining(path: Path, table: Table) -> Iterator[Table]:
+    """The table in the file, as it is at this moment, with the rows of another; where all goes well it is written.
+
+    Until then no other run reads it for that. Raises BadInput as `Table.joined`, or where another run does not end.
+    """
+    with _alone(path):
+        joined = read_table(path).joined(table, path) if path.exists() else table
+        yield joined
+        write_table(path, joined)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one run at a time change the file: a hidden file beside it stands for that."""
+    lock, end = path.parent / f".{path.name}.medae-lock", time.monotonic() + _PATIENCE
+    while not _taken(lock, path):
+        if time.monotonic() > end:
+            raise BadInput(f"{path} is being changed by another run.", f"Wait for it; if there is none, delete {lock}.")
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+
+
+def _taken(lock: Path, path: Path) -> bool:
+    """Make the file that stands for a run; False while that of another is there."""
+    try:
+        lock.open("xb").close()
+        return True
+    except FileExistsError:
+        with suppress(OSError):
+            if time.time() - lock.stat().st_mtime > _LEFT:
+                lock.unlink()
+        return False
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def nearest(index: Table, values: npt.NDArray[np.float64], count: int, distance: str) -> list[tuple[int, float]]:

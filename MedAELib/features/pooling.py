@@ -113,9 +113,8 @@ def slices(code: Code, seen: Seen, unit: float, air: bool) -> list[Item]:
 def segments(code: Code, seen: Seen, unit: float, labels: Volume) -> list[Item]:
     """A row for each label above 0 of a label map, which may have voxels of its own.
 
-    A cell counts by the number of the segment's voxels in it; a coarse one lies in many cells. Raises BadInput where the
-    map holds no label, lies
-    elsewhere, is no map of labels, or the network's code has no place.
+    A cell counts by the number of the segment's voxels in it; a coarse one lies in many cells. Raises BadInput where
+    the map holds no label, lies elsewhere, is no map of labels, or the network's code has no place.
     """
     if not code.spatial:
         raise BadInput("This network's code has no place, so segments have no features.", "Choose another model.")

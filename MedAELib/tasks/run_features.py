@@ -12,12 +12,14 @@ import numpy as np
 
 from ..engine.run import Engine
 from ..errors import BadInput
-from ..features.neighbours import KNOWN, TABLES, Table, check_comparable, nearest, read_table, write_table
+from ..features.neighbours import KNOWN, TABLES, Table, check_comparable, joining, nearest, read_table
 from ..modality import added_to_hounsfield, check_domain
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
 from .features import DEFAULT_MODEL, features
+
+SIMILAR = ("case", "item", "rank", "similar_case", "similar_item", "distance", "r", "a", "s", "similar_file")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def run_features(
     doubts = check_domain(volume, model.spec, each_channel=False) if doubtful else []
     settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
     settings += ", with air" if wanted.air else ""
+    settings += f", per {wanted.per}" if wanted.per != "volume" else ""
     common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": settings}
     rows = [
         {
@@ -93,7 +96,8 @@ def run_features(
     table = Table.of(rows, made.names)
     similar = _similar(index, table, wanted) if index is not None else []
     if wanted.remember:
-        write_table(Path(wanted.index), index.joined(table, Path(wanted.index)) if index is not None else table)
+        with joining(Path(wanted.index), table):
+            pass
     report |= {"features": rows, "names": made.names, "similar": similar}
     report["seconds"] = round(time.monotonic() - started, 3)
     return TaskResult(outputs, report)
@@ -102,7 +106,7 @@ def run_features(
 def _known(wanted: Parameters) -> Table | None:
     """The cases that are known; None where there is no file of them yet. Raises BadInput."""
     path = Path(wanted.index)
-    if wanted.remember and path.suffix not in TABLES:
+    if wanted.remember and path.suffix.lower() not in TABLES:
         raise BadInput(f"{wanted.index or 'Nothing'} is no file to keep features in.", "Name a .csv or .npz file.")
     if wanted.remember and not path.parent.is_dir():
         raise BadInput(f"{path} cannot be written: its folder does not exist.", "Make the folder first.")
@@ -118,9 +122,7 @@ def _similar(index: Table, made: Table, wanted: Parameters) -> list[dict[str, An
         there = Table(index.names, tuple(index.known[n] for n in others), np.asarray(index.values[others]))
         for rank, (n, distance) in enumerate(nearest(there, values, wanted.similar, wanted.distance), 1):
             near = dict(zip(KNOWN, there.known[n]))
-            found.append({
-                "case": known[0], "item": known[1], "rank": rank, "similar_case": near["case"],
-                "similar_item": near["item"], "distance": distance, **{name: float(near[name]) for name in "ras"},
-                "similar_file": near["file"],
-            })  # fmt: skip
+            place = [float(near[name]) for name in "ras"]
+            told = (known[0], known[1], rank, near["case"], near["item"], distance, *place, near["file"])
+            found.append(dict(zip(SIMILAR, told, strict=True)))
     return found

@@ -1,0 +1,105 @@
+"""The table of known cases: no row of it is lost, whatever is added to it and by how many; damage is told."""
+
+from __future__ import annotations
+
+import csv
+import threading
+
+import numpy as np
+import pytest
+from models import save_small_model
+from volumes import blob
+
+from MedAELib.__main__ import main
+from MedAELib.errors import BadInput
+from MedAELib.features.neighbours import KNOWN, Table, joining, read_table, write_table
+from MedAELib.volume import Volume
+
+
+def table(case: str, *items: str, settings: str = "own voxels", middle: str = "0.0") -> Table:
+    """Rows of one case with two features."""
+    known = tuple((case, item, middle, "0.0", "0.0", "9", "", "abc", settings) for item in items)
+    return Table(("a", "b"), known, np.arange(2.0 * len(items)).reshape(-1, 2))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model, a scan, and a label map with the labels 4 and 10."""
+    folder = tmp_path_factory.mktemp("index")
+    save_small_model(folder / "model", modality="MR")
+    scan = Volume(blob(0, (16, 16, 12))[None], np.eye(4), {"modality": "MR"})
+    scan.save(folder / "scan.nii.gz")
+    labels = np.zeros(scan.array.shape, np.int16)
+    labels[0, 2:8, 2:8, 2:8], labels[0, 9:13, 9:13, 5:9] = 4, 10
+    scan.like(labels).save(folder / "labels.nii.gz")
+    return folder
+
+
+def run(place, output, *arguments) -> int:
+    """The command on the scan."""
+    words = [str(place / "scan.nii.gz"), str(output), *map(str, arguments)]
+    return main(["features", *words, "--model", str(place / "model"), "--device", "cpu"])
+
+
+def test_a_slice_and_a_segment_of_one_name_are_two_rows_of_the_index(place, tmp_path):
+    index, output = tmp_path / "index.csv", tmp_path / "table.csv"
+    segments = ("--per", "segment", "--segments", place / "labels.nii.gz")
+    assert run(place, output, "--index", index, "--per", "slice") == 0
+    slices = [row[1] for row in read_table(index).known]
+    assert {"4", "10"} <= set(slices)
+    for _ in range(2):
+        assert run(place, output, "--index", index, *segments) == 0
+        assert run(place, output, "--index", index) == 0
+        assert sorted(row[1] for row in read_table(index).known) == sorted([*slices, "4", "10", "volume"])
+
+
+def test_rows_of_an_index_that_does_not_say_what_they_describe_are_replaced_where_they_are_the_same(tmp_path):
+    old = table("head", "2", "3").joined(table("foot", "2", middle="7.0"), tmp_path)
+    joined = old.joined(table("head", "2", settings="own voxels, per slice"), tmp_path)
+    assert [row[:2] for row in joined.known] == [("head", "3"), ("foot", "2"), ("head", "2")]
+    joined = joined.joined(table("foot", "2", settings="own voxels, per segment"), tmp_path)
+    assert [row[:2] for row in joined.known].count(("foot", "2")) == 2
+    with pytest.raises(BadInput, match="other settings"):
+        joined.joined(table("hand", "2", settings="3 mm, per segment"), tmp_path)
+
+
+def test_runs_that_add_to_one_index_at_a_time_lose_no_row(tmp_path):
+    index = tmp_path / "index.csv"
+
+    def add(number: int) -> None:
+        for turn in range(4):
+            with joining(index, table(f"case {number} {turn}", "volume")):
+                pass
+
+    runs = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for one in runs:
+        one.start()
+    for one in runs:
+        one.join()
+    assert len(read_table(index).known) == 16
+    assert [path.name for path in tmp_path.iterdir()] == ["index.csv"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_table_that_is_cut_short_or_damaged_is_no_table(tmp_path, share):
+    path = tmp_path / "index.npz"
+    write_table(path, table("head", *map(str, range(50))))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(BadInput, match="is no table of features"):
+        read_table(path)
+    for at in range(60, len(whole) - 1, 37):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        try:
+            read_table(path)
+        except BadInput as error:
+            assert "is no table of features" in str(error)
+
+
+def test_no_similar_cases_are_a_table_with_its_names_and_endings_may_be_in_capitals(place, tmp_path):
+    output, near = tmp_path / "Q.CSV", tmp_path / "NEAR.CSV"
+    assert run(place, output, "--neighbours", near) == 0
+    assert near.read_text().startswith("case,item,rank,similar_case,similar_item,distance,r,a,s,similar_file\n")
+    assert len(list(csv.reader(near.open()))) == 1 and len(read_table(output).known) == 1
+    assert run(place, tmp_path / "Q.NPZ") == 0 and read_table(tmp_path / "Q.NPZ").known[0][0] == "scan"
+    assert len(KNOWN) == 9

@@ -12,7 +12,7 @@ from volumes import blob
 
 from MedAELib.__main__ import main
 from MedAELib.errors import BadInput
-from MedAELib.features.neighbours import KNOWN, Table, joining, read_table, write_table
+from MedAELib.features.neighbours import KNOWN, Table, joining, nearest_of_each, read_table, write_table
 from MedAELib.volume import Volume
 
 
@@ -103,3 +103,34 @@ def test_no_similar_cases_are_a_table_with_its_names_and_endings_may_be_in_capit
     assert len(list(csv.reader(near.open()))) == 1 and len(read_table(output).known) == 1
     assert run(place, tmp_path / "Q.NPZ") == 0 and read_table(tmp_path / "Q.NPZ").known[0][0] == "scan"
     assert len(KNOWN) == 9
+
+
+def test_codes_never_take_the_place_of_an_input_and_are_written_only_where_all_goes_well(place, tmp_path, capsys):
+    scan, codes = Volume.load(place / "scan.nii.gz"), tmp_path / "codes"
+    for name in ("tiny", "tiny-latent"):
+        scan.save(tmp_path / f"{name}.nrrd")
+    scan.like(np.zeros_like(scan.array)).save(tmp_path / "empty.nrrd")
+    before = (tmp_path / "tiny-latent.nrrd").read_bytes()
+    common = ["--model", str(place / "model"), "--device", "cpu"]
+    pair = [str(tmp_path / f"{name}.nrrd") for name in ("tiny", "tiny-latent")]
+    assert main(["features", *pair, str(tmp_path / "t.csv"), "--latent", str(tmp_path), *common]) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert (tmp_path / "tiny-latent.nrrd").read_bytes() == before
+    failing = [pair[0], str(tmp_path / "empty.nrrd"), str(tmp_path / "t.csv")]
+    assert main(["features", *failing, "--latent", str(codes), *common]) == 2
+    assert "the same value, 0, everywhere" in capsys.readouterr().err
+    assert not codes.exists() and not (tmp_path / "t.csv").exists()
+    assert main(["features", pair[0], str(tmp_path / "t.csv"), "--latent", str(codes), *common]) == 0
+    assert [path.name for path in codes.iterdir()] == ["tiny-latent.nrrd"]
+
+
+def test_a_long_index_is_compared_quickly_and_in_the_same_order():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(3000, 20)) * rng.uniform(0.1, 50, 20) + 100
+    index = Table(("",) * 20, tuple((str(n), *[""] * 8) for n in range(3000)), values)
+    asked, told = values[:70] + 0.1, []
+    found = nearest_of_each(index, asked, 4, "standardised", lambda done, total: told.append((done, total)))
+    far = np.sqrt(np.square((values - asked[:, None]) / values.std(axis=0)).mean(axis=2))
+    assert [[n for n, _ in row] for row in found] == np.argsort(far, axis=1)[:, :4].tolist()
+    np.testing.assert_allclose([[d for _, d in row] for row in found], np.sort(far, axis=1)[:, :4], rtol=1e-5)
+    assert told[0] == (0, 70) and told[-1] == (70, 70)

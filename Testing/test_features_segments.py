@@ -8,8 +8,10 @@ from models import small_model
 
 from MedAELib.bundle import Spec, Window
 from MedAELib.engine.run import Engine
+from MedAELib.errors import BadInput
 from MedAELib.model import Model
 from MedAELib.tasks.features import features
+from MedAELib.tasks.run import run_task
 from MedAELib.volume import Volume
 
 CPU = Engine("cpu", "float32")
@@ -83,3 +85,26 @@ def test_a_label_map_with_thick_slices_leaves_no_holes():
     made = made_of("denoising")
     found = features(volume, made, per="segment", labels=Volume(labels[None], affine), engine=CPU).items[0]
     assert found.cells == 8 * 8 * 9 and found.centre[2] == pytest.approx(14.5, abs=0.02)
+
+
+def test_what_is_no_scan_is_told_also_for_the_model_that_is_taken_by_default():
+    def told(volume: Volume, **more) -> list[str]:
+        inputs = {"input": volume, **more}
+        asked = {"device": "cpu", "per": "segment" if more else "volume"}
+        return run_task("features", inputs, asked, progress=lambda *_: None).report["warnings"]
+
+    volume = layers()
+    with pytest.raises(BadInput, match="same value, 7, everywhere"):
+        told(volume.like(np.full_like(volume.array, 7)))
+    assert told(volume) == []
+    holed, few = volume.array.copy(), np.zeros(volume.array.shape, np.uint8)
+    holed[0, :3], few[0, 9:20] = np.nan, 2
+    assert "not finite" in told(volume.like(holed))[0]
+    assert "label map" in told(Volume(few, volume.affine, {"name": "few"}))[0]
+    labels = np.zeros((1, SIZE, SIZE, 2 * SIZE), np.int16)
+    labels[0, 3:9, 3:9, 3:9], labels[0, 0, 0, 0], labels[0, :4, :4, -9:] = 1, -2, 5
+    said = told(volume, segments=Volume(labels, np.eye(4), {"name": "map"}))
+    assert said == [
+        "map: the labels 5 lie outside of the volume, and are left out.",
+        "map: the labels -2 are negative, and are left out.",
+    ]

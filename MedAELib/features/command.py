@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..atomic import write_text
@@ -45,12 +48,28 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with results_folder(options.latent):
-        return _describe(options)
+    with results_folder(options.latent), _codes_folder(options) as codes:
+        return _describe(options, codes)
 
 
-def _describe(options: argparse.Namespace) -> int:
+@contextmanager
+def _codes_folder(options: argparse.Namespace) -> Iterator[Path | None]:
+    """A hidden folder for the codes, which come to where they shall be when all goes well; None for no codes."""
     _check(options)
+    if options.latent is None:
+        yield None
+        return
+    with TemporaryDirectory(prefix=".medae-", dir=options.latent) as folder:
+        yield Path(folder)
+        for path in sorted(Path(folder).iterdir()):
+            os.replace(path, options.latent / path.name)
+
+
+def _latent_name(case: str) -> str:
+    return f"{case}-latent.nrrd"
+
+
+def _describe(options: argparse.Namespace, codes: Path | None) -> int:
     from ..tasks.run import run_task
     from ..tasks.run_features import SIMILAR
     from .neighbours import Table, joining, write_table
@@ -69,8 +88,8 @@ def _describe(options: argparse.Namespace) -> int:
         asked = {**parameters, "file": str(path.resolve())}
         result = run_task("features", inputs, asked, progress=Terminal())
         tell(result.report)
-        if options.latent is not None:
-            result.outputs["code"].save(options.latent / f"{inputs['input'].name}-latent.nrrd")
+        if codes is not None:
+            result.outputs["code"].save(codes / _latent_name(inputs["input"].name))
         reports.append(result.report)
     rows = [row for report in reports for row in report["features"]]
     table = Table.of(rows, reports[0]["names"])
@@ -93,6 +112,8 @@ def _describe(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     """Refuse, before any work, what would fail at its end."""
     inputs = [*options.input, *filter(None, [options.segments])]
+    codes = [options.latent / _latent_name(name_of(path)) for path in options.input] if options.latent else []
+    check_paths([*inputs, *filter(None, [options.index])], codes, [])
     check_paths(inputs, [], [options.output, options.index, options.neighbours, options.report])
     for path in filter(None, [options.output, options.index]):
         if path.suffix.lower() not in (".csv", ".npz"):

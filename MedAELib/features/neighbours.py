@@ -8,7 +8,7 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ KNOWN = ("case", "item", "r", "a", "s", "cells", "file", "model", "settings")  #
 TABLES = (".csv", ".npz")
 DISTANCES = ("standardised", "cosine")
 _PER = re.compile(", per (slice|segment)$")  # the end of the settings: slice 2 and segment 2 of a case are two rows
+_ROWS, _SPARE = 64, 32  # rows compared at once; nearest by a rough distance that are measured besides those wanted
 _LEFT, _PATIENCE = 120.0, 300.0  # seconds: until a lock counts as left by a run that was killed; that a run waits
 
 
@@ -167,22 +168,52 @@ def _taken(lock: Path, path: Path) -> bool:
 
 
 def nearest(index: Table, values: npt.NDArray[np.float64], count: int, distance: str) -> list[tuple[int, float]]:
-    """The rows of the index that are nearest to `values` `[features]`, nearest first, with their distance.
+    """`nearest_of_each` of one row `[features]`."""
+    return nearest_of_each(index, values[None], count, distance)[0]
+
+
+def nearest_of_each(
+    index: Table, values: npt.NDArray[np.float64], count: int, distance: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[list[tuple[int, float]]]:  # fmt: skip
+    """For each row of `values` `[rows, features]` the rows of the index nearest to it, nearest first, with distances.
 
     "standardised": Euclidean, each feature in units of its deviation over the index, divided by the square root of
     their count (features that do not vary there are left out; with fewer than three rows none is scaled). "cosine": 1
-    minus the cosine of the angle. Raises BadInput for another distance.
+    minus the cosine of the angle. Raises BadInput for another distance;
+    `progress` may raise Cancelled.
     """
     if distance not in DISTANCES:
         raise BadInput(f"The distance {distance!r} is not known.", f"Known: {', '.join(DISTANCES)}.")
-    known = index.values
+    known, varied = index.values, 1
     if distance == "cosine":
-        lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(values)
-        found = 1 - known @ values / np.maximum(lengths, 1e-30)
+        known, values = _of_length_one(known), _of_length_one(values)
     else:
         spread = known.std(axis=0) if len(known) > 2 else np.ones(known.shape[1])
         varies = spread > 1e-9 * np.abs(known).max(axis=0, initial=0)
-        scaled = (known[:, varies] - values[varies]) / spread[varies]
-        found = np.sqrt(np.square(scaled).sum(axis=1) / max(int(varies.sum()), 1))
-    order = np.argsort(found, kind="stable")[:count]
-    return [(int(n), float(f"{max(found[n], 0.0):.6g}")) for n in order]
+        middle = known[:, varies].mean(axis=0) if len(known) else 0.0
+        known, values = ((rows[:, varies] - middle) / spread[varies] for rows in (known, values))
+        varied = max(int(varies.sum()), 1)
+    lengths, found = np.square(known).sum(axis=1), []
+    for first in range(0, len(values), _ROWS):
+        progress(first, len(values))
+        rows = values[first : first + _ROWS]
+        rough = lengths - 2 * rows @ known.T  # how near, but for what is the same for all, and for rounding
+        for row, far in zip(rows, rough, strict=True):
+            some = _least(far, count + _SPARE)
+            exact = np.square(known[some] - row).sum(axis=1)
+            exact = exact / 2 if distance == "cosine" else np.sqrt(exact / varied)
+            order = np.argsort(exact, kind="stable")[:count]
+            found.append([(int(some[n]), float(f"{exact[n]:.6g}")) for n in order])
+    progress(len(values), len(values))
+    return found
+
+
+def _of_length_one(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rows `[n, features]` divided by their lengths: half the square of their distance is 1 minus the cosine."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30))
+
+
+def _least(far: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
+    """Where the least of so many numbers are, in the order they lie in."""
+    return np.arange(len(far)) if count >= len(far) else np.sort(np.argpartition(far, count)[:count])

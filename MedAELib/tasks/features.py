@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..features.code import Code, code_of, resampled, seen_by
@@ -68,5 +70,22 @@ def features(
     warnings = []
     if volume.channels > 1 and model.network.in_channels == 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
+    if labels is not None:
+        warnings.extend(_left_out(labels, items))
     called = names(len(code.cells), code.spatial, len(seen.voxels))
     return FeaturesResult(items, called, code, {"warnings": warnings})
+
+
+def _left_out(labels: Volume, items: list[Item]) -> list[str]:
+    """Which labels of a map have no row, and why, as plain sentences."""
+    values, told = np.unique(labels.array[0]), []
+    values = values[np.isfinite(values)].astype(np.int64)
+    made = {int(item.item) for item in items}
+    name = labels.name or "The label map"
+    for kind, why in (
+        ([n for n in values if n > 0 and int(n) not in made], "lie outside of the volume"),
+        ([n for n in values if n < 0], "are negative"),
+    ):
+        if kind:
+            told.append(f"{name}: the labels {', '.join(map(str, kind))} {why}, and are left out.")
+    return told

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from ..engine.run import Engine
 from ..errors import BadInput
-from ..features.neighbours import KNOWN, TABLES, Table, check_comparable, joining, nearest, read_table
-from ..modality import added_to_hounsfield, check_domain
+from ..features.neighbours import KNOWN, TABLES, Table, check_comparable, joining, nearest_of_each, read_table
+from ..modality import added_to_hounsfield, check_domain, told_constant, told_labels
+from ..quality import all_finite
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
@@ -57,6 +59,8 @@ def run_features(
     if not all(type(name) is str for name in wanted.segment_names.values()):
         raise BadInput("The names of segments are texts.")
     check_values(volume)
+    if told := told_constant(volume):
+        raise BadInput(told, "Choose a volume that holds a scan.")
     called = wanted.segment_names if wanted.per == "segment" else {}
     index = _known(wanted)
     progress("Loading the model", 0, 1)
@@ -70,7 +74,7 @@ def run_features(
         progress=progress,
     )  # fmt: skip
     doubtful = wanted.model or added_to_hounsfield(volume)
-    doubts = check_domain(volume, model.spec, each_channel=False) if doubtful else []
+    doubts = check_domain(volume, model.spec, each_channel=False) if doubtful else _plain_doubts(volume)
     settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
     settings += ", with air" if wanted.air else ""
     settings += f", per {wanted.per}" if wanted.per != "volume" else ""
@@ -94,13 +98,21 @@ def run_features(
         room[...] = placed.array
         outputs["code"] = placed.like(room, provenance=dict(report))
     table = Table.of(rows, made.names)
-    similar = _similar(index, table, wanted) if index is not None else []
+    similar = _similar(index, table, wanted, partial(progress, "Comparing")) if index is not None else []
     if wanted.remember:
         with joining(Path(wanted.index), table):
             pass
     report |= {"features": rows, "names": made.names, "similar": similar}
     report["seconds"] = round(time.monotonic() - started, 3)
     return TaskResult(outputs, report)
+
+
+def _plain_doubts(volume: Volume) -> list[str]:
+    """What speaks against a volume for the model that is taken for any kind of scan, as plain sentences."""
+    name, doubts = volume.name or "The volume", [told_labels(volume)]
+    if not all_finite(volume.array):
+        doubts.append(f"{name} holds voxels that are not finite; they count as dark.")
+    return list(filter(None, doubts))
 
 
 def _known(wanted: Parameters) -> Table | None:
@@ -113,14 +125,17 @@ def _known(wanted: Parameters) -> Table | None:
     return read_table(path) if wanted.index and (path.exists() or not wanted.remember) else None
 
 
-def _similar(index: Table, made: Table, wanted: Parameters) -> list[dict[str, Any]]:
-    """For each row the nearest of other cases, nearest first: plain values."""
+def _similar(
+    index: Table, made: Table, wanted: Parameters, progress: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    """For each row, all of one case, the nearest of other cases, nearest first: plain values."""
     check_comparable(index, made, Path(wanted.index))
+    others = [n for n, row in enumerate(index.known) if row[0] != made.known[0][0]]
+    there = Table(index.names, tuple(index.known[n] for n in others), np.asarray(index.values[others]))
+    near_all = nearest_of_each(there, made.values, wanted.similar, wanted.distance, progress)
     found = []
-    for known, values in zip(made.known, made.values):
-        others = [n for n, row in enumerate(index.known) if row[0] != known[0]]
-        there = Table(index.names, tuple(index.known[n] for n in others), np.asarray(index.values[others]))
-        for rank, (n, distance) in enumerate(nearest(there, values, wanted.similar, wanted.distance), 1):
+    for known, near_one in zip(made.known, near_all, strict=True):
+        for rank, (n, distance) in enumerate(near_one, 1):
             near = dict(zip(KNOWN, there.known[n]))
             place = [float(near[name]) for name in "ras"]
             told = (known[0], known[1], rank, near["case"], near["item"], distance, *place, near["file"])

@@ -75,10 +75,7 @@ def run_features(
     )  # fmt: skip
     doubtful = wanted.model or added_to_hounsfield(volume)
     doubts = check_domain(volume, model.spec, each_channel=False) if doubtful else _plain_doubts(volume)
-    settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
-    settings += ", with air" if wanted.air else ""
-    settings += f", per {wanted.per}" if wanted.per != "volume" else ""
-    common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": settings}
+    common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": _settings(wanted)}
     rows = [
         {
             **dict(zip("ras", item.centre)), **common, "item": called.get(item.item, item.item), "cells": item.cells,
@@ -105,6 +102,13 @@ def run_features(
     report |= {"features": rows, "names": made.names, "similar": similar}
     report["seconds"] = round(time.monotonic() - started, 3)
     return TaskResult(outputs, report)
+
+
+def _settings(wanted: Parameters) -> str:
+    """What rows were made with, in words."""
+    settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
+    settings += ", with air" if wanted.air else ""
+    return settings + (f", per {wanted.per}" if wanted.per != "volume" else "")
 
 
 def _plain_doubts(volume: Volume) -> list[str]:

@@ -17,8 +17,8 @@ _FEW_VALUES = 20  # different ones among some thousand voxels: labels, no intens
 _LOOKED_AT = 10_000  # voxels, for that
 # Hounsfield units, with the values that scanners put outside their round field of view.
 _LOWEST_CT, _HIGHEST_CT = -3100, 6000
-# What scanners can tell at all, with an extended scale for metal. No integers: numpy 2.0.2 (in Slicer 5.10) can crash
-# where unsigned integers are compared with a negative one (numpy/numpy#28117).
+# What scanners can tell at all, with an extended scale for metal. No integers: numpy 2.0.2, which Slicer 5.10 brings,
+# crashed where unsigned voxels were compared with the negative one (numpy/numpy#28117 is a crash of the same kind).
 LEAST_CT, LARGEST_CT = -10_240.0, 30_710.0
 _NAMES = {"CT": "CT", "MR": "MRI"}
 # A CT without its rescale intercept: air is 0, water 1024. Of what is denser than lung the middle half lies between fat

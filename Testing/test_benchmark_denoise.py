@@ -222,7 +222,8 @@ def test_a_run_writes_what_the_model_card_reads_and_draws_the_pictures(tmp_path:
     monkeypatch.setattr("benchmarks.denoise.cases", lambda *_: iter([small_case(level=0.09)]))
     monkeypatch.setattr("benchmarks.denoise.pairs", lambda *_: iter([]))
     monkeypatch.setattr("benchmarks.denoise.peers", lambda modality, choice: peers(modality, "fast")[:1])
-    monkeypatch.setattr("benchmarks.denoise.noise_free", lambda *_: [small_case().clean])
+    uneven = small_case().clean + np.linspace(0, 0.05, 24, dtype=np.float32)  # what is constant would stay
+    monkeypatch.setattr("benchmarks.denoise.noise_free", lambda *_: [uneven])
     monkeypatch.setattr("benchmarks.denoise.safety", partial(safety, size=(20, 20, 12)))
     monkeypatch.setattr("benchmarks.denoise.flat_lesions", partial(flat_lesions, size=(48, 48, 36)))
     benchmark = Benchmark(small_model(modality="MR"), "MR", "fast", tmp_path)

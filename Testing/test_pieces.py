@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from models import small_model
@@ -113,6 +113,16 @@ def plainly_changed(source: np.ndarray, change: np.ndarray) -> np.ndarray:
     return np.array(exact, source.dtype).reshape(source.shape)
 
 
+def plainly_constant(source: np.ndarray) -> np.ndarray:
+    """Which voxels of `[i, j, k]` lie in a block of 3 x 3 x 3 of one value, thinner where the volume is."""
+    stays, edges = np.zeros(source.shape, bool), [min(3, size) for size in source.shape]
+    for start in np.ndindex(*(size - edge + 1 for size, edge in zip(source.shape, edges))):
+        block = tuple(slice(first, first + edge) for first, edge in zip(start, edges))
+        if (source[block] == source[start]).all():
+            stays[block] = True
+    return stays
+
+
 def plainly_removed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Input minus result."""
     result = np.empty(before.shape, np.float32)
@@ -153,6 +163,7 @@ def test_a_network_sees_the_same_bits_and_the_sink_gets_them(threads, piece, arr
 @QUIET
 @given(array=VOXELS, order=ORDERS, room=ORDERS, strength=st.floats(0, 1))
 def test_a_result_has_the_same_bits_in_every_type(threads, piece, array, order, room, strength):
+    assume(1 not in array.shape[1:])  # a single slice goes through a volume denoiser in another way
     volume, model = Volume(laid(array, order), np.eye(4)), small_model(channels=4, blocks=0)
     made = {}
 
@@ -169,7 +180,8 @@ def test_a_result_has_the_same_bits_in_every_type(threads, piece, array, order, 
             assert same(result.array[channel], source)  # an empty frame beside others stays
             continue
         cpu().run(model.network, source, LIMITS, lambda *given, channel=channel: keep(channel, *given))
-        assert same(result.array[channel], plainly_changed(source, made[channel]))
+        change = np.where(plainly_constant(source), np.float32(0), made[channel])
+        assert same(result.array[channel], plainly_changed(source, change))
 
 
 @QUIET

@@ -54,9 +54,10 @@ def run_translate(
     notes: list[str] = []
     scans: dict[str, Volume] = {}
     if further or wanted.others:
-        others = _by_kind(wanted.others, further, model.spec.kinds[way.target].name)
+        others = _by_kind(wanted.others, further)
         scans = {model.spec.kinds[way.source].name: volume, **others}
         volume, notes = together(volume, wanted.source, others, model.spec)
+        _check_target(others, model.spec.kinds[way.target].name)
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     outputs = translate(
         volume, model, source=wanted.source, target=wanted.target, uncertainty=wanted.uncertainty, engine=engine,
@@ -70,19 +71,22 @@ def run_translate(
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
 
 
-def _by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume], target: str) -> dict[str, Volume]:
-    """The further scans by their kind. Raises BadInput where the two do not belong together, and for the target."""
+def _by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume]) -> dict[str, Volume]:
+    """The further scans by their kind. Raises BadInput where the two do not belong together."""
     if set(kinds) != set(further) or not all(isinstance(kind, str) for kind in kinds.values()):
         raise BadInput("Every further scan must have its kind, and every kind its scan.")
     if len(set(kinds.values())) < len(kinds):
         raise BadInput("Two further scans are of one kind.", "Name one of each kind.")
-    found = {kind: further[name] for name, kind in kinds.items()}
-    if target in found:
+    return {kind: further[name] for name, kind in kinds.items()}
+
+
+def _check_target(others: Mapping[str, Volume], target: str) -> None:
+    """Raises BadInput where the kind that shall be made is given."""
+    if target in others:
         raise BadInput(
-            f"{found[target].name or 'A further scan'} is of the kind {target}, which would be made.",
+            f"{others[target].name or 'A further scan'} is of the kind {target}, which would be made.",
             "Leave that scan out, or choose another kind to make.",
         )
-    return found
 
 
 def _told(volume: Volume, model: Model, way: Direction, scans: Mapping[str, Volume]) -> dict[str, Any]:

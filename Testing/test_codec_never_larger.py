@@ -89,7 +89,7 @@ def test_a_file_without_loss_is_never_larger_than_nifti(content, dtype, shape, p
         shape = (shape[0], *(max(size, 2) for size in shape[1:]))
     volume = Volume(voxels(content, shape, dtype, seed), placed(place, seed), told)
     usual, ours, before, after = sizes(volume, Mode())
-    assert ours <= usual + (16 if volume.array[0].size < 1000 else 0)
+    assert ours <= usual + (40 if volume.array[0].size < 1000 else 0)
     assert after.array.tobytes() == np.ascontiguousarray(before.array).tobytes()
     assert after.meta == before.meta and np.array_equal(after.affine, before.affine)
     assert after.array.dtype == before.array.dtype

@@ -46,16 +46,6 @@ def test_the_limits_and_the_box_of_the_figures_are_those_of_how_it_was_learned(o
         assert "clean scans" not in card and "The figures compare with scans that are as noisy themselves." in card
 
 
-def test_repeats_are_told_as_such(tmp_path):
-    scans = tmp_path / "scans"
-    scans.mkdir()
-    for n in range(3):
-        frames = np.stack([blob(n, (16, 16, 8)) + np.random.default_rng(f).integers(0, 9) for f in range(3)])
-        Volume(frames.astype(np.int16), np.eye(4), {"frames": True}).save(scans / f"{n}.nrrd")
-    card = _card(scans, tmp_path / "m", *arguments("plain"), "--learn-from", "repeats")
-    assert "It learned from repeated noisy scans" in card and "clean scans" not in card
-
-
 @pytest.mark.parametrize(("dims", "edges"), [(2, (160, 160, 6)), (3, (64, 64, 48))])
 def test_the_box_that_is_told_is_the_one_that_is_measured(dims, edges, monkeypatch):
     from MedAELib.training import held_out

@@ -195,7 +195,9 @@ def test_repeated_scans_teach_to_denoise(tmp_path):
         Volume(frames.astype(np.int16), np.eye(4), {"frames": True}).save(scans / f"{n}.nrrd")
     options = [*arguments("plain"), "--learn-from", "repeats", "--steps", 2, "--output", tmp_path / "m"]
     assert run("train", scans, *options) == 0
-    assert Model.load(tmp_path / "m").spec.task == "denoise"
+    model = Model.load(tmp_path / "m")
+    assert model.spec.task == "denoise" and model.bundle is not None
+    assert "It learned from repeated noisy scans" in model.bundle.card and "clean scans" not in model.bundle.card
 
 
 def test_subjects_are_never_in_two_parts(tmp_path):

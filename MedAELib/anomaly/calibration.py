@@ -47,12 +47,11 @@ class Calibration:
     wider as a whole, does not set off alarms everywhere; what stands out within the scan does. How far scores reach
     beyond 1 differs from scanner to scanner, too: it is measured at the scan's own 98th percentile. With `bulk`, a
     median and a 90th percentile of all normal scans together, the unit is the same for every scan: what is unlike them
-    as a whole stands out, too. z ends at `highest`, which no model folder tells.
+    as a whole stands out, too.
     """
 
     knots: tuple[float, ...]
     bulk: tuple[float, float] | None = None
-    highest: float = _HIGHEST
 
     @staticmethod
     def of(normals: Sequence[tuple[Floats, Mask]], own_bulk: bool = True) -> Calibration:
@@ -105,7 +104,7 @@ class Calibration:
             found[beyond] = _LEVELS[-1]
         width = spaced[3] - spaced[0] if self.knots[3] > self.knots[0] else 1.0
         found[below] = (units[below] - knots[0]) * (_LEVELS[3] - _LEVELS[0]) / max(width, 1e-6)
-        return np.where(mask, np.clip(found, -_HIGHEST, self.highest), 0).astype(np.float32)
+        return np.where(mask, np.clip(found, -_HIGHEST, _HIGHEST), 0).astype(np.float32)
 
     def _line(self, spaced: Knots) -> tuple[Knots, Knots]:
         """Knots and their levels of z; of equal knots the first alone, as so much of normal tissue reaches it."""

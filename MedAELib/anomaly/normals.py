@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -91,12 +90,6 @@ def z_shown(z: Mapping[str, Floats], known: Mapping[str, Calibration], shown: Sh
         if shown.name == COMBINED
         else z[shown.name]
     )
-
-
-def z_endless(scores: Scores, known: Mapping[str, Calibration], shown: Shown, scan: Prepared) -> Floats:
-    """The map of z that is shown first, but with no highest z: how far the plainest places stand out is told apart."""
-    endless = {name: replace(calibration, highest=math.inf) for name, calibration in known.items()}
-    return z_shown(z_parts(scores, endless, scan), endless, shown, scan)
 
 
 def z_maps(scores: Scores, known: Mapping[str, Calibration], shown: Shown, scan: Prepared) -> dict[str, Floats]:

@@ -95,23 +95,22 @@ class Region:
 def find_regions(
     z: Floats, threshold: float, prepared: Prepared, least_ml: float, typical: Floats | None,
     peak: float | None = None, outline: float = RegionRule.outline, maps: Mapping[str, Floats] | None = None,
-    endless: Floats | None = None,
 ) -> tuple[npt.NDArray[np.int16], list[Region]]:  # fmt: skip
     """Labels 1, 2, ... `[i, j, k]` on the grid and their table, the largest peak first.
 
     Voxels above the threshold that touch, also at a corner, belong together. With a `peak` one of them must reach this
     z (a threshold with hysteresis), and the region is what is above the share `outline` of its largest z, as lesions
-    are outlined in PET; so for volumes. `endless` is the map without a highest z, by which it is outlined: of a z that
-    ends, the share would be one of that end, and the soft edge of what is plain would belong to it. Regions smaller
-    than `least_ml` millilitres are left out, and all but the 200 with the largest peaks. `maps` are the single maps of
-    z by name, among which the sharpest is told.
+    are outlined in PET; so for volumes. As z ends, the outline of what is plain takes some of its soft edge along.
+    Regions smaller than `least_ml` millilitres are left out, and all but the 200 with the largest peaks. `maps` are the
+    single maps of z by name, among which the sharpest is told.
     """
     grid = prepared.grid
     pieces, count = label(z > threshold, np.ones((3, 3, 3), int))
-    largest = _largest(z, pieces, count)
+    largest = np.zeros(count + 1, np.float32)
+    if count:
+        largest[1:] = maximum(z, pieces, np.arange(1, count + 1))
     if peak is not None:
-        height, top = (z, largest) if endless is None else (endless, _largest(endless, pieces, count))
-        pieces[(height < outline * top[pieces]) | (largest[pieces] < peak)] = 0
+        pieces[(z < outline * largest[pieces]) | (largest[pieces] < peak)] = 0
     sizes = np.bincount(pieces.ravel(), minlength=count + 1) * grid.cell_ml
     kept = 1 + np.flatnonzero((sizes[1:] >= least_ml) & (sizes[1:] > 0))
     kept = kept[np.argsort(-largest[kept], kind="stable")][:_MOST]
@@ -148,14 +147,6 @@ def find_regions(
             )
         )
     return labels, regions
-
-
-def _largest(z: Floats, pieces: npt.NDArray[np.int32], count: int) -> Floats:
-    """The largest z of each of so many pieces, by number; 0 where nothing is."""
-    found = np.zeros(count + 1, np.float32)
-    if count:
-        found[1:] = maximum(z, pieces, np.arange(1, count + 1))
-    return found
 
 
 def _sharpest(maps: Mapping[str, Floats], labels: npt.NDArray[np.int16], count: int) -> list[tuple[str, float]]:

@@ -14,7 +14,7 @@ from ..anomaly.calibration import calibrations, own_z, z_of
 from ..anomaly.case_score import ENOUGH, case_score, case_scores_of, percentile, sentence
 from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
-from ..anomaly.normals import scores_of, z_endless, z_maps
+from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
 from ..anomaly.regions import PLAIN, Region, find_regions, rule_of
 from ..anomaly.scores import Scores, baseline_scores
@@ -74,20 +74,20 @@ def anomaly(
     known = model.bundle.calibration if model and model.bundle else {}
     if model is None:
         scores = baseline_scores(prepared)
-        maps, endless = {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}, None
+        maps = {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}
     else:
         shown = shown_of(known)
         told = partial(progress, "Comparing with normal scans")
         scores = scores_of(prepared, model, engine, shown, told, average_of(known))
         maps = z_maps(scores, calibrations(known), shown, prepared)
-        endless = z_endless(scores, calibrations(known), shown, prepared) if prepared.dims == 3 else None
     first = next(iter(maps))
     progress("Finding regions", 0, 1)
     rule = PLAIN if model is None else rule_of(known)
     peak = rule.peak(rate) if prepared.dims == 3 else None
     alone = {name: z for name, z in maps.items() if name != COMBINED}
-    found = find_regions(maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone, endless)
-    labels, regions = found
+    labels, regions = find_regions(
+        maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone
+    )
     if model is None:  # z is no rarity
         regions = [replace(region, rate=None) for region in regions]
     result = AnomalyResult(

@@ -13,7 +13,7 @@ from MedAELib.anomaly.calibration import Calibration, z_of
 from MedAELib.anomaly.figures import average_precision, dice
 from MedAELib.anomaly.grid import Floats
 from MedAELib.anomaly.masks import Mask
-from MedAELib.anomaly.normals import Progress, calibrate_combined, listed, silent, z_endless, z_parts, z_shown
+from MedAELib.anomaly.normals import Progress, calibrate_combined, listed, silent, z_parts, z_shown
 from MedAELib.anomaly.prepare import Prepared
 from MedAELib.anomaly.regions import RegionRule, find_regions
 from MedAELib.anomaly.scores import Scores
@@ -95,12 +95,9 @@ def best_regions(
     for number, case in enumerate(cases):
         progress(number, len(cases))
         z = z_shown(z_parts(case.scores, known, case.scan), known, shown, case.scan)
-        endless = z_endless(case.scores, known, shown, case.scan)
         for rule in rules:
             peak = rule.peak(_RATE)
-            labels, _ = find_regions(
-                z, z_of(_RATE), case.scan, _LEAST_ML, None, peak, rule.outline, endless=endless
-            )
+            labels, _ = find_regions(z, z_of(_RATE), case.scan, _LEAST_ML, None, peak, rule.outline)
             found[rule].setdefault(case.kind, []).append(dice(labels > 0, case.where))
     rows: list[dict[str, Any]] = []
     for rule, by_kind in found.items():

@@ -35,7 +35,7 @@ from MedAELib.anomaly.average import average_of
 from MedAELib.anomaly.calibration import calibrations, z_of
 from MedAELib.anomaly.figures import average_precision, best_dice, dice
 from MedAELib.anomaly.grid import from_grid
-from MedAELib.anomaly.normals import scores_of, z_endless, z_maps
+from MedAELib.anomaly.normals import scores_of, z_maps
 from MedAELib.anomaly.prepare import Prepared, prepared_for
 from MedAELib.anomaly.regions import find_regions, rule_of
 from MedAELib.anomaly.shown import shown_of
@@ -105,9 +105,8 @@ def drawn(model: Model, scans: list[Prepared], each: int, peers: list[Peer]) -> 
             scores = scores_of(changed, model, engine, shown, average=average)
             found = z_maps(scores, spread, shown, changed) | {peer.name: peer.z(changed) for peer in peers}
             labels, regions = find_regions(
-                found[shown.name], threshold, changed, LEAST_ML, None, rule.peak(0.01), rule.outline,
-                endless=z_endless(scores, spread, shown, changed),
-            )  # fmt: skip
+                found[shown.name], threshold, changed, LEAST_ML, None, rule.peak(0.01), rule.outline
+            )
             rows.append({
                 "kind": kind,
                 "share": float(truth.sum() / source.mask.sum()),

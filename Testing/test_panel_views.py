@@ -104,14 +104,17 @@ def test_the_map_lies_over_a_scan_whose_denoised_volume_was_shown_even_half(pane
 
 
 def test_the_box_of_the_map_tells_what_the_views_show(panel: OpenPanel) -> None:
+    import slicer
+
     panel.choose(add_shown_scan("head"))
     panel.parameters.task, panel.parameters.model = "anomaly", "none"
     panel.run()
-    box = panel.ui.overlayCheckBox
-    for name in MINE:
-        _composite(name).SetForegroundVolumeID(None)
+    box, mine = panel.ui.overlayCheckBox, add_scan("mine")
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):  # those that other tests made, too
+        view.SetForegroundVolumeID(None)
     assert box.enabled and not box.checked
-    show(add_scan("mine"))
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        view.SetBackgroundVolumeID(mine.GetID())
     assert not box.enabled and "show the scan in one of them first" in box.toolTip
 
 

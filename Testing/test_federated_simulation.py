@@ -96,8 +96,9 @@ def started(sites: list[Path], place: Path, output: Path) -> subprocess.Popen[st
 def test_the_model_is_the_mean_of_the_sites_weighted_by_their_volumes_carried_on_by_momentum(sites, place, tmp_path):
     output, rounds, momentum = tmp_path / "model", 3, 0.5
     run = subprocess.run(
-        command(sites, output, rounds, 2, "--momentum", str(momentum)), env=environment(place), capture_output=True, text=True, cwd=ROOT
-    )
+        command(sites, output, rounds, 2, "--momentum", str(momentum)), env=environment(place), capture_output=True,
+        text=True, cwd=ROOT,
+    )  # fmt: skip
     assert run.returncode == 0, run.stderr
     model = Model.load(output)
     agreement = Federation("plain", 3, "MR", rounds, 2, 2, arguments=TINY)

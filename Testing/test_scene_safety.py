@@ -1,6 +1,6 @@
 """Whatever happens to a run, in any order: no node that was there is lost or changed, and the next run works.
 
-`MEDAE_ALL_CASES=1 python -m pytest -m slow Testing/test_scene_safety.py` draws a thousand sequences, else a tenth.
+`MEDAE_ALL_CASES=1 python -m pytest -m slow Testing/test_scene_safety.py` draws a thousand sequences, else sixty.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_SEQUENCES = 60
 ALL_SEQUENCES = 1000
 SLICE = 47  # of the slow ones in one test, so that several processes can share them
 SLICES = range(DEFAULT_SEQUENCES, ALL_SEQUENCES, SLICE)
-DRAWN = SLICES if os.environ.get("MEDAE_ALL_CASES") else SLICES[:1]
+DRAWN = SLICES if os.environ.get("MEDAE_ALL_CASES") else ()
 MUST_HAPPEN = (
     *("exporting", "starting", "running", "cancelling", "importing", "done", "cancelled", "failed"),
     "a sequence is done",

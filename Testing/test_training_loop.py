@@ -216,6 +216,8 @@ def _train_all(out: Path) -> None:
             averaged, _ = train(make(), batch, objective, schedule, out / name, report=_quiet)
             if rank_and_world()[0] == 0:
                 torch.save(averaged.state_dict(), out / f"{name}.pt")
+        _, history = train(_network(), _batch, MSE, Schedule(steps=4, validate_every=2), out / "curve", report=_quiet)
+        (out / f"losses{rank_and_world()[0]}.json").write_text(json.dumps([row["loss"] for row in history]))
 
 
 SCRIPT = """
@@ -229,7 +231,7 @@ _train_all(Path(sys.argv[1]))
 
 
 @pytest.mark.slow
-def test_one_and_two_processes_give_the_same_weights(tmp_path):
+def test_one_and_two_processes_give_the_same_weights_and_curves(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.format(root=str(ROOT), testing=str(ROOT / "Testing")))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -243,6 +245,9 @@ def test_one_and_two_processes_give_the_same_weights(tmp_path):
         one, two = (torch.load(tmp_path / count / f"{name}.pt", weights_only=True) for count in ("one", "two"))
         for key, value in one.items():
             assert torch.allclose(value, two[key], atol=1e-6), (name, key)
+    wanted = json.loads((tmp_path / "one" / "losses0.json").read_text())
+    for rank in (0, 1):
+        assert json.loads((tmp_path / "two" / f"losses{rank}.json").read_text()) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize(("critic", "steps"), [(False, 81), (True, 40)])
@@ -342,25 +347,3 @@ def test_seconds_and_devices_of_all_runs_are_kept(tmp_path, monkeypatch):
 @contextmanager
 def _one_by_one(batch, first, last, *_):
     yield (batch(step) for step in range(first, last))
-
-
-def _told_losses(out: Path) -> None:
-    """The losses of a curve, as each process has them, into a file of its own."""
-    with processes(torch.device("cpu")):
-        _, history = train(_network(), _batch, MSE, Schedule(steps=4, validate_every=2), out, report=_quiet)
-        (out / f"{rank_and_world()[0]}.json").write_text(json.dumps([row["loss"] for row in history]))
-
-
-@pytest.mark.slow
-def test_the_curve_of_several_processes_is_that_of_one(tmp_path):
-    script, torchrun = tmp_path / "train.py", [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    text = SCRIPT.replace("_train_all", "_told_losses")
-    script.write_text(text.format(root=str(ROOT), testing=str(ROOT / "Testing")))
-    two = [*torchrun, "--nproc-per-node", "2", str(script), str(tmp_path)]
-    done = subprocess.run(two, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (tmp_path / "one").mkdir()
-    _told_losses(tmp_path / "one")
-    wanted = json.loads((tmp_path / "one" / "0.json").read_text())
-    for rank in (0, 1):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(wanted, rel=1e-5)

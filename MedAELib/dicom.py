@@ -91,12 +91,17 @@ def _whole_series(uid: str, found: Mapping[str, Sequence[str]], folder: Path) ->
 
 def _seems_slice(file: Path, uid: str) -> bool:
     """Whether the beginning of a file is that of a CT, MR or PET image of the series."""
+    return uid.encode() in image_head(file)
+
+
+def image_head(file: Path) -> bytes:
+    """The beginning of a CT, MR or PET image, damaged or not; nothing of another file."""
     try:
         with file.open("rb") as opened:
             head = opened.read(1 << 16)
     except OSError:
-        return False
-    return head[128:132] == b"DICM" and _IMAGE.search(head[132:600]) is not None and uid.encode() in head
+        return b""
+    return head if head[128:132] == b"DICM" and _IMAGE.search(head[132:600]) is not None else b""
 
 
 def _all_series(folder: Path) -> dict[str, list[str]]:
@@ -106,6 +111,12 @@ def _all_series(folder: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for directory, below, _ in os.walk(folder):
         below.sort()
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory):
+        try:
+            uids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory)
+        except RuntimeError:  # of a dose without its scale, for one
+            raise BadInput(
+                f"{directory} holds DICOM files that cannot be read.", "Take out what are no images, such as doses."
+            ) from None
+        for uid in uids:
             found.setdefault(uid, []).extend(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(directory, uid))
     return found

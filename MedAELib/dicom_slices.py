@@ -6,7 +6,7 @@ ITK's series reader takes whatever files it is given for one orthogonal, evenly 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,11 @@ class Series:
 
 
 @dataclass(frozen=True, eq=False)
-class _Slice:
-    """What a file says of where it lies; `position` [3] in LPS millimetres is None where it does not say."""
+class Slice:
+    """What a file says of where it lies; `position` [3] in LPS millimetres is None where it does not say.
+
+    `patient` is for comparing in memory only: it is never shown or written.
+    """
 
     file: str
     size: tuple[int, ...]
@@ -64,6 +67,12 @@ class _Slice:
     number: float
     frame: tuple[str, ...]
     localizer: bool
+    series: str  # its UID
+    study: str  # its UID
+    described: str  # the series, in the words of the scanner
+    series_number: float
+    modality: str
+    patient: str = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -76,7 +85,12 @@ def sorted_series(files: Sequence[str], folder: Path) -> Series:
     Raises BadInput when the slices differ in size or direction, lie unevenly, are shifted sideways (gantry tilt), or
     repeat at some positions only. A single file, of one or many frames, is left to ITK.
     """
-    slices = _without_copies([_read(file) for file in files])
+    return stacked([read_slice(file) for file in files], folder)
+
+
+def stacked(slices: Sequence[Slice], folder: Path) -> Series:
+    """`sorted_series` of slices that are read already."""
+    slices = _without_copies(slices)
     if any(not one.localizer for one in slices):
         slices = [one for one in slices if not one.localizer]
     first = slices[0]
@@ -91,8 +105,8 @@ def sorted_series(files: Sequence[str], folder: Path) -> Series:
     return Series(tuple(tuple(one.file for one in frame) for frame in frames), first.size, first.components, pixel)
 
 
-def _read(file: str) -> _Slice:
-    """The place of one file, from its header alone."""
+def read_slice(file: str) -> Slice:
+    """The place of one file, from its header alone. Raises BadInput."""
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
@@ -108,11 +122,13 @@ def _read(file: str) -> _Slice:
     dimensions = reader.GetDimension()
     axes = np.array(reader.GetDirection()).reshape(dimensions, dimensions)[:, :2]
     x, y = reader.GetSpacing()[:2]
-    return _Slice(
+    return Slice(
         file=file, size=tuple(reader.GetSize()), components=reader.GetNumberOfComponents(), spacing=(x, y), axes=axes,
         pixel=_type(reader.GetPixelID()),
         position=_place(told("0020|0032")), uid=told("0008|0018"), number=_number(told("0020|0013")),
         frame=tuple(told(tag) for tag in _FRAME_TAGS), localizer="LOCALIZER" in told("0008|0008").upper(),
+        series=told("0020|000e"), study=told("0020|000d"), described=told("0008|103e"),
+        series_number=_number(told("0020|0011")), modality=told("0008|0060").upper(), patient=told("0010|0020"),
     )  # fmt: skip
 
 
@@ -136,12 +152,12 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def _without_copies(slices: list[_Slice]) -> list[_Slice]:
+def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
     """Each image once: the same one (by its UID) may lie in several sub-folders."""
     return list({one.uid or one.file: one for one in slices}.values())
 
 
-def _check_alike(slices: Sequence[_Slice], what: str) -> None:
+def _check_alike(slices: Sequence[Slice], what: str) -> None:
     """Raise BadInput unless all are single slices of one size, spacing and direction that say where they lie."""
     first = slices[0]
     if any(len(one.size) > 2 and one.size[2] > 1 for one in slices):
@@ -164,11 +180,11 @@ def _check_alike(slices: Sequence[_Slice], what: str) -> None:
             raise BadInput(f"{what} mixes slices of different pixel sizes ({first.name}, {one.name}).", _RESAMPLE)
 
 
-def _size(one: _Slice) -> str:
+def _size(one: Slice) -> str:
     return " x ".join(map(str, one.size[:2]))
 
 
-def _frames(slices: list[_Slice], what: str) -> list[list[_Slice]]:
+def _frames(slices: list[Slice], what: str) -> list[list[Slice]]:
     """The slices as stacks in order along the normal: a single one, or as many as there are slices at each position.
 
     Raises BadInput when positions repeat unequally, when nothing tells the stacks apart, or when some are shifted.
@@ -190,7 +206,7 @@ def _frames(slices: list[_Slice], what: str) -> list[list[_Slice]]:
     return [list(stack) for stack in stacks]
 
 
-def _in_order(place: list[_Slice], places: list[list[_Slice]], what: str) -> list[_Slice]:
+def _in_order(place: list[Slice], places: list[list[Slice]], what: str) -> list[Slice]:
     """The slices of one position, first frame first: by a tag that tells frames apart everywhere, else by number."""
     for tag in range(len(_FRAME_TAGS)):
         told = {frozenset(one.frame[tag] for one in other) for other in places}
@@ -205,13 +221,13 @@ def _in_order(place: list[_Slice], places: list[list[_Slice]], what: str) -> lis
     return sorted(place, key=lambda one: one.number)
 
 
-def _along(slices: Sequence[_Slice]) -> npt.NDArray[np.float64]:
+def _along(slices: Sequence[Slice]) -> npt.NDArray[np.float64]:
     """Where the slices lie along their normal, in mm."""
     normal = np.cross(slices[0].axes[:, 0], slices[0].axes[:, 1])
     return np.array([one.position for one in slices], dtype=np.float64) @ normal
 
 
-def _check_sideways(slices: Sequence[_Slice], what: str) -> None:
+def _check_sideways(slices: Sequence[Slice], what: str) -> None:
     """Raise BadInput when slices are shifted within their plane: the stack is then no box."""
     positions = np.array([one.position for one in slices], dtype=np.float64)
     shifts = np.linalg.norm((positions - positions[0]) @ slices[0].axes, axis=1)
@@ -224,7 +240,7 @@ def _check_sideways(slices: Sequence[_Slice], what: str) -> None:
         )
 
 
-def _check_even(stack: Sequence[_Slice], what: str) -> None:
+def _check_even(stack: Sequence[Slice], what: str) -> None:
     """Raise BadInput when the distance between neighbours changes: slices are missing, or were made unevenly."""
     if len(stack) < 3:
         return

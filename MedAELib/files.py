@@ -54,13 +54,14 @@ def load(path: Path, series: str | None = None) -> Volume:
         raise BadInput(f"{path} is a file, so no series can be chosen from it.", "Name the folder of the DICOM files.")
     else:
         image, header = _read_file(path)
+    return _from_read(image, header, name_of(path), str(path))
+
+
+def _from_read(image: sitk.Image, header: dict[str, str], name: str, source: str) -> Volume:
+    """What was read as a volume. Raises BadInput."""
     modality = header.get("0008|0060", "").strip()
-    meta = {
-        "name": name_of(path),
-        "modality": modality if modality in ("CT", "MR") else "",
-        "header": header,
-    }
-    return from_image(image, meta, str(path))
+    meta = {"name": name, "modality": modality if modality in ("CT", "MR") else "", "header": header}
+    return from_image(image, meta, source)
 
 
 def name_of(path: Path) -> str:
@@ -221,20 +222,31 @@ def _set_header(image: sitk.Image, volume: Volume) -> None:
 
 def _read_series(folder: Path, wanted: str | None) -> tuple[sitk.Image, dict[str, str]]:
     """One series of a DICOM folder, and what it says of itself."""
+    with quiet():
+        return _read_stack(find_series(folder, wanted), folder)
+
+
+def load_series(series: Series, folder: Path, name: str) -> Volume:
+    """The volume of a series whose files are known, in a folder. Raises BadInput, OutOfMemory."""
+    with quiet():
+        image, header = _read_stack(series, folder)
+    return _from_read(image, header, name, str(folder))
+
+
+def _read_stack(series: Series, folder: Path) -> tuple[sitk.Image, dict[str, str]]:
+    """The image of a series, and what its first file says of itself. Raises BadInput, OutOfMemory."""
     import SimpleITK as sitk
 
-    with quiet():
-        series = find_series(folder, wanted)
-        header = series_header(series.frames[0][0])
-        _check_size(folder, (*series.size, series.count), series.nbytes)
-        try:
-            if series.count == 1:
-                return sitk.ReadImage(series.frames[0][0]), header
-            pixel = _pixel_type(series)
-            frames = [sitk.ReadImage(files, pixel) for files in series.frames]
-            return frames[0] if len(frames) == 1 else sitk.JoinSeries(frames), header
-        except (RuntimeError, MemoryError) as error:
-            raise BadInput(f"The DICOM series in {folder} cannot be read: {_reason(error)}.") from None
+    header = series_header(series.frames[0][0])
+    _check_size(folder, (*series.size, series.count), series.nbytes)
+    try:
+        if series.count == 1:
+            return sitk.ReadImage(series.frames[0][0]), header
+        pixel = _pixel_type(series)
+        frames = [sitk.ReadImage(files, pixel) for files in series.frames]
+        return frames[0] if len(frames) == 1 else sitk.JoinSeries(frames), header
+    except (RuntimeError, MemoryError) as error:
+        raise BadInput(f"The DICOM series in {folder} cannot be read: {_reason(error)}.") from None
 
 
 def _pixel_type(series: Series) -> int:

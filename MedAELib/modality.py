@@ -107,7 +107,7 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
         warnings.append(told + (", or its values are no Hounsfield units (1024 too high, perhaps)." if offset else "."))
     if not all_finite(volume.array):
         warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
-    if _is_label_map(values):
+    if is_label_map(values):
         warnings.append(_told_labels(name))
     thinnest = min(volume.shape)  # a slice may lie along any axis
     if spec.dims == 3 and thinnest < _FEW_SLICES:
@@ -141,14 +141,14 @@ def _told_constant(name: str, value: float) -> str:
 
 def told_labels(volume: Volume) -> str:
     """A sentence where a volume looks like a label map; empty where not."""
-    return _told_labels(volume.name or "The volume") if _is_label_map(sample(volume.array)) else ""
+    return _told_labels(volume.name or "The volume") if is_label_map(sample(volume.array)) else ""
 
 
 def _told_labels(name: str) -> str:
     return f"{name} holds few different values, as a label map does; choose the scan that it belongs to."
 
 
-def _is_label_map(values: npt.NDArray[Any]) -> bool:
+def is_label_map(values: npt.NDArray[Any]) -> bool:
     """Whether a sample of a scan's voxels looks like whole numbers that name things."""
     some = values.reshape(-1)[:: max(1, values.size // _LOOKED_AT)]
     return values.dtype.kind in "biu" and some.size > 1000 and len(np.unique(some)) <= _FEW_VALUES

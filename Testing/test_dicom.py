@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_tools import UID, write, write_stack
 
 from MedAELib import Volume
 from MedAELib.codec.volumes import compress
 from MedAELib.errors import BadInput
-
-UID = "1.2.826.0.1.7"
 
 
 @pytest.fixture(autouse=True)
@@ -20,33 +19,6 @@ def character_set():
     before = locale.setlocale(locale.LC_CTYPE)
     yield
     locale.setlocale(locale.LC_CTYPE, before)
-
-
-def write(path: Path, number: int, position, value: int | None = None, size=(6, 4), **tags: str) -> None:
-    """One slice whose voxels are all `value`, by default its number."""
-    image = sitk.GetImageFromArray(np.full(size[::-1], number if value is None else value, "int16"))
-    image.SetSpacing((0.5, 0.5))
-    told = {
-        "0008|0060": "CT",
-        "0020|000e": UID,
-        "0020|000d": "1.2.826.0.2",
-        "0008|0018": f"{UID}.{number}",
-        "0020|0032": "\\".join(f"{x:.10g}" for x in position),
-        "0020|0037": "1\\0\\0\\0\\1\\0",
-        "0020|0013": str(number),
-    }
-    for tag, text in (told | {name[1:5] + "|" + name[6:]: text for name, text in tags.items()}).items():
-        image.SetMetaData(tag, text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    writer.SetFileName(str(path))
-    writer.Execute(image)
-
-
-def write_stack(folder: Path, heights, **tags: str) -> None:
-    for number, z in enumerate(heights):
-        write(folder / f"{number:03d}.dcm", number, (0, 0, z), **tags)
 
 
 def profile(volume: Volume) -> list[list[int]]:

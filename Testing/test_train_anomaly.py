@@ -21,8 +21,8 @@ from MedAELib.tasks.anomaly import anomaly
 from MedAELib.training import anomaly as recipe
 from MedAELib.training import anomaly_model
 from MedAELib.training.anomalies import KINDS
-from MedAELib.training.folder import volume_files
 from MedAELib.training.glimpse import typical_slice
+from MedAELib.training.scans import scans_in
 
 TINY = ["--task", "anomaly", "--device", "cpu", "--set", "channels=4", "--set", "levels=1"]
 
@@ -73,7 +73,7 @@ def test_pictures_make_and_calibrate_a_model_of_images_and_colour_is_left_out(en
 def test_pictures_beside_volumes_are_no_scans(tmp_path):
     digit("0", 0).save(tmp_path / "scan.nii.gz")
     (tmp_path / "thumbnail.png").write_bytes(b"no scan")
-    assert [path.name for path in volume_files(tmp_path)] == ["scan.nii.gz"]
+    assert [scan.name for scan in scans_in(tmp_path, print)] == ["scan.nii.gz"]
 
 
 def test_what_is_shown_while_it_learns_is_a_dark_place_and_the_typical_slice_that_lacks_it():

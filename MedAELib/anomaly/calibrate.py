@@ -92,17 +92,17 @@ def _normals(
     folder: Path, model: Model, known: Mapping[str, Any], progress: Progress, note: Note
 ) -> list[Prepared]:
     """The prepared scans below the folder. Raises BadInput when there is none that can be used."""
-    from ..training.folder import load_volume, volume_files
+    from ..training.scans import load_scan, scans_in
     from .prepare import prepared_for
 
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", "Name a folder of normal scans.")
-    paths, found, names = volume_files(folder), [], []
-    for number, path in enumerate(paths):
-        progress("Reading the scans", number, len(paths))
-        name = path.relative_to(folder).as_posix()
+    files, found, names = scans_in(folder, note), [], []
+    for number, file in enumerate(files):
+        progress("Reading the scans", number, len(files))
+        name = file.name
         try:
-            scan = prepared_for(load_volume(path), model)
+            scan = prepared_for(load_scan(file), model)
         except OutOfMemory:
             raise
         except MedAEError as error:
@@ -114,7 +114,7 @@ def _normals(
             continue
         found.append(scan)
         names.append(name)
-    progress("Reading the scans", len(paths), len(paths))
+    progress("Reading the scans", len(files), len(files))
     if not found:
         raise BadInput(f"{folder} holds no scan that the model can be calibrated on.", "Name a folder of normal scans.")
     learned = _learned(names, model.bundle.training_data if model.bundle else (), learned_from(known))

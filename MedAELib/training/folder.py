@@ -15,10 +15,11 @@ from MedAELib.errors import BadInput, DiskFull, MedAEError, OutOfMemory, is_disk
 from MedAELib.modality import added_to_hounsfield, guess_modality
 from MedAELib.noise import otsu_threshold
 from MedAELib.quality import sample
+from MedAELib.training.label_maps import LabelMap, told_label_maps
+from MedAELib.training.patients import joined
+from MedAELib.training.scans import ENDINGS, IMAGES, Scan, load_scan, on_terminal, scans_in, told_formats
 from MedAELib.volume import Volume
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")  # of one slice each, where a folder holds no volumes
 Note = Callable[[str], None]
 _SLICE_BY_SLICE = (0, 3, 2, 1)  # [c, i, j, k] to [c, k, j, i] and back: voxels of a slice lie together in the file
 
@@ -50,45 +51,62 @@ class Case:
 
 
 def read_folder(
-    folder: Path, cache: Path, modalities: Sequence[str], subject: str, note: Note, write: bool = True
-) -> list[Case]:
-    """Every usable volume below a folder, by name; what is unreadable, empty or constant is noted and left out.
+    folder: Path, cache: Path, modalities: Sequence[str], subject: str, note: Note, write: bool = True,
+    remark: Note = on_terminal,
+) -> list[Case]:  # fmt: skip
+    """Every usable scan below a folder, by name; what is unreadable, empty, constant or labels is noted and left out.
 
     Voxels go into `cache` as .npy files and are memory-mapped from there (only read there without `write`). With
     `modalities`, texts that file names contain, the files of a subject become one case, all on one grid. `subject` is a
     regular expression for the part of a path that names the subject; without it that is what begins with "sub-", else
-    the first folder, else the file. Raises BadInput when there is no folder, no volume, or none that can be used, and
+    the first folder, else the file, and DICOM files of one patient are one subject wherever they lie. What is odd about
+    the subjects goes to `remark`. Raises BadInput when there is no folder, no volume, or none that can be used, and
     DiskFull.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", "Name a folder of volumes.")
     pattern = _pattern(subject)
-    groups: dict[str, list[Path]] = {}
-    for path in volume_files(folder):
-        name = path.relative_to(folder).as_posix()
-        groups.setdefault(_without(name, modalities) if modalities else name, []).append(path)
+    scans = scans_in(folder, note)
+    people = _people(scans, pattern, remark)
+    groups: dict[str, list[Scan]] = {}
+    for scan in scans:
+        groups.setdefault(_group(scan, modalities) if modalities else scan.name, []).append(scan)
     if not groups:
         raise BadInput(f"{folder} holds no volumes.", f"MedAE reads {told_formats()}.")
     cases: list[Case] = []
-    for number, (group, paths) in enumerate(sorted(groups.items())):
-        name = group + _ending(paths[0].name) if modalities else group
+    labels: list[str] = []
+    for number, (group, members) in enumerate(sorted(groups.items())):
+        name = group + _ending(members[0].name) if modalities else group
         try:
-            loaded = _fused(paths, modalities) if modalities else load_volume(paths[0])
-            case = _case(loaded, name, _subject(name, pattern), cache / f"{number:05d}.npy", write)
+            loaded = _fused(members, modalities) if modalities else load_scan(members[0])
+            cases.append(_case(loaded, name, people[members[0].name], cache / f"{number:05d}.npy", write))
         except (OutOfMemory, DiskFull):
             raise
+        except LabelMap:
+            labels += [member.name for member in members]
         except MedAEError as error:
             note(f"{name} is left out: {error}")
-            continue
-        cases.append(case)
+    if labels:
+        note(told_label_maps(labels))
+    if len(labels) == len(scans):
+        raise BadInput(f"{folder} holds label maps only, no scans.", "Name a folder of scans.")
     if not cases:
         raise BadInput(f"No volume in {folder} can be used.", "See why above.")
     return cases
 
 
-def holds_volumes(folder: Path) -> bool:
-    """Whether there is anything below the folder that may be a volume."""
-    return bool(volume_files(folder))
+def _people(scans: Sequence[Scan], pattern: re.Pattern[str] | None, remark: Note) -> dict[str, str]:
+    """The subject of each scan by its name: what the pattern finds, else by its folders and the patient of its DICOM.
+
+    The patient's number joins folders, and is not told to anybody.
+    """
+    sure = {scan.name: _subject(scan.name, pattern) for scan in scans if pattern and pattern.search(scan.name)}
+    return sure | joined([scan for scan in scans if scan.name not in sure], _subject_by_path, remark)
+
+
+def _group(scan: Scan, modalities: Sequence[str]) -> str:
+    """What the files of a case have in common: their names without the modality; series of a folder, the folder."""
+    return f"{scan.beside}/" if scan.beside else _without(scan.name, modalities)
 
 
 def cases_of(
@@ -128,36 +146,6 @@ def _grouped(names: Iterable[str], subjects: Mapping[str, str], modalities: Sequ
     return {name or " and ".join(members): members for name, members in groups.items()}
 
 
-def volume_files(folder: Path) -> list[Path]:
-    """Files of volumes below the folder, and folders of DICOM slices, without hidden ones; images where there is no
-    volume, as pictures beside volumes are no scans."""
-    found, images = set(), set()
-    for path in folder.rglob("*"):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
-        name = path.name.lower()
-        if name.endswith(ENDINGS) and path.is_file():
-            found.add(path)
-        elif name.endswith(".dcm"):
-            found.add(path.parent)
-        elif name.endswith(IMAGES) and path.is_file():
-            images.add(path)
-    return sorted(found or images)
-
-
-def told_formats() -> str:
-    """What a folder of scans may hold, in words."""
-    return f"{', '.join(ENDINGS)} and folders of .dcm files, or else images ({', '.join(IMAGES)})"
-
-
-def load_volume(path: Path) -> Volume:
-    """A volume of the folder. Raises BadInput, also for a colour image."""
-    volume = Volume.load(path)
-    if path.name.lower().endswith(IMAGES) and volume.channels > 1:
-        raise BadInput("it is a colour image; save it with grey values.")
-    return volume
-
-
 def _pattern(subject: str) -> re.Pattern[str] | None:
     try:
         return re.compile(subject) if subject else None
@@ -174,6 +162,11 @@ def _subject(name: str, pattern: re.Pattern[str] | None) -> str:
     found = pattern.search(name) if pattern else None
     if found:
         return found.group(1) if found.groups() else found.group(0)
+    return _subject_by_path(name)
+
+
+def _subject_by_path(name: str) -> str:
+    """`_subject` without a pattern."""
     bids = re.search(r"(?:^|/)(sub-[^/]+(?=/)|sub-[^/_.]+)", name)
     return bids.group(1) if bids else name.split("/")[0]
 
@@ -205,9 +198,21 @@ def _ending(file: str) -> str:
     return next((file[-len(ending) :] for ending in (*ENDINGS, *IMAGES) if file.lower().endswith(ending)), "")
 
 
-def _fused(paths: Sequence[Path], modalities: Sequence[str]) -> Volume:
-    """The files of a subject as the channels of one volume, no numbers where there is no file."""
-    return _fuse({path.name: load_volume(path) for path in paths if _named(path.name, modalities)}, modalities)
+def _fused(scans: Sequence[Scan], modalities: Sequence[str]) -> Volume:
+    """The files of a subject as the channels of one volume, no numbers where there is no file; no label maps.
+
+    Raises BadInput, LabelMap where there is nothing else.
+    """
+    volumes, labels = {}, None
+    for scan in scans:
+        if _named(scan.short, modalities):
+            try:
+                volumes[scan.short] = load_scan(scan)
+            except LabelMap as found:
+                labels = found
+    if labels and not volumes:
+        raise labels
+    return _fuse(volumes, modalities)
 
 
 def _fuse(named: Mapping[str, Volume], modalities: Sequence[str]) -> Volume:

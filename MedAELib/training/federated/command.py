@@ -103,13 +103,13 @@ def _numbers(settings: Sequence[str]) -> dict[str, float]:
 
 def _names(folders: Sequence[Path]) -> dict[str, Path]:
     """A site's name for each folder, from the folder's own. Raises BadInput where there are no volumes."""
-    from ..folder import holds_volumes
+    from ..scans import holds_scans
 
     found: dict[str, Path] = {}
     for folder in folders:
         if not folder.is_dir():
             raise BadInput(f"{folder} is no folder.", "Name a folder of volumes for each site.")
-        if not holds_volumes(folder):
+        if not holds_scans(folder):
             raise BadInput(f"The site {folder} holds no volumes.", "Name a folder of volumes for each site.")
         if any(folder.resolve() == other.resolve() for other in found.values()):
             raise BadInput(f"The site {folder} is named twice.", "Name another folder for each site.")

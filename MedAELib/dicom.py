@@ -54,10 +54,8 @@ def find_series(folder: Path, wanted: str | None = None) -> Series:
 
 def holds_series(folder: Path) -> bool:
     """Whether there is any DICOM image in a folder or below it."""
-    import SimpleITK as sitk
-
     with quiet():  # GDCM warns of each folder without any
-        return any(sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory) for directory, _, _ in os.walk(folder))
+        return any(_series_in(directory) for directory, _, _ in os.walk(folder))
 
 
 def series_header(file: str | Sequence[str]) -> dict[str, str]:
@@ -104,6 +102,18 @@ def image_head(file: Path) -> bytes:
     return head if head[128:132] == b"DICM" and _IMAGE.search(head[132:600]) is not None else b""
 
 
+def _series_in(directory: str) -> tuple[str, ...]:
+    """The UIDs of the series in a folder, not below it. Raises BadInput."""
+    import SimpleITK as sitk
+
+    try:
+        return sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory)
+    except RuntimeError:  # of a dose without its scale, for one
+        raise BadInput(
+            f"{directory} holds DICOM files that cannot be read.", "Take out what are no images, such as doses."
+        ) from None
+
+
 def _all_series(folder: Path) -> dict[str, list[str]]:
     """The files of every series, over all sub-folders."""
     import SimpleITK as sitk
@@ -111,12 +121,6 @@ def _all_series(folder: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for directory, below, _ in os.walk(folder):
         below.sort()
-        try:
-            uids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(directory)
-        except RuntimeError:  # of a dose without its scale, for one
-            raise BadInput(
-                f"{directory} holds DICOM files that cannot be read.", "Take out what are no images, such as doses."
-            ) from None
-        for uid in uids:
+        for uid in _series_in(directory):
             found.setdefault(uid, []).extend(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(directory, uid))
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_tools import UID, write, write_stack
+from dicom_tools import write, write_stack
 
 from MedAELib import Volume
 from MedAELib.codec.volumes import compress

@@ -95,8 +95,8 @@ def test_the_window_is_that_of_what_is_there_wherever_that_lies(missing: int | s
 
 def test_volumes_of_which_the_window_sees_next_to_nothing_are_left_out_with_a_note(tmp_path: Path, capsys) -> None:
     scans = write_volumes(tmp_path / "scans", 3)
-    sparse = np.zeros((1, 40, 40, 20), np.int16)
-    sparse[0, 3, 4:9, 5] = 900
+    sparse = np.zeros((1, 40, 40, 20), np.float32)
+    sparse[0, 3, 4:9, 5] = 900.5
     Volume(sparse, np.eye(4)).save(scans / "sparse.nii.gz")
     frames = np.stack([np.zeros((16, 16, 8)), np.random.default_rng(0).uniform(0, 9, (16, 16, 8))]).astype(np.float32)
     Volume(frames, np.eye(4), {"frames": True}).save(scans / "empty_frame.nrrd")

@@ -29,6 +29,7 @@ from MedAELib.training.parallel import agreed, least, processes, rank_and_world,
 from MedAELib.training.plan import Plan, check_network, check_options, make_plan, without_empty
 from MedAELib.training.result import write_model
 from MedAELib.training.resuming import check_parts, settings
+from MedAELib.training.scans import on_terminal
 from MedAELib.training.translation import complete
 from MedAELib.training.workplace import CACHE, HISTORY, PLAN, Workplace
 from MedAELib.volume import Volume
@@ -248,13 +249,18 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
     def note(sentence: str) -> None:
         unfit.append(without_place(sentence, options.folder))
         if rank_and_world()[0] == 0:
-            print(f"medae: note: {sentence}", file=sys.stderr)
+            on_terminal(sentence)
+
+    def remark(sentence: str) -> None:
+        if rank_and_world()[0] == 0:
+            on_terminal(sentence)
 
     def read(write: bool) -> list[Case]:
         if data.volumes is not None:
             found = cases_of(data.volumes, data.subjects, note, options.modalities)
         else:
-            found = read_folder(options.folder, folder / CACHE, options.modalities, options.subject, note, write)
+            cache, kinds = folder / CACHE, options.modalities
+            found = read_folder(options.folder, cache, kinds, options.subject, note, write, remark)
         fused = options.network == "fusion"
         found = complete(found, options.modalities, fused, note) if options.translate else found
         return found if options.task == "anomaly" else without_empty(found, options, note)

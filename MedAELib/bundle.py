@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -24,6 +25,7 @@ WEIGHTS = "models/model.safetensors"
 CARD = "docs/README.md"
 LICENCE = "LICENSE"
 
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # letters that show a text in another order
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LARGEST_TEXT = 1 << 20
 LARGEST_WEIGHTS = 1 << 30
@@ -319,15 +321,20 @@ def _table(own: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _text(table: Mapping[str, Any], key: str) -> str:
     value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise BadModel(f"'{key}' must be a text")
+    if not isinstance(value, str) or not value or not _is_plain(value):
+        raise BadModel(f"'{key}' must be a text without control characters")
     return value
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text moves no cursor and hides nothing when a terminal or a list shows it."""
+    return not any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") or letter in _TURNS for letter in text)
 
 
 def _texts(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise BadModel(f"'{key}' must be a list of texts")
+    if not isinstance(value, list) or not all(isinstance(item, str) and _is_plain(item) for item in value):
+        raise BadModel(f"'{key}' must be a list of texts without control characters")
     return tuple(value)
 
 

@@ -6,45 +6,53 @@ import json
 import secrets
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import bundle as bundles
 from .archive import check_alone, contents
 from .atomic import replace_folder, whole_file
 from .bundle import CARD, METADATA, Bundle, is_name, own_models_folder, read_bundle
-from .errors import BadInput, unwritable
+from .errors import BadInput, BadModel, unwritable
 
 __all__ = ["disk_use", "export_model", "free_name", "import_model", "is_own", "remove_model", "rename_model"]
 
 _INCOMING = ".medae-incoming-"
 
 
-def import_model(source: Path, into: Path | None = None, name: str = "") -> Bundle:
+def import_model(
+    source: Path, into: Path | None = None, name: str = "", check: Callable[[Path], object] = read_bundle
+) -> Bundle:
     """Copy the model in a folder or zip archive into the user's models, under its own or another name.
 
-    A name that is taken gets a number. Raises BadInput for what is no name, BadModel for what is no sound model,
-    DiskFull; then nothing is left.
+    A name that is taken gets a number. `check` raises for what is no sound model: by default what can be known without
+    torch; `Model.load` builds the network too. Raises BadInput for what is no name, what `check` raises, DiskFull; then
+    nothing is left.
     """
     if name:
         _check_name(name)
     into = into or own_models_folder()
     files = contents(source)
-    return _install(files, into, name)
+    return _install(files, into, name, source, check)
 
 
-def _install(files: Mapping[str, bytes], into: Path, name: str = "") -> Bundle:
+def _install(
+    files: Mapping[str, bytes], into: Path, name: str, source: Path, check: Callable[[Path], object] = read_bundle
+) -> Bundle:
     beside = into / f"{_INCOMING}{secrets.token_hex(4)}"
     try:
         into.mkdir(parents=True, exist_ok=True)
         replace_folder(beside, files)
         found = read_bundle(beside)
+        check(beside)
         name = free_name(name or found.name, into)
         if name != found.name:
             replace_folder(beside, renamed(files, found.name, name))
         beside.rename(into / name)
     except OSError as error:
         raise unwritable(into, error) from None
+    except BadModel as error:  # of the copy, which the user never sees
+        raise BadModel(str(error).replace(str(beside), str(source)), error.next_step) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return read_bundle(into / name)
@@ -100,7 +108,8 @@ def rename_model(bundle: Bundle, name: str, folder: Path | None = None) -> Bundl
         check_alone(bundle.folder)
     if free_name(name, bundle.folder.parent) != name:
         raise BadInput(f"There is a model {name} already.", "Choose another name.")
-    made = _install(renamed(contents(bundle.folder), bundle.name, name), bundle.folder.parent, name)
+    files = renamed(contents(bundle.folder), bundle.name, name)
+    made = _install(files, bundle.folder.parent, name, bundle.folder)
     remove_model(bundle, folder)
     return made
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import library
-from .bundle import Bundle, bundled_models, find_bundle, models_folder, own_folders, own_models_folder, read_bundle
+from .bundle import Bundle, bundled_folders, find_bundle, models_folder, own_folders, own_models_folder, read_bundle
 from .codec import model_file as codec
 from .codec.model_file import CodecModel
 from .errors import BadInput, MedAEError
@@ -68,19 +68,22 @@ def _codec() -> CodecModel | None:
 def _list(options: argparse.Namespace) -> int:
     if options.folder is not None and not options.folder.is_dir():
         raise BadInput(f"{options.folder} is not a folder.", "Name the folder of your models with --models.")
-    bundles, status = bundled_models(), 0
-    for folder in own_folders(options.folder):
+    bundles, status = [], 0
+    for folder in [*bundled_folders(), *own_folders(options.folder)]:
         try:
             bundles.append(read_bundle(folder))
         except MedAEError as fault:
-            status = 2
-            print(f"medae: {fault}", file=sys.stderr)
+            status = _told(fault)
     for bundle in bundles:
         print(
             f"{bundle.name}\t{bundle.spec.task}\t{bundle.spec.modality} {bundle.spec.dims}D\t{bundle.sha256[:12]}\t"
             f"{library.disk_use(bundle.folder) / 1e6:.1f} MB\t{bundle.description}"
         )
-    if (model := _codec()) is not None:
+    try:
+        model = _codec()
+    except MedAEError as fault:
+        return _told(fault)
+    if model is not None:
         size = f"{library.disk_use(models_folder() / model.name) / 1e6:.1f} MB"
         print(f"{model.name}\tcompress\tany 2D, 3D\t{model.sha256[:12]}\t{size}\tPredicts the voxels of .maez files.")
     return status
@@ -89,17 +92,36 @@ def _list(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from .model import Model
 
-    names = options.names or [bundle.name for bundle in bundled_models()]
-    for bundle in [_find(options, name) for name in names if name != codec.BUNDLED]:
-        Model.load(bundle.folder)
+    status = 0
+    for name in options.names or [folder.name for folder in bundled_folders()]:
+        if name == codec.BUNDLED:
+            continue
+        try:
+            bundle = _find(options, name)
+            Model.load(bundle.folder)
+        except MedAEError as fault:
+            status = _told(fault)
+            continue
         print(f"{bundle.name}\tis whole\t{bundle.sha256}")
-    if (not options.names or codec.BUNDLED in names) and (model := _codec()) is not None:
-        print(f"{model.name}\tis whole\t{model.sha256}")
-    return 0
+    if not options.names or codec.BUNDLED in options.names:
+        try:
+            if (model := _codec()) is not None:
+                print(f"{model.name}\tis whole\t{model.sha256}")
+        except MedAEError as fault:
+            status = _told(fault)
+    return status
+
+
+def _told(fault: MedAEError) -> int:
+    """Tell of a model that cannot be used while others still follow; the exit status in the end."""
+    print(f"medae: {fault}", file=sys.stderr)
+    return 2
 
 
 def _import(options: argparse.Namespace) -> int:
-    bundle = library.import_model(options.source, options.folder, options.name)
+    from .model import Model
+
+    bundle = library.import_model(options.source, options.folder, options.name, Model.load)
     print(f"{bundle.name}: {bundle.folder}, {bundle.sha256[:12]}")
     return 0
 

@@ -11,7 +11,7 @@ from volumes import blob
 from MedAELib.bundle import Spec, Window
 from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, Cancelled
-from MedAELib.features.code import code_of, seen_by
+from MedAELib.features.code import code_of, resampled, seen_by
 from MedAELib.features.neighbours import DISTANCES, KNOWN, Table, nearest, read_table
 from MedAELib.model import Model
 from MedAELib.tasks.features import DEFAULT_MODEL, features
@@ -154,6 +154,17 @@ def test_a_spacing_makes_features_of_a_turned_scan_nearly_the_same():
     own = [np.array(features(v, made, engine=CPU).items[0].values) for v in (volume, turned)]
     grid = [np.array(features(v, made, spacing=2.0, engine=CPU).items[0].values) for v in (volume, turned)]
     assert np.abs(own[0] - own[1]).max() > 10 * np.abs(grid[0] - grid[1]).max()
+
+
+def test_a_missing_modality_is_missing_on_another_grid_too():
+    made = model("fusion", 3, {"modalities": 2, "channels": [4], "strides": [2]})
+    one = scan((20, 20, 12))
+    half = Volume(np.concatenate([one.array, np.full_like(one.array, np.nan, dtype=np.float32)]), one.affine, one.meta)
+    grid = resampled(half, 2.0)
+    assert np.isnan(grid.array[1]).all() and np.isfinite(grid.array[0]).all()
+    found = [features(volume, made, engine=CPU, **more).items[0].values
+             for volume, more in ((half, {"spacing": 2.0}), (grid, {}))]  # fmt: skip
+    np.testing.assert_allclose(*found, rtol=1e-6)
 
 
 def test_what_does_not_apply_is_refused_with_a_reason():

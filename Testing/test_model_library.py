@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from models import save_small_model
 from panel_tools import write_model
+from safetensors.numpy import load_file, save
 from train_tools import run
 
-from MedAELib import archive, library
-from MedAELib.bundle import METADATA, WEIGHTS, find_bundle, models_folder, read_bundle
+from MedAELib import archive, bundle, library, models_command
+from MedAELib.bundle import METADATA, WEIGHTS, find_bundle, identity, models_folder, read_bundle, read_spec
 from MedAELib.errors import BadInput, BadModel, DiskFull
 
 
@@ -28,7 +32,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def guest(tmp_path: Path) -> Path:
     """A model folder of somebody else's."""
-    return write_model(tmp_path / "elsewhere" / "guest", "MR")
+    save_small_model(tmp_path / "elsewhere" / "guest", "guest", modality="MR")
+    return tmp_path / "elsewhere" / "guest"
 
 
 def zipped(folder: Path, target: Path, top: str = "guest/", **more: bytes) -> Path:
@@ -55,6 +60,68 @@ def test_a_model_comes_in_is_found_by_name_and_goes_out_again(own: Path, guest: 
     said = capsys.readouterr().out
     assert all(f"\n{name}\t" in said for name in ("guest", "guest-2", "other")) and "MB" in said
     assert sorted(path.name for path in own.iterdir()) == ["guest", "guest-2", "other"]
+
+
+def changed(folder: Path, **values: object) -> None:
+    """Say something else in the metadata of a model, and that it belongs to the weights there."""
+    metadata = json.loads((folder / METADATA).read_text())
+    metadata["description"] = values.pop("description", metadata["description"])
+    own = metadata["medae"] | values
+    own["sha256"] = identity(read_spec(own), (folder / WEIGHTS).read_bytes())
+    (folder / METADATA).write_text(json.dumps({**metadata, "medae": own}))
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"network": "unheard"}, "'unheard' is unknown"),
+        ({"arguments": {"channels": 4, "blocks": 2}}, "wrong shape"),
+        ({"description": "Fine.\x1b[2J"}, "control characters"),
+        ({"limits": ["One.\ntwo"]}, "control characters"),
+        ({"training_data": ["ab\u202ecd"]}, "control characters"),
+        ("not finite", "is not finite"),
+        ("no weights", "not a complete safetensors file"),
+    ],
+)
+def test_what_cannot_be_built_or_hides_something_does_not_come_in(own: Path, guest: Path, capsys, fault, told) -> None:
+    if isinstance(fault, dict):
+        changed(guest, **fault)
+    else:
+        weights = load_file(guest / WEIGHTS)
+        weights["level.conv.bias"][0] = np.nan
+        (guest / WEIGHTS).write_bytes(b"none" if fault == "no weights" else save(weights))
+        changed(guest)
+    assert run("models", "import", guest) == 2
+    said = capsys.readouterr().err
+    assert told in said and said.count("\n") == 1
+    assert not any(hidden in said for hidden in (".medae-incoming", "\x1b", "\u202e"))
+    assert not own.exists() or not list(own.iterdir())
+
+
+def test_all_named_models_are_checked_though_one_is_broken(own: Path, guest: Path, capsys) -> None:
+    assert run("models", "import", guest) == 0
+    assert run("models", "import", guest, "--name", "broken") == 0
+    (own / "broken" / WEIGHTS).write_bytes(b"other")
+    capsys.readouterr()
+    assert run("models", "check", "broken", "absent", "guest") == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("guest\tis whole") and "broken" in told.err and "absent" in told.err
+    assert run("models", "check", "guest") == 0
+
+
+def test_a_bundled_model_that_is_broken_is_told_and_the_others_are_listed_and_checked(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    bundled = tmp_path / "bundled"
+    for name in ("first", "second"):
+        save_small_model(bundled / name, name)
+    (bundled / "first" / WEIGHTS).write_bytes(b"other")
+    monkeypatch.setattr(bundle, "models_folder", lambda: bundled)
+    monkeypatch.setattr(models_command, "models_folder", lambda: bundled)
+    for action, said in (("list", "second\tdenoise"), ("check", "second\tis whole")):
+        assert run("models", action) == 2
+        told = capsys.readouterr()
+        assert said in told.out and "first" in told.err and "Traceback" not in told.err
 
 
 @pytest.mark.parametrize("name", ["bad/name", "../out", ".", "a b", "n" * 65])

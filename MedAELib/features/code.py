@@ -129,7 +129,10 @@ def resampled(volume: Volume, spacing: float) -> Volume:
     channels = []
     for channel in volume.array:  # outside of the scan there is what is darkest in it
         finite = channel[np.isfinite(channel)]
-        floor = np.float32(finite.min() if finite.size else 0)
+        if not finite.size:  # a modality that is missing stays so
+            channels.append(np.full(grid.shape, np.nan, np.float32))
+            continue
+        floor = np.float32(finite.min())
         channels.append(onto_grid(np.where(np.isfinite(channel), channel, floor) - floor, volume.affine, grid) + floor)
     return Volume(np.stack(channels), grid.affine, volume.meta)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ def processes(device: torch.device) -> Iterator[torch.device]:
         yield device
         wait_for_all()  # nobody leaves while another still needs its answer
     finally:
+        gc.collect()  # networks that were shared hold the group, whose threads must end before the process does
         torch.distributed.destroy_process_group()
 
 

@@ -88,7 +88,8 @@ class Spec:
     """What a model is, apart from its weights; the same JSON on disk and in the panel.
 
     `kinds` are the scans that a translating model knows: first what it takes, last what it makes; a network that fuses
-    several takes and makes each of them. Other models have none.
+    several takes and makes each of them. Other models have none. `modalities` are the names of the channels of a model
+    that fuses without translating, in their order; empty in models of earlier versions.
     """
 
     network: str
@@ -98,6 +99,7 @@ class Spec:
     modality: str
     window: Window
     kinds: tuple[Kind, ...] = ()
+    modalities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
@@ -105,11 +107,19 @@ class Spec:
         _check_modality(self.modality)
         if len({kind.name for kind in self.kinds}) < len(self.kinds) or len(self.kinds) == 1:
             raise BadModel("A translating model knows two or more kinds of scan, each by a name of its own.")
+        names = self.modalities
+        if len(set(names)) < len(names) or any(not 1 <= len(name) <= 64 for name in names):
+            raise BadModel("Each modality that a model fuses must have a short name of its own.")
 
 
 def fuses(spec: Spec) -> bool:
     """Whether a translating model takes several kinds of scan, of which any may be missing, and makes each of them."""
     return "fusion" in (spec.network, spec.arguments.get("network"))
+
+
+def told_modalities(spec: Spec) -> str:
+    """How the channels of a volume are read by a model that fuses them, in brackets; empty where it does not say."""
+    return f" ({', '.join(spec.modalities)}, in this order)" if spec.modalities else ""
 
 
 def _check_modality(modality: str) -> None:
@@ -252,13 +262,14 @@ def identity(spec: Spec, weights: bytes) -> str:
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
-    """The specification as plain JSON values; without kinds of scan where there are none."""
+    """The specification as plain JSON values; without kinds of scan and names of modalities where there are none."""
     found = {
         **asdict(spec),
         "arguments": dict(spec.arguments),
         "kinds": [{**asdict(kind), "standard": list(kind.standard)} for kind in spec.kinds],
     }
-    return found if spec.kinds else {name: value for name, value in found.items() if name != "kinds"}
+    found["modalities"] = list(spec.modalities)
+    return {name: value for name, value in found.items() if value or name not in ("kinds", "modalities")}
 
 
 def read_spec(own: Mapping[str, Any]) -> Spec:
@@ -268,6 +279,9 @@ def read_spec(own: Mapping[str, Any]) -> Spec:
         raise BadModel("'arguments' must be plain values")
     if not isinstance(dims, int) or isinstance(dims, bool):
         raise BadModel("'dims' must be 2 or 3")
+    modalities = _texts(own, "modalities")
+    if len(modalities) > 8:
+        raise BadModel("'modalities' must be at most 8 texts")
     if not isinstance(kinds, list) or len(kinds) > 8 or not all(isinstance(kind, dict) for kind in kinds):
         raise BadModel("'kinds' must be a list of at most 8 tables")
     return Spec(
@@ -278,6 +292,7 @@ def read_spec(own: Mapping[str, Any]) -> Spec:
         modality=_text(own, "modality"),
         window=_window(own),
         kinds=tuple(map(_kind, kinds)),
+        modalities=modalities,
     )
 
 

@@ -12,7 +12,10 @@ from train_tools import arguments, run, shrink_patches
 from volumes import SIZES, blob, write_volumes
 
 from MedAELib import Model, Volume
+from MedAELib.engine.run import Engine
+from MedAELib.errors import BadInput
 from MedAELib.networks import NETWORKS
+from MedAELib.tasks.features import features
 from MedAELib.training.command import NETWORKS as NAMED
 from MedAELib.training.folder import _subject, read_folder, split
 from MedAELib.training.recipes import RECIPES
@@ -126,11 +129,16 @@ def test_modalities_of_a_subject_are_fused_and_a_missing_one_is_decoded(tmp_path
     options = [*arguments("fusion"), "--modalities", "T1", "FLAIR", "--steps", 3, "--output", tmp_path / "m"]
     assert run("train", scans, *options) == 0
     model = Model.load(tmp_path / "m")
-    assert model.network.in_channels == 2
+    assert model.network.in_channels == 2 and model.spec.modalities == ("T1", "FLAIR")
     both = np.stack([blob(0, (16, 16, 12)), 2 * blob(0, (16, 16, 12))]).astype(np.float32)
     both[1] = np.nan
     made = model.reconstruct(Volume(both, np.eye(4)))
     assert made.array.shape == both.shape and np.isfinite(made.array).all()
+    told = features(Volume(both, np.eye(4)), model, engine=Engine("cpu")).report["warnings"]
+    assert told == ["The channels are read as T1, FLAIR, in this order."]
+    for work in (model.reconstruct, lambda volume: features(volume, model, engine=Engine("cpu"))):
+        with pytest.raises(BadInput, match=r"fuses 2 modalities \(T1, FLAIR, in this order\), but the volume has 1"):
+            work(Volume(both[:1], np.eye(4)))
 
 
 def test_fused_modalities_learn_to_undo_damage_and_are_reconstructed(tmp_path):

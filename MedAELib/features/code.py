@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..anomaly.grid import grid_around, onto_grid
 from ..anomaly.prepare import Prepared, prepared_for
+from ..bundle import told_modalities
 from ..conditions import condition
 from ..engine.run import Engine
 from ..engine.tiles import Box
@@ -98,7 +99,9 @@ def seen_by(model: Model, volume: Volume) -> Seen:
         )  # fmt: skip
     channels = network.in_channels
     if channels > 1 and volume.channels != channels:
-        raise BadInput(f"The network fuses {channels} modalities, but the volume has {volume.channels}.")
+        raise BadInput(
+            f"The network fuses {channels} modalities{told_modalities(spec)}, but the volume has {volume.channels}."
+        )
     there = [bool(np.isfinite(channel).any()) for channel in volume.array[:channels]]
     if not any(there):
         raise BadInput(f"{volume.name or 'The volume'} holds no finite value.")

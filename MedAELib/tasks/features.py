@@ -70,6 +70,8 @@ def features(
     warnings = []
     if volume.channels > 1 and model.network.in_channels == 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
+    if model.spec.modalities:
+        warnings.append(f"The channels are read as {', '.join(model.spec.modalities)}, in this order.")
     if labels is not None:
         warnings.extend(_left_out(labels, items))
     called = names(len(code.cells), code.spatial, len(seen.voxels))

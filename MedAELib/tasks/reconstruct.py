@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..bundle import told_modalities
 from ..conditions import condition as condition_of
 from ..engine.run import Engine
 from ..engine.tiles import Box
@@ -73,7 +74,8 @@ def _fused(
     """All modalities [m, i, j, k] from those that are there, float32, each in the window that it came in."""
     network = model.network
     if volume.channels != network.in_channels:
-        raise BadInput(f"The network fuses {network.in_channels} modalities, but the volume has {volume.channels}.")
+        fused = f"{network.in_channels} modalities{told_modalities(model.spec)}"
+        raise BadInput(f"The network fuses {fused}, but the volume has {volume.channels}.")
     there = [bool(np.isfinite(channel).any()) for channel in volume.array]
     if not any(there):
         raise BadInput(f"{volume.name or 'The volume'} holds no finite value.")

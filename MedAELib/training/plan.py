@@ -162,7 +162,8 @@ def make_spec(options: argparse.Namespace, modality: str, kinds: tuple[Kind, ...
     alone = len(options.modalities) < 2  # the denoise task knows one modality at a time
     task = "denoise" if denoiser or (_pairing(options) and alone) else "reconstruct"
     window = NOISE_WINDOWS[modality] if denoiser else WINDOWS[modality]
-    return Spec(options.network, _arguments(options), options.dims, task, modality, window)
+    named = () if alone else tuple(options.modalities)
+    return Spec(options.network, _arguments(options), options.dims, task, modality, window, modalities=named)
 
 
 def _modality(cases: Sequence[Case]) -> str:

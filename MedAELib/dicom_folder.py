@@ -83,8 +83,8 @@ def may_be_dicom(path: Path) -> bool:
 def series_among(files: Iterable[tuple[str, Path]]) -> tuple[list[FoundSeries], list[str]]:
     """Every series of images among files that may be DICOM, each given with its name relative to a folder.
 
-    A series that lies in several folders is one; the same number given to two patients are two. The second are folders
-    with damaged images or with .dcm files, of which nothing can be read.
+    A series that lies in several folders is one; the same number given to two patients are two. The second are names of
+    damaged images and .dcm files that belong to none, one for each folder of which nothing can be read.
     """
     found: dict[tuple[str, ...], dict[str, tuple[Path, Slice]]] = {}
     unread: list[tuple[str, Path]] = []
@@ -103,18 +103,18 @@ def series_among(files: Iterable[tuple[str, Path]]) -> tuple[list[FoundSeries], 
         for key, members in found.items()
     ]
     read = {folder for one in series for folder in one.folders}
-    return series, sorted(silent - read)
+    return series, sorted(name for folder, name in silent.items() if folder not in read)
 
 
-def _damaged(unread: Sequence[tuple[str, Path]], uids: Sequence[str]) -> tuple[list[tuple[str, Path]], set[str]]:
-    """Files that seem to be slices of these series, each with the series' UID; folders of others that tell nothing."""
-    damaged, silent = [], set()
+def _damaged(unread: Sequence[tuple[str, Path]], uids: Sequence[str]) -> tuple[list[tuple[str, Path]], dict[str, str]]:
+    """Files that seem to be slices of these series, each with the series' UID; the first other one of each folder."""
+    damaged, silent = [], dict[str, str]()
     for name, path in unread:
         head = image_head(path)
         known = [(uid, path) for uid in uids if head and uid.encode(errors="ignore") in head]
         damaged += known
         if not known and (head or path.name.lower().endswith(ENDINGS)):
-            silent.add(_folder(name))
+            silent.setdefault(_folder(name), name)
     return damaged, silent
 
 

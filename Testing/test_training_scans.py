@@ -178,3 +178,27 @@ def test_a_single_dicom_file_right_in_the_folder_is_a_scan(tmp_path):
         write(folder / f"{number}.dcm", number, (0, 0, 0), t0020_000e=f"1.2.3.{number}", t0010_0020=str(number))
     scans = scans_in(folder, print)
     assert len(scans) == 2 and len({one.name for one in scans}) == 2
+
+
+@pytest.mark.parametrize("where", [".", "anna"])
+def test_a_dicom_file_that_is_no_image_is_named_and_does_not_stand_for_the_scans_in_folders_below_it(tmp_path, where):
+    folder = tmp_path / "scans"
+    series(folder / "anna" / "ct", "1", "A")
+    series(folder / "bert" / "ct", "2", "B")
+    (folder / where / "plan.dcm").write_bytes(bytes(128) + b"DICM" + bytes(200))
+    cases, told = read(folder, tmp_path)
+    assert sorted(cases) == ["anna/ct", "bert/ct"]
+    name = "plan.dcm" if where == "." else "anna/plan.dcm"
+    assert len(told) == 1 and told[0].startswith(f"{name} is left out") and "cannot be read" in told[0]
+
+
+def test_series_without_a_number_are_called_the_same_whatever_their_files_are_called(tmp_path):
+    for copy, order in (("one", (1, 2, 3)), ("other", (3, 1, 2))):
+        for place, uid in enumerate(order):
+            tags = {"t0020_000e": f"1.2.3.{uid}", "t0008_103e": "T1", "t0010_0020": "A"}
+            write_stack(tmp_path / copy / "anna", HEIGHTS, f".{place}.dcm", 100 * uid, **tags)
+            for path in (tmp_path / copy / "anna").glob(f"{uid}*.{place}.dcm"):
+                path.rename(path.with_name(f"{place}-{path.name}"))
+    for copy in ("one", "other"):
+        found = {one.name: one.series.first.series for one in scans_in(tmp_path / copy, print)}
+        assert found == {f"anna/T1 {n}": f"1.2.3.{n}" for n in (1, 2, 3)}

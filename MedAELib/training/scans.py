@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from MedAELib.dicom_folder import FoundSeries, may_be_dicom, series_among
 from MedAELib.errors import BadInput
@@ -86,7 +87,11 @@ def load_scan(scan: Scan) -> Volume:
 
 
 def _dicom(folder: Path, files: Sequence[tuple[str, Path]], taken: set[str], note: Note) -> list[Scan]:
-    """The DICOM series among the files as scans; folders of which nothing can be read are scans that cannot either."""
+    """The DICOM series among the files as scans; series that are none are noted.
+
+    Of a folder of which nothing can be read one file stands for all: it tells why when it is loaded. It is called as
+    the folder, unless there are series below it.
+    """
     others = [one for one in files if not one[0].lower().endswith((*ENDINGS, *IMAGES))]
     series, silent = series_among((name, path) for name, path in others if may_be_dicom(path))
     by_place: dict[str, list[FoundSeries]] = {}
@@ -99,7 +104,7 @@ def _dicom(folder: Path, files: Sequence[tuple[str, Path]], taken: set[str], not
     for place in sorted(left_out):
         for scan in _named(place, left_out[place], folder / place, taken, alone=place not in by_place):
             note(f"{scan.name} is left out: {scan.series.no_scan() if scan.series else ''}")
-    return scans + [Scan(place, folder / place) for place in silent if place not in taken]
+    return scans + [Scan(_called(name, series), folder / name) for name in silent]
 
 
 def _named(place: str, series: list[FoundSeries], path: Path, taken: set[str], alone: bool = True) -> list[Scan]:
@@ -109,7 +114,7 @@ def _named(place: str, series: list[FoundSeries], path: Path, taken: set[str], a
         return [Scan(place, path, series[0])]
     told = [_described(one) for one in series]
     scans, before = [], "" if place == "." else f"{place}/"
-    for one in sorted(series, key=lambda one: (one.first.series_number, one.first.series, one.folders)):
+    for one in sorted(series, key=_order):
         text = _described(one)
         name, number = before + text, 0
         while name in taken or (not number and told.count(text) > 1):
@@ -118,6 +123,19 @@ def _named(place: str, series: list[FoundSeries], path: Path, taken: set[str], a
         taken.add(name)
         scans.append(Scan(name, path, one, beside="" if place == "." else place))
     return scans
+
+
+def _called(file: str, series: Sequence[FoundSeries]) -> str:
+    """What a file is called that stands for its folder: as the folder, or as itself where series lie below that."""
+    place = PurePosixPath(file).parent
+    holds = any(place in (below, *below.parents) for one in series for below in map(PurePosixPath, one.folders))
+    return file if holds else str(place)
+
+
+def _order(series: FoundSeries) -> tuple[float, str, str]:
+    """Where a series comes among those of its folder: by the scanner's number, where it has one."""
+    number = series.first.series_number
+    return number if math.isfinite(number) else math.inf, series.first.series, min(series.slices).as_posix()
 
 
 def _described(series: FoundSeries) -> str:

@@ -343,7 +343,16 @@ def _text(table: Mapping[str, Any], key: str) -> str:
 
 def _is_plain(text: str) -> bool:
     """Whether a text moves no cursor and hides nothing when a terminal or a list shows it."""
-    return not any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") or letter in _TURNS for letter in text)
+    return all(map(_is_shown, text))
+
+
+def _is_shown(letter: str) -> bool:
+    return unicodedata.category(letter) not in ("Cc", "Zl", "Zp") and letter not in _TURNS
+
+
+def plain_text(text: str) -> str:
+    """A text with a question mark for each letter that a model's metadata may not hold, as names of files may."""
+    return "".join(letter if _is_shown(letter) else "?" for letter in text)
 
 
 def _texts(table: Mapping[str, Any], key: str) -> tuple[str, ...]:

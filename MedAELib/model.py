@@ -17,7 +17,19 @@ import torch
 
 from .archive import check_replaceable
 from .atomic import replace_folder
-from .bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, Spec, find_bundle, identity, read_bundle, spec_to_json
+from .bundle import (
+    CARD,
+    LICENCE,
+    METADATA,
+    WEIGHTS,
+    Bundle,
+    Spec,
+    find_bundle,
+    identity,
+    plain_text,
+    read_bundle,
+    spec_to_json,
+)
 from .errors import BadModel, unwritable
 from .networks import Network, build
 from .volume import Volume
@@ -71,8 +83,8 @@ class Model:
             "name": name,
             "sha256": identity(self.spec, weights),
             "figures": figures,
-            "limits": limits,
-            "training_data": training_data,
+            "limits": list(map(plain_text, limits)),
+            "training_data": list(map(plain_text, training_data)),
             **({"calibration": dict(calibration)} if calibration else {}),
         }
         metadata = _monai_metadata(self.spec, self.network, description, version) | {"medae": own}

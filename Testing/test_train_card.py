@@ -11,6 +11,7 @@ from train_tools import arguments, run, shrink_patches
 from volumes import blob, write_volumes
 
 from MedAELib import Model, Volume
+from MedAELib.bundle import read_bundle
 from MedAELib.networks import build
 from MedAELib.training import session
 from MedAELib.training.card import folder_told, without_place
@@ -104,6 +105,13 @@ def test_no_place_on_the_disk_is_told(tmp_path, monkeypatch):
     card = _card(Path(), tmp_path / "m", *arguments("plain"), "--dims", 2)
     assert "deep/bad.nrrd is left out" in card and str(tmp_path) not in card
     assert "`python -m MedAELib train scans --network" in card
+
+
+def test_files_with_odd_names_leave_a_model_that_can_be_read(tmp_path):
+    scans = write_volumes(tmp_path / "scans", 1)
+    (scans / "subject0.nii.gz").rename(scans / "odd\x1b[2J\n.nii.gz")
+    _card(scans, tmp_path / "m", *arguments("plain"), "--dims", 2)
+    assert read_bundle(tmp_path / "m").training_data == ("odd?[2J?.nii.gz",)
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def make_venv() -> None:
         stop_with_log(f"The virtual environment {VENV} could not be made.")
     STAMP.write_text("unfinished\n")
     pip = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    pip += ["--no-compile", "-r", str(LOCK)]  # Python compiles what is imported when it is, a third of these files
+    pip += ["--no-compile", "-r", str(LOCK)]  # Python compiles what is imported, when it is
     if not run_logged(pip, "Installing Python packages into .venv (about 2 GB)"):
         stop_with_log(f"The Python packages could not be installed; pip's whole output is in {LOG}.")
 

@@ -117,11 +117,6 @@ def fuses(spec: Spec) -> bool:
     return "fusion" in (spec.network, spec.arguments.get("network"))
 
 
-def told_modalities(spec: Spec) -> str:
-    """How the channels of a volume are read by a model that fuses them, in brackets; empty where it does not say."""
-    return f" ({', '.join(spec.modalities)}, in this order)" if spec.modalities else ""
-
-
 def _check_modality(modality: str) -> None:
     if modality not in ("CT", "MR", "any"):
         raise BadModel(f"The modality {modality!r} is none of CT, MR, any.")

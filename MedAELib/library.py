@@ -21,13 +21,13 @@ _INCOMING = ".medae-incoming-"
 
 
 def import_model(
-    source: Path, into: Path | None = None, name: str = "", check: Callable[[Path], object] = read_bundle
+    source: Path, into: Path | None = None, name: str = "", check: Callable[[Path], object] | None = None
 ) -> Bundle:
     """Copy the model in a folder or zip archive into the user's models, under its own or another name.
 
-    A name that is taken gets a number. `check` raises for what is no sound model: by default what can be known without
-    torch; `Model.load` builds the network too. Raises BadInput for what is no name, what `check` raises, DiskFull; then
-    nothing is left.
+    A name that is taken gets a number. What can be known without torch is checked; a `check` such as `Model.load` sees
+    the copy before it gets its place. Raises BadInput for what is no name, BadModel for what is no sound model, what
+    `check` raises, DiskFull; then nothing is left.
     """
     if name:
         _check_name(name)
@@ -37,14 +37,15 @@ def import_model(
 
 
 def _install(
-    files: Mapping[str, bytes], into: Path, name: str, source: Path, check: Callable[[Path], object] = read_bundle
+    files: Mapping[str, bytes], into: Path, name: str, source: Path, check: Callable[[Path], object] | None = None
 ) -> Bundle:
     beside = into / f"{_INCOMING}{secrets.token_hex(4)}"
     try:
         into.mkdir(parents=True, exist_ok=True)
         replace_folder(beside, files)
         found = read_bundle(beside)
-        check(beside)
+        if check is not None:
+            check(beside)
         name = free_name(name or found.name, into)
         if name != found.name:
             replace_folder(beside, renamed(files, found.name, name))

@@ -30,7 +30,7 @@ from .bundle import (
     read_bundle,
     spec_to_json,
 )
-from .errors import BadModel, unwritable
+from .errors import BadInput, BadModel, unwritable
 from .networks import Network, build
 from .volume import Volume
 
@@ -128,6 +128,15 @@ class Model:
         path = Path(folder) / "models" / "model.pt"
         torch.save(self.network.state_dict(), path)
         return path
+
+
+def check_modalities(model: Model, volume: Volume) -> None:
+    """Raise BadInput where a volume's channels are not the modalities that the model's network fuses."""
+    fused = model.network.in_channels
+    if volume.channels != fused:
+        names = model.spec.modalities
+        order = f" ({', '.join(names)}, in this order)" if names else ""
+        raise BadInput(f"The network fuses {fused} modalities{order}, but the volume has {volume.channels}.")
 
 
 def _read_weights(bundle: Bundle, network: torch.nn.Module) -> dict[str, torch.Tensor]:

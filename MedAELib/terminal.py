@@ -117,10 +117,15 @@ def run_parameters(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("model", "device", "precision", "tile")}
 
 
+def tell_note(sentence: str) -> None:
+    """One thing that a user should hear besides a result."""
+    print(f"medae: note: {sentence}", file=sys.stderr)
+
+
 def tell(report: Mapping[str, Any]) -> None:
     """What a user should hear of a run besides its result, a line each."""
     for remark in remarks(report):
-        print(f"medae: note: {remark}", file=sys.stderr)
+        tell_note(remark)
 
 
 def report_file(report: Mapping[str, Any], options: argparse.Namespace) -> dict[Path, str]:

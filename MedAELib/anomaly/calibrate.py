@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, read_bundle
 from ..errors import BadInput, BadModel, MedAEError, OutOfMemory, unwritable
-from ..terminal import Terminal
+from ..terminal import Terminal, tell_note
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -47,13 +46,9 @@ def _run(options: argparse.Namespace) -> int:
     from ..training.command import check_output
 
     check_output(options.output)
-    bundle = calibrated_again(options.folder, options.model, options.output, options.device, Terminal(), _tell)
+    bundle = calibrated_again(options.folder, options.model, options.output, options.device, Terminal(), tell_note)
     print(f"{options.output}: {bundle.name}, calibrated on {_scans(len(bundle.calibration['cases']), 'normal ')}")
     return 0
-
-
-def _tell(sentence: str) -> None:
-    print(f"medae: note: {sentence}", file=sys.stderr)
 
 
 def calibrated_again(

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from ..anomaly.grid import grid_around, onto_grid
 from ..anomaly.prepare import Prepared, prepared_for
-from ..bundle import told_modalities
 from ..conditions import condition
 from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput
-from ..model import Model
+from ..model import Model, check_modalities
 from ..networks import Network, Wrapped
 from ..networks.conditional import ConditionalAutoencoder
 from ..networks.normative import NormativeAutoencoder
@@ -98,10 +97,8 @@ def seen_by(model: Model, volume: Volume) -> Seen:
             prepared=prepared,
         )  # fmt: skip
     channels = network.in_channels
-    if channels > 1 and volume.channels != channels:
-        raise BadInput(
-            f"The network fuses {channels} modalities{told_modalities(spec)}, but the volume has {volume.channels}."
-        )
+    if channels > 1:
+        check_modalities(model, volume)
     there = [bool(np.isfinite(channel).any()) for channel in volume.array[:channels]]
     if not any(there):
         raise BadInput(f"{volume.name or 'The volume'} holds no finite value.")

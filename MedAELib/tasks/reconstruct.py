@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..bundle import told_modalities
 from ..conditions import condition as condition_of
 from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput
-from ..model import Model
+from ..model import Model, check_modalities
 from ..networks import Given, Network
 from ..quality import limits
 from ..volume import Volume
@@ -73,9 +72,7 @@ def _fused(
 ) -> npt.NDArray[np.float32]:
     """All modalities [m, i, j, k] from those that are there, float32, each in the window that it came in."""
     network = model.network
-    if volume.channels != network.in_channels:
-        fused = f"{network.in_channels} modalities{told_modalities(model.spec)}"
-        raise BadInput(f"The network fuses {fused}, but the volume has {volume.channels}.")
+    check_modalities(model, volume)
     there = [bool(np.isfinite(channel).any()) for channel in volume.array]
     if not any(there):
         raise BadInput(f"{volume.name or 'The volume'} holds no finite value.")

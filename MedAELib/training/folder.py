@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from MedAELib.errors import BadInput, DiskFull, MedAEError, OutOfMemory, is_disk
 from MedAELib.modality import added_to_hounsfield, guess_modality
 from MedAELib.noise import otsu_threshold
 from MedAELib.quality import sample
+from MedAELib.terminal import tell_note
 from MedAELib.training.label_maps import LabelMap, told_label_maps
 from MedAELib.training.patients import joined
-from MedAELib.training.scans import ENDINGS, IMAGES, Scan, load_scan, on_terminal, scans_in, told_formats
+from MedAELib.training.scans import ENDINGS, IMAGES, Note, Scan, load_scan, scans_in, told_formats
 from MedAELib.volume import Volume
 
-Note = Callable[[str], None]
 _SLICE_BY_SLICE = (0, 3, 2, 1)  # [c, i, j, k] to [c, k, j, i] and back: voxels of a slice lie together in the file
 
 
@@ -52,7 +52,7 @@ class Case:
 
 def read_folder(
     folder: Path, cache: Path, modalities: Sequence[str], subject: str, note: Note, write: bool = True,
-    remark: Note = on_terminal,
+    remark: Note = tell_note,
 ) -> list[Case]:  # fmt: skip
     """Every usable scan below a folder, by name; what is unreadable, empty, constant or labels is noted and left out.
 

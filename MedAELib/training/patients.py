@@ -26,14 +26,13 @@ def joined(scans: Sequence[Scan], subject: Callable[[str], str], remark: Note) -
     people = _People()
     first: dict[str, str] = {}
     for scan in scans:
-        whole = [subject(place) for place in scan.places] or ([] if not alike else ["."])
-        names = whole or [first.setdefault(scan.patient, scan.name)]
-        for other in names:
+        places = scan.places or (["."] if alike else [])
+        names = [subject(place) for place in places] or [first.setdefault(scan.patient, scan.name)]
+        people.of[scan.name] = names[0]
+        for other in names[1:]:
             people.join(names[0], other)
         if scan.patient and not alike:
             people.join(first.setdefault(scan.patient, names[0]), names[0])
-        first_of = names[0]
-        people.of[scan.name] = first_of
     return {name: people.eldest(member) for name, member in people.of.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -43,17 +42,12 @@ class Scan:
         if self.series is None:
             return [self.name]
         below = sorted({folder for folder in self.series.folders if folder != "."})
-        return below or [] if self.patient else below or ["."]
+        return below or ([] if self.patient else ["."])
 
     @property
     def patient(self) -> str:
         """The patient's number in DICOM, for comparing in memory only; empty where there is none."""
         return self.series.first.patient if self.series else ""
-
-
-def on_terminal(sentence: str) -> None:
-    """Tell the user something on standard error."""
-    print(f"medae: note: {sentence}", file=sys.stderr)
 
 
 def scans_in(folder: Path, note: Note) -> list[Scan]:

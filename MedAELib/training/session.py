@@ -20,6 +20,7 @@ from torch import nn
 from MedAELib.atomic import write_text
 from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput, MedAEError
+from MedAELib.terminal import tell_note
 from MedAELib.training.anomaly_model import make_anomaly_plan, write_anomaly_model
 from MedAELib.training.card import Course, counted, without_place
 from MedAELib.training.feed import prefetched, threads_beside
@@ -29,7 +30,6 @@ from MedAELib.training.parallel import agreed, least, processes, rank_and_world,
 from MedAELib.training.plan import Plan, check_network, check_options, make_plan, without_empty
 from MedAELib.training.result import write_model
 from MedAELib.training.resuming import check_parts, settings
-from MedAELib.training.scans import on_terminal
 from MedAELib.training.translation import complete
 from MedAELib.training.workplace import CACHE, HISTORY, PLAN, Workplace
 from MedAELib.volume import Volume
@@ -246,14 +246,13 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
     """The cases in their parts, and why others were left out. The first process fills the cache for all."""
     unfit: list[str] = []
 
-    def note(sentence: str) -> None:
-        unfit.append(without_place(sentence, options.folder))
-        if rank_and_world()[0] == 0:
-            on_terminal(sentence)
-
     def remark(sentence: str) -> None:
         if rank_and_world()[0] == 0:
-            on_terminal(sentence)
+            tell_note(sentence)
+
+    def note(sentence: str) -> None:
+        unfit.append(without_place(sentence, options.folder))
+        remark(sentence)
 
     def read(write: bool) -> list[Case]:
         if data.volumes is not None:
@@ -283,7 +282,7 @@ def _tell(parts: Split) -> None:
     counts = {part: len(names) for part, names in parts.told().items()}
     print(", ".join(f"{part}: {counted(count, 'volume')}" for part, count in counts.items()), flush=True)
     if not parts.validation:
-        print("medae: note: there is only one subject, so nothing is held out", file=sys.stderr)
+        tell_note("there is only one subject, so nothing is held out")
 
 
 def make_schedule(steps: int, plan: Plan, options: argparse.Namespace) -> Schedule:

@@ -22,8 +22,9 @@ from MedAELib.networks import Network
 from MedAELib.quality import limits, psnr, ssim
 from MedAELib.tasks.translate import translate
 from MedAELib.training.corruptions import uniform
-from MedAELib.training.folder import Case, Note
+from MedAELib.training.folder import Case
 from MedAELib.training.sampling import Pairing, Source, middle, middle_voxels
+from MedAELib.training.scans import Note
 from MedAELib.translation.domain import domain, spread, standard_of, to_standard
 from MedAELib.translation.intensities import MeanCurve
 

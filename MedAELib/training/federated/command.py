@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, InternalFault
-from ...terminal import Terminal
+from ...terminal import Terminal, tell_note
 from ..command import add_network_options, check_output, read_network_options
 
 NETWORKS = ("dense", "plain", "denoising", "sparse", "variational", "quantised", "recurrent")
@@ -153,7 +152,7 @@ def _simulate(options: argparse.Namespace) -> int:
             site = Site(federation, folder, Path(place, "measured", name), device, unfit.append)
             stories[name] = story_of(site, model, [without_place(sentence, folder) for sentence in unfit], progress)
             for sentence in unfit:
-                print(f"medae: note: site {name}: {sentence}", file=sys.stderr)
+                tell_note(f"site {name}: {sentence}")
         saved = publish(outcome, stories, options.output, seconds)
     _tell(saved, options.output, len(outcome.rounds))
     return 0

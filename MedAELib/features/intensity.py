@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from .code import Code, Floats, Seen
 
 _HOUNSFIELD = 1000.0
 RANKS = (5, 25, 50, 75, 95)  # per cent
+BLOCK = 4  # cells along an edge of the largest blocks whose means are compared
+_AT_ONCE = 2**20  # voxels that are put into cells together
+_TIE = 1e-3  # of a cell: as near to the border of two, a voxel counts for both
 
 
 def unit_of(volume: Volume) -> float:
@@ -30,13 +34,68 @@ def brightness(code: Code, seen: Seen, unit: float) -> Code:
     A denoising network sees the noise as unit, and hides how bright things are; this says it. Of several modalities
     each is in its own window, and `n` is their number.
     """
-    voxels = seen.voxels
-    if len(voxels) == 1:
-        voxels = (voxels * np.float32(seen.scale) + np.float32(seen.low)) / np.float32(unit)
+    voxels = _in_unit(seen.voxels, seen, unit)
     means = np.stack([cell_means(channel, code, seen) for channel in voxels])
     squares = np.stack([cell_means(channel * channel, code, seen) for channel in voxels])
     deviations = np.sqrt(np.maximum(squares - means * means, 0))
     return replace(code, cells=np.concatenate([means, deviations]))
+
+
+def _in_unit(voxels: Floats, seen: Seen, unit: float) -> Floats:
+    """Windowed voxels `[n, ...]` in the unit; those of several modalities stay as they are."""
+    if len(voxels) > 1:
+        return voxels
+    return np.asarray((voxels * np.float32(seen.scale) + np.float32(seen.low)) / np.float32(unit))
+
+
+def brightness_of_slice(code: Code, seen: Seen, unit: float, k: int) -> Code:
+    """`brightness` over the cells of one layer, `[i, j, 1]`, of the voxels of slice k alone."""
+    to_slice = np.eye(4)
+    to_slice[2, 3] = k
+    to_voxel = np.linalg.inv(seen.affine) @ code.affine
+    to_voxel[2, 2:] = (1, k)  # a layer of cells as thick as the slice, on it
+    alone = replace(seen, voxels=seen.voxels[..., k : k + 1], affine=seen.affine @ to_slice)
+    layer = replace(code, cells=code.cells[..., :1], affine=seen.affine @ to_voxel, cell=(*code.cell[:2], 1))
+    return brightness(layer, alone, unit)
+
+
+def brightness_of_voxels(
+    code: Code, seen: Seen, unit: float, places: npt.NDArray[np.int64]
+) -> tuple[Code, npt.NDArray[np.float64]]:
+    """`brightness` over cells, of the voxels at `places` `[n, 3]` alone, and how many of them lie in each cell.
+
+    What comes back is the box of whole blocks of cells that holds them. Voxels beyond the last cell count for it.
+    """
+    to_cell = np.linalg.inv(code.affine) @ seen.affine
+    last = np.array(code.cells.shape[1:]) - 1
+
+    def cells_of(some: npt.NDArray[np.int64], nudge: tuple[float, ...]) -> npt.NDArray[np.int64]:
+        return np.clip(np.rint(some @ to_cell[:3, :3].T + to_cell[:3, 3] + nudge), 0, last).astype(np.int64)
+
+    ends = np.stack([cells_of(end(axis=0), (0.0,) * 3) for end in (places.min, places.max)])
+    low = np.maximum(ends[0] - 1, 0) // BLOCK * BLOCK
+    shape = tuple(int(n) for n in np.minimum(ends[1] + 1, last) + 1 - low)
+    sums = np.zeros((1 + 2 * len(seen.voxels), int(np.prod(shape))))  # of 1, of the intensities, of their squares
+    between = [_midway(int(places[:, n].max()), to_cell[n, n], to_cell[n, 3]) for n in range(3)]
+    nudges = list(product(*[(-_TIE, _TIE) if some else (0.0,) for some in between]))
+    for first in range(0, len(places), _AT_ONCE):
+        some = places[first : first + _AT_ONCE]
+        values = _in_unit(seen.voxels[(slice(None), *some.T)], seen, unit).astype(np.float64)
+        told = [np.ones((1, len(some))), values, values**2]
+        for nudge in nudges:
+            cells = np.ravel_multi_index(tuple((cells_of(some, nudge) - low).T), shape)
+            for total, one in zip(sums, np.concatenate(told), strict=True):
+                total += np.bincount(cells, one, total.size)
+    counts, (means, squares) = sums[0], np.split(sums[1:] / np.maximum(sums[0], 1e-30), 2)
+    deviations = np.sqrt(np.maximum(squares - means**2, 0))
+    found = np.concatenate([means, deviations]).reshape(-1, *shape).astype(np.float32)
+    return replace(code, cells=found), (counts / len(nudges)).reshape(shape)
+
+
+def _midway(last: int, step: float, offset: float) -> bool:
+    """Whether a voxel up to the last one lies midway between two cells along an axis."""
+    at = np.arange(last + 1) * step + offset
+    return bool((np.abs(at - np.floor(at) - 0.5) < _TIE / 2).any())
 
 
 def quantiles(cells: Floats, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -22,7 +22,10 @@ from ..errors import BadInput, unwritable
 KNOWN = ("case", "item", "r", "a", "s", "cells", "file", "model", "settings")  # the columns before the features
 TABLES = (".csv", ".npz")
 DISTANCES = ("standardised", "cosine")
-_PER = re.compile(", per (slice|segment)$")  # the end of the settings: slice 2 and segment 2 of a case are two rows
+# What the numbers of a row mean: 2 since the intensities of a slice or segment are those of its own voxels alone.
+VERSIONS = {"volume": 1, "slice": 2, "segment": 2}
+# The end of the settings: slice 2 and segment 2 of a case are two rows; version 1 is not told.
+_END = re.compile(r"(?:, per (?P<per>slice|segment))?(?:, version (?P<version>\d+))?$")
 _ROWS, _SPARE = 64, 32  # rows compared at once; nearest by a rough distance that are measured besides those wanted
 _LEFT, _PATIENCE = 120.0, 300.0  # seconds: until a lock counts as left by a run that was killed; that a run waits
 
@@ -43,14 +46,20 @@ class Table:
         return Table(tuple(names), known, values)
 
     def joined(self, more: Table, path: Path) -> Table:
-        """With the rows of another table; those of the same case, item, model and settings are replaced.
+        """With the rows of another table; those of the same case, item, model and settings are replaced, and of a
+        case that is there anew all rows of the same kind that another version made.
 
         Raises BadInput when the two have other features, or a case of one name but of another file.
         """
         check_comparable(self, more, path)
         _check_cases(self, more, path)
         new = {(row[0], row[1], *row[7:]) for row in more.known} | {_as_before(row) for row in more.known}
-        stay = [n for n, row in enumerate(self.known) if not {(row[0], row[1], *row[7:]), row[:5] + row[7:]} & new]
+        anew = {(row[0], _kind_and_version(row)[0]) for row in more.known}
+        stay = [
+            n for n, row in enumerate(self.known)
+            if not {(row[0], row[1], *row[7:]), row[:5] + row[7:]} & new
+            and (is_comparable(row) or (row[0], _kind_and_version(row)[0]) not in anew)
+        ]  # fmt: skip
         known = tuple(self.known[n] for n in stay) + more.known
         return Table(self.names, known, np.concatenate([self.values[stay], more.values]))
 
@@ -66,7 +75,7 @@ class Table:
 def check_comparable(index: Table, more: Table, path: Path) -> None:
     """Refuse two tables of which one's numbers mean something else than the other's."""
     models = {row[7] for row in index.known} | {row[7] for row in more.known}
-    settings = {_PER.sub("", row[8]) for row in (*index.known, *more.known)}
+    settings = {_END.sub("", row[8], count=1) for row in (*index.known, *more.known)}
     if index.names != more.names and len(models) == 1:
         raise BadInput(f"{path} holds other features, of another version of MedAE.", "Begin a new index.")
     if len(models) > 1:
@@ -77,7 +86,27 @@ def check_comparable(index: Table, more: Table, path: Path) -> None:
 
 def _as_before(row: tuple[str, ...]) -> tuple[str, ...]:
     """What names a row in files that do not say whether it is of a slice or a segment: there its middle tells it."""
-    return (*row[:5], row[7], _PER.sub("", row[8]))
+    return (*row[:5], row[7], _END.sub("", row[8], count=1))
+
+
+def settings_end(per: str) -> str:
+    """How the settings of rows that are made now end, in words."""
+    version = f", version {VERSIONS[per]}" if VERSIONS[per] > 1 else ""
+    return (f", per {per}" if per != "volume" else "") + version
+
+
+def is_comparable(row: tuple[str, ...]) -> bool:
+    """Whether the numbers of a row, of which the columns `KNOWN` are given, mean what those of new rows mean."""
+    kind, version = _kind_and_version(row)
+    return VERSIONS.get(kind) == version
+
+
+def _kind_and_version(row: tuple[str, ...]) -> tuple[str, int]:
+    """What a row describes, empty where it is of a slice or a segment and does not say which; and its version."""
+    end = _END.search(row[8])
+    assert end is not None  # it matches an empty end
+    version = int(end["version"] or 1)
+    return end["per"] or ("volume" if row[1] == "volume" else ""), version
 
 
 def _check_cases(index: Table, more: Table, path: Path) -> None:

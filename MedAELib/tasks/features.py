@@ -74,6 +74,9 @@ def features(
         warnings.append(f"The channels are read as {', '.join(model.spec.modalities)}, in this order.")
     if labels is not None:
         warnings.extend(_left_out(labels, items))
+    elif per == "slice" and len(items) < seen.voxels.shape[3]:
+        told = f"{seen.voxels.shape[3] - len(items)} of {seen.voxels.shape[3]} slices hold nothing but air"
+        warnings.append(f"{volume.name or 'The volume'}: {told}, and are left out.")
     called = names(len(code.cells), code.spatial, len(seen.voxels))
     return FeaturesResult(items, called, code, {"warnings": warnings})
 

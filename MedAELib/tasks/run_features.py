@@ -13,7 +13,17 @@ import numpy as np
 
 from ..engine.run import Engine
 from ..errors import BadInput
-from ..features.neighbours import KNOWN, TABLES, Table, check_comparable, joining, nearest_of_each, read_table
+from ..features.neighbours import (
+    KNOWN,
+    TABLES,
+    Table,
+    check_comparable,
+    is_comparable,
+    joining,
+    nearest_of_each,
+    read_table,
+    settings_end,
+)
 from ..modality import added_to_hounsfield, check_domain, told_constant, told_labels
 from ..quality import all_finite
 from ..volume import Volume
@@ -21,6 +31,7 @@ from .common import RunParameters, TaskResult, check_values, load_named, paramet
 from .denoise import Allocate, Progress
 from .features import DEFAULT_MODEL, features
 
+_NAMED = 5  # cases in a note
 SIMILAR = ("case", "item", "rank", "similar_case", "similar_item", "distance", "r", "a", "s", "similar_file")
 
 
@@ -96,6 +107,7 @@ def run_features(
         outputs["code"] = placed.like(room, provenance=dict(report))
     table = Table.of(rows, made.names)
     similar = _similar(index, table, wanted, partial(progress, "Comparing")) if index is not None else []
+    report["warnings"] += _of_other_versions(index, volume.name, wanted) if index is not None else []
     if wanted.remember:
         with joining(Path(wanted.index), table):
             pass
@@ -108,7 +120,7 @@ def _settings(wanted: Parameters) -> str:
     """What rows were made with, in words."""
     settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
     settings += ", with air" if wanted.air else ""
-    return settings + (f", per {wanted.per}" if wanted.per != "volume" else "")
+    return settings + settings_end(wanted.per)
 
 
 def _plain_doubts(volume: Volume) -> list[str]:
@@ -129,12 +141,24 @@ def _known(wanted: Parameters) -> Table | None:
     return read_table(path) if wanted.index and (path.exists() or not wanted.remember) else None
 
 
+def _of_other_versions(index: Table, case: str, wanted: Parameters) -> list[str]:
+    """Which of the other known cases are not compared, as another version of MedAE made their rows, as a sentence."""
+    cases = list(dict.fromkeys(row[0] for row in index.known if row[0] != case and not is_comparable(row)))
+    if not cases:
+        return []
+    named = ", ".join(cases[:_NAMED]) + (f" and {len(cases) - _NAMED} more" if len(cases) > _NAMED else "")
+    return [
+        f"{wanted.index}: rows of {named} were made by another version of MedAE, whose numbers mean something else, "
+        "and are not compared. Embed these cases again, or begin a new index."
+    ]
+
+
 def _similar(
     index: Table, made: Table, wanted: Parameters, progress: Callable[[int, int], None]
 ) -> list[dict[str, Any]]:
     """For each row, all of one case, the nearest of other cases, nearest first: plain values."""
     check_comparable(index, made, Path(wanted.index))
-    others = [n for n, row in enumerate(index.known) if row[0] != made.known[0][0]]
+    others = [n for n, row in enumerate(index.known) if row[0] != made.known[0][0] and is_comparable(row)]
     there = Table(index.names, tuple(index.known[n] for n in others), np.asarray(index.values[others]))
     near_all = nearest_of_each(there, made.values, wanted.similar, wanted.distance, progress)
     found = []

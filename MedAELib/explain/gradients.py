@@ -14,7 +14,7 @@ from torch import Tensor
 from ..engine.run import Engine
 from ..features.code import Floats, Seen
 from ..networks import Network
-from .residuals import given, voxels_of
+from .residuals import counted_in_each, given, voxels_of, worked_on
 
 _SLICES = 16  # of a 2D network, at once
 LARGEST = 3 * 2**20  # voxels: above, a part around the point is looked at, for the memory of the backward pass
@@ -24,7 +24,8 @@ LARGEST = 3 * 2**20  # voxels: above, a part around the point is looked at, for 
 class Attribution:
     """What each voxel [i, j, k] adds to the case score; the mean over the `counted` ones is `score` - `typical`.
 
-    All others are 0. `gap` is how far it is from that, relative to it: the error of the path's few steps.
+    Of several modalities the voxels are those of each, [c, i, j, k], and the mean is over all together. All others are
+    0. `gap` is how far it is from that, relative to it: the error of the path's few steps.
     """
 
     voxels: Floats
@@ -40,14 +41,17 @@ def integrated_gradients(
     """The attribution of the case score, the mean squared difference of a scan from what the network makes of it.
 
     Sundararajan et al. (ICML 2017): the gradient of the score, averaged along the straight path from `start` [i, j, k]
-    to the scan, times their difference. The path is sampled at Gauss-Legendre points. `progress` may raise Cancelled.
+    to the scan, times their difference. Of several modalities those that are there go along the path together. The path
+    is sampled at Gauss-Legendre points. `progress` may raise Cancelled.
     """
     runs = given(network, seen).to(engine.torch_device).eval()
     points, weights = np.polynomial.legendre.leggauss(steps)
-    voxels, count = np.zeros(start.shape, np.float32), int(_counted(seen).sum())
-    start = np.where(_counted(seen), start, seen.voxels[0])  # what does not count stays as it is along the path
+    counted, shape = counted_in_each(seen), start.shape
+    voxels, count = np.zeros(seen.voxels.shape, np.float32), int(counted.sum())
+    # What does not count stays as it is along the path.
+    begin = np.where(counted, start.reshape(seen.voxels.shape), seen.voxels)
     score = first = 0.0
-    parts = list(_parts(seen, start, network.dims, engine.torch_device))
+    parts = list(_parts(seen, begin, counted, network.dims, engine.torch_device))
     for number, (place, x, base, mask) in enumerate(parts):
         total = torch.zeros_like(x)
         for step, (point, weight) in enumerate(zip(points, weights, strict=True)):
@@ -62,11 +66,7 @@ def integrated_gradients(
     progress(1, 1)
     found = float(voxels.sum(dtype=np.float64)) / count
     gap = abs(found - (score - first)) / max(abs(score - first), 1e-30)
-    return Attribution(voxels, score, first, gap, count)
-
-
-def _counted(seen: Seen) -> npt.NDArray[np.bool_]:
-    return np.ones(seen.voxels.shape[1:], bool) if seen.counted is None else seen.counted
+    return Attribution(voxels.reshape(shape), score, first, gap, count)
 
 
 def _squares(network: Network, x: Tensor, mask: Tensor) -> Tensor:
@@ -78,13 +78,12 @@ def _squares(network: Network, x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _parts(
-    seen: Seen, start: Floats, dims: int, device: torch.device
+    seen: Seen, start: Floats, counted: npt.NDArray[np.bool_], dims: int, device: torch.device
 ) -> Iterator[tuple[tuple[Any, ...], Tensor, Tensor, Tensor]]:
     """The scan, where the path starts, and the mask as the network takes them, whole (3D) or some slices at a time."""
-    mask = _counted(seen).astype(np.float32)
-    depth = start.shape[2] if dims == 3 else _SLICES
-    for k in range(0, start.shape[2], depth):
+    mask = counted.astype(np.float32)
+    depth = start.shape[3] if dims == 3 else _SLICES
+    for k in range(0, start.shape[3], depth):
         place = np.s_[..., k : k + depth]
-        tensors = (torch.from_numpy(np.ascontiguousarray(a[place])).to(device) for a in (seen.voxels[0], start, mask))
-        x, base, counts = (t[None, None] if dims == 3 else t.permute(2, 0, 1)[:, None] for t in tensors)
+        x, base, counts = (worked_on(voxels[place], dims, device) for voxels in (seen.voxels, start, mask))
         yield place, x, base, counts

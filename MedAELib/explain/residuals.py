@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter, median_filter
 from torch import Tensor
 
@@ -31,7 +33,8 @@ def looked_at(model: Model, volume: Volume) -> Seen:
 
     Raises BadInput where nothing is left.
     """
-    seen, gaps = seen_by(model, volume), ~np.isfinite(volume.array[0])
+    seen = seen_by(model, volume)
+    gaps = ~np.isfinite(volume.array if len(seen.voxels) > 1 else volume.array[0])
     if gaps.any():
         known = ~gaps
         if seen.prepared is not None and seen.mask is not None:
@@ -54,14 +57,19 @@ def given(network: Network, seen: Seen) -> Network:
 
 
 def nearest_typical(network: Network, seen: Seen, engine: Engine, progress: Progress) -> Floats:
-    """What the network makes of the scan, [i, j, k] in its window: of a denoiser that is the denoised scan."""
-    made = np.empty(seen.voxels.shape[1:], np.float32)
+    """What the network makes of the scan, [i, j, k] in its window: of a denoiser that is the denoised scan.
 
-    def keep(core: Box, before: Floats, after: Floats) -> None:
-        made[core] = after
+    Of several modalities [c, i, j, k], those that are missing among them.
+    """
+    made = np.empty(seen.voxels.shape, np.float32)
 
-    engine.run(given(network, seen), seen.voxels[0], (0.0, 1.0), keep, progress)
-    return within(seen, made)
+    def keep(core: Box, before: Floats, *after: Floats) -> None:
+        for room, channel in zip(made, after, strict=True):
+            room[core] = channel
+
+    several = len(made) > 1
+    engine.run(given(network, seen), seen.voxels if several else seen.voxels[0], (0.0, 1.0), keep, progress)
+    return within(seen, made if several else made[0])
 
 
 def within(seen: Seen, made: Floats) -> Floats:
@@ -116,8 +124,15 @@ def _smooth(values: Floats, mask: npt.NDArray[np.bool_] | None, widths: list[flo
 
 def case_score(seen: Seen, typical: Floats) -> float:
     """The mean squared difference from the typical scan, in the network's window, over the voxels that count."""
-    square = np.square((seen.voxels[0] - typical).astype(np.float64))
-    return float(square[seen.counted].mean() if seen.counted is not None else square.mean())
+    square = np.square((seen.voxels - typical.reshape(seen.voxels.shape)).astype(np.float64))
+    return float(square[counted_in_each(seen)].mean())
+
+
+def counted_in_each(seen: Seen) -> npt.NDArray[np.bool_]:
+    """The voxels of each channel, [c, i, j, k], that count; of a modality that is missing none."""
+    every = np.zeros(seen.voxels.shape, bool)
+    every[seen.there] = True
+    return every if seen.counted is None else every & seen.counted
 
 
 def part_of(seen: Seen, box: Box) -> Seen:
@@ -125,20 +140,25 @@ def part_of(seen: Seen, box: Box) -> Seen:
     shift = np.eye(4)
     shift[:3, 3] = [side.start for side in box]
     voxels, affine = seen.voxels[(slice(None), *box)], seen.affine @ shift
-    mask, known = (None if some is None else some[box] for some in (seen.mask, seen.known))
+    i, j, k = box
+    mask, known = (None if some is None else some[..., i, j, k] for some in (seen.mask, seen.known))
     prepared = seen.prepared
     if prepared is not None:
-        i, j, k = voxels.shape[1:]
+        grid = Grid((voxels.shape[1], voxels.shape[2], voxels.shape[3]), affine)
         field = None if prepared.field is None else prepared.field[box]
-        prepared = replace(
-            prepared, voxels=voxels[0], mask=prepared.mask[box], grid=Grid((i, j, k), affine), field=field
-        )
+        prepared = replace(prepared, voxels=voxels[0], mask=prepared.mask[box], grid=grid, field=field)
     return replace(seen, voxels=voxels, affine=affine, mask=mask, prepared=prepared, known=known)
 
 
 def voxels_of(x: Tensor, dims: int) -> Floats:
-    """A volume [i, j, k] from what a network works on: [1, 1, i, j, k], or slices [k, 1, i, j]."""
-    return np.asarray((x[0, 0] if dims == 3 else x[:, 0].permute(1, 2, 0)).cpu().numpy())
+    """Channels [c, i, j, k] from what a network works on: [1, c, i, j, k], or slices [k, c, i, j]."""
+    return np.asarray((x[0] if dims == 3 else x.permute(1, 2, 3, 0)).cpu().numpy())
+
+
+def worked_on(voxels: npt.NDArray[Any], dims: int, device: torch.device) -> Tensor:
+    """The other way round: what a network works on, from channels [c, i, j, k]."""
+    x = torch.from_numpy(np.ascontiguousarray(voxels)).to(device)
+    return x[None] if dims == 3 else x.permute(3, 0, 1, 2)
 
 
 def is_normative(network: Network) -> bool:

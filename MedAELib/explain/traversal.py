@@ -20,7 +20,7 @@ from ..networks.conditional import ConditionalAutoencoder
 from ..networks.denoising import DenoisingAutoencoder
 from ..networks.normative import NormativeAutoencoder
 from ..networks.whole import WholeImage, from_grid
-from .residuals import part_of, voxels_of, within
+from .residuals import part_of, voxels_of, within, worked_on
 
 STEPS = tuple(number / 2 for number in range(-4, 5))  # deviations
 EDGE = 48  # voxels of what is shown
@@ -32,7 +32,7 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Traversal:
-    """`frames` [steps, i, j, k] in the network's window, of that `part` of the scan.
+    """`frames` [steps, c, i, j, k] in the network's window, a channel for each modality, of that `part` of the scan.
 
     `share` is the part of the code's variance along this direction.
     """
@@ -65,13 +65,14 @@ def traverse(
         raise BadInput(f"The code has {code.shape[1]} channels, so there is no channel {channel}.", "Choose another.")
     moves, shares = _moves(network, whole, x, code, count, voxel - [side.start for side in box], channel)
     inner = around(voxel, seen.voxels.shape[1:], network, margin=0)
-    cut = tuple(slice(i.start - b.start, i.stop - b.start) for i, b in zip(inner, box, strict=True))
+    i, j, k = (slice(side.start - b.start, side.stop - b.start) for side, b in zip(inner, box, strict=True))
     found = []
     for number, (move, share) in enumerate(zip(moves, shares, strict=True)):
         frames = []
         for step, amount in enumerate(STEPS):
             progress(len(moves) + 4 * (number * len(STEPS) + step), 4 * len(moves) * len(STEPS) + len(moves))
-            frames.append(voxels_of(rebuilt(network, x, code + amount * move, seen.second), network.dims)[cut])
+            made = voxels_of(rebuilt(network, x, code + amount * move, seen.second), network.dims)
+            frames.append(made[..., i, j, k])
         shown = part_of(seen, inner)
         found.append(Traversal(within(shown, np.stack(frames)), shown, share))
     progress(1, 1)
@@ -155,5 +156,4 @@ def _axes(network: Network, x: Tensor, code: Tensor, count: int, channel: int) -
 def _shown(part: Seen, network: Network, engine: Engine) -> Tensor:
     """The part as the network takes it, made a multiple of its stride."""
     padding = [(0, -size % step) for size, step in zip(part.voxels.shape[1:], network.volume_strides, strict=True)]
-    x = torch.from_numpy(np.pad(part.voxels[0], padding, mode="edge")).to(engine.torch_device)
-    return x[None, None] if network.dims == 3 else x.permute(2, 0, 1)[:, None]
+    return worked_on(np.pad(part.voxels, [(0, 0), *padding], mode="edge"), network.dims, engine.torch_device)

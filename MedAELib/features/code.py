@@ -34,7 +34,8 @@ class Seen:
 
     An intensity is `voxels * scale + low`, or as `prepared` says, which holds how a normative network's scan was made
     ready. `mask` is the brain, where the network looks at nothing else; `second` a condition, or which modalities are
-    there; `known` where the scan is finite (None: not looked at, or everywhere).
+    there; `known` where the scan is finite (None: not looked at, or everywhere), of several modalities `[c, i, j, k]`.
+    Of these each has its own in `windows`, the intensities that are 0 and 1, and is a scan alone by `channel`.
     """
 
     voxels: Floats
@@ -45,10 +46,26 @@ class Seen:
     second: Tensor | None = None
     prepared: Prepared | None = None
     known: npt.NDArray[np.bool_] | None = None
+    windows: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def there(self) -> list[int]:
+        """The numbers of the channels that hold a scan."""
+        if len(self.voxels) == 1 or self.second is None:
+            return list(range(len(self.voxels)))
+        return [n for n, given in enumerate(self.second.tolist()) if given]
+
+    def channel(self, number: int) -> Seen:
+        """One of the modalities, as a scan alone; the only channel is the scan itself."""
+        if len(self.voxels) == 1:
+            return self
+        low, high = self.windows[number]
+        known = None if self.known is None or self.known[number].all() else self.known[number]
+        return Seen(self.voxels[number : number + 1], self.affine, high - low, low, known=known)
 
     @property
     def counted(self) -> npt.NDArray[np.bool_] | None:
-        """The voxels [i, j, k] that are looked at and finite; None where that is all of them."""
+        """The voxels [i, j, k], of several modalities of each, that are looked at and finite; None: all of them."""
         if self.mask is None or self.known is None:
             return self.known if self.mask is None else self.mask
         return self.mask & self.known
@@ -103,17 +120,17 @@ def seen_by(model: Model, volume: Volume) -> Seen:
     if not any(there):
         raise BadInput(f"{volume.name or 'The volume'} holds no finite value.")
     voxels = np.zeros((channels, *volume.shape), np.float32)
-    low, high = 0.0, 1.0
-    for n in range(channels):
+    windows = [limits(spec.window, source) if known else (0.0, 1.0) for source, known in zip(volume.array, there)]
+    for n, (low, high) in enumerate(windows):
         if there[n]:
-            source = volume.array[n]
-            low, high = limits(spec.window, source)
-            given = np.asarray(source, np.float32)
-            voxels[n] = (np.where(np.isfinite(given), given, low) - np.float32(low)) / np.float32(high - low)
-    second = None
+            scan = np.asarray(volume.array[n], np.float32)
+            voxels[n] = (np.where(np.isfinite(scan), scan, low) - np.float32(low)) / np.float32(high - low)
     if channels > 1:
-        second = torch.tensor(there, dtype=torch.float32)
-    elif isinstance(network, ConditionalAutoencoder):
+        present = torch.tensor(there, dtype=torch.float32)
+        return Seen(voxels, volume.affine, 1.0, 0.0, second=present, windows=tuple(windows))
+    low, high = windows[0]
+    second: Tensor | None = None
+    if isinstance(network, ConditionalAutoencoder):
         second = torch.tensor(condition(volume, network.fields), dtype=torch.float32)
     return Seen(voxels, volume.affine, high - low, low, second=second)
 

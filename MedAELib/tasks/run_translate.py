@@ -16,7 +16,7 @@ from ..modality import check_domain
 from ..model import Model
 from ..quality import all_finite
 from ..translation.domain import doubts, spread
-from ..translation.together import together
+from ..translation.together import by_kind, together
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_model, parameters_of, versions
 from .denoise import Allocate, Progress
@@ -54,7 +54,7 @@ def run_translate(
     notes: list[str] = []
     scans: dict[str, Volume] = {}
     if further or wanted.others:
-        others = _by_kind(wanted.others, further)
+        others = by_kind(wanted.others, further)
         scans = {model.spec.kinds[way.source].name: volume, **others}
         volume, notes = together(volume, wanted.source, others, model.spec)
         _check_target(others, model.spec.kinds[way.target].name)
@@ -69,15 +69,6 @@ def run_translate(
     }  # fmt: skip
     report["warnings"] = notes + report["warnings"] + engine.remarks()
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
-
-
-def _by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume]) -> dict[str, Volume]:
-    """The further scans by their kind. Raises BadInput where the two do not belong together."""
-    if set(kinds) != set(further) or not all(isinstance(kind, str) for kind in kinds.values()):
-        raise BadInput("Every further scan must have its kind, and every kind its scan.")
-    if len(set(kinds.values())) < len(kinds):
-        raise BadInput("Two further scans are of one kind.", "Name one of each kind.")
-    return {kind: further[name] for name, kind in kinds.items()}
 
 
 def _check_target(others: Mapping[str, Volume], target: str) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 
 from ..errors import BadInput
 from ..files import check_holds, save_all
-from ..terminal import Terminal, add_paths, add_run_options, check_paths, report_file, run_parameters, tell
+from ..terminal import (
+    Terminal,
+    add_paths,
+    add_run_options,
+    check_paths,
+    further_scans,
+    report_file,
+    run_parameters,
+    tell,
+)
 from ..volume import Volume
 
 
@@ -34,7 +43,7 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    others = _others(options.others)
+    others = further_scans(options.others)
     check_paths([options.input, *others.values()], [options.output, options.uncertainty], [options.report])
     volume = Volume.load(options.input, options.series)
     if others and not options.model:
@@ -62,14 +71,3 @@ def _run(options: argparse.Namespace) -> int:
         f"{report['seconds']:.1f} s"
     )
     return 0
-
-
-def _others(named: list[str]) -> dict[str, Path]:
-    """The further scans by their kind."""
-    found: dict[str, Path] = {}
-    for text in named:
-        name, equals, path = text.partition("=")
-        if not equals or not name or not path or name in found:
-            raise BadInput(f"'{text}' is not of the form KIND=FILE, or names a kind twice.", "As in: --with T2=t2.nii")
-        found[name] = Path(path)
-    return found

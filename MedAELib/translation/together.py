@@ -9,27 +9,40 @@ import numpy as np
 import numpy.typing as npt
 
 from ..anomaly.grid import Grid, onto_grid
-from ..bundle import Spec, fuses
+from ..bundle import Spec, fused_names
 from ..errors import BadInput
 from ..volume import Volume
 
 
-def together(volume: Volume, source: str, others: Mapping[str, Volume], spec: Spec) -> tuple[Volume, list[str]]:
+def by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume]) -> dict[str, Volume]:
+    """The further scans by their kind. Raises BadInput where the two do not belong together."""
+    if set(kinds) != set(further) or not all(isinstance(kind, str) for kind in kinds.values()):
+        raise BadInput("Every further scan must have its kind, and every kind its scan.")
+    if len(set(kinds.values())) < len(kinds):
+        raise BadInput("Two further scans are of one kind.", "Name one of each kind.")
+    return {kind: further[name] for name, kind in kinds.items()}
+
+
+def together(
+    volume: Volume, source: str, others: Mapping[str, Volume], spec: Spec, gaps: bool = False
+) -> tuple[Volume, list[str]]:
     """The volume, of the kind `source` (empty: the model's first), and further scans by their kind, on its grid.
 
-    A channel holds no finite number where there is no scan. The second result says which scans were resampled, in plain
-    sentences. Raises BadInput for kinds that the model does not know, frames, and scans of different places.
+    A channel holds no finite number where there is no scan; a scan that is resampled is as dark as it gets outside of
+    what was scanned, or with `gaps` not finite there either. The second result says which scans were resampled, in
+    plain sentences. Raises BadInput for kinds that the model does not know, frames, and scans of different places.
     """
-    names = [kind.name for kind in spec.kinds]
+    names = fused_names(spec)
     scans = {source or (names or [""])[0]: volume, **others}
-    if len(scans) <= len(others) or not set(scans) <= set(names) or not fuses(spec):
+    if len(scans) <= len(others) or not set(scans) <= set(names):
         raise BadInput("The model does not fuse these scans.", f"It knows {', '.join(names) or 'no kinds of scan'}.")
     notes: list[str] = []
     array = np.full((len(names), *volume.shape), np.nan, np.float32)
     for kind, scan in scans.items():
         if scan.channels != 1:
             raise BadInput(f"{scan.name or kind} has {scan.channels} frames.", "Scans that are fused have one each.")
-        array[names.index(kind)] = scan.array[0] if _on_one_grid(scan, volume) else _brought(scan, volume, kind, notes)
+        same = _on_one_grid(scan, volume)
+        array[names.index(kind)] = scan.array[0] if same else _brought(scan, volume, kind, gaps, notes)
     return volume.like(array), notes
 
 
@@ -37,8 +50,8 @@ def _on_one_grid(scan: Volume, volume: Volume) -> bool:
     return scan.shape == volume.shape and np.allclose(scan.affine, volume.affine, atol=0.01)
 
 
-def _brought(scan: Volume, volume: Volume, kind: str, notes: list[str]) -> npt.NDArray[Any]:
-    """The voxels of a scan on the grid of the volume, linearly; outside of it what is darkest in it."""
+def _brought(scan: Volume, volume: Volume, kind: str, gaps: bool, notes: list[str]) -> npt.NDArray[Any]:
+    """The voxels of a scan on the grid of the volume, linearly; outside of it what is darkest in it, or nothing."""
     grid, voxels = Grid(volume.shape, volume.affine), np.asarray(scan.array[0], np.float32)
     known = np.isfinite(voxels)
     inside = onto_grid(known, scan.affine, grid) > 0.5
@@ -49,4 +62,4 @@ def _brought(scan: Volume, volume: Volume, kind: str, notes: list[str]) -> npt.N
     floor = voxels[known].min()
     found = onto_grid(np.where(known, voxels, floor) - floor, scan.affine, grid) + floor
     notes.append(f"{scan.name or kind} ({kind}) was resampled; it only helps if it is registered to the other.")
-    return found
+    return np.where(inside, found, np.float32(np.nan)) if gaps else found

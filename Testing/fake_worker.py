@@ -77,7 +77,8 @@ def run_task(
     if task == "anomaly":
         return anomaly(volume, parameters, allocate)
     if task == "explain":
-        return traversals(volume, parameters, allocate)
+        made = explained if "traversal" not in parameters.get("parts", ["traversal"]) else traversals
+        return made(volume, parameters, allocate)
     if task == "features":
         return features(volume, parameters, allocate)
     if task == "compress":
@@ -177,6 +178,17 @@ def features(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
         "similar": [], "asked": dict(parameters),
     }  # fmt: skip
     return Result(outputs, report)
+
+
+def explained(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
+    """Results of the explain task's form: typical scan and residuals full of one number, those of each further scan."""
+    outputs, others = {}, parameters.get("others") or {}
+    for number, end in enumerate(["", *(f"_of_{kind.lower()}" for kind in others.values())]):
+        for name in ("typical", *(f"{kind}residual_{mm}mm" for kind in ("", "baseline_") for mm in ("1_7", "4"))):
+            array = allocate(f"{name}{end}", (1, *volume.shape), "float32")
+            array[...] = volume.array[:1] * (10 * number + 1) if name == "typical" else number
+            outputs[f"{name}{end}"] = volume.like(array)
+    return Result(outputs, {"task": "explain", "warnings": [], "seconds": 0.1, "asked": dict(parameters)})
 
 
 def traversals(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:

@@ -224,7 +224,8 @@ class Panel:
 
     def outputs(self):
         """The wanted outputs: a node each, or None for a new one."""
-        return options.outputsOf(self.parameters)
+        wanted = options.outputsOf(self.parameters)
+        return {**wanted, **{f"{name}{end}": None for end in self.translating.endings() for name in wanted}}
 
     def _updateApply(self):
         problem, training = self.problem(), self.parameters.task == "train"

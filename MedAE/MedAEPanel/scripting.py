@@ -24,11 +24,11 @@ def run(controller, request, waitForCompletion):
 
 def taskRequest(task, inputNode, segmentation, outputs, parameters):
     """Any task on a node; without `outputs` all that it makes. `segmentation` is for the features of segments; the
-    parameter `others` has further scans of a translation by their kind."""
-    from . import segments
+    parameter `others` has further scans by their kind, for a model that fuses them."""
+    from . import segments, translating
     from .request import Request
 
-    others = parameters.get("others") if task == "translate" else None
+    others = parameters.get("others") if task in translating.TASKS else None
     if others:
         names = [f"with_{number}" for number in range(len(others))]
         inputs = {"input": inputNode, **dict(zip(names, others.values()))}

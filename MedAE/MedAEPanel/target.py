@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from slicer.i18n import tr as _
 
 from MedAELib.anomaly.names import MAP, OTHERS, STEP
+from MedAELib.explain.names import MARK
 
 from . import latents, sequences
 
@@ -23,6 +24,12 @@ TITLES = {
     f"{STEP}field": "uneven brightness", f"{STEP}seen": "as the model sees it",
 }  # fmt: skip
 PREVIEW_TITLES = {"denoised": "preview"}
+
+
+def titleOf(name, titles=TITLES):
+    """What an output is called in the scene, after the name of the input."""
+    plain, mark, modality = name.partition(MARK)
+    return titles.get(plain, plain) + (f" of {modality}" if mark else "")
 
 
 class NodeReference:
@@ -81,7 +88,7 @@ class Target:
         place = latents.placeOf(inputNode) if latents.isLatent(inputNode) else sequences.placeOf(inputNode)
         return Target(
             place=place,
-            wanted={name: f"{place.name} {titles.get(name, name)}" for name in outputNodes},
+            wanted={name: f"{place.name} {titleOf(name, titles)}" for name in outputNodes},
             input=NodeReference(inputNode),
             outputs={name: NodeReference(node) for name, node in outputNodes.items() if node is not None},
             index=sequences.indexOf(inputNode) if sequences.isSequence(inputNode) else None,

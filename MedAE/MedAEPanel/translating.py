@@ -1,26 +1,35 @@
-"""The Translate part of the panel: which kind of scan is made of which, and further scans that a model can fuse."""
+"""Translate and Explain in the panel: which kind of scan the input is, what is made of it, and further scans that a
+model can fuse."""
 
 from slicer.i18n import tr as _
 
 from . import choices
 
+TASKS = ("translate", "explain")
 ROLE = "MedAE.translateWith."  # of the node references of the parameter node; the kind follows
 
 
-def kindsOf(bundle):
-    """The kinds of scan that can be chosen among, by name; none where the model knows one direction only."""
-    from MedAELib.bundle import fuses
+def kindsOf(bundle, task):
+    """The kinds of scan that can be chosen among, by name; none where the model sees one kind only."""
+    from MedAELib.bundle import fused_names
 
-    return [kind.name for kind in bundle.spec.kinds] if bundle is not None and fuses(bundle.spec) else []
+    if bundle is None or task not in TASKS or (task == "explain" and bundle.spec.task == "translate"):
+        return []
+    return fused_names(bundle.spec)
 
 
 def directionOf(wanted, kinds):
-    """The kinds from which and to which, as chosen; else by the name of the volume, and the last of the others."""
+    """The kinds from which and to which, as chosen; else by the name of the volume, and the last of the others.
+
+    The second is empty for Explain, which makes none.
+    """
     name = wanted.inputVolume.GetName() or "" if wanted.inputVolume is not None else ""
     named = [kind for kind in kinds if kind in name]
     likely = max(named, key=len) if named else kinds[0]
     source = wanted.translateSource if wanted.translateSource in kinds else likely
     target = wanted.translateTarget
+    if wanted.task == "explain":
+        return source, ""
     return source, target if target in kinds else ([kind for kind in kinds if kind != source] or kinds)[-1]
 
 
@@ -55,15 +64,18 @@ class Translating:
     def update(self):
         """Bring the widgets up to date with the parameter node and the model."""
         wanted, bundle = self._panel.parameters, self._panel.bundle
-        kinds = kindsOf(bundle) if wanted.task == "translate" else []
+        kinds = kindsOf(bundle, wanted.task)
         self._ui.translateFrame.setVisible(bool(kinds))
         if not kinds:
             return
+        for widget in (self._ui.translateTargetLabel, self._ui.translateTargetComboBox):
+            widget.setVisible(wanted.task == "translate")
         self._busy = True
         try:
             source, target = directionOf(wanted, kinds)
             for name, value in (("translateSource", source), ("translateTarget", target)):
-                self._combos[name].offer([(kind, kind) for kind in kinds], value)
+                if value:
+                    self._combos[name].offer([(kind, kind) for kind in kinds], value)
             self._updateRows([kind for kind in kinds if kind not in (source, target)])
         finally:
             self._busy = False
@@ -103,12 +115,12 @@ class Translating:
     # ---- what is asked for ----
 
     def problem(self):
-        """Why the translation cannot start, in one sentence; empty when it can."""
+        """Why the task cannot start, in one sentence; empty when it can."""
         wanted, bundle = self._panel.parameters, self._panel.bundle
-        kinds = kindsOf(bundle)
-        if wanted.task != "translate" or bundle is None:
+        if wanted.task not in TASKS or bundle is None:
             return ""
-        if wanted.makeUncertainty and bundle.spec.network != "ensemble":
+        kinds = kindsOf(bundle, wanted.task)
+        if wanted.task == "translate" and wanted.makeUncertainty and bundle.spec.network != "ensemble":
             return _("The model is no ensemble, so it cannot tell how sure it is; leave the uncertainty out.")
         if not kinds:
             return ""
@@ -123,17 +135,29 @@ class Translating:
 
     def parameters(self):
         """What the run needs besides the common parameters of the task."""
-        kinds = kindsOf(self._panel.bundle)
-        if self._panel.parameters.task != "translate" or not kinds:
+        wanted = self._panel.parameters
+        kinds = kindsOf(self._panel.bundle, wanted.task)
+        if not kinds:
             return {}
-        source, target = directionOf(self._panel.parameters, kinds)
-        return {"source": source, "target": target, "others": dict(zip(self._names(), self._further()))}
+        source, target = directionOf(wanted, kinds)
+        chosen = {"modality": source} if wanted.task == "explain" else {"source": source, "target": target}
+        return {**chosen, "others": dict(zip(self._names(), self._further()))}
 
     def inputs(self):
         """The nodes that the run reads, by the names of the inputs; None for the scan alone."""
-        further = self._further() if self._panel.parameters.task == "translate" else {}
+        further = self._further()
         named = dict(zip(self._names(), further.values()))
         return {"input": self._panel.parameters.inputVolume, **named} if further else None
+
+    def endings(self):
+        """How the outputs of the further scans end that are made besides those of the input."""
+        from MedAELib.explain.names import endings
+
+        wanted = self._panel.parameters
+        if wanted.task != "explain":
+            return []
+        ends = endings(kindsOf(self._panel.bundle, wanted.task))
+        return [ends[kind] for kind in self._further()]
 
     def _names(self):
         """What the inputs of the further scans are called in the run."""
@@ -141,7 +165,8 @@ class Translating:
 
     def _further(self):
         """The further scans that were chosen, by their kind."""
-        wanted, kinds = self._panel.parameters, kindsOf(self._panel.bundle)
+        wanted = self._panel.parameters
+        kinds = kindsOf(self._panel.bundle, wanted.task)
         found = {kind: furtherScan(wanted.parameterNode, kind) for kind in kinds}
         used = directionOf(wanted, kinds) if kinds else ()
         return {kind: node for kind, node in found.items() if node is not None and kind not in used}

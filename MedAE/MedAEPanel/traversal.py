@@ -4,6 +4,8 @@ import json
 
 from slicer.i18n import tr as _
 
+from MedAELib.explain.names import MARK
+
 from . import sequences
 from .request import Request
 
@@ -50,7 +52,8 @@ def removeEarlier(original, new):
     from MedAELib import nodes
 
     for node in slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
-        mine = nodes.input_of(node) is original and nodes.provenance(node).get("output") in NAMES
+        output = nodes.provenance(node).get("output") or ""
+        mine = nodes.input_of(node) is original and output.partition(MARK)[0] in NAMES
         if mine and original is not None and node not in new:
             browser = sequences.browserOf(node)
             sequences.remove(node)
@@ -100,7 +103,9 @@ class Traversal:
             raise BadInput(NOWHERE)
         asked = options.parametersOf(wanted, self._panel.bundle)
         asked |= {"parts": ["traversal"], "point": point, "directions": MOST, "channel": int(wanted.channel)}
-        return Request(wanted.inputVolume, "explain", asked, dict.fromkeys(NAMES))
+        asked |= self._panel.translating.parameters()
+        inputs = self._panel.translating.inputs()
+        return Request(wanted.inputVolume, "explain", asked, dict.fromkeys(NAMES), inputs=inputs)
 
     def _onTraverse(self, checked=False):
         problem = self._panel.problem()

@@ -85,10 +85,10 @@ def test_the_code_is_moved_with_the_other_modalities_and_scripts_name_them(panel
 def test_the_real_worker_explains_two_scans_of_the_scene(slicer_host, tmp_path) -> None:
     """The second one has other voxels and is resampled; a script gets all outputs, moved codes too."""
     from demo.session import Session
-    from MedAEPanel import scripting
 
     from MedAELib.model import Model
     from MedAELib.volume import Volume
+    from MedAEPanel import scripting
 
     Model.create(SPEC).save(
         tmp_path / "three", name="three", description="Random.", card="# x", licence="x", figures={}, limits=[],

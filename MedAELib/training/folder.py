@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from MedAELib.channels import fused
 from MedAELib.errors import BadInput, DiskFull, MedAEError, OutOfMemory, is_disk_full
 from MedAELib.modality import added_to_hounsfield, guess_modality
 from MedAELib.naming import ending, told_kind, without_kind
@@ -123,7 +124,7 @@ def cases_of(
     groups = _grouped(volumes, subjects, modalities) if modalities else {name: [name] for name in volumes}
     for name, members in groups.items():
         try:
-            volume = _fuse({member: volumes[member] for member in members}, modalities) if modalities else volumes[name]
+            volume = fused({member: volumes[member] for member in members}, modalities) if modalities else volumes[name]
             cases.append(_case(volume, name, subjects.get(members[0]) or name, None, False))
         except BadInput as error:
             note(f"{name} is left out: {error}")
@@ -186,27 +187,7 @@ def _fused(scans: Sequence[Scan], modalities: Sequence[str]) -> Volume:
                 labels = found
     if labels and not volumes:
         raise labels
-    return _fuse(volumes, modalities)
-
-
-def _fuse(named: Mapping[str, Volume], modalities: Sequence[str]) -> Volume:
-    """Volumes by name as the channels of one, in the order of the modalities. Raises BadInput."""
-    told = {name: told_kind(name, modalities) for name in named}
-    volumes = {kind: named[name] for name, kind in told.items() if kind}
-    if not volumes:
-        raise BadInput("its name has none of the modalities.")
-    if len(volumes) < sum(map(bool, told.values())):
-        raise BadInput("two of its files are of the same modality.")
-    first = next(iter(volumes.values()))
-    if any(volume.shape != first.shape for volume in volumes.values()):
-        raise BadInput("its modalities have different sizes, so they are not registered.")
-    if any(not np.allclose(volume.affine, first.affine, atol=0.05) for volume in volumes.values()):
-        raise BadInput("its modalities lie in different places, so they are not on one grid.")
-    array = np.full((len(modalities), *first.shape), np.nan, np.float32)
-    for n, text in enumerate(modalities):
-        if text in volumes:
-            array[n] = volumes[text].array[0]
-    return Volume(array, first.affine, first.meta)
+    return fused(volumes, modalities)
 
 
 def _case(volume: Volume, name: str, subject: str, path: Path | None, write: bool) -> Case:

@@ -19,6 +19,8 @@ IN_SLICER = [
     "MedAELib.volume",
     "MedAELib.bundle",
     "MedAELib.naming",
+    "MedAELib.library",
+    "MedAELib.sound",
     "MedAELib.tasks",
     "MedAELib.worker.client",
     "MedAELib.worker.protocol",

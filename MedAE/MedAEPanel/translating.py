@@ -16,9 +16,10 @@ def kindsOf(bundle):
 
 def directionOf(wanted, kinds):
     """The kinds from which and to which, as chosen; else by the name of the volume, and the last of the others."""
+    from MedAELib.naming import told_kind
+
     name = wanted.inputVolume.GetName() or "" if wanted.inputVolume is not None else ""
-    named = [kind for kind in kinds if kind in name]
-    likely = max(named, key=len) if named else kinds[0]
+    likely = told_kind(name, kinds) or kinds[0]
     source = wanted.translateSource if wanted.translateSource in kinds else likely
     target = wanted.translateTarget
     return source, target if target in kinds else ([kind for kind in kinds if kind != source] or kinds)[-1]

@@ -117,18 +117,6 @@ def fuses(spec: Spec) -> bool:
     return "fusion" in (spec.network, spec.arguments.get("network"))
 
 
-def fused_names(spec: Spec) -> list[str]:
-    """The names of what a model fuses, in the order of its channels; numbers from 1 on where it has none.
-
-    Empty for a model that sees one scan.
-    """
-    if not fuses(spec):
-        return []
-    count = int(spec.arguments.get("modalities", 1))
-    names = [kind.name for kind in spec.kinds] or list(spec.modalities) or [str(n + 1) for n in range(count)]
-    return names if len(names) > 1 else []
-
-
 def _check_modality(modality: str) -> None:
     if modality not in ("CT", "MR", "any"):
         raise BadModel(f"The modality {modality!r} is none of CT, MR, any.")

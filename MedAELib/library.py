@@ -14,6 +14,7 @@ from .archive import check_alone, contents
 from .atomic import replace_folder, whole_file
 from .bundle import CARD, METADATA, Bundle, is_name, own_models_folder, read_bundle
 from .errors import BadInput, BadModel, unwritable
+from .sound import check_sound
 
 __all__ = ["disk_use", "export_model", "free_name", "import_model", "is_own", "remove_model", "rename_model"]
 
@@ -21,13 +22,13 @@ _INCOMING = ".medae-incoming-"
 
 
 def import_model(
-    source: Path, into: Path | None = None, name: str = "", check: Callable[[Path], object] | None = None
+    source: Path, into: Path | None = None, name: str = "", check: Callable[[Bundle], object] = check_sound
 ) -> Bundle:
     """Copy the model in a folder or zip archive into the user's models, under its own or another name.
 
-    A name that is taken gets a number. What can be known without torch is checked; a `check` such as `Model.load` sees
-    the copy before it gets its place. Raises BadInput for what is no name, BadModel for what is no sound model, what
-    `check` raises, DiskFull; then nothing is left.
+    A name that is taken gets a number. `check` sees the copy before it gets its place: what can be known without torch,
+    or where there is torch, that the network can be built. Raises BadInput for what is no name, BadModel for what is no
+    sound model, what `check` raises, DiskFull; then nothing is left.
     """
     if name:
         _check_name(name)
@@ -37,15 +38,14 @@ def import_model(
 
 
 def _install(
-    files: Mapping[str, bytes], into: Path, name: str, source: Path, check: Callable[[Path], object] | None = None
+    files: Mapping[str, bytes], into: Path, name: str, source: Path, check: Callable[[Bundle], object] = check_sound
 ) -> Bundle:
     beside = into / f"{_INCOMING}{secrets.token_hex(4)}"
     try:
         into.mkdir(parents=True, exist_ok=True)
         replace_folder(beside, files)
         found = read_bundle(beside)
-        if check is not None:
-            check(beside)
+        check(found)
         name = free_name(name or found.name, into)
         if name != found.name:
             replace_folder(beside, renamed(files, found.name, name))

@@ -30,6 +30,7 @@ from .bundle import (
     read_bundle,
     spec_to_json,
 )
+from .channels import names_of
 from .errors import BadInput, BadModel, unwritable
 from .networks import Network, build
 from .volume import Volume
@@ -134,7 +135,7 @@ def check_modalities(model: Model, volume: Volume) -> None:
     """Raise BadInput where a volume's channels are not the modalities that the model's network fuses."""
     fused = model.network.in_channels
     if volume.channels != fused:
-        names = model.spec.modalities
+        names = names_of(model.spec)
         order = f" ({', '.join(names)}, in this order)" if names else ""
         raise BadInput(f"The network fuses {fused} modalities{order}, but the volume has {volume.channels}.")
 
@@ -172,7 +173,7 @@ def _monai_metadata(spec: Spec, network: Network, description: str, version: str
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": network.tiles,
-        "channel_def": {str(n): f"image {n}" if n else "image" for n in range(network.in_channels)},
+        "channel_def": {str(n): name for n, name in enumerate(names_of(spec) or _unnamed(network.in_channels))},
     }
     packages = {
         "monai_version": monai.__version__,
@@ -190,6 +191,10 @@ def _monai_metadata(spec: Spec, network: Network, description: str, version: str
         "changelog": {version: "See docs/README.md"},
         "network_data_format": {"inputs": {"image": tensor}, "outputs": {"pred": {**tensor, "value_range": []}}},
     }
+
+
+def _unnamed(channels: int) -> list[str]:
+    return [f"image {n}" if n else "image" for n in range(channels)]
 
 
 def _inference(spec: Spec) -> dict[str, Any]:

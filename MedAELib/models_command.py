@@ -121,7 +121,7 @@ def _told(fault: MedAEError) -> int:
 def _import(options: argparse.Namespace) -> int:
     from .model import Model
 
-    bundle = library.import_model(options.source, options.folder, options.name, Model.load)
+    bundle = library.import_model(options.source, options.folder, options.name, lambda copy: Model.load(copy.folder))
     print(f"{bundle.name}: {bundle.folder}, {bundle.sha256[:12]}")
     return 0
 

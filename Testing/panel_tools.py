@@ -20,13 +20,23 @@ MODULE = ROOT / "MedAE" / "MedAE.py"
 FAKE_WORKER = [sys.executable, str(ROOT / "Testing" / "fake_worker.py")]
 
 
+def safetensors_file(weights: dict[str, tuple[str, list[int], bytes]]) -> bytes:
+    """The bytes of a safetensors file of weights by name, each with its type, shape and bytes."""
+    header, data = {}, b""
+    for name, (kind, shape, content) in weights.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
 def write_model(
     folder: Path, modality: str = "CT", task: str = "denoise", dims: int = 3, spec: Spec | None = None
 ) -> Path:
-    """A model folder that can be read and shown but holds no real weights; its name is the folder's."""
+    """A model folder that can be read, shown and imported, with one weight of no network; its name is the folder's."""
     window = Window("fixed", -1000.0, 1000.0) if modality == "CT" else Window("percentile", 0.0, 99.9)
     spec = spec or Spec("denoising", {"channels": 8}, dims, task, modality, window)
-    weights = b"not real weights"
+    weights = safetensors_file({"weight": ("F32", [2], np.float32([0.5, 1]).tobytes())})
     for name in (METADATA, WEIGHTS, CARD, LICENCE):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(weights)

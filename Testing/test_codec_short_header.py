@@ -1,18 +1,20 @@
-"""Headers of version 6: what they leave out comes back, forged ones are told, the words are the specification's."""
+"""Headers since version 6: what they leave out comes back, forged ones are told, the words are the specification's."""
 
 import hashlib
 import json
 import re
+import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from codec_tools import AFFINE, scan
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from MedAELib import Volume
+from MedAELib.codec.affine_bytes import NORMALISED, pack_normalised, unpack_normalised
 from MedAELib.codec.container import MAGIC, VERSION, open_container
 from MedAELib.codec.header_words import COMMON, SHORT
 from MedAELib.codec.reader import decompress
@@ -21,6 +23,7 @@ from MedAELib.errors import BadInput, OutOfMemory
 
 SPECIFICATION = Path(__file__).parents[1] / "docs" / "maez.md"
 VOLUME = scan((12, 11, 10))
+TURNED = np.array([[0.56, -0.66, 0, 7.3], [0.42, 0.88, 0, -21.7], [0, 0, 3.3, 44.1], [0, 0, 0, 1]])
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +53,9 @@ def test_the_words_are_those_of_the_specification_and_never_change():
 
 
 def test_files_without_wavelets_are_short(whole):
-    assert whole[8] == VERSION == 6
+    assert whole[8] == VERSION == 7
     for mode in (Mode("max-error", 2), Mode("psnr", 70)):
-        assert compress(VOLUME, mode)[8] == 6
+        assert compress(VOLUME, mode)[8] == 7
     short = stored(whole)
     assert not {"coder", "mode", "model", "writer", "spacing_um", "payload_sha256"} & set(short)
     assert "start" not in short["chunks"][0] and "meta" in short["volume"]
@@ -120,7 +123,10 @@ def test_a_forged_header_is_told(whole, change):
     assert "\n" not in str(fault.value)
 
 
-@pytest.mark.parametrize("more", [b"", b"1", b"\xff" * 84, b"\0" * 96, bytes(97)])
+ENDLESS = struct.pack("<9f", *[1e38] * 9) + bytes(15)
+
+
+@pytest.mark.parametrize("more", [b"", b"1", b"\xff" * 84, b"\0" * 96, bytes(97), bytes(51), b"\xff" * 51, ENDLESS])
 def test_a_forged_affine_is_told(whole, more):
     header = stored(whole)
     del header["volume"]["affine"]
@@ -128,6 +134,44 @@ def test_a_forged_affine_is_told(whole, more):
         decompress(forged(whole, header, more), "broken.maez")
     with pytest.raises(BadInput, match=r"broken\.maez is damaged"):
         decompress(forged(whole, stored(whole), b"1"), "broken.maez")
+
+
+@settings(max_examples=60)
+@given(
+    numbers=st.lists(st.floats(-2, 2, width=32), min_size=9, max_size=9),
+    place=st.lists(st.floats(-500, 500, width=32), min_size=3, max_size=3),
+    apart=st.lists(st.integers(-3, 3), min_size=3, max_size=3),
+)
+def test_an_affine_as_a_nifti_file_holds_it_takes_51_bytes(numbers, place, apart):
+    x, y, z = columns = np.reshape(numbers, (3, 3))
+    lengths = np.sqrt(x * x + y * y + z * z)
+    assume(lengths.min() > 1e-3)
+    spacings = (np.float32(lengths).view(np.int32) + np.int32(apart)).view(np.float32).astype(np.float64)
+    affine = np.column_stack([columns / lengths * spacings, place]).ravel().tolist()
+    packed = pack_normalised(affine)
+    assert len(packed) == NORMALISED and unpack_normalised(packed) == affine
+
+
+@pytest.mark.parametrize("kind", [".nii", ".nii.gz"])
+def test_a_turned_volume_of_a_nifti_file_has_a_short_header(tmp_path, kind):
+    Volume(VOLUME.array, TURNED).save(tmp_path / f"turned{kind}")
+    read = Volume.load(tmp_path / f"turned{kind}")
+    data = compress(read)
+    assert "affine" not in stored(data)["volume"] and np.array_equal(decompress(data).affine, read.affine)
+    beside = read.affine.copy()
+    beside[0, 1] = np.nextafter(beside[0, 1], 1)  # no longer one of such a file
+    more = compress(Volume(read.array, beside, read.meta))
+    assert np.array_equal(decompress(more).affine, beside) and len(more) > len(data) + 20
+
+
+def test_the_short_form_of_an_affine_in_version_6_is_told():
+    whole = compress(Volume(VOLUME.array, np.array([[0, -3, 0, 7], [4, 0, 0, 8], [0, 0, 2, 9], [0, 0, 0, 1]])))
+    header = stored(whole)
+    del header["volume"]["affine"]
+    data = forged(whole, header, struct.pack("<9f3b3f", 0, -3, 0, 4, 0, 0, 0, 0, 2, 0, 0, 0, 7, 8, 9))
+    assert np.array_equal(decompress(data).affine[:3], [[0, -3, 0, 7], [4, 0, 0, 8], [0, 0, 2, 9]])
+    with pytest.raises(BadInput, match="damaged"):
+        decompress(data[:8] + b"\x06" + data[9:])
 
 
 def test_an_entry_of_the_form_in_an_earlier_version_is_told(whole):

@@ -194,6 +194,16 @@ def test_what_is_wrong_is_told_and_leaves_nothing(place, capfd, words, said):
     assert not (place / "out").exists()
 
 
+def test_the_name_of_a_scan_tells_its_modality_unless_it_is_given(place, capfd):
+    (place / "two.nii.gz").rename(place / "head_T2.nii.gz")
+    assert command(place, "head_T2.nii.gz", "--model", "model", "--parts", "residual") == 0
+    assert "head_T2 is taken as T2" in capfd.readouterr().err
+    assert json.loads((place / "out" / "report.json").read_text())["modalities"] == ["T2"]
+    wrong = ["--with", f"FLAIR={place / 'head_T2.nii.gz'}"]
+    assert command(place, "one.nii.gz", "--model", "model", "--parts", "residual", *wrong) == 2
+    assert "head_T2 is taken as FLAIR, but its name says T2" in capfd.readouterr().err
+
+
 def test_models_that_name_no_modalities_count_them_and_a_missing_scan_is_told(tmp_path):
     volume = together(1, 0, 1)
     found = explain(volume, fusion(names=()), modality="3", parts=["residual"], engine=CPU)

@@ -10,9 +10,11 @@ from models import save_small_model, small_model
 from test_features_segments import CPU, SIZE, layers, made_of, numbers
 from volumes import blob
 
+from MedAELib.bundle import Spec, Window
 from MedAELib.features.code import code_of, seen_by
 from MedAELib.features.intensity import unit_of
 from MedAELib.features.neighbours import Table, read_table, settings_end, write_table
+from MedAELib.model import Model
 from MedAELib.tasks.features import features
 from MedAELib.tasks.run import run_task
 from MedAELib.volume import Volume
@@ -79,6 +81,21 @@ def test_of_a_segment_the_voxels_count_whose_middle_lies_in_it_or_those_that_it_
     made = features(volume, made_of("denoising"), per="segment", labels=Volume(labels, affine), engine=CPU)
     found = [numbers(made, row)["intensity_mean"] * unit_of(volume) for row in (0, 1)]
     assert found == pytest.approx([volume.array[0, 11, 11, 11], volume.array[0, 12:14, 12:14, 12:14].mean()], rel=1e-4)
+
+
+def test_of_several_modalities_each_has_its_own_intensities_in_a_slice_and_a_segment():
+    one, labels = layers(), np.zeros((1, SIZE, SIZE, SIZE), np.uint8)
+    both = np.concatenate([one.array, one.array[:, ::-1]])
+    labels[0, 5, 6, 7] = 1
+    fusion = Spec("fusion", {"modalities": 2, "channels": [4, 8], "strides": [2, 2]}, 3, "reconstruct", "MR",
+                  Window("percentile", 0.0, 99.9), modalities=("T1", "T2"))  # fmt: skip
+    volume, network = Volume(both, one.affine, one.meta), Model.create(fusion)
+    tops = np.percentile(both, 99.9, axis=(1, 2, 3))
+    segment = numbers(features(volume, network, per="segment", labels=Volume(labels, one.affine), engine=CPU))
+    found = [segment["intensity_0_mean"], segment["intensity_1_mean"]]
+    assert found == pytest.approx(both[:, 5, 6, 7] / tops, rel=1e-3)
+    row = numbers(features(volume, network, per="slice", air=True, engine=CPU), 9)
+    assert row["intensity_0_mean"] == pytest.approx(both[0, ..., 9].mean() / tops[0], rel=0.02)
 
 
 def test_rows_of_another_version_are_not_compared_until_their_case_is_embedded_again(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import stat
 import zipfile
@@ -279,16 +280,19 @@ def test_an_export_never_writes_over_something(own: Path, guest: Path, tmp_path:
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
 
 
-def test_onnx_without_its_packages_is_one_plain_sentence(own: Path, tmp_path: Path, capsys) -> None:
+def test_onnx_without_its_packages_is_one_plain_sentence(own: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     pytest.importorskip("torch")
-    try:
-        import onnx  # noqa: F401
-    except ImportError:
-        assert run("models", "export", "ct-denoise", "--onnx", tmp_path / "x.onnx") == 2
-        assert "ONNX files need the Python packages" in capsys.readouterr().err
-        assert not (tmp_path / "x.onnx").exists()
-    else:
-        assert run("models", "export", "ct-denoise", "--onnx", tmp_path / "x.onnx", "--size", 16) == 0
-        assert (tmp_path / "x.onnx").stat().st_size > 1000
-        assert run("models", "export", "ct-denoise", "--onnx", tmp_path / "y.onnx", "--size", 15) == 2
-    assert run("models", "export", "ct-denoise") == 2
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else there(name))
+    assert run("models", "export", "ct-denoise", "--onnx", tmp_path / "x.onnx") == 2
+    assert "ONNX files need the Python packages onnxscript, which are not installed" in capsys.readouterr().err
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_an_onnx_file_has_the_size_that_is_asked_for(own: Path, tmp_path: Path, capsys) -> None:
+    save_small_model(own / "small", network="plain")
+    assert run("models", "export", "small", "--onnx", tmp_path / "x.onnx", "--size", 16) == 0
+    assert (tmp_path / "x.onnx").stat().st_size > 1000
+    assert run("models", "export", "small", "--onnx", tmp_path / "y.onnx", "--size", 14) == 2
+    assert not (tmp_path / "y.onnx").exists() and "multiples of" in capsys.readouterr().err
+    assert run("models", "export", "small") == 2

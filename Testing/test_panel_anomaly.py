@@ -188,6 +188,15 @@ def test_a_region_without_a_side_is_named_and_listed_without_one(looking: OpenPa
     assert "<td></td><td>brighter</td>" in overlay.html([row])
 
 
+def test_volumes_that_are_too_large_are_said_to_be_so(looking: OpenPanel) -> None:
+    from MedAEPanel import overlay
+
+    looking.run()
+    assert overlay.TOO_LARGE in looking.ui.regionsBrowser.toPlainText()
+    row = nodes.table_rows(looking.controller.results["found"])[0]
+    assert overlay.TOO_LARGE not in overlay.html([{**row, "brightness": "darker"}])
+
+
 def test_a_legend_tells_the_threshold_and_its_rate_where_the_map_is_shown(looking: OpenPanel) -> None:
     import slicer
 

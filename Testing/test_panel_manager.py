@@ -9,6 +9,8 @@ import pytest
 from panel_fixtures import OpenPanel
 from panel_tools import add_scan, own_models, write_model
 
+from MedAELib.bundle import Spec, Window
+
 
 @pytest.fixture
 def training(panel: OpenPanel) -> OpenPanel:
@@ -49,6 +51,10 @@ def test_own_models_are_imported_renamed_exported_and_removed(
     ui.ownModelsList.item(0).setText("a/b")
     assert own_models() == ["pet"] and "is no name" in ui.statusLabel.text
     assert ui.ownModelsList.item(0).text() == "pet"
+    spec = Spec("unheard", {}, 3, "denoise", "MR", Window("percentile", 0.0, 99.9))
+    write_model(source, spec=spec)
+    ui.importFolderButton.click()
+    assert own_models() == ["pet"] and "The network 'unheard' is unknown" in ui.statusLabel.text
 
 
 def test_the_worker_writes_the_network_of_a_model_as_onnx(

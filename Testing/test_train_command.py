@@ -130,6 +130,7 @@ def test_modalities_of_a_subject_are_fused_and_a_missing_one_is_decoded(tmp_path
     assert run("train", scans, *options) == 0
     model = Model.load(tmp_path / "m")
     assert model.network.in_channels == 2 and model.spec.modalities == ("T1", "FLAIR")
+    assert "The channels of a volume are T1, FLAIR, in this order" in model.bundle.card
     both = np.stack([blob(0, (16, 16, 12)), 2 * blob(0, (16, 16, 12))]).astype(np.float32)
     both[1] = np.nan
     made = model.reconstruct(Volume(both, np.eye(4)))

@@ -99,6 +99,14 @@ def test_options_that_do_not_fit_are_told_before_any_volume_is_read(option, step
     assert "'magic'" in told and step in told and "x.nrrd" not in told
 
 
+@pytest.mark.parametrize(("network", "option"), [("fusion", "--modalities"), ("conditional", "--condition")])
+def test_names_that_no_model_may_hold_are_told_before_any_volume_is_read(network, option, tmp_path, capfd):
+    (tmp_path / "x.nrrd").write_text("no volume")
+    assert run("train", tmp_path, "--network", network, option, "T1", "a\x1b[2J", "--output", tmp_path / "m") == 2
+    told = capfd.readouterr().err
+    assert "control characters" in told and "\x1b" not in told and "x.nrrd" not in told
+
+
 @pytest.mark.parametrize(
     ("network", "objective", "told"),
     [

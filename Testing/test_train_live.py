@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from drawn_digits import digit
 from generated_bodies import body
+from models import save_small_model
 from train_tools import run, shrink_patches
 
 from MedAELib.bundle import read_bundle
@@ -274,19 +276,15 @@ def test_a_model_that_sees_other_intensities_is_no_start(tmp_path: Path) -> None
         )  # fmt: skip
 
 
-def test_a_network_is_written_as_onnx_or_the_lacking_packages_are_named(tmp_path: Path) -> None:
+def test_a_network_is_written_as_onnx_or_the_lacking_packages_are_named(tmp_path: Path, monkeypatch) -> None:
     watched, told = Watched(tmp_path / "run"), []
-    parameters = {"model": "ct-denoise", "size": 16}
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingPackage, match="onnx"):
-            run_task("onnx", {}, parameters, progress=lambda *_: None, live=watched.live)
-        assert not (watched.folder / ONNX).exists()
-        return
+    parameters = {"model": str(save_small_model(tmp_path / "small", network="plain").bundle.folder), "size": 16}
+    with monkeypatch.context() as lacking, pytest.raises(MissingPackage, match="onnx and onnxscript"):
+        lacking.setattr(importlib.util, "find_spec", lambda name: None)
+        run_task("onnx", {}, parameters, progress=lambda *_: None, live=watched.live)
+    assert not (watched.folder / ONNX).exists()
     report = run_task("onnx", {}, parameters, progress=lambda *at: told.append(at), live=watched.live).report
-    assert report["model"] == "ct-denoise" and report["checked"] and told[-1] == ("Writing the network", 1, 1)
+    assert report["model"] == "small" and report["checked"] and told[-1] == ("Writing the network", 1, 1)
     assert (watched.folder / ONNX).stat().st_size > 1000
     with pytest.raises(BadInput, match="multiples"):
         run_task("onnx", {}, {**parameters, "size": 15}, progress=lambda *_: None, live=watched.live)

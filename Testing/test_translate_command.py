@@ -114,6 +114,7 @@ def test_fused_kinds_are_translated_with_some_of_them_missing(tmp_path, capsys):
     assert run("train", scans, "--network", "fusion", "--modalities", "T1", "T2", "FLAIR", "--translate", "T1", "FLAIR",
                "--members", 2, *TINY, "--steps", 3, "--device", "cpu", "--output", out) == 0  # fmt: skip
     kinds = Model.load(out).spec.kinds
+    assert "The channels of a volume are T1, T2, FLAIR, in this order" in Model.load(out).bundle.card
     assert [kind.name for kind in kinds] == ["T1", "T2", "FLAIR"]
     assert all(kind.standard for kind in kinds[:2])  # any may be the source
     t1, t2 = (scans / f"patient0_{name}.nii.gz" for name in ("T1", "T2"))
@@ -139,6 +140,9 @@ def test_fused_kinds_are_translated_with_some_of_them_missing(tmp_path, capsys):
     assert "do not overlap" in capsys.readouterr().err
     assert run("translate", t1, tmp_path / "d.nrrd", *common, "--with", f"PD={t2}") == 2
     assert "does not fuse" in capsys.readouterr().err
+    assert run("translate", t2, tmp_path / "d.nrrd", *common) == 2
+    assert "patient0_T2 is taken as T1, but its name says T2" in capsys.readouterr().err
+    assert not (tmp_path / "d.nrrd").exists()
 
 
 def test_pairs_that_are_none_are_named_and_left_out(tmp_path, capsys):

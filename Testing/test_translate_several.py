@@ -68,3 +68,36 @@ def test_frames_that_are_taken_as_kinds_are_told_so(tmp_path):
     assert any("3 frames of scan are taken as T1, T2 and FLAIR of one place, in this order" in n for n in notes)
     for other in (scan(), scan(2, frames=True)):
         assert not any("are taken as" in note for note in told(parameters, input=other)[1])
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "other", "said"),
+    [
+        ("", "p1_t2", "", "p1_t2 is taken as T1, but its name says T2"),
+        ("T2", "brain T1", "", "brain T1 is taken as T2, but its name says T1"),
+        ("", "p1_T1", "p1_FLAIR", "p1_FLAIR is taken as T2, but its name says FLAIR"),
+    ],
+)
+def test_a_scan_whose_name_tells_another_kind_is_refused(tmp_path, source, name, other, said):
+    parameters = of_three(tmp_path / "m") | {"source": source}
+    further = {"with_0": scan(seed=1, name=other)} if other else {}
+    with pytest.raises(BadInput, match=said):
+        told(parameters | {"others": dict.fromkeys(further, "T2")}, input=scan(name=name), **further)
+
+
+def test_a_scan_whose_name_leaves_its_kind_open_is_told_in_a_note(tmp_path):
+    parameters = of_three(tmp_path / "m")
+    _, notes = told(parameters, input=scan(name="T2 registered to FLAIR"))
+    assert "T2 registered to FLAIR is taken as T1, but its name says T2 and FLAIR." in notes
+    for name in ("T1 registered to FLAIR", "p1", "", "T1_T2"):
+        assert not any("its name says" in note for note in told(parameters, input=scan(name=name))[1])
+    saved(model(MR, T2), tmp_path / "pair")  # which can take it as nothing else
+    _, notes = told({"model": str(tmp_path / "pair"), "device": "cpu"}, input=scan(name="p1_T2"))
+    assert "p1_T2 is taken as T1, but its name says T2." in notes
+
+
+def test_channels_that_a_name_tells_in_another_order_are_told_in_a_note(tmp_path):
+    parameters = of_three(tmp_path / "m")
+    for name, count in (("p1_FLAIR_T1_T2", 1), ("p1_T1_T2_FLAIR", 0), ("FLAIR_T1", 0), ("p1", 0)):
+        _, notes = told(parameters, input=scan(3, name=name))
+        assert sum(f"The name of {name} tells FLAIR, T1, T2;" in note for note in notes) == count

@@ -18,13 +18,16 @@ IN_SLICER = [
     "MedAELib.errors",
     "MedAELib.volume",
     "MedAELib.bundle",
+    "MedAELib.naming",
+    "MedAELib.library",
+    "MedAELib.sound",
     "MedAELib.tasks",
     "MedAELib.worker.client",
     "MedAELib.worker.protocol",
     "MedAELib.worker.runs",
 ]
 # Of these, what Slicer may import while it starts: not even numpy.
-LIGHT = ["MedAELib", "MedAELib.errors", "MedAELib.worker.client", "MedAELib.worker.protocol"]
+LIGHT = ["MedAELib", "MedAELib.errors", "MedAELib.naming", "MedAELib.worker.client", "MedAELib.worker.protocol"]
 
 
 def module_files() -> list[Path]:

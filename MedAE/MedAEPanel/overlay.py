@@ -13,6 +13,7 @@ _TOP = 8.0  # z that has the brightest colour
 _OPACITY = 0.6
 _SAMPLE = 200_000  # voxels, for the readout of how much lies above the threshold
 NOTHING = "<p>" + _("No region: nothing above the threshold is both large and rare enough.") + "</p>"
+TOO_LARGE = _("The volumes of bright regions are too large, up to several times: measure what you report.")
 NOWHERE = _("No slice view shows the scan of the map: show the scan in one of them first.")
 NO_MAP = "<p>" + _("Press Apply with the task ‘Unlike normal’.") + "</p>"  # noqa: RUF001
 
@@ -103,7 +104,9 @@ def html(rows):
     ]
     sharpest = _("sharpest in") if rows[0].get("sharpest_map") else ""
     heading = "".join(f"<th>{title}</th>" for title in ("", _("volume"), _("peak"), _("side"), "", sharpest))
-    return f'<table cellspacing="6"><tr>{heading}</tr>{"".join(lines)}</table>'
+    bright = any(row["brightness"] == "brighter" for row in rows)
+    caution = f"<p>{escape(TOO_LARGE)}</p>" if bright else ""
+    return f'<table cellspacing="6"><tr>{heading}</tr>{"".join(lines)}</table>{caution}'
 
 
 class Overlay:

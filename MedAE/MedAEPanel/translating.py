@@ -11,11 +11,11 @@ ROLE = "MedAE.translateWith."  # of the node references of the parameter node; t
 
 def kindsOf(bundle, task):
     """The kinds of scan that can be chosen among, by name; none where the model sees one kind only."""
-    from MedAELib.bundle import fused_names
+    from MedAELib.channels import fused_names
 
     if bundle is None or task not in TASKS or (task == "explain" and bundle.spec.task == "translate"):
         return []
-    return fused_names(bundle.spec)
+    return list(fused_names(bundle.spec))
 
 
 def directionOf(wanted, kinds):
@@ -23,9 +23,10 @@ def directionOf(wanted, kinds):
 
     The second is empty for Explain, which makes none.
     """
+    from MedAELib.naming import told_kind
+
     name = wanted.inputVolume.GetName() or "" if wanted.inputVolume is not None else ""
-    named = [kind for kind in kinds if kind in name]
-    likely = max(named, key=len) if named else kinds[0]
+    likely = told_kind(name, kinds) or kinds[0]
     source = wanted.translateSource if wanted.translateSource in kinds else likely
     target = wanted.translateTarget
     if wanted.task == "explain":

@@ -14,7 +14,7 @@ from ..dicom import without_persons
 from ..volume import Volume
 from .container import CODER, FRONT, PACKED, RESTORATION, WAVES, lay_out, write_container
 from .model_file import CodecModel, SubbandCodec, load_front_model, load_restoration_model
-from .short_header import FORMAT, SHORTEST, fits_short
+from .short_header import FORMAT, NEWEST, fits_short
 from .short_header import micrometres as rounded
 
 _LARGEST_TEXT = 1 << 16
@@ -106,7 +106,7 @@ def _begin(coder: str, mode: Mapping[str, Any], model: CodecModel, inside: Mappi
 def _place(volume: Volume, short: bool) -> dict[str, Any]:
     """What a header says of the volume itself, and whether it is stored in the short form, where it can be."""
     told = {"volume": _description(volume), "spacing_um": list(micrometres(volume))}
-    return told | ({FORMAT: SHORTEST} if short and fits_short(told) else {})
+    return told | ({FORMAT: NEWEST} if short and fits_short(told) else {})
 
 
 def _description(volume: Volume) -> dict[str, Any]:

@@ -22,12 +22,12 @@ import numpy as np
 from ..atomic import whole_file
 from ..errors import BadInput, OutOfMemory, unwritable
 from .header_words import COMMON, SHORT
-from .short_header import FORMAT, SHORTEST, shorten, spelled_out
+from .short_header import FORMAT, NEWEST, SHORTEST, shorten, spelled_out
 
 MAGIC = b"\x8bMAEZ\r\n\x1a"
-# 6 of files without a chunk of wavelets, before them 2 of those with one of a wave front and 1 of others; 5 of files
-# with a chunk of wavelets whose base tells its bits, before them 4 with a restored chunk and 3 with one of wavelets
-VERSION = 6
+# 7 of files without a chunk of wavelets, before them 6, and 2 of those with one of a wave front and 1 of others; 5 of
+# files with a chunk of wavelets whose base tells its bits, before them 4 with a restored chunk and 3 with another one
+VERSION = NEWEST
 _DEFLATED, _SHORT = 3, 5  # since these versions headers are, and with a dictionary
 BASE_NUMBERS = 5  # of the base of a chunk of wavelets, since version 5
 CODER = "lattice"
@@ -36,7 +36,7 @@ FRONT = "front"  # the second model that a header may name, and the order of chu
 WAVES = "waves"  # the third model, and the order of chunks that need it
 RESTORATION = "restoration"  # the fourth one
 _PRELUDE = struct.Struct("<8sHHI")  # magic, version, zero, bytes of the header
-_HASH, _SHORT_HASH = 32, 8  # bytes of a SHA-256 that follow: that of the header; in version 6 also that of the payload
+_HASH, _SHORT_HASH = 32, 8  # bytes of a SHA-256 that follow: of the header; since version 6 also of the payload
 _LARGEST_PRELUDE = _PRELUDE.size + _HASH
 LARGEST_HEADER = 1 << 24
 LARGEST_AXIS = 1 << 16
@@ -101,15 +101,20 @@ def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes
     payload = b"".join(blocks)
     full = {**header, "payload_bytes": len(payload), "payload_sha256": hashlib.sha256(payload).hexdigest()}
     version = _version(full)
-    stored, affine = shorten(full) if version == SHORTEST else (full, b"")
-    text = json.dumps(stored, separators=(",", ":"), allow_nan=False).encode()
-    if len(text) > LARGEST_HEADER:
-        raise BadInput("The header of the compressed volume would be too large.")
-    text = _deflated(text, version) + affine
+    ways = shorten(full) if version >= SHORTEST else [(full, b"")]
+    text = min((_stored(header, version) + affine for header, affine in ways), key=len)
     hashes = hashlib.sha256(text).digest()
-    if version == SHORTEST:
+    if version >= SHORTEST:
         hashes = hashes[:_SHORT_HASH] + hashlib.sha256(payload).digest()[:_SHORT_HASH]
     return _PRELUDE.pack(MAGIC, version, 0, len(text)) + hashes + text + payload
+
+
+def _stored(header: Mapping[str, Any], version: int) -> bytes:
+    """The text of a header, deflated as a version stores it. Raises BadInput when it is too large."""
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    if len(text) > LARGEST_HEADER:
+        raise BadInput("The header of the compressed volume would be too large.")
+    return _deflated(text, version)
 
 
 def _words(version: int) -> bytes:
@@ -127,8 +132,8 @@ def _deflated(text: bytes, version: int) -> bytes:
 
 
 def _inflated(text: bytes, version: int) -> tuple[bytes, bytes]:
-    """A header as JSON, and the bytes after it, which only version 6 may have. Raises ValueError when it is cut short
-    or larger than a header may be."""
+    """A header as JSON, and the bytes after it, which versions before 6 may not have. Raises ValueError when it is cut
+    short or larger than a header may be."""
     if version < _DEFLATED:
         return text, b""
     unpacker = zlib.decompressobj() if version < _SHORT else zlib.decompressobj(-zlib.MAX_WBITS, _words(version))
@@ -141,7 +146,7 @@ def _inflated(text: bytes, version: int) -> tuple[bytes, bytes]:
 def _version(header: Mapping[str, Any]) -> int:
     """The version that a file with this header has."""
     if FORMAT in header:
-        return SHORTEST if header[FORMAT] == SHORTEST else 0
+        return int(header[FORMAT]) if header[FORMAT] in (SHORTEST, NEWEST) else 0
     bases = [chunk.get("base") for chunk in header["chunks"]]
     if WAVES in header and any(isinstance(base, list) and len(base) == BASE_NUMBERS for base in bases):
         return _SHORT
@@ -210,8 +215,8 @@ def _header(data: bytes, prelude: _Prelude, name: str) -> dict[str, Any]:
     try:
         found, more = _inflated(text, prelude.version)
         header = json.loads(found, parse_constant=_refuse)
-        if prelude.version == SHORTEST:
-            header = {**spelled_out(header, more), "payload_sha256": prelude.payload_hash.hex()}
+        if prelude.version >= SHORTEST:
+            header = {**spelled_out(header, more, prelude.version), "payload_sha256": prelude.payload_hash.hex()}
         _check_header(header)
     except (zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         raise BadInput(f"{name} is damaged: its header is not one of a .maez file.", _DAMAGED) from None

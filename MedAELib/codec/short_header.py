@@ -1,4 +1,4 @@
-"""The header of a .maez file of version 6 as it is stored: without what can be told from the rest (docs/maez.md, 11).
+"""The header of a .maez file since version 6 as it is stored: without what can be told from the rest (docs/maez.md).
 
 The defaults are part of the format and never change; what differs from them is stored.
 """
@@ -6,14 +6,14 @@ The defaults are part of the format and never change; what differs from them is 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .affine_bytes import NORMALISED, pack_normalised, pack_plain, unpack_normalised, unpack_plain
 from .nifti_fields import with_repeated, without_repeated
 
-FORMAT = "format"  # 6 in a header that is spelled out; other versions have no such entry
-SHORTEST = 6
+FORMAT = "format"  # 6 or 7 in a header that is spelled out; other versions have no such entry
+SHORTEST, NEWEST = 6, 7  # the first version of this form, and the one with affines as NIfTI files hold them
 _MODEL = {"name": "ct-mr-codec", "sha256": "92f66093c65ca0d465d173e85f9924b17642f8d3031db8f929a4c21d5f250b1d"}
 _WHOLE: dict[str, Any] = {
     "coder": "lattice", "mode": {"kind": "lossless"}, "writer": "MedAE 0.1.0", "model": _MODEL, "chunks": [],
@@ -28,13 +28,12 @@ _NIFTI = "nifti"  # what a NIfTI header says beside what is repeated
 _LAST = [0.0, 0.0, 0.0, 1.0]  # row of an affine
 _EXACT = 2**53
 _LARGEST_UM = 10**9
-_DIGITS = 110  # of an affine, with which its bytes are not longer
 
 Json = dict[str, Any]
 
 
-def shorten(header: Mapping[str, Any]) -> tuple[Json, bytes]:
-    """A header as it is stored, and the bytes of its affine where these are shorter than its digits."""
+def shorten(header: Mapping[str, Any]) -> list[tuple[Json, bytes]]:
+    """The ways to store a header: with the digits of its affine, or without them and the bytes that tell it."""
     volume = header["volume"]
     short = _without(header, {**_WHOLE, "spacing_um": micrometres(volume["affine"])})
     chunks: list[Json] = []
@@ -45,17 +44,18 @@ def shorten(header: Mapping[str, Any]) -> tuple[Json, bytes]:
         place = chunk["channel"], chunk["stop"]
     told = {name: short[name] for name in short if name not in (*_DERIVED, "volume", "chunks")}
     numbers = [float(number) for row in volume["affine"][:3] for number in row]
-    digits = [_whole(number) for number in numbers]
-    packed = _packed(numbers) if len(str(digits)) > _DIGITS else b""
-    stored = {} if packed else {"affine": digits}
-    listed = {"chunks": chunks} if chunks else {}
-    return {**told, "volume": {**_short_volume(volume), **stored}, **listed}, packed
+    kept, listed = _short_volume(volume), {"chunks": chunks} if chunks else {}
+    digits = {"affine": [_whole(number) for number in numbers]}
+    ways = [({**told, "volume": {**kept, **digits}, **listed}, b"")]
+    forms = [pack_plain(numbers), pack_normalised(numbers) if header[FORMAT] >= NEWEST else b""]
+    return ways + [({**told, "volume": kept, **listed}, packed) for packed in forms if packed]
 
 
-def spelled_out(short: Mapping[str, Any], packed: bytes) -> Json:
+def spelled_out(short: Mapping[str, Any], packed: bytes, version: int) -> Json:
     """The header with all that it leaves out. Raises LookupError, TypeError or ValueError when it is none."""
     told = dict(short["volume"])
-    numbers = [float(number) for number in told["affine"]] if "affine" in told else _unpacked(packed)
+    unpack = unpack_normalised if version >= NEWEST and len(packed) == NORMALISED else unpack_plain
+    numbers = [float(number) for number in told["affine"]] if "affine" in told else unpack(packed)
     if len(numbers) != 12 or ("affine" in told and packed):
         raise ValueError("no affine")
     volume = {**_VOLUME, **told, "affine": [numbers[:4], numbers[4:8], numbers[8:], [*_LAST]]}
@@ -68,7 +68,7 @@ def spelled_out(short: Mapping[str, Any], packed: bytes) -> Json:
     for chunk in header["chunks"]:
         place = (chunks[-1]["channel"], chunks[-1]["stop"]) if chunks else (0, 0)
         chunks.append({**_following(place, volume["shape"]), **_CHUNK, **dict(chunk)})
-    return {**header, "chunks": chunks, FORMAT: SHORTEST}
+    return {**header, "chunks": chunks, FORMAT: version}
 
 
 def fits_short(header: Mapping[str, Any]) -> bool:
@@ -114,26 +114,6 @@ def _short_volume(volume: Mapping[str, Any]) -> Json:
     rest = _without({**volume, "meta": meta}, _VOLUME)
     del rest["affine"]
     return ({"meta": rest.pop("meta")} if "meta" in rest else {}) | rest
-
-
-def _packed(numbers: Sequence[float]) -> bytes:
-    """Three rows of an affine in bytes, the last column in 32 bits where these hold it."""
-    turned, place = [numbers[n] for n in range(12) if n % 4 < 3], numbers[3::4]
-    try:
-        short = struct.pack("<3f", *place)
-    except OverflowError:
-        short = b""
-    exact = short and struct.unpack("<3f", short) == tuple(place)
-    return struct.pack("<9d", *turned) + (short if exact else struct.pack("<3d", *place))
-
-
-def _unpacked(packed: bytes) -> list[float]:
-    """The three rows again. Raises ValueError."""
-    if len(packed) not in (84, 96):
-        raise ValueError("no affine")
-    turned = struct.unpack_from("<9d", packed)
-    place = struct.unpack_from("<3f" if len(packed) == 84 else "<3d", packed, 72)
-    return [number for row in range(3) for number in (*turned[3 * row : 3 * row + 3], place[row])]
 
 
 def _whole(number: float) -> float | int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +13,9 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
-from ..files import name_of
 from ..terminal import Terminal, add_run_options, check_paths, ending, results_folder, run_parameters, table_text, tell
 from ..volume import Volume
+from .cases import Case, cases_of, kinds_of, load_case
 
 
 def add_to(commands: Any) -> None:
@@ -28,6 +28,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument("input", metavar="IN", type=Path, nargs="+", help="image files, or folders of DICOM files")
     parser.add_argument("output", metavar="OUT.csv", type=Path, help="the table to write: .csv, or .npz")
     parser.add_argument("--model", default="", metavar="NAME|FOLDER", help="default: ct-denoise, for CT and MRI")
+    alike = "files named alike but for the modality, as p1_T1.nii and p1_T2.nii, are one case for a model that fuses"
+    parser.add_argument("--modalities", action="store_true", help=alike)
     parser.add_argument("--per", choices=("volume", "slice", "segment"), default="volume", help="what a row describes")
     parser.add_argument("--segments", type=Path, metavar="FILE", help="the label map, per segment (one IN only)")
     parser.add_argument(
@@ -48,14 +50,16 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with results_folder(options.latent), _codes_folder(options) as codes:
-        return _describe(options, codes)
+    kinds = kinds_of(options.model) if options.modalities else ()
+    cases = cases_of(options.input, kinds)
+    with results_folder(options.latent), _codes_folder(options, cases) as codes:
+        return _describe(options, cases, kinds, codes)
 
 
 @contextmanager
-def _codes_folder(options: argparse.Namespace) -> Iterator[Path | None]:
+def _codes_folder(options: argparse.Namespace, cases: Sequence[Case]) -> Iterator[Path | None]:
     """A hidden folder for the codes, which come to where they shall be when all goes well; None for no codes."""
-    _check(options)
+    _check(options, cases)
     if options.latent is None:
         yield None
         return
@@ -69,7 +73,7 @@ def _latent_name(case: str) -> str:
     return f"{case}-latent.nrrd"
 
 
-def _describe(options: argparse.Namespace, codes: Path | None) -> int:
+def _describe(options: argparse.Namespace, cases: Sequence[Case], kinds: Sequence[str], codes: Path | None) -> int:
     from ..tasks.run import run_task
     from ..tasks.run_features import SIMILAR
     from .neighbours import Table, joining, write_table
@@ -81,15 +85,17 @@ def _describe(options: argparse.Namespace, codes: Path | None) -> int:
         "similar": options.similar, "distance": options.distance,
     }  # fmt: skip
     reports: list[dict[str, Any]] = []
-    for path in options.input:
-        inputs = {"input": Volume.load(path, options.series)}
+    for case in cases:
+        volume, notes = load_case(case, kinds, options.series)
+        inputs = {"input": volume}
         if options.segments is not None:
             inputs["segments"] = Volume.load(options.segments)
-        asked = {**parameters, "file": str(path.resolve())}
+        asked = {**parameters, "file": str(case.paths[0].resolve())}
         result = run_task("features", inputs, asked, progress=Terminal())
+        result.report["warnings"] = notes + result.report["warnings"]
         tell(result.report)
         if codes is not None:
-            result.outputs["code"].save(codes / _latent_name(inputs["input"].name))
+            result.outputs["code"].save(codes / _latent_name(volume.name))
         reports.append(result.report)
     rows = [row for report in reports for row in report["features"]]
     table = Table.of(rows, reports[0]["names"])
@@ -109,18 +115,18 @@ def _describe(options: argparse.Namespace, codes: Path | None) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace, cases: Sequence[Case]) -> None:
     """Refuse, before any work, what would fail at its end."""
     inputs = [*options.input, *filter(None, [options.segments])]
-    codes = [options.latent / _latent_name(name_of(path)) for path in options.input] if options.latent else []
+    codes = [options.latent / _latent_name(case.name) for case in cases] if options.latent else []
     check_paths([*inputs, *filter(None, [options.index])], codes, [])
     check_paths(inputs, [], [options.output, options.index, options.neighbours, options.report])
     for path in filter(None, [options.output, options.index]):
         if path.suffix.lower() not in (".csv", ".npz"):
             raise BadInput(f"{path} is no table that can be written.", "Use the ending .csv or .npz.")
-    if options.segments is not None and len(options.input) > 1:
+    if options.segments is not None and len(cases) > 1:
         raise BadInput("A label map belongs to one volume.", "Name one volume with --segments.")
-    named = [name_of(path) for path in options.input]
+    named = [case.name for case in cases]
     twice = next((name for name in named if named.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"Two of the volumes have the name {twice}.", "Rename one: cases are told apart by their names.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from MedAELib.networks.network import Network
@@ -28,7 +29,20 @@ class WholeImage(Network):
 
 def to_grid(x: Tensor, grid: int) -> Tensor:
     """Means of x [b, c, ...] on a grid with this edge; repeated values where x is smaller."""
+    if torch.compiler.is_exporting():  # ONNX has no means of regions of different sizes, but products of matrices
+        for axis in range(2, x.ndim):
+            means = _means(x.shape[axis], grid).to(x.device)
+            x = (x.float().transpose(axis, -1) @ means).transpose(axis, -1)
+        return x
     return nn.functional.interpolate(x.float(), (grid,) * (x.ndim - 2), mode="area")
+
+
+def _means(size: int, grid: int) -> Tensor:
+    """The matrix [size, grid] that takes a line of voxels to the means of its regions, as pooling cuts it in them."""
+    voxel, cell = torch.arange(size)[:, None], torch.arange(grid)
+    start, stop = cell * size // grid, ((cell + 1) * size + grid - 1) // grid
+    within = ((start <= voxel) & (voxel < stop)).float()
+    return within / within.sum(0)
 
 
 def from_grid(y: Tensor, shape: Sequence[int]) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..anomaly.grid import from_grid
-from ..bundle import fused_names
+from ..channels import fused_names
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..explain.gradients import LARGEST, integrated_gradients

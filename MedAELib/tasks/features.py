@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..channels import names_of, told_order
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..features.code import Code, code_of, resampled, seen_by
@@ -70,8 +71,9 @@ def features(
     warnings = []
     if volume.channels > 1 and model.network.in_channels == 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
-    if model.spec.modalities:
-        warnings.append(f"The channels are read as {', '.join(model.spec.modalities)}, in this order.")
+    if kinds := names_of(model.spec):
+        warnings.append(f"The channels are read as {', '.join(kinds)}, in this order.")
+        warnings.extend(filter(None, [told_order(volume.name, kinds)]))
     if labels is not None:
         warnings.extend(_left_out(labels, items))
     elif per == "slice" and len(items) < seen.voxels.shape[3]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import bundled_models, fused_names
+from ..bundle import bundled_models
+from ..channels import check_kind, fused_names, told_order
 from ..engine.run import Engine
 from ..errors import BadInput, BadModel
 from ..modality import check_domain, guess_modality
 from ..model import Model
+from ..naming import told_kind
 from ..translation.together import by_kind, together
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_model, load_named, parameters_of, versions
@@ -25,8 +27,9 @@ from .explain import PARTS, check_explainable, explain
 class Parameters(RunParameters):
     """What a user can set besides: `parts` of PARTS; `point` R A S in millimetres (empty: where the scan differs most);
     `directions` of the traversal, or one `channel` of the code (1, 2, ...; 0: none); `steps` of the attribution's
-    path. For a model that fuses several modalities, `modality` is which of them the volume is (empty: the first that no
-    further scan is) and `others` names those of the further inputs, by the names of these."""
+    path. For a model that fuses several modalities, `modality` is which of them the volume is (empty: what its name
+    tells, or else the first that no further scan is) and `others` names those of the further inputs, by the names of
+    these."""
 
     parts: list[str] = field(default_factory=lambda: list(PARTS))
     point: list[float] = field(default_factory=list)
@@ -101,12 +104,16 @@ def _given(
         }  # fmt: skip
         first = wanted.modality or next(iter(there), "")
         told = f"The {len(names)} channels of {label} are taken as {', '.join(names)} of one place, in this order."
-        return volume, {first: there.get(first, volume), **there}, [told]
-    modality = wanted.modality or next((name for name in names if name not in others), "")
+        notes = list(filter(None, [told, told_order(volume.name, names)]))
+        return volume, {first: there.get(first, volume), **there}, notes
+    left = [name for name in names if name not in others]
+    modality = wanted.modality or told_kind(volume.name, left) or next(iter(left), "")
     given, notes = together(volume, modality, others, model.spec, gaps=True)
     if not wanted.modality:
         notes.append(f"{volume.name or 'The volume'} is taken as {modality}.")
-    return given, {modality: volume, **others}, notes
+    scans = {modality: volume, **others}
+    notes += filter(None, (check_kind(scan.name, name, model.spec) for name, scan in scans.items()))
+    return given, scans, notes
 
 
 def _model(named: str, volume: Volume) -> Model:

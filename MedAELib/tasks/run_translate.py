@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import fuses
+from ..bundle import Spec, fuses
+from ..channels import check_kind, told_order
 from ..engine.run import Engine
 from ..errors import BadInput, BadModel
 from ..modality import check_domain
@@ -51,13 +52,15 @@ def run_translate(
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, "translate")
     way = direction(model.spec, wanted.source, wanted.target)
-    notes: list[str] = []
+    several = not further and fuses(model.spec) and volume.channels == len(model.spec.kinds)
+    notes = [] if several else _checked_names({model.spec.kinds[way.source].name: volume}, model.spec)
     scans: dict[str, Volume] = {}
     if further or wanted.others:
         others = by_kind(wanted.others, further)
         scans = {model.spec.kinds[way.source].name: volume, **others}
-        volume, notes = together(volume, wanted.source, others, model.spec)
+        volume, resampled = together(volume, wanted.source, others, model.spec)
         _check_target(others, model.spec.kinds[way.target].name)
+        notes += _checked_names(others, model.spec) + resampled
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     outputs = translate(
         volume, model, source=wanted.source, target=wanted.target, uncertainty=wanted.uncertainty, engine=engine,
@@ -78,6 +81,11 @@ def _check_target(others: Mapping[str, Volume], target: str) -> None:
             f"{others[target].name or 'A further scan'} is of the kind {target}, which would be made.",
             "Leave that scan out, or choose another kind to make.",
         )
+
+
+def _checked_names(scans: Mapping[str, Volume], spec: Spec) -> list[str]:
+    """Notes on scans by their kind whose names leave that open. Raises BadInput where a name tells another kind."""
+    return list(filter(None, (check_kind(scan.name, kind, spec) for kind, scan in scans.items())))
 
 
 def _told(volume: Volume, model: Model, way: Direction, scans: Mapping[str, Volume]) -> dict[str, Any]:
@@ -112,6 +120,7 @@ def _warnings(
             f"{volume.name or 'the volume'} are taken as {', '.join(names[:-1])} and {names[-1]} of one place, in this "
             "order; moments in time are translated one at a time."
         )
+        told += filter(None, [told_order(volume.name, names)])
     for number, window in windows.items():
         kind = model.spec.kinds[number]
         seen = volume.like(volume.array[number : number + 1], frames=False) if several else volume

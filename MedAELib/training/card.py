@@ -61,6 +61,7 @@ class Story:
     measured_on: str
     unfit: Sequence[str]
     kinds: Sequence[str] = ()  # of a translation: first what it takes, last what it makes
+    channels: Sequence[str] = ()  # of a fusion: what they are, in their order
     members: int = 1
     share: float = 0.0  # of a translation: what intensities alone tell
     share_chosen: bool = False  # by the validation subjects
@@ -139,6 +140,9 @@ def card(story: Story) -> str:
             f"{BINS} bins of the source), the rest is the network's: {told}.",
             "",
         ]
+    if story.channels:
+        told = f"The channels of a volume are {', '.join(story.channels)}, in this order"
+        parts += [f"{told}; one that is missing holds no finite number.", ""]
     for part in ("training", "validation", "test"):
         names = story.split[part]
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

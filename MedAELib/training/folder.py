@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from MedAELib.channels import fused
 from MedAELib.errors import BadInput, DiskFull, MedAEError, OutOfMemory, is_disk_full
 from MedAELib.modality import added_to_hounsfield, guess_modality
+from MedAELib.naming import ending, told_kind, without_kind
 from MedAELib.noise import otsu_threshold
 from MedAELib.quality import sample
 from MedAELib.terminal import tell_note
 from MedAELib.training.label_maps import LabelMap, told_label_maps
 from MedAELib.training.patients import joined
-from MedAELib.training.scans import ENDINGS, IMAGES, Note, Scan, load_scan, scans_in, told_formats
+from MedAELib.training.scans import Note, Scan, load_scan, scans_in, told_formats
 from MedAELib.volume import Volume
 
 _SLICE_BY_SLICE = (0, 3, 2, 1)  # [c, i, j, k] to [c, k, j, i] and back: voxels of a slice lie together in the file
@@ -76,7 +78,7 @@ def read_folder(
     cases: list[Case] = []
     labels: list[str] = []
     for number, (group, members) in enumerate(sorted(groups.items())):
-        name = group + _ending(members[0].name) if modalities else group
+        name = group + ending(members[0].name) if modalities else group
         try:
             loaded = _fused(members, modalities) if modalities else load_scan(members[0])
             cases.append(_case(loaded, name, people[members[0].name], cache / f"{number:05d}.npy", write))
@@ -106,7 +108,7 @@ def _people(scans: Sequence[Scan], pattern: re.Pattern[str] | None, remark: Note
 
 def _group(scan: Scan, modalities: Sequence[str]) -> str:
     """What the files of a case have in common: their names without the modality; series of a folder, the folder."""
-    return f"{scan.beside}/" if scan.beside else _without(scan.name, modalities)
+    return f"{scan.beside}/" if scan.beside else without_kind(scan.name, modalities)
 
 
 def cases_of(
@@ -122,7 +124,7 @@ def cases_of(
     groups = _grouped(volumes, subjects, modalities) if modalities else {name: [name] for name in volumes}
     for name, members in groups.items():
         try:
-            volume = _fuse({member: volumes[member] for member in members}, modalities) if modalities else volumes[name]
+            volume = fused({member: volumes[member] for member in members}, modalities) if modalities else volumes[name]
             cases.append(_case(volume, name, subjects.get(members[0]) or name, None, False))
         except BadInput as error:
             note(f"{name} is left out: {error}")
@@ -135,12 +137,12 @@ def _grouped(names: Iterable[str], subjects: Mapping[str, str], modalities: Sequ
     """The names of each case by what they have in common: a subject's, or where it has several of a kind, a visit's."""
     people: dict[str, list[str]] = {}
     for name in names:
-        people.setdefault(subjects.get(name) or _without(name, modalities), []).append(name)
+        people.setdefault(subjects.get(name) or without_kind(name, modalities), []).append(name)
     groups: dict[str, list[str]] = {}
     for person, members in people.items():
-        kinds = [found[1] for found in (_named(member, modalities) for member in members) if found]
+        kinds = list(filter(None, (told_kind(member, modalities) for member in members)))
         for member in members:
-            visit = _without(member, modalities).strip(" _-.")
+            visit = without_kind(member, modalities).strip(" _-.")
             several = len(set(kinds)) < len(kinds)
             groups.setdefault(f"{person} {visit}".strip() if several else person or visit, []).append(member)
     return {name or " and ".join(members): members for name, members in groups.items()}
@@ -171,33 +173,6 @@ def _subject_by_path(name: str) -> str:
     return bids.group(1) if bids else name.split("/")[0]
 
 
-def _named(name: str, modalities: Sequence[str]) -> tuple[int, str] | None:
-    """The modality that a file's name tells, and where: the last one, the longest of several; None where it tells none.
-
-    A text counts where it begins a word, or anywhere as it is written: "T1" is in brain_t1.nii and brainT1.nii, but not
-    in patient12.nii.
-    """
-    found = [
-        (match.start(), text)
-        for text in modalities
-        for match in re.finditer(f"(?<![A-Za-z0-9])(?i:{re.escape(text)})|{re.escape(text)}", name)
-    ]
-    return max(found, key=lambda place: (place[0], len(place[1])), default=None)
-
-
-def _without(name: str, modalities: Sequence[str]) -> str:
-    """A path without the text of its modality and its ending: the same for all files of a subject."""
-    folder, slash, file = name.rpartition("/")
-    file = file[: len(file) - len(_ending(file))]
-    found = _named(file, modalities)
-    return folder + slash + (file[: found[0]] + file[found[0] + len(found[1]) :] if found else file)
-
-
-def _ending(file: str) -> str:
-    """The ending of an image file, as it is written; nothing of a folder."""
-    return next((file[-len(ending) :] for ending in (*ENDINGS, *IMAGES) if file.lower().endswith(ending)), "")
-
-
 def _fused(scans: Sequence[Scan], modalities: Sequence[str]) -> Volume:
     """The files of a subject as the channels of one volume, no numbers where there is no file; no label maps.
 
@@ -205,34 +180,14 @@ def _fused(scans: Sequence[Scan], modalities: Sequence[str]) -> Volume:
     """
     volumes, labels = {}, None
     for scan in scans:
-        if _named(scan.short, modalities):
+        if told_kind(scan.short, modalities):
             try:
                 volumes[scan.short] = load_scan(scan)
             except LabelMap as found:
                 labels = found
     if labels and not volumes:
         raise labels
-    return _fuse(volumes, modalities)
-
-
-def _fuse(named: Mapping[str, Volume], modalities: Sequence[str]) -> Volume:
-    """Volumes by name as the channels of one, in the order of the modalities. Raises BadInput."""
-    told = {name: _named(name, modalities) for name in named}
-    volumes = {found[1]: named[name] for name, found in told.items() if found}
-    if not volumes:
-        raise BadInput("its name has none of the modalities.")
-    if len(volumes) < sum(found is not None for found in told.values()):
-        raise BadInput("two of its files are of the same modality.")
-    first = next(iter(volumes.values()))
-    if any(volume.shape != first.shape for volume in volumes.values()):
-        raise BadInput("its modalities have different sizes, so they are not registered.")
-    if any(not np.allclose(volume.affine, first.affine, atol=0.05) for volume in volumes.values()):
-        raise BadInput("its modalities lie in different places, so they are not on one grid.")
-    array = np.full((len(modalities), *first.shape), np.nan, np.float32)
-    for n, text in enumerate(modalities):
-        if text in volumes:
-            array[n] = volumes[text].array[0]
-    return Volume(array, first.affine, first.meta)
+    return fused(volumes, modalities)
 
 
 def _case(volume: Volume, name: str, subject: str, path: Path | None, write: bool) -> Case:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor, nn
 
-from MedAELib.bundle import Kind, Spec, Window
+from MedAELib.bundle import Kind, Spec, Window, plain_text
 from MedAELib.conditions import SPACING, condition, read_table
 from MedAELib.errors import BadInput, BadModel
 from MedAELib.modality import guess_modality
@@ -211,6 +211,8 @@ def check_options(options: argparse.Namespace, modality: str) -> None:
         raise BadInput("A translation learns from pairs of clean scans.", "Leave --corrupt and --learn-from out.")
     if options.modalities and network != "fusion" and not options.translate:
         raise BadInput("Only the fusion network takes --modalities.", "Choose --network fusion.")
+    if any(plain_text(name) != name for name in (*options.modalities, *options.condition)):
+        raise BadInput("A modality's or a condition's name has control characters.", "Choose a name without them.")
     if (options.condition or options.table) and network != "conditional":
         raise BadInput("Only the conditional network takes a condition.", "Choose --network conditional.")
     if options.corrupt and options.learn_from != "clean":

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from MedAELib.channels import names_of
 from MedAELib.engine.run import Engine
 from MedAELib.model import Model
 from MedAELib.training.card import Course, Story, card, counted, folder_told, limits, summary, title
@@ -60,6 +61,7 @@ def write_model(
         measured_on=("test" if parts.test else "validation") if rows else "",
         unfit=unfit,
         kinds=[kind.name for kind in plan.spec.kinds],
+        channels=names_of(plan.spec),
         members=options.members,
         share=known["intensities"]["share"] if known else 0.0,
         share_chosen=known is not None and any(map(is_pair, plan.sources["validation"])),

@@ -10,12 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from MedAELib.dicom_folder import FoundSeries, may_be_dicom, series_among
 from MedAELib.errors import BadInput
+from MedAELib.naming import ENDINGS, IMAGES
 from MedAELib.training.below import files_below
 from MedAELib.training.label_maps import check_scan
 from MedAELib.volume import Volume
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")  # of one slice each, where a folder holds no volumes
 Note = Callable[[str], None]
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..anomaly.grid import Grid, onto_grid
-from ..bundle import Spec, fused_names
+from ..bundle import Spec
+from ..channels import fused_names
 from ..errors import BadInput
 from ..volume import Volume
 

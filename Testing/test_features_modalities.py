@@ -1,0 +1,102 @@
+"""`python -m MedAELib features --modalities`: files of one subject as the channels of a model that fuses them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import save_small_model
+from train_tools import run
+from volumes import blob
+
+from MedAELib import Model, Volume
+from MedAELib.bundle import METADATA, Spec, Window
+
+KINDS = ("T1", "T2", "FLAIR")
+SHAPE = (16, 14, 12)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A model of T1, T2 and FLAIR, and subjects: the first as files and as one file in the model's order."""
+    folder = tmp_path_factory.mktemp("fused")
+    arguments = {"channels": [4, 8], "strides": [2, 2], "modalities": 3}
+    window = Window("percentile", 0.0, 99.9)
+    spec = Spec("fusion", arguments, 3, "reconstruct", "MR", window, modalities=KINDS)
+    Model.create(spec).save(
+        folder / "model", name="three", description="For tests.", card="# three\n", licence="Apache-2.0\n", figures={},
+        limits=[], training_data=[],
+    )  # fmt: skip
+    save_small_model(folder / "single", modality="MR")
+    scans = np.stack([blob(n, SHAPE) * (n + 1) for n in range(3)]).astype(np.float32)
+    for kind, array in zip(KINDS, scans, strict=True):
+        Volume(array[None], np.eye(4)).save(folder / f"p1_{kind}.nii.gz")
+        (folder / "p2").mkdir(exist_ok=True)
+        if kind != "FLAIR":
+            Volume(array[None] * 2 + 1, np.eye(4)).save(folder / "p2" / f"{kind.lower()}.nrrd")
+    Volume(scans, np.eye(4)).save(folder / "together.nrrd")
+    return folder
+
+
+def features(place: Path, *arguments: object, model: str = "model") -> int:
+    return run("features", *arguments, "--model", place / model, "--device", "cpu")
+
+
+def numbers(table: Path) -> dict[str, list[str]]:
+    """The features by the case."""
+    rows = list(csv.reader(table.open()))
+    first = rows[0].index("settings") + 1
+    return {row[rows[0].index("case")]: row[first:] for row in rows[1:]}
+
+
+def test_files_become_channels_in_the_order_of_the_model_whatever_their_own(place, tmp_path, capsys):
+    table, report = tmp_path / "table.csv", tmp_path / "report.json"
+    files = [place / "p1_T2.nii.gz", place / "p2" / "t2.nrrd", place / "p1_FLAIR.nii.gz", place / "p1_T1.nii.gz"]
+    files.append(place / "p2" / "t1.nrrd")
+    assert features(place, *files, table, "--modalities", "--report", report) == 0
+    told = capsys.readouterr().err
+    assert "p2 has no FLAIR." in told and "p1 has no" not in told and "read as T1, T2, FLAIR" in told
+    assert [one["input"] for one in json.loads(report.read_text())] == ["p1", "p2"]
+    assert features(place, place / "together.nrrd", tmp_path / "one.csv") == 0
+    made, whole = numbers(table), numbers(tmp_path / "one.csv")["together"]
+    assert list(made) == ["p1", "p2"] and made["p1"] == whole != made["p2"]
+
+
+def test_names_that_tell_too_little_or_too_much_are_refused_in_one_line(place, tmp_path, capsys):
+    table, first = tmp_path / "table.csv", place / "p1_T1.nii.gz"
+    twin = tmp_path / "p1_T1.nrrd"
+    same, small = tmp_path / "p1_t1.nii", tmp_path / "p1_T2.nrrd"
+    for path in (twin, same):
+        Volume.load(first).save(path)
+    Volume(blob(0, (9, 9, 9))[None], np.eye(4)).save(small)
+    frames = tmp_path / "p2_T1.nrrd"
+    Volume.load(place / "together.nrrd").save(frames)
+    for files, said in (
+        ([first, place / "together.nrrd"], "together.nrrd tells none of T1, T2, FLAIR"),
+        ([twin, same], "p1 cannot be described: two of its files are of the same modality"),
+        ([twin, small], "p1 cannot be described: its modalities have different sizes"),
+        ([frames], "p2_T1.nrrd has 3 frames"),
+        ([first, twin], "Two of the volumes have the name p1"),
+    ):
+        assert features(place, *files, table, "--modalities") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line and not table.exists()
+    assert features(place, first, table, "--modalities", model="single") == 2
+    assert "fuses no modalities that it has names for" in capsys.readouterr().err
+    assert run("features", first, table, "--modalities") == 2
+    assert "The usual model fuses no modalities" in capsys.readouterr().err and not table.exists()
+
+
+def test_a_name_that_tells_another_order_is_noted(place, tmp_path, capsys):
+    for name, count in (("p1-FLAIR-T1-T2", 1), ("p1-T1-T2-FLAIR", 0)):
+        Volume.load(place / "together.nrrd").save(tmp_path / f"{name}.nrrd")
+        assert features(place, tmp_path / f"{name}.nrrd", tmp_path / "table.csv") == 0
+        assert capsys.readouterr().err.count(f"The name of {name} tells FLAIR, T1, T2; check") == count
+
+
+def test_the_bundle_names_its_channels_for_others_too(place):
+    image = json.loads((place / "model" / METADATA).read_text())["network_data_format"]["inputs"]["image"]
+    assert image["channel_def"] == {"0": "T1", "1": "T2", "2": "FLAIR"}

@@ -27,11 +27,8 @@ def test_every_slice_has_a_row_with_the_intensities_of_that_slice_alone(name, di
     unit, made = unit_of(volume), features(volume, made_of(name, dims), per="slice", air=True, engine=CPU)
     assert [row.item for row in made.items] == [str(k) for k in range(15)]
     found = [numbers(made, k) for k in range(15)]
-    steps = np.diff([row["intensity_mean"] * unit for row in found])
-    np.testing.assert_allclose(steps, 1, atol=0.01)  # each slice is 1 brighter than the one before
-    if name == "denoising":  # whose cells hold all voxels alike
-        own = [volume.array[0, ..., k].mean() / unit for k in range(15)]
-        assert [row["intensity_mean"] for row in found] == pytest.approx(own, rel=1e-4)
+    own = [volume.array[0, ..., k].mean() / unit for k in range(15)]
+    assert [row["intensity_mean"] for row in found] == pytest.approx(own, rel=1e-4)
     assert [row.centre[2] for row in made.items] == pytest.approx(range(15), abs=0.01)
 
 
@@ -95,7 +92,7 @@ def test_of_several_modalities_each_has_its_own_intensities_in_a_slice_and_a_seg
     found = [segment["intensity_0_mean"], segment["intensity_1_mean"]]
     assert found == pytest.approx(both[:, 5, 6, 7] / tops, rel=1e-3)
     row = numbers(features(volume, network, per="slice", air=True, engine=CPU), 9)
-    assert row["intensity_0_mean"] == pytest.approx(both[0, ..., 9].mean() / tops[0], rel=0.02)
+    assert row["intensity_0_mean"] == pytest.approx(both[0, ..., 9].mean() / tops[0], rel=1e-3)
 
 
 def test_rows_of_another_version_are_not_compared_until_their_case_is_embedded_again(tmp_path):

@@ -48,15 +48,13 @@ def _in_unit(voxels: Floats, seen: Seen, unit: float) -> Floats:
     return np.asarray((voxels * np.float32(seen.scale) + np.float32(seen.low)) / np.float32(unit))
 
 
-def brightness_of_slice(code: Code, seen: Seen, unit: float, k: int) -> Code:
-    """`brightness` over the cells of one layer, `[i, j, 1]`, of the voxels of slice k alone."""
-    to_slice = np.eye(4)
-    to_slice[2, 3] = k
+def brightness_of_slice(code: Code, seen: Seen, unit: float, k: int) -> tuple[Code, npt.NDArray[np.float64]]:
+    """`brightness_of_voxels` of slice k, over the cells of one layer that is as thick as it, `[i, j, 1]`."""
     to_voxel = np.linalg.inv(seen.affine) @ code.affine
-    to_voxel[2, 2:] = (1, k)  # a layer of cells as thick as the slice, on it
-    alone = replace(seen, voxels=seen.voxels[..., k : k + 1], affine=seen.affine @ to_slice)
+    to_voxel[2, 2:] = (1, k)
     layer = replace(code, cells=code.cells[..., :1], affine=seen.affine @ to_voxel, cell=(*code.cell[:2], 1))
-    return brightness(layer, alone, unit)
+    i, j = np.indices(seen.voxels.shape[1:3]).reshape(2, -1)
+    return brightness_of_voxels(layer, seen, unit, np.stack([i, j, np.full_like(i, k)], 1))
 
 
 def brightness_of_voxels(

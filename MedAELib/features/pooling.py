@@ -119,8 +119,8 @@ def slices(code: Code, seen: Seen, unit: float, air: bool) -> list[Item]:
         weights = inside[..., low : high + 1]
         if weights.any():
             shown = replace(code, cells=code.cells[..., low : high + 1], affine=_on_slice(code, seen, k))
-            bright = brightness_of_slice(code, seen, unit, k)
-            rows.append(_item(str(k), shown, weights, bright, weights.mean(axis=2, keepdims=True)))
+            bright, counts = brightness_of_slice(code, seen, unit, k)
+            rows.append(_item(str(k), shown, weights, bright, counts * weights.mean(axis=2, keepdims=True)))
     return rows
 
 

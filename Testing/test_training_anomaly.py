@@ -56,9 +56,18 @@ def test_spots_are_many_small_places_in_bright_tissue_of_one_kind(source, seed):
     assert label(where)[1] > 1 and source.voxels[where].mean() > np.median(source.voxels[source.mask])
     difference = (changed - source.voxels)[where]
     assert (difference >= 0).all() or (difference <= 0).all()
-    assert draw_spots(source.voxels, source.mask, np.random.default_rng(seed), 6.0)[1].sum() > where.sum()
     nothing = np.zeros_like(source.mask)
     assert not draw_spots(source.voxels, nothing, np.random.default_rng(seed))[1].any()
+
+
+def test_larger_spots_cover_more_on_the_whole(source):
+    def covered(largest: float) -> int:
+        return sum(
+            int(draw_spots(source.voxels, source.mask, np.random.default_rng(seed), largest)[1].sum())
+            for seed in range(20)
+        )
+
+    assert covered(6.0) > 2 * covered(3.0)
 
 
 def test_batches_depend_on_the_step_alone_and_hold_what_they_say(source):

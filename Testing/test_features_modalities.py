@@ -65,6 +65,29 @@ def test_files_become_channels_in_the_order_of_the_model_whatever_their_own(plac
     assert list(made) == ["p1", "p2"] and made["p1"] == whole != made["p2"]
 
 
+def test_further_scans_are_named_and_one_alone_is_told_by_its_name(place, tmp_path, capsys):
+    table, whole = tmp_path / "table.csv", tmp_path / "whole.csv"
+    first, second, third = (place / f"p1_{kind}.nii.gz" for kind in ("T1", "T2", "FLAIR"))
+    assert features(place, second, table, "--with", f"FLAIR={third}", "--with", f"T1={first}") == 0
+    assert "p1_T2 is taken as T2." in capsys.readouterr().err
+    assert features(place, place / "together.nrrd", whole) == 0
+    assert numbers(table)["p1_T2"] == numbers(whole)["together"]
+    assert features(place, second, table) == 0
+    alone = numbers(table)["p1_T2"]
+    assert features(place, second, table, "--modality", "T2") == 0
+    assert numbers(table)["p1_T2"] == alone != numbers(whole)["together"]
+    for more, fault in (
+        (["--modality", "PD"], "The model does not fuse these scans."),
+        (["--with", f"T2={second}"], "its name says T2"),
+        ([third, "--with", f"T1={first}"], "belong to one volume"),
+        (["--with", "T1"], "KIND=FILE"),
+    ):
+        capsys.readouterr()
+        inputs = [second, *more[:1], table, *more[1:]] if isinstance(more[0], type(third)) else [second, table, *more]
+        assert features(place, *inputs) == 2
+        assert fault in capsys.readouterr().err
+
+
 def test_names_that_tell_too_little_or_too_much_are_refused_in_one_line(place, tmp_path, capsys):
     table, first = tmp_path / "table.csv", place / "p1_T1.nii.gz"
     twin = tmp_path / "p1_T1.nrrd"

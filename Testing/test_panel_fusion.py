@@ -1,4 +1,4 @@
-"""Explain in the panel with a model that fuses: which modality the input is, the others, and what is made."""
+"""Explain and Features in the panel with a model that fuses: which modality the input is, the others, what is made."""
 
 from __future__ import annotations
 
@@ -81,6 +81,26 @@ def test_the_code_is_moved_with_the_other_modalities_and_scripts_name_them(panel
     assert request.parameters == {"modality": "T2", "others": {"with_0": "T1"}}
 
 
+def test_features_are_of_all_modalities_and_of_segments_too(panel: OpenPanel, scan) -> None:
+    import slicer
+
+    from MedAEPanel import scripting
+
+    first = add_scan(name="patient1 T1")
+    panel.parameters.task = "features"
+    assert not panel.ui.translateFrame.isHidden() and panel.ui.translateTargetComboBox.isHidden()
+    rows(panel)["T1"].setCurrentNode(first)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    panel.parameters.featuresPer, panel.parameters.segments = "segment", segmentation
+    request = panel.widget.panel._request()
+    assert request.inputs == {"input": scan, "segments": segmentation, "with_0": first}
+    assert request.parameters["modality"] == "T2" and request.parameters["others"] == {"with_0": "T1"}
+    assert list(request.outputs) == (["code"] if panel.parameters.makeCode else [])
+    asked = {"modality": "T2", "others": {"T1": first}}
+    request = scripting.taskRequest("features", scan, segmentation, {}, asked)
+    assert request.inputs == {"input": scan, "with_0": first, "segments": segmentation}
+
+
 @pytest.mark.slow
 def test_the_real_worker_explains_two_scans_of_the_scene(slicer_host, tmp_path) -> None:
     """The second one has other voxels and is resampled; a script gets all outputs, moved codes too."""
@@ -112,3 +132,7 @@ def test_the_real_worker_explains_two_scans_of_the_scene(slicer_host, tmp_path) 
         asked = {"model": str(tmp_path / "three"), "modality": "T1", "others": {"T2": second}, "directions": 1}
         made = scripting.run(session.controller, scripting.taskRequest("explain", scan, None, {}, asked), True)
         assert made["traversal_1_of_t2"].GetNumberOfDataNodes() == 9 and "input_of_t2" in made
+        del asked["directions"]
+        scripting.run(session.controller, scripting.taskRequest("features", scan, None, {}, asked), True)
+        told = session.controller.report["warnings"]
+        assert any("patient T2 (T2) was resampled" in note for note in told)

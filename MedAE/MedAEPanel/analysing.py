@@ -40,10 +40,8 @@ def refusal(wanted):
 
 
 def inputsOf(wanted):
-    """The nodes that the run reads, by the names of the inputs; None for the scan alone."""
-    if wanted.task == "features" and wanted.featuresPer == "segment":
-        return {"input": wanted.inputVolume, "segments": wanted.segments}
-    return None
+    """The nodes that the run reads besides the scan, by the names of the inputs."""
+    return {"segments": wanted.segments} if wanted.task == "features" and wanted.featuresPer == "segment" else {}
 
 
 def parametersOf(wanted, common):

@@ -300,7 +300,8 @@ class Panel:
         if wanted.task == "train":
             return self.train.request()
         asked = {**options.parametersOf(wanted, self._bundle), **self.translating.parameters()}
-        inputs = analysing.inputsOf(wanted) or self.translating.inputs()
+        further = {**analysing.inputsOf(wanted), **self.translating.inputs()}
+        inputs = {"input": wanted.inputVolume, **further} if further else None
         return Request(wanted.inputVolume, wanted.task, asked, self.outputs(), inputs=inputs)
 
     def renamed(self, before, after):

@@ -28,15 +28,17 @@ def taskRequest(task, inputNode, segmentation, outputs, parameters):
     from . import segments, translating
     from .request import Request
 
+    further = {}
     others = parameters.get("others") if task in translating.TASKS else None
     if others:
         names = [f"with_{number}" for number in range(len(others))]
-        inputs = {"input": inputNode, **dict(zip(names, others.values()))}
-        return Request(inputNode, task, {**parameters, "others": dict(zip(names, others))}, outputs, inputs=inputs)
-    if segmentation is None:
-        return Request(inputNode, task, parameters, outputs)
-    parameters = {"segment_names": segments.namesOf(segmentation), **parameters}
-    return Request(inputNode, task, parameters, outputs, inputs={"input": inputNode, "segments": segmentation})
+        further |= dict(zip(names, others.values()))
+        parameters = {**parameters, "others": dict(zip(names, others))}
+    if segmentation is not None:
+        further["segments"] = segmentation
+        parameters = {"segment_names": segments.namesOf(segmentation), **parameters}
+    inputs = {"input": inputNode, **further} if further else None
+    return Request(inputNode, task, parameters, outputs, inputs=inputs)
 
 
 def unlikeRequest(inputNode, parameters, typical, others, steps):

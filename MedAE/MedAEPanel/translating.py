@@ -1,11 +1,11 @@
-"""Translate and Explain in the panel: which kind of scan the input is, what is made of it, and further scans that a
-model can fuse."""
+"""Which kind of scan the input is, what is made of it, and further scans that a model can fuse: in Translate, Explain
+and Features."""
 
 from slicer.i18n import tr as _
 
 from . import choices
 
-TASKS = ("translate", "explain")
+TASKS = ("translate", "explain", "features")
 ROLE = "MedAE.translateWith."  # of the node references of the parameter node; the kind follows
 
 
@@ -13,7 +13,7 @@ def kindsOf(bundle, task):
     """The kinds of scan that can be chosen among, by name; none where the model sees one kind only."""
     from MedAELib.channels import fused_names
 
-    if bundle is None or task not in TASKS or (task == "explain" and bundle.spec.task == "translate"):
+    if bundle is None or task not in TASKS or (task != "translate" and bundle.spec.task == "translate"):
         return []
     return list(fused_names(bundle.spec))
 
@@ -21,7 +21,7 @@ def kindsOf(bundle, task):
 def directionOf(wanted, kinds):
     """The kinds from which and to which, as chosen; else by the name of the volume, and the last of the others.
 
-    The second is empty for Explain, which makes none.
+    The second is empty for tasks that make none.
     """
     from MedAELib.naming import told_kind
 
@@ -29,7 +29,7 @@ def directionOf(wanted, kinds):
     likely = told_kind(name, kinds) or kinds[0]
     source = wanted.translateSource if wanted.translateSource in kinds else likely
     target = wanted.translateTarget
-    if wanted.task == "explain":
+    if wanted.task != "translate":
         return source, ""
     return source, target if target in kinds else ([kind for kind in kinds if kind != source] or kinds)[-1]
 
@@ -141,14 +141,12 @@ class Translating:
         if not kinds:
             return {}
         source, target = directionOf(wanted, kinds)
-        chosen = {"modality": source} if wanted.task == "explain" else {"source": source, "target": target}
+        chosen = {"source": source, "target": target} if target else {"modality": source}
         return {**chosen, "others": dict(zip(self._names(), self._further()))}
 
     def inputs(self):
-        """The nodes that the run reads, by the names of the inputs; None for the scan alone."""
-        further = self._further()
-        named = dict(zip(self._names(), further.values()))
-        return {"input": self._panel.parameters.inputVolume, **named} if further else None
+        """The further scans that the run reads, by the names of the inputs."""
+        return dict(zip(self._names(), self._further().values()))
 
     def endings(self):
         """How the outputs of the further scans end that are made besides those of the input."""

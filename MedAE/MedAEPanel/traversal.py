@@ -104,7 +104,7 @@ class Traversal:
         asked = options.parametersOf(wanted, self._panel.bundle)
         asked |= {"parts": ["traversal"], "point": point, "directions": MOST, "channel": int(wanted.channel)}
         asked |= self._panel.translating.parameters()
-        inputs = self._panel.translating.inputs()
+        inputs = {"input": wanted.inputVolume, **self._panel.translating.inputs()}
         return Request(wanted.inputVolume, "explain", asked, dict.fromkeys(NAMES), inputs=inputs)
 
     def _onTraverse(self, checked=False):

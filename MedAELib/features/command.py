@@ -13,7 +13,17 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
-from ..terminal import Terminal, add_run_options, check_paths, ending, results_folder, run_parameters, table_text, tell
+from ..terminal import (
+    Terminal,
+    add_run_options,
+    check_paths,
+    ending,
+    further_scans,
+    results_folder,
+    run_parameters,
+    table_text,
+    tell,
+)
 from ..volume import Volume
 from .cases import Case, cases_of, kinds_of, load_case
 
@@ -30,6 +40,11 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--model", default="", metavar="NAME|FOLDER", help="default: ct-denoise, for CT and MRI")
     alike = "files named alike but for the modality, as p1_T1.nii and p1_T2.nii, are one case for a model that fuses"
     parser.add_argument("--modalities", action="store_true", help=alike)
+    parser.add_argument("--modality", default="", metavar="NAME", help="what IN is, of a model that fuses several")
+    parser.add_argument(
+        "--with", dest="others", action="append", default=[], metavar="NAME=FILE",
+        help="a further modality of the same place, for a model that fuses several (one IN only)",
+    )  # fmt: skip
     parser.add_argument("--per", choices=("volume", "slice", "segment"), default="volume", help="what a row describes")
     parser.add_argument("--segments", type=Path, metavar="FILE", help="the label map, per segment (one IN only)")
     parser.add_argument(
@@ -52,6 +67,7 @@ def add_to(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     kinds = kinds_of(options.model) if options.modalities else ()
     cases = cases_of(options.input, kinds)
+    options.others = further_scans(options.others)
     with results_folder(options.latent), _codes_folder(options, cases) as codes:
         return _describe(options, cases, kinds, codes)
 
@@ -82,12 +98,14 @@ def _describe(options: argparse.Namespace, cases: Sequence[Case], kinds: Sequenc
     parameters = {
         **run_parameters(options), "per": options.per, "spacing": options.spacing, "air": options.air,
         "latent": options.latent is not None, "index": str(options.index) if known else "",
-        "similar": options.similar, "distance": options.distance,
+        "similar": options.similar, "distance": options.distance, "modality": options.modality,
     }  # fmt: skip
+    further = {f"with_{n}": Volume.load(path) for n, path in enumerate(options.others.values())}
+    parameters["others"] = dict(zip(further, options.others))
     reports: list[dict[str, Any]] = []
     for case in cases:
         volume, notes = load_case(case, kinds, options.series)
-        inputs = {"input": volume}
+        inputs = {"input": volume, **further}
         if options.segments is not None:
             inputs["segments"] = Volume.load(options.segments)
         asked = {**parameters, "file": str(case.paths[0].resolve())}
@@ -117,7 +135,7 @@ def _describe(options: argparse.Namespace, cases: Sequence[Case], kinds: Sequenc
 
 def _check(options: argparse.Namespace, cases: Sequence[Case]) -> None:
     """Refuse, before any work, what would fail at its end."""
-    inputs = [*options.input, *filter(None, [options.segments])]
+    inputs = [*options.input, *options.others.values(), *filter(None, [options.segments])]
     codes = [options.latent / _latent_name(case.name) for case in cases] if options.latent else []
     check_paths([*inputs, *filter(None, [options.index])], codes, [])
     check_paths(inputs, [], [options.output, options.index, options.neighbours, options.report])
@@ -126,6 +144,8 @@ def _check(options: argparse.Namespace, cases: Sequence[Case]) -> None:
             raise BadInput(f"{path} is no table that can be written.", "Use the ending .csv or .npz.")
     if options.segments is not None and len(cases) > 1:
         raise BadInput("A label map belongs to one volume.", "Name one volume with --segments.")
+    if options.others and (len(cases) > 1 or not options.model):
+        raise BadInput("Further scans belong to one volume and a model that fuses them.", "Name one IN, and --model.")
     named = [case.name for case in cases]
     twice = next((name for name in named if named.count(name) > 1), None)
     if twice is not None:

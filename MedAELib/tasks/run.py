@@ -28,9 +28,8 @@ _OF_ONE_VOLUME: dict[str, Callable[..., TaskResult]] = {
 _OF_ONE_FILE: dict[str, Callable[[bytes, Mapping[str, Any], Progress, Allocate], TaskResult]] = {
     "decompress": run_decompress,
 }
-# Inputs that a task may be given besides the volume; those of _ANY are named by their parameter `others`.
-_FURTHER: dict[str, set[str]] = {"features": {"segments"}}
-_ANY = {"translate", "explain"}
+# Tasks that may be given more inputs than the volume: further scans, named by their parameter `others`.
+_OF_SEVERAL = {"translate", "explain", "features"}
 
 
 def run_task(
@@ -61,7 +60,7 @@ def run_task(
         raise BadInput(f"The task {task!r} is not known.", f"Known tasks: {known}.")
     given = inputs.get("input")
     further = {name: found for name, found in inputs.items() if name != "input"}
-    fits = task in _ANY or set(further) <= _FURTHER.get(task, set())
+    fits = task in _OF_SEVERAL or not further
     if fits and task in _OF_ONE_VOLUME and isinstance(given, Volume):
         return _OF_ONE_VOLUME[task](given, parameters, progress, allocate, **further)
     if fits and task in _OF_ONE_FILE and isinstance(given, bytes):

@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ..bundle import bundled_models
-from ..channels import check_kind, fused_names, told_order
 from ..engine.run import Engine
 from ..errors import BadInput, BadModel
 from ..modality import check_domain, guess_modality
 from ..model import Model
-from ..naming import told_kind
-from ..translation.together import by_kind, together
+from ..translation.together import by_kind, taken
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_model, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
@@ -60,7 +56,7 @@ def run_explain(
     model = _model(wanted.model, volume)
     assert model.bundle is not None  # it was loaded from a folder
     check_explainable(model)
-    given, scans, notes = _given(volume, wanted, further, model)
+    given, scans, notes = taken(volume, wanted.modality, by_kind(wanted.others, further), model.spec, gaps=True)
     # Small differences are what is shown, so nothing is rounded to a shorter type unless asked.
     engine = Engine(wanted.device, "float32" if wanted.precision == "auto" else wanted.precision, wanted.tile)
     made = explain(
@@ -84,36 +80,6 @@ def run_explain(
         room[...] = output.array
         outputs[name] = output.like(room, provenance=report)
     return TaskResult(outputs, report)
-
-
-def _given(
-    volume: Volume, wanted: Parameters, further: Mapping[str, Volume], model: Model
-) -> tuple[Volume, dict[str, Volume], list[str]]:
-    """What the network takes; the scans in it by their modality, the volume's first; and notes, as plain sentences.
-
-    For a model that sees one scan that is the volume itself, of no modality by name. Raises BadInput.
-    """
-    names, others = fused_names(model.spec), by_kind(wanted.others, further)
-    if not names and not others and not wanted.modality:
-        return volume, {"": volume}, []
-    if volume.channels == len(names) and not others:
-        label = volume.name or "The volume"
-        there = {
-            name: volume.like(channel[None], name=f"{label} ({name})", frames=False)
-            for name, channel in zip(names, volume.array, strict=True) if np.isfinite(channel).any()
-        }  # fmt: skip
-        first = wanted.modality or next(iter(there), "")
-        told = f"The {len(names)} channels of {label} are taken as {', '.join(names)} of one place, in this order."
-        notes = list(filter(None, [told, told_order(volume.name, names)]))
-        return volume, {first: there.get(first, volume), **there}, notes
-    left = [name for name in names if name not in others]
-    modality = wanted.modality or told_kind(volume.name, left) or next(iter(left), "")
-    given, notes = together(volume, modality, others, model.spec, gaps=True)
-    if not wanted.modality:
-        notes.append(f"{volume.name or 'The volume'} is taken as {modality}.")
-    scans = {modality: volume, **others}
-    notes += filter(None, (check_kind(scan.name, name, model.spec) for name, scan in scans.items()))
-    return given, scans, notes
 
 
 def _model(named: str, volume: Volume) -> Model:

@@ -26,6 +26,7 @@ from ..features.neighbours import (
 )
 from ..modality import added_to_hounsfield, check_domain, told_constant, told_labels
 from ..quality import all_finite
+from ..translation.together import by_kind, taken
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
@@ -41,7 +42,9 @@ class Parameters(RunParameters):
     in millimetres (0: the scan's own), `air` whether what is no body counts, too; `latent` whether the spatial code is
     an output. `index` is a file of known cases, of which the `similar` nearest are told, by `distance`; `remember` adds
     the rows to it, or begins it. `file` is where the scan comes from, for the rows, and `segment_names` what segments
-    are called there, by their labels."""
+    are called there, by their labels. For a model that fuses several modalities, `modality` is which of them the volume
+    is (empty: what its name tells, or else the first that no further scan is) and `others` names those of the further
+    inputs, by the names of these."""
 
     per: str = "volume"
     spacing: float = 0.0
@@ -53,13 +56,18 @@ class Parameters(RunParameters):
     segment_names: dict[str, str] = field(default_factory=dict)
     similar: int = 5
     distance: str = "standardised"
+    modality: str = ""
+    others: dict[str, str] = field(default_factory=dict)
 
 
 def run_features(
     volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate,
-    segments: Volume | None = None,
+    segments: Volume | None = None, **further: Volume,
 ) -> TaskResult:  # fmt: skip
     """The features of a volume; `parameters` are those of `Parameters`, by name.
+
+    `further` scans of the same place go with a model that fuses several; those on another grid are resampled. A volume
+    of as many channels as the model has modalities holds one of each.
 
     Output, where wanted: "code", a frame for each channel, with its own affine. In the report "features" are the
     rows, "names" those of their "values", "similar" the nearest known cases of each row.
@@ -69,23 +77,27 @@ def run_features(
         raise BadInput(f"{wanted.similar} similar cases cannot be told.", "Choose 0 to 1000.")
     if not all(type(name) is str for name in wanted.segment_names.values()):
         raise BadInput("The names of segments are texts.")
-    check_values(volume)
-    if told := told_constant(volume):
-        raise BadInput(told, "Choose a volume that holds a scan.")
+    for scan in (volume, *further.values()):
+        check_values(scan)
+        if told := told_constant(scan):
+            raise BadInput(told, "Choose a volume that holds a scan.")
     called = wanted.segment_names if wanted.per == "segment" else {}
     index = _known(wanted)
     progress("Loading the model", 0, 1)
     model = load_named(wanted.model or DEFAULT_MODEL)
     assert model.bundle is not None  # it was loaded from a folder
+    given, scans, notes = taken(volume, wanted.modality, by_kind(wanted.others, further), model.spec)
     # Features are compared with those of other runs and machines, so nothing is rounded to a shorter type unless asked.
     precision = "float32" if wanted.precision == "auto" else wanted.precision
     engine = Engine(wanted.device, precision, wanted.tile)
     made = features(
-        volume, model, per=wanted.per, labels=segments, spacing=wanted.spacing, air=wanted.air, engine=engine,
+        given, model, per=wanted.per, labels=segments, spacing=wanted.spacing, air=wanted.air, engine=engine,
         progress=progress,
     )  # fmt: skip
     doubtful = wanted.model or added_to_hounsfield(volume)
-    doubts = check_domain(volume, model.spec, each_channel=False) if doubtful else _plain_doubts(volume)
+    told_of = partial(check_domain, spec=model.spec, each_channel=False) if doubtful else _plain_doubts
+    notes = [] if given is volume else notes  # the features tell of its channels themselves
+    doubts = list(dict.fromkeys(notes + [told for scan in scans.values() for told in told_of(scan)]))
     common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": _settings(wanted)}
     rows = [
         {

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from ..anomaly.grid import Grid, onto_grid
 from ..bundle import Spec
-from ..channels import fused_names
+from ..channels import check_kind, fused_names, told_order
 from ..errors import BadInput
+from ..naming import told_kind
 from ..volume import Volume
 
 
@@ -45,6 +46,44 @@ def together(
         same = _on_one_grid(scan, volume)
         array[names.index(kind)] = scan.array[0] if same else _brought(scan, volume, kind, gaps, notes)
     return volume.like(array), notes
+
+
+def taken(
+    volume: Volume, modality: str, others: Mapping[str, Volume], spec: Spec, gaps: bool = False
+) -> tuple[Volume, dict[str, Volume], list[str]]:
+    """What a network takes; the scans in it by their kind, the volume's first; and notes, as plain sentences.
+
+    `modality` is the volume's kind (empty: what its name tells, or else the first that no other scan is). A volume with
+    a channel for each kind holds one scan of each; for a model that sees one scan that is the volume, of no kind by
+    name. `gaps` as in `together`. Raises BadInput.
+    """
+    names = fused_names(spec)
+    if not names and not others and not modality:
+        return volume, {"": volume}, []
+    if volume.channels == len(names) and not others:
+        return _by_channels(volume, modality, spec)
+    left = [name for name in names if name not in others]
+    kind = modality or told_kind(volume.name, left) or next(iter(left), "")
+    given, notes = together(volume, kind, others, spec, gaps)
+    if not modality:
+        notes.append(f"{volume.name or 'The volume'} is taken as {kind}.")
+    scans = {kind: volume, **others}
+    notes += filter(None, (check_kind(scan.name, name, spec) for name, scan in scans.items()))
+    return given, scans, notes
+
+
+def _by_channels(volume: Volume, modality: str, spec: Spec) -> tuple[Volume, dict[str, Volume], list[str]]:
+    """The same of a volume with a channel for each kind."""
+    names, label = fused_names(spec), volume.name or "The volume"
+    there = {
+        name: volume.like(channel[None], name=f"{label} ({name})", frames=False)
+        for name, channel in zip(names, volume.array, strict=True)
+        if np.isfinite(channel).any()
+    }
+    first = modality or next(iter(there), "")
+    told = f"The {len(names)} channels of {label} are taken as {', '.join(names)} of one place, in this order."
+    notes = list(filter(None, [told, told_order(volume.name, names)]))
+    return volume, {first: there.get(first, volume), **there}, notes
 
 
 def _on_one_grid(scan: Volume, volume: Volume) -> bool:

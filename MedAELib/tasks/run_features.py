@@ -30,7 +30,7 @@ from ..translation.together import by_kind, taken
 from ..volume import Volume
 from .common import RunParameters, TaskResult, check_values, load_named, parameters_of, versions
 from .denoise import Allocate, Progress
-from .features import DEFAULT_MODEL, features
+from .features import DEFAULT_MODEL, FeaturesResult, features
 
 _NAMED = 5  # cases in a note
 SIMILAR = ("case", "item", "rank", "similar_case", "similar_item", "distance", "r", "a", "s", "similar_file")
@@ -81,7 +81,6 @@ def run_features(
         check_values(scan)
         if told := told_constant(scan):
             raise BadInput(told, "Choose a volume that holds a scan.")
-    called = wanted.segment_names if wanted.per == "segment" else {}
     index = _known(wanted)
     progress("Loading the model", 0, 1)
     model = load_named(wanted.model or DEFAULT_MODEL)
@@ -98,14 +97,7 @@ def run_features(
     told_of = partial(check_domain, spec=model.spec, each_channel=False) if doubtful else _plain_doubts
     notes = [] if given is volume else notes  # the features tell of its channels themselves
     doubts = list(dict.fromkeys(notes + [told for scan in scans.values() for told in told_of(scan)]))
-    common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256, "settings": _settings(wanted)}
-    rows = [
-        {
-            **dict(zip("ras", item.centre)), **common, "item": called.get(item.item, item.item), "cells": item.cells,
-            "values": list(item.values),
-        }
-        for item in made.items
-    ]  # fmt: skip
+    rows = _rows(made, wanted, {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256})
     report = {
         "task": "features", "input": volume.name, "model": model.bundle.name, "model_version": model.bundle.version,
         "model_sha256": model.bundle.sha256, "per": wanted.per, "spacing": wanted.spacing, "air": wanted.air,
@@ -126,6 +118,18 @@ def run_features(
     report |= {"features": rows, "names": made.names, "similar": similar}
     report["seconds"] = round(time.monotonic() - started, 3)
     return TaskResult(outputs, report)
+
+
+def _rows(made: FeaturesResult, wanted: Parameters, common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a case as plain values; `common` is what all of them say."""
+    called = wanted.segment_names if wanted.per == "segment" else {}
+    return [
+        {
+            **dict(zip("ras", item.centre)), **common, "settings": _settings(wanted),
+            "item": called.get(item.item, item.item), "cells": item.cells, "values": list(item.values),
+        }
+        for item in made.items
+    ]  # fmt: skip
 
 
 def _settings(wanted: Parameters) -> str:

@@ -49,14 +49,12 @@ class Window:
     high: float
 
     def __post_init__(self) -> None:
+        _as_floats(self)
         numbers = math.isfinite(self.low) and math.isfinite(self.high)
-        if self.kind == "fixed" and numbers and self.high > self.low:
-            return
-        if self.kind in NOISE_KINDS and numbers and self.high > 0:
-            return
-        if self.kind == "percentile" and numbers and 0 < self.high <= 100:
-            return
-        raise BadModel(f"The intensity window {self.kind!r} {self.low} .. {self.high} is not valid.")
+        largest = {**dict.fromkeys(NOISE_KINDS, math.inf), "percentile": 100}.get(self.kind, 0)
+        fits = self.high > self.low if self.kind == "fixed" else 0 < self.high <= largest
+        if not (numbers and fits):
+            raise BadModel(f"The intensity window {self.kind!r} {self.low} .. {self.high} is not valid.")
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,8 @@ class Kind:
     standard: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        _as_floats(self)
+        object.__setattr__(self, "standard", tuple(map(float, self.standard)))
         _check_modality(self.modality)
         if len(self.standard) > 99 or any(not 0 <= a < b < 100 for a, b in pairwise(self.standard)):
             raise BadModel(f"The standard intensities of {self.name} do not rise.")
@@ -110,11 +110,19 @@ class Spec:
         names = self.modalities
         if len(set(names)) < len(names) or any(not 1 <= len(name) <= 64 for name in names):
             raise BadModel("Each modality that a model fuses must have a short name of its own.")
+        if names and self.arguments.get("modalities") != len(names):
+            raise BadModel(f"The model names {len(names)} modalities, but its network fuses another number.")
 
 
 def fuses(spec: Spec) -> bool:
     """Whether a translating model takes several kinds of scan, of which any may be missing, and makes each of them."""
     return "fusion" in (spec.network, spec.arguments.get("network"))
+
+
+def _as_floats(value: Window | Kind) -> None:
+    """Whole numbers as what they are read back as, so that a saved model keeps its hash."""
+    object.__setattr__(value, "low", float(value.low))
+    object.__setattr__(value, "high", float(value.high))
 
 
 def _check_modality(modality: str) -> None:

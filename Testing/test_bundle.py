@@ -16,7 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import save_small_model, small_model
 
-from MedAELib.bundle import METADATA, WEIGHTS, bundled_models, find_bundle, identity, read_bundle, read_spec
+from MedAELib.bundle import (
+    METADATA,
+    WEIGHTS,
+    Kind,
+    Spec,
+    Window,
+    bundled_models,
+    find_bundle,
+    identity,
+    read_bundle,
+    read_spec,
+)
 from MedAELib.errors import BadInput, BadModel
 from MedAELib.model import Model
 
@@ -77,6 +88,25 @@ def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
     assert not (tmp_path / "m" / ".DS_Store").exists()
     assert read_bundle(tmp_path / "m").sha256 == second.bundle.sha256
+
+
+def test_whole_numbers_in_windows_and_kinds_are_hashed_as_they_are_read_back(tmp_path):
+    window = Window("percentile", 0, 99)
+    kinds = tuple(Kind(name, "MR", window, 0, 400, (1, 50, 98)) for name in ("T1", "T2"))
+    arguments = {"network": "fusion", "arguments": {"modalities": 2, "channels": [4], "strides": [2]}, "members": 2}
+    for spec in (
+        Spec("plain", {"channels": [4], "strides": [2]}, 3, "reconstruct", "MR", window),
+        Spec("ensemble", arguments, 3, "translate", "MR", window, kinds),
+    ):
+        told = {"description": "For tests.", "card": "# x", "licence": "x", "figures": {}, "limits": []}
+        Model.create(spec).save(tmp_path / spec.network, name="whole", training_data=[], **told)
+        assert Model.load(tmp_path / spec.network).spec == spec
+
+
+def test_a_fusion_with_more_names_than_channels_is_refused():
+    arguments = {"modalities": 2, "channels": [4], "strides": [2]}
+    with pytest.raises(BadModel, match="names 3 modalities"):
+        Spec("fusion", arguments, 3, "reconstruct", "MR", Window("percentile", 0, 99), modalities=("A", "B", "C"))
 
 
 def test_the_hash_covers_weights_window_and_arguments(tmp_path):

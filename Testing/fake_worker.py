@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import builtins
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -194,10 +195,12 @@ def explained(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
 def traversals(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
     """Two traversals of the explain task's form around its point, each frame full of its own amount."""
     amounts, outputs = [-1.0, 0.0, 1.0], {}
-    for number in (1, 2):
-        array = allocate(f"traversal_{number}", (3, 6, 6, 4), "float32")
-        array[...] = np_column(amounts) * number
-        outputs[f"traversal_{number}"] = type(volume)(array, volume.affine, {"frames": True, "frame_spacing": 1.0})
+    ends = {"": 1.0, **{f"_of_{kind.lower()}": 10.0 for kind in parameters.get("others", {}).values()}}
+    for number, end in itertools.product((1, 2), ends):
+        array = allocate(f"traversal_{number}{end}", (3, 6, 6, 4), "float32")
+        array[...] = np_column(amounts) * number * ends[end]
+        meta = {"frames": True, "frame_spacing": 1.0}
+        outputs[f"traversal_{number}{end}"] = type(volume)(array, volume.affine, meta)
     rows = [{"direction": n, "share_of_variance": 0.5 / n, "largest_change": 7.0 * n} for n in (1, 2)]
     report = {
         "task": "explain", "warnings": [], "seconds": 0.1, "point": parameters["point"], "asked": dict(parameters),

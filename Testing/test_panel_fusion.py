@@ -66,16 +66,27 @@ def test_each_modality_has_results_of_its_own_beside_those_of_the_input(panel: O
 
 
 def test_the_code_is_moved_with_the_other_modalities_and_scripts_name_them(panel: OpenPanel, scan) -> None:
+    import slicer
+
     from MedAEPanel import scripting
 
     first = add_scan(name="patient1 T1")
     rows(panel)["T1"].setCurrentNode(first)
+    layout = slicer.app.layoutManager()
+    views = [layout.sliceWidget(name).sliceLogic().GetSliceCompositeNode() for name in ("Red", "Yellow")]
+    for view, node in zip(views, (scan, first), strict=True):
+        view.SetBackgroundVolumeID(node.GetID())
     point_at(scan, (2, 3, 1))
     panel.ui.traverseButton.click()
     panel.spin(lambda: not panel.controller.busy)
     asked = panel.controller.report["asked"]
     assert asked["others"] == {"with_0": "T1"} and asked["modality"] == "T2"
-    assert set(panel.controller.results) == {"traversal_1", "traversal_2"}
+    assert set(panel.controller.results) == {f"traversal_{n}{end}" for n in (1, 2) for end in ("", "_of_t1")}
+    panel.ui.directionComboBox.setCurrentIndex(1)
+    panel.ui.traversalSlider.value = -1
+    shown = {view.GetName(): slicer.mrmlScene.GetNodeByID(view.GetForegroundVolumeID()) for view in views}
+    values = {name: float(slicer.util.arrayFromVolume(node).max()) for name, node in shown.items()}
+    assert values == {views[0].GetName(): -2, views[1].GetName(): -20}
     request = scripting.taskRequest("explain", scan, None, {}, {"modality": "T2", "others": {"T1": first}})
     assert request.inputs == {"input": scan, "with_0": first}
     assert request.parameters == {"modality": "T2", "others": {"with_0": "T1"}}

@@ -150,13 +150,17 @@ class Translating:
 
     def endings(self):
         """How the outputs of the further scans end that are made besides those of the input."""
+        return list(self.scans())
+
+    def scans(self):
+        """The further scans that have results of their own, by how the names of these end."""
         from MedAELib.explain.names import endings
 
         wanted = self._panel.parameters
         if wanted.task != "explain":
-            return []
+            return {}
         ends = endings(kindsOf(self._panel.bundle, wanted.task))
-        return [ends[kind] for kind in self._further()]
+        return {ends[kind]: node for kind, node in self._further().items()}
 
     def _names(self):
         """What the inputs of the further scans are called in the run."""

@@ -66,6 +66,7 @@ class Traversal:
 
     def __init__(self, ui, panel):
         self._ui, self._panel, self._source, self._found, self._busy = ui, panel, None, [], False
+        self._others = []  # for each of the found, the frames of the other scans of a fusion by how their names end
         ui.traverseButton.connect("clicked(bool)", self._onTraverse)
         ui.directionComboBox.connect("currentIndexChanged(int)", self._onDirection)
         ui.traversalSlider.connect("valueChanged(double)", self._onSlider)
@@ -75,6 +76,7 @@ class Traversal:
         found = [results[name] for name in NAMES if name in results and sequences.shown(results[name]) is not None]
         new = [node for node in found if node not in self._found]
         self._source, self._found = source, found
+        self._others = [_others(results, name) for name in NAMES if results.get(name) in found]
         ui, self._busy = self._ui, True
         try:
             titles = _titles(found)
@@ -105,7 +107,9 @@ class Traversal:
         asked |= {"parts": ["traversal"], "point": point, "directions": MOST, "channel": int(wanted.channel)}
         asked |= self._panel.translating.parameters()
         inputs = {"input": wanted.inputVolume, **self._panel.translating.inputs()}
-        return Request(wanted.inputVolume, "explain", asked, dict.fromkeys(NAMES), inputs=inputs)
+        ends = ["", *self._panel.translating.endings()]
+        outputs = dict.fromkeys(f"{name}{end}" for end in ends for name in NAMES)
+        return Request(wanted.inputVolume, "explain", asked, outputs, inputs=inputs)
 
     def _onTraverse(self, checked=False):
         problem = self._panel.problem()
@@ -115,9 +119,12 @@ class Traversal:
             self._panel.start(self.request)
 
     @property
+    def _number(self):
+        return self._ui.directionComboBox.currentIndex
+
+    @property
     def _chosen(self):
-        number = self._ui.directionComboBox.currentIndex
-        return self._found[number] if 0 <= number < len(self._found) else None
+        return self._found[self._number] if 0 <= self._number < len(self._found) else None
 
     def _onDirection(self, index=0):
         """Lay the frames of the direction over the scan, at the code as the slider has it."""
@@ -126,22 +133,33 @@ class Traversal:
         import slicer
 
         self._onSlider(self._ui.traversalSlider.value)
-        shown, own = sequences.shown(self._chosen), [sequences.shown(node) for node in self._found]
+        further, frames = self._panel.translating.scans(), {"": self._chosen, **self._others[self._number]}
+        scans = {end: scan for end, scan in {**further, "": self._source}.items() if scan is not None}
+        shown = {scan.GetID(): sequences.shown(frames[end]) for end, scan in scans.items() if end in frames}
+        own = [sequences.shown(node) for node in (*self._found, *(n for other in self._others for n in other.values()))]
         above = [None, "", *(node.GetID() for node in own if node is not None)]
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            mine = self._source is not None and composite.GetBackgroundVolumeID() == self._source.GetID()
-            if mine and composite.GetForegroundVolumeID() in above:
-                composite.SetForegroundVolumeID(shown.GetID())
+            mine = shown.get(composite.GetBackgroundVolumeID())
+            if mine is not None and composite.GetForegroundVolumeID() in above:
+                composite.SetForegroundVolumeID(mine.GetID())
                 composite.SetForegroundOpacity(1.0)
 
     def _onSlider(self, value):
-        """Show the frame whose code is moved by about so much."""
-        sequence = self._chosen
-        browser = sequences.browserOf(sequence) if sequence is not None else None
-        if browser is None:
-            return
-        amounts = [float(amount) for amount in sequences.indexOf(sequence)["values"]]
-        browser.SetSelectedItemNumber(min(range(len(amounts)), key=lambda number: abs(amounts[number] - value)))
+        """Show the frame whose code is moved by about so much, of the other scans of a fusion too."""
+        moved = [self._chosen, *self._others[self._number].values()] if self._chosen is not None else []
+        for sequence in moved:
+            browser = sequences.browserOf(sequence)
+            if browser is not None:
+                amounts = [float(amount) for amount in sequences.indexOf(sequence)["values"]]
+                nearest = min(range(len(amounts)), key=lambda number: abs(amounts[number] - value))
+                browser.SetSelectedItemNumber(nearest)
+
+
+def _others(results, name):
+    """The sequences beside that of a name, of other scans, by how their names end."""
+    begin = f"{name}{MARK}"
+    found = {other.removeprefix(name): node for other, node in results.items() if other.startswith(begin)}
+    return {end: node for end, node in found.items() if sequences.shown(node) is not None}
 
 
 def _report(node):

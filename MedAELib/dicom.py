@@ -52,6 +52,12 @@ def find_series(folder: Path, wanted: str | None = None) -> Series:
     return _whole_series(matches[0], found, folder)
 
 
+def count_series(folder: Path) -> int:
+    """How many DICOM series lie in a folder and below it."""
+    with quiet():
+        return len(_all_series(folder))
+
+
 def holds_series(folder: Path) -> bool:
     """Whether there is any DICOM image in a folder or below it."""
     with quiet():  # GDCM warns of each folder without any

@@ -85,10 +85,13 @@ def _added(volume: Volume, values: npt.NDArray[Any]) -> int:
     return _ADDED if body and bool((values == np.round(values)).all()) else 0
 
 
-def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[str]:
+def check_domain(
+    volume: Volume, spec: Spec, each_channel: bool = True, gaps: str = "they stay as they are"
+) -> list[str]:
     """Why a model may not suit a volume, as plain sentences; empty when nothing speaks against it.
 
     `each_channel` says that the task works on every frame or component, which is then told; others look at the first.
+    `gaps` is what becomes of voxels that are not finite.
     """
     name, warnings = volume.name or "The volume", []
     values = sample(volume.array)
@@ -106,7 +109,7 @@ def check_domain(volume: Volume, spec: Spec, each_channel: bool = True) -> list[
         offset = spec.modality == "CT" and low >= 0 and high < _HIGHEST_CT
         warnings.append(told + (", or its values are no Hounsfield units (1024 too high, perhaps)." if offset else "."))
     if not all_finite(volume.array):
-        warnings.append(f"{name} holds voxels that are not finite; they stay as they are.")
+        warnings.append(f"{name} holds voxels that are not finite; {gaps}.")
     if is_label_map(values):
         warnings.append(_told_labels(name))
     thinnest = min(volume.shape)  # a slice may lie along any axis

@@ -160,14 +160,3 @@ class Terminal:
         print(f"\r{told[:_WIDTH]:{_WIDTH}}", end="", file=sys.stderr, flush=True)
         if done >= total:
             clear_line()
-
-
-def further_scans(named: list[str]) -> dict[str, Path]:
-    """The files of further scans by their kinds, from texts KIND=FILE. Raises BadInput."""
-    found: dict[str, Path] = {}
-    for text in named:
-        name, equals, path = text.partition("=")
-        if not equals or not name or not path or name in found:
-            raise BadInput(f"'{text}' is not of the form KIND=FILE, or names a kind twice.", "As in: --with T2=t2.nii")
-        found[name] = Path(path)
-    return found

@@ -12,7 +12,7 @@ from volumes import blob
 
 from MedAELib.__main__ import main
 from MedAELib.errors import BadInput
-from MedAELib.features.neighbours import KNOWN, Table, joining, nearest_of_each, read_table, write_table
+from MedAELib.features.neighbours import KNOWN, Meaning, Table, joining, nearest_of_each, read_table, write_table
 from MedAELib.volume import Volume
 
 
@@ -51,6 +51,32 @@ def test_a_slice_and_a_segment_of_one_name_are_two_rows_of_the_index(place, tmp_
         assert run(place, output, "--index", index, *segments) == 0
         assert run(place, output, "--index", index) == 0
         assert sorted(row[1] for row in read_table(index).known) == sorted([*slices, "4", "10", "volume"])
+
+
+def test_slices_are_compared_with_slices_only(place, tmp_path, capsys):
+    index, near = tmp_path / "index.csv", tmp_path / "near.csv"
+    (tmp_path / "other.nii.gz").write_bytes((place / "scan.nii.gz").read_bytes())
+
+    def other(*arguments) -> list[dict[str, str]]:
+        words = [tmp_path / "other.nii.gz", tmp_path / "o.csv", "--index", index, "--neighbours", near, *arguments]
+        assert main(["features", *map(str, words), "--model", str(place / "model"), "--device", "cpu"]) == 0
+        return list(csv.DictReader(near.open()))
+
+    assert run(place, tmp_path / "o.csv", "--index", index) == 0
+    assert other("--per", "slice") == []
+    assert "holds no rows per slice of other cases" in capsys.readouterr().err
+    assert run(place, tmp_path / "o.csv", "--index", index, "--per", "slice") == 0
+    assert {row["similar_item"] for row in other()} == {"volume"}
+    assert "volume" not in {row["similar_item"] for row in other("--per", "slice")}
+
+
+def test_rows_of_a_fusion_that_does_not_say_its_modalities_are_not_compared_and_replaced(tmp_path):
+    old = table("head", "volume").joined(table("foot", "volume"), tmp_path)
+    assert Meaning.of(old.known[0]) != Meaning.of(table("head", "volume", settings="own voxels, of T1").known[0])
+    joined = old.joined(table("head", "volume", settings="own voxels, of T1"), tmp_path)
+    assert [(row[0], row[8]) for row in joined.known] == [("foot", "own voxels"), ("head", "own voxels, of T1")]
+    joined = joined.joined(table("head", "volume", settings="own voxels, of T1 + T2"), tmp_path)
+    assert len(joined.known) == 3
 
 
 def test_rows_of_an_index_that_does_not_say_what_they_describe_are_replaced_where_they_are_the_same(tmp_path):

@@ -78,14 +78,52 @@ def test_further_scans_are_named_and_one_alone_is_told_by_its_name(place, tmp_pa
     assert numbers(table)["p1_T2"] == alone != numbers(whole)["together"]
     for more, fault in (
         (["--modality", "PD"], "The model does not fuse these scans."),
-        (["--with", f"T2={second}"], "its name says T2"),
+        (["--with", f"T2={second}"], "named as T2 and as another scan"),
+        (["--modality", "T1"], "its name says T2"),
         ([third, "--with", f"T1={first}"], "belong to one volume"),
         (["--with", "T1"], "KIND=FILE"),
+        (["--with", f"T1={second}"], "is named as T1 and as another scan"),
+        (["--modalities", "--modality", "T2"], "Leave out --modality and --with"),
     ):
         capsys.readouterr()
         inputs = [second, *more[:1], table, *more[1:]] if isinstance(more[0], type(third)) else [second, table, *more]
         assert features(place, *inputs) == 2
         assert fault in capsys.readouterr().err
+
+
+def test_what_is_missing_is_told_and_an_unknown_channel_refused(place, tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    assert features(place, place / "p1_T2.nii.gz", table, "--with", f"T1={place / 'p1_T1.nii.gz'}") == 0
+    told = capsys.readouterr().err
+    assert "p1_T2 has no FLAIR." in told and "has no T1" not in told
+    holes = np.stack([blob(n, SHAPE) for n in range(3)]).astype(np.float32)
+    holes[1], holes[0, :4] = np.nan, np.nan
+    Volume(holes, np.eye(4)).save(tmp_path / "holes.nrrd")
+    assert features(place, tmp_path / "holes.nrrd", table) == 0
+    told = capsys.readouterr().err
+    assert "holes has no T2." in told and "they count as dark" in told and "stay as they are" not in told
+    for name, fault in (("PD", "holds no scan of PD"), ("T2", "holds no scan of T2")):
+        assert features(place, tmp_path / "holes.nrrd", table, "--modality", name) == 2
+        assert fault in capsys.readouterr().err
+
+
+def test_rows_of_other_modalities_are_kept_apart_and_not_compared(place, tmp_path, capsys):
+    index, table, near = (tmp_path / name for name in ("index.csv", "table.csv", "near.csv"))
+    files = {kind: place / f"p1_{kind}.nii.gz" for kind in KINDS}
+    other = [place / "p2" / "t1.nrrd", place / "p2" / "t2.nrrd"]
+    every = ["--modalities", "--index", index, "--neighbours", near]
+    assert features(place, files["T1"], files["T2"], *other, table, *every) == 0
+    assert features(place, *files.values(), table, *every) == 0, "a third scan locks nobody out"
+    assert "rows of p2 are of other modalities, and are not compared" in capsys.readouterr().err
+    assert len(near.read_text().splitlines()) == 1
+    assert features(place, files["FLAIR"], files["T2"], files["T1"], table, *every) == 0, "nor does another order"
+    rows = list(csv.DictReader(index.open()))
+    settings = {(row["case"], row["settings"]) for row in rows}
+    assert len(rows) == 3 and settings == {
+        ("p1", "own voxels, of T1 + T2"), ("p2", "own voxels, of T1 + T2"), ("p1", "own voxels, of T1 + T2 + FLAIR"),
+    }  # fmt: skip
+    assert features(place, files["T2"], files["T1"], table, *every) == 0
+    assert "p2" in near.read_text()
 
 
 def test_names_that_tell_too_little_or_too_much_are_refused_in_one_line(place, tmp_path, capsys):

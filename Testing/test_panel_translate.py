@@ -40,7 +40,9 @@ def test_the_likely_kinds_are_chosen_and_the_rest_may_be_given(panel: OpenPanel,
     assert (ui.translateSourceComboBox.currentText, ui.translateTargetComboBox.currentText) == ("FLAIR", "T2")
     assert list(rows(panel)) == ["T1"]
     panel.parameters.task = "features"
-    assert ui.translateFrame.isHidden()
+    assert not ui.translateFrame.isHidden() and ui.translateTargetComboBox.isHidden()
+    panel.parameters.task = "explain"
+    assert ui.translateFrame.isHidden(), "a model that makes another kind of scan is not explained"
 
 
 def test_a_further_scan_is_read_with_the_kind_that_it_is(panel: OpenPanel, fusion) -> None:

@@ -13,7 +13,7 @@ def kindsOf(bundle, task):
     """The kinds of scan that can be chosen among, by name; none where the model sees one kind only."""
     from MedAELib.channels import fused_names
 
-    if bundle is None or task not in TASKS or (task != "translate" and bundle.spec.task == "translate"):
+    if bundle is None or task not in TASKS or (task == "explain" and bundle.spec.task == "translate"):
         return []
     return list(fused_names(bundle.spec))
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from ..errors import BadInput, unwritable
 from ..files import save_all
+from ..further import further_scans, load_further
 from ..terminal import (
     Terminal,
     add_paths,
     add_run_options,
     check_paths,
-    further_scans,
     report_file,
     results_folder,
     run_parameters,
@@ -77,7 +77,7 @@ def _explain(options: argparse.Namespace) -> int:
     earlier = _earlier(folder)
     check_paths(sources, [], sorted({*earlier, folder / "report.md", own}) + extra)
     volume = Volume.load(options.input, options.series)
-    inputs = {f"with_{n}": Volume.load(path) for n, path in enumerate(others.values())}
+    inputs = load_further(others, options.input, volume)
     from ..tasks.run import run_task
 
     parameters = {

@@ -45,13 +45,16 @@ def cases_of(paths: Sequence[Path], kinds: Sequence[str]) -> list[Case]:
         if not told_kind(path.name, kinds):
             raise BadInput(f"The name of {path} tells none of {', '.join(kinds)}.", "Rename it, or leave it out.")
         alike.setdefault((path.absolute().parent, without_kind(path.name, kinds).strip(" _-.")), []).append(path)
-    return [Case(rest or folder.name, files) for (folder, rest), files in alike.items()]
+    found = [Case(rest or folder.name, files) for (folder, rest), files in alike.items()]
+    for case in found:  # the first file names the case in an index, whatever order they were given in
+        case.paths.sort(key=lambda path: kinds.index(told_kind(path.name, kinds) or kinds[-1]))
+    return found
 
 
-def load_case(case: Case, kinds: Sequence[str], series: str | None) -> tuple[Volume, list[str]]:
-    """The volume of a case, with `kinds` a channel for each, and notes on those that are missing. Raises BadInput."""
+def load_case(case: Case, kinds: Sequence[str], series: str | None) -> Volume:
+    """The volume of a case, with `kinds` a channel for each. Raises BadInput."""
     if not kinds:
-        return Volume.load(case.paths[0], series), []
+        return Volume.load(case.paths[0], series)
     scans = {path.name: Volume.load(path, series) for path in case.paths}
     for path, scan in zip(case.paths, scans.values(), strict=True):
         if scan.channels != 1:
@@ -60,7 +63,4 @@ def load_case(case: Case, kinds: Sequence[str], series: str | None) -> tuple[Vol
         volume = fused(scans, kinds)
     except BadInput as error:
         raise BadInput(f"{case.name} cannot be described: {error}", "Register and resample its files first.") from None
-    told = [told_kind(path.name, kinds) for path in case.paths]
-    missing = [kind for kind in kinds if kind not in told]
-    notes = [f"{case.name} has no {' and no '.join(missing)}."] if missing else []
-    return volume.like(volume.array, name=case.name), notes
+    return volume.like(volume.array, name=case.name)

@@ -13,12 +13,12 @@ from typing import Any
 
 from ..atomic import write_text
 from ..errors import BadInput
+from ..further import further_scans, load_further
 from ..terminal import (
     Terminal,
     add_run_options,
     check_paths,
     ending,
-    further_scans,
     results_folder,
     run_parameters,
     table_text,
@@ -100,17 +100,15 @@ def _describe(options: argparse.Namespace, cases: Sequence[Case], kinds: Sequenc
         "latent": options.latent is not None, "index": str(options.index) if known else "",
         "similar": options.similar, "distance": options.distance, "modality": options.modality,
     }  # fmt: skip
-    further = {f"with_{n}": Volume.load(path) for n, path in enumerate(options.others.values())}
-    parameters["others"] = dict(zip(further, options.others))
     reports: list[dict[str, Any]] = []
     for case in cases:
-        volume, notes = load_case(case, kinds, options.series)
+        volume = load_case(case, kinds, options.series)
+        further = load_further(options.others, case.paths[0], volume)
         inputs = {"input": volume, **further}
         if options.segments is not None:
             inputs["segments"] = Volume.load(options.segments)
-        asked = {**parameters, "file": str(case.paths[0].resolve())}
+        asked = {**parameters, "file": str(case.paths[0].resolve()), "others": dict(zip(further, options.others))}
         result = run_task("features", inputs, asked, progress=Terminal())
-        result.report["warnings"] = notes + result.report["warnings"]
         tell(result.report)
         if codes is not None:
             result.outputs["code"].save(codes / _latent_name(volume.name))
@@ -144,6 +142,8 @@ def _check(options: argparse.Namespace, cases: Sequence[Case]) -> None:
             raise BadInput(f"{path} is no table that can be written.", "Use the ending .csv or .npz.")
     if options.segments is not None and len(cases) > 1:
         raise BadInput("A label map belongs to one volume.", "Name one volume with --segments.")
+    if options.modalities and (options.others or options.modality):
+        raise BadInput("Files that --modalities pairs are told by their names.", "Leave out --modality and --with.")
     if options.others and (len(cases) > 1 or not options.model):
         raise BadInput("Further scans belong to one volume and a model that fuses them.", "Name one IN, and --model.")
     named = [case.name for case in cases]

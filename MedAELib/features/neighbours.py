@@ -8,7 +8,7 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ TABLES = (".csv", ".npz")
 DISTANCES = ("standardised", "cosine")
 # What the numbers of a row mean: 2 since the intensities of a slice or segment are those of its own voxels alone.
 VERSIONS = {"volume": 1, "slice": 2, "segment": 2}
-# The end of the settings: slice 2 and segment 2 of a case are two rows; version 1 is not told.
-_END = re.compile(r"(?:, per (?P<per>slice|segment))?(?:, version (?P<version>\d+))?$")
+# The end of the settings: which modalities a model fused; slice 2 and segment 2 are two rows; version 1 is not told.
+_END = re.compile(r"(?:, of (?P<of>[^,]*))?(?:, per (?P<per>slice|segment))?(?:, version (?P<version>\d+))?$")
 _ROWS, _SPARE = 64, 32  # rows compared at once; nearest by a rough distance that are measured besides those wanted
 _LEFT, _PATIENCE = 120.0, 300.0  # seconds: until a lock counts as left by a run that was killed; that a run waits
 
@@ -54,11 +54,11 @@ class Table:
         check_comparable(self, more, path)
         _check_cases(self, more, path)
         new = {(row[0], row[1], *row[7:]) for row in more.known} | {_as_before(row) for row in more.known}
-        anew = {(row[0], _kind_and_version(row)[0]) for row in more.known}
+        anew = {(row[0], Meaning.of(row).kind, bool(Meaning.of(row).modalities)) for row in more.known}
         stay = [
             n for n, row in enumerate(self.known)
             if not {(row[0], row[1], *row[7:]), row[:5] + row[7:]} & new
-            and (is_comparable(row) or (row[0], _kind_and_version(row)[0]) not in anew)
+            and not _is_replaced(row[0], Meaning.of(row), anew)
         ]  # fmt: skip
         known = tuple(self.known[n] for n in stay) + more.known
         return Table(self.names, known, np.concatenate([self.values[stay], more.values]))
@@ -84,38 +84,56 @@ def check_comparable(index: Table, more: Table, path: Path) -> None:
         raise BadInput(f"{path} was made with other settings ({' and '.join(sorted(settings))}).", "Use the same.")
 
 
+def _is_replaced(case: str, meaning: Meaning, anew: Set[tuple[str, str, bool]]) -> bool:
+    """Whether rows that are `anew`, of a case, a kind, and said modalities or none, replace one that means something
+    else, as another version of MedAE made it."""
+    said = (case, meaning.kind, True) in anew
+    return (said and not meaning.modalities) or (not meaning.current and (said or (case, meaning.kind, False) in anew))
+
+
 def _as_before(row: tuple[str, ...]) -> tuple[str, ...]:
     """What names a row in files that do not say whether it is of a slice or a segment: there its middle tells it."""
     return (*row[:5], row[7], _END.sub("", row[8], count=1))
 
 
-def settings_end(per: str) -> str:
-    """How the settings of rows that are made now end, in words."""
+def settings_end(per: str, modalities: Sequence[str] = ()) -> str:
+    """How the settings of rows that are made now end, in words; `modalities` that a model fused."""
+    fused = " + ".join(name.replace(",", " ") for name in modalities)
     version = f", version {VERSIONS[per]}" if VERSIONS[per] > 1 else ""
-    return (f", per {per}" if per != "volume" else "") + version
+    return (f", of {fused}" if fused else "") + (f", per {per}" if per != "volume" else "") + version
 
 
-def is_comparable(row: tuple[str, ...]) -> bool:
-    """Whether the numbers of a row, of which the columns `KNOWN` are given, mean what those of new rows mean."""
-    kind, version = _kind_and_version(row)
-    return VERSIONS.get(kind) == version
+@dataclass(frozen=True)
+class Meaning:
+    """What a row is of: "volume", "slice" or "segment" (empty where it does not say which), its version, and the
+    modalities that a model fused."""
 
+    kind: str
+    version: int
+    modalities: str
 
-def _kind_and_version(row: tuple[str, ...]) -> tuple[str, int]:
-    """What a row describes, empty where it is of a slice or a segment and does not say which; and its version."""
-    end = _END.search(row[8])
-    assert end is not None  # it matches an empty end
-    version = int(end["version"] or 1)
-    return end["per"] or ("volume" if row[1] == "volume" else ""), version
+    @staticmethod
+    def of(row: tuple[str, ...]) -> Meaning:
+        """That of a row, of which the columns `KNOWN` are given."""
+        end = _END.search(row[8])
+        assert end is not None  # it matches an empty end
+        kind = end["per"] or ("volume" if row[1] == "volume" else "")
+        return Meaning(kind, int(end["version"] or 1), end["of"] or "")
+
+    @property
+    def current(self) -> bool:
+        """Whether the numbers mean what those of rows that are made now mean."""
+        return VERSIONS.get(self.kind) == self.version
 
 
 def _check_cases(index: Table, more: Table, path: Path) -> None:
     """Refuse a case whose name another file's case has: one would silently take the other's place."""
-    files = {row[0]: row[6] for row in index.known if row[6]}
+    files = {(row[0], Meaning.of(row).modalities): row[6] for row in index.known if row[6]}
     for row in more.known:
-        if row[6] and files.get(row[0], row[6]) != row[6]:
+        there = files.get((row[0], Meaning.of(row).modalities), row[6])
+        if row[6] and there != row[6]:
             raise BadInput(
-                f"{path} already holds a case {row[0]} of another file, {files[row[0]]}.",
+                f"{path} already holds a case {row[0]} of another file, {there}.",
                 "Give one of the files another name: cases are told apart by their names.",
             )
 

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from ..channels import fused_names
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..features.neighbours import (
     KNOWN,
     TABLES,
+    Meaning,
     Table,
     check_comparable,
-    is_comparable,
     joining,
     nearest_of_each,
     read_table,
@@ -33,6 +34,7 @@ from .denoise import Allocate, Progress
 from .features import DEFAULT_MODEL, FeaturesResult, features
 
 _NAMED = 5  # cases in a note
+_DARK = "they count as dark"  # what is not finite
 SIMILAR = ("case", "item", "rank", "similar_case", "similar_item", "distance", "r", "a", "s", "similar_file")
 
 
@@ -94,10 +96,13 @@ def run_features(
         progress=progress,
     )  # fmt: skip
     doubtful = wanted.model or added_to_hounsfield(volume)
-    told_of = partial(check_domain, spec=model.spec, each_channel=False) if doubtful else _plain_doubts
+    told_of = partial(check_domain, spec=model.spec, each_channel=False, gaps=_DARK) if doubtful else _plain_doubts
     notes = [] if given is volume else notes  # the features tell of its channels themselves
+    there, missing = _which(fused_names(model.spec), scans)
+    notes += [f"{volume.name or 'The volume'} has no {name}." for name in missing]
     doubts = list(dict.fromkeys(notes + [told for scan in scans.values() for told in told_of(scan)]))
-    rows = _rows(made, wanted, {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256})
+    common = {"case": volume.name, "file": wanted.file, "model": model.bundle.sha256}
+    rows = _rows(made, wanted, common | {"settings": _settings(wanted, there)})
     report = {
         "task": "features", "input": volume.name, "model": model.bundle.name, "model_version": model.bundle.version,
         "model_sha256": model.bundle.sha256, "per": wanted.per, "spacing": wanted.spacing, "air": wanted.air,
@@ -110,13 +115,12 @@ def run_features(
         room[...] = placed.array
         outputs["code"] = placed.like(room, provenance=dict(report))
     table = Table.of(rows, made.names)
-    similar = _similar(index, table, wanted, partial(progress, "Comparing")) if index is not None else []
-    report["warnings"] += _of_other_versions(index, volume.name, wanted) if index is not None else []
+    similar = _similar(index, table, wanted, partial(progress, "Comparing"))
+    report["warnings"] += _not_compared(index, table, wanted)
     if wanted.remember:
         with joining(Path(wanted.index), table):
             pass
-    report |= {"features": rows, "names": made.names, "similar": similar}
-    report["seconds"] = round(time.monotonic() - started, 3)
+    report |= {"features": rows, "names": made.names, "similar": similar, "seconds": round(time.monotonic() - started, 3)}
     return TaskResult(outputs, report)
 
 
@@ -125,25 +129,25 @@ def _rows(made: FeaturesResult, wanted: Parameters, common: Mapping[str, Any]) -
     called = wanted.segment_names if wanted.per == "segment" else {}
     return [
         {
-            **dict(zip("ras", item.centre)), **common, "settings": _settings(wanted),
-            "item": called.get(item.item, item.item), "cells": item.cells, "values": list(item.values),
+            **dict(zip("ras", item.centre)), **common, "item": called.get(item.item, item.item), "cells": item.cells,
+            "values": list(item.values),
         }
         for item in made.items
     ]  # fmt: skip
 
 
-def _settings(wanted: Parameters) -> str:
-    """What rows were made with, in words."""
+def _settings(wanted: Parameters, modalities: list[str]) -> str:
+    """What rows were made with, in words; `modalities` that the model fused."""
     settings = f"{wanted.spacing:g} mm" if wanted.spacing else "own voxels"
     settings += ", with air" if wanted.air else ""
-    return settings + settings_end(wanted.per)
+    return settings + settings_end(wanted.per, modalities)
 
 
 def _plain_doubts(volume: Volume) -> list[str]:
     """What speaks against a volume for the model that is taken for any kind of scan, as plain sentences."""
     name, doubts = volume.name or "The volume", [told_labels(volume)]
     if not all_finite(volume.array):
-        doubts.append(f"{name} holds voxels that are not finite; they count as dark.")
+        doubts.append(f"{name} holds voxels that are not finite; {_DARK}.")
     return list(filter(None, doubts))
 
 
@@ -157,24 +161,47 @@ def _known(wanted: Parameters) -> Table | None:
     return read_table(path) if wanted.index and (path.exists() or not wanted.remember) else None
 
 
-def _of_other_versions(index: Table, case: str, wanted: Parameters) -> list[str]:
-    """Which of the other known cases are not compared, as another version of MedAE made their rows, as a sentence."""
-    cases = list(dict.fromkeys(row[0] for row in index.known if row[0] != case and not is_comparable(row)))
-    if not cases:
+def _which(names: tuple[str, ...], scans: Mapping[str, Volume]) -> tuple[list[str], list[str]]:
+    """Which of the modalities that a model fuses are there, and which are missing."""
+    return [name for name in names if name in scans], [name for name in names if name not in scans]
+
+
+def _not_compared(index: Table | None, made: Table, wanted: Parameters) -> list[str]:
+    """Which of the other known cases are not compared with rows that were made, all of one case, and why, as plain
+    sentences."""
+    if index is None:
         return []
-    named = ", ".join(cases[:_NAMED]) + (f" and {len(cases) - _NAMED} more" if len(cases) > _NAMED else "")
-    return [
-        f"{wanted.index}: rows of {named} were made by another version of MedAE, whose numbers mean something else, "
-        "and are not compared. Embed these cases again, or begin a new index."
-    ]
+    case, mine = made.known[0][0], Meaning.of(made.known[0])
+    others = [(row[0], Meaning.of(row)) for row in index.known if row[0] != case]
+    told = []
+    if earlier := [name for name, meaning in others if not meaning.current]:
+        told.append(
+            f"{wanted.index}: rows of {_some(earlier)} were made by another version of MedAE, whose numbers mean "
+            "something else, and are not compared. Embed these cases again, or begin a new index."
+        )
+    alike = [(name, meaning) for name, meaning in others if meaning.current and meaning.kind == mine.kind]
+    if unlike := [name for name, meaning in alike if meaning.modalities != mine.modalities]:
+        told.append(f"{wanted.index}: rows of {_some(unlike)} are of other modalities, and are not compared.")
+    if not alike and any(meaning.current for _, meaning in others):
+        told.append(f"{wanted.index} holds no rows per {mine.kind} of other cases, so nothing is compared.")
+    return told
+
+
+def _some(names: list[str]) -> str:
+    """The first of the names, each once, and how many more there are."""
+    each = list(dict.fromkeys(names))
+    return ", ".join(each[:_NAMED]) + (f" and {len(each) - _NAMED} more" if len(each) > _NAMED else "")
 
 
 def _similar(
-    index: Table, made: Table, wanted: Parameters, progress: Callable[[int, int], None]
+    index: Table | None, made: Table, wanted: Parameters, progress: Callable[[int, int], None]
 ) -> list[dict[str, Any]]:
     """For each row, all of one case, the nearest of other cases, nearest first: plain values."""
+    if index is None:
+        return []
     check_comparable(index, made, Path(wanted.index))
-    others = [n for n, row in enumerate(index.known) if row[0] != made.known[0][0] and is_comparable(row)]
+    case, mine = made.known[0][0], Meaning.of(made.known[0])
+    others = [n for n, row in enumerate(index.known) if row[0] != case and Meaning.of(row) == mine]
     there = Table(index.names, tuple(index.known[n] for n in others), np.asarray(index.values[others]))
     near_all = nearest_of_each(there, made.values, wanted.similar, wanted.distance, progress)
     found = []

@@ -8,12 +8,12 @@ from typing import Any
 
 from ..errors import BadInput
 from ..files import check_holds, save_all
+from ..further import further_scans, load_further
 from ..terminal import (
     Terminal,
     add_paths,
     add_run_options,
     check_paths,
-    further_scans,
     report_file,
     run_parameters,
     tell,
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     volume = Volume.load(options.input, options.series)
     if others and not options.model:
         raise BadInput("Further scans need a model that fuses several.", "Name it with --model.")
-    inputs = {f"with_{n}": Volume.load(path) for n, path in enumerate(others.values())}
+    inputs = load_further(others, options.input, volume)
     results = {"translated": options.output, "uncertainty": options.uncertainty}
     for path in filter(None, results.values()):
         check_holds(path, (1, *volume.shape), "uint8")  # the type of the result is the model's

@@ -80,6 +80,8 @@ def _by_channels(volume: Volume, modality: str, spec: Spec) -> tuple[Volume, dic
         for name, channel in zip(names, volume.array, strict=True)
         if np.isfinite(channel).any()
     }
+    if modality and modality not in there:
+        raise BadInput(f"{label} holds no scan of {modality}.", f"It holds {', '.join(there) or 'none'}.")
     first = modality or next(iter(there), "")
     told = f"The {len(names)} channels of {label} are taken as {', '.join(names)} of one place, in this order."
     notes = list(filter(None, [told, told_order(volume.name, names)]))

@@ -185,6 +185,12 @@ def joining(path: Path, table: Table) -> Iterator[Table]:
         write_table(path, joined)
 
 
+def add_rows(path: Path, table: Table) -> None:
+    """Add rows to the table in the file, or begin it. Raises as `joining`."""
+    with joining(path, table):
+        pass  # nothing else has to succeed first
+
+
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Let one run at a time change the file: a hidden file beside it stands for that."""

@@ -19,8 +19,8 @@ from ..features.neighbours import (
     TABLES,
     Meaning,
     Table,
+    add_rows,
     check_comparable,
-    joining,
     nearest_of_each,
     read_table,
     settings_end,
@@ -118,9 +118,9 @@ def run_features(
     similar = _similar(index, table, wanted, partial(progress, "Comparing"))
     report["warnings"] += _not_compared(index, table, wanted)
     if wanted.remember:
-        with joining(Path(wanted.index), table):
-            pass
-    report |= {"features": rows, "names": made.names, "similar": similar, "seconds": round(time.monotonic() - started, 3)}
+        add_rows(Path(wanted.index), table)
+    report |= {"features": rows, "names": made.names, "similar": similar}
+    report["seconds"] = round(time.monotonic() - started, 3)
     return TaskResult(outputs, report)
 
 

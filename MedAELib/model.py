@@ -26,13 +26,13 @@ from .bundle import (
     Spec,
     find_bundle,
     identity,
-    plain_text,
     read_bundle,
     spec_to_json,
 )
 from .channels import names_of
 from .errors import BadInput, BadModel, unwritable
 from .networks import Network, build
+from .plain import plain_text
 from .volume import Volume
 
 

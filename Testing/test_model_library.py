@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from models import save_small_model
-from panel_tools import write_model
+from panel_tools import HOSTILE, write_hostile, write_model
 from safetensors.numpy import load_file, save
 from train_tools import run
 
@@ -123,6 +123,26 @@ def test_a_bundled_model_that_is_broken_is_told_and_the_others_are_listed_and_ch
         assert run("models", action) == 2
         told = capsys.readouterr()
         assert said in told.out and "first" in told.err and "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_model_does_not_come_in_and_hides_no_other(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, said: tuple[str, ...]
+) -> None:
+    for module in (bundle, models_command):
+        monkeypatch.setattr(module, "models_folder", lambda: tmp_path / "bundled")
+    source = write_hostile(tmp_path / "hostile", *said)
+    assert run("models", "import", source) == 2
+    assert str(source) in (told := capsys.readouterr().err) and told.count("\n") == 1 and len(told) < 400
+    assert not own.exists() or not list(own.iterdir())
+    write_model(own / "guest", "MR")
+    write_hostile(own / "hostile", *said)
+    for action in (["list"], ["check", "hostile"], ["rename", "hostile", "x"], ["export", "hostile", tmp_path / "x"]):
+        assert run("models", *action) == 2
+        found = capsys.readouterr()
+        assert str(own / "hostile") in found.err and found.err.count("\n") == 1
+        assert ("guest\t" in found.out) == (action == ["list"])
+    assert sorted(path.name for path in own.iterdir()) == ["guest", "hostile"] and not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("name", ["bad/name", "../out", ".", "a b", "n" * 65])

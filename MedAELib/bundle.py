@@ -53,7 +53,7 @@ class Window:
         largest = {**dict.fromkeys(NOISE_KINDS, math.inf), "percentile": 100}.get(self.kind, 0)
         fits = self.high > self.low if self.kind == "fixed" else 0 < self.high <= largest
         if not (numbers and fits):
-            raise BadModel(f"The intensity window {self.kind!r} {self.low} .. {self.high} is not valid.")
+            raise BadModel(f"The intensity window {self.kind!r:.60} {self.low} .. {self.high} is not valid.")
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class Kind:
         _as_floats(self)
         object.__setattr__(self, "standard", tuple(map(as_float, self.standard)))
         _check_modality(self.modality)
-        if len(self.standard) > 99 or any(not 0 <= a < b for a, b in pairwise((*self.standard, 100))):
-            raise BadModel(f"The standard intensities of {self.name} do not rise.")
         if not 1 <= len(self.name) <= 64:
             raise BadModel("A kind of scan must have a short name.")
+        if len(self.standard) > 99 or any(not 0 <= a < b for a, b in pairwise((*self.standard, 100))):
+            raise BadModel(f"The standard intensities of {self.name} do not rise.")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
             raise BadModel(f"The intensities {self.low} .. {self.high} of {self.name} are not valid.")
 
@@ -102,7 +102,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
-            raise BadModel(f"A model works on 2 or 3 dimensions, not {self.dims}.")
+            raise BadModel(f"A model works on 2 or 3 dimensions, not {self.dims!r:.60}.")
         _check_modality(self.modality)
         if len({kind.name for kind in self.kinds}) < len(self.kinds) or len(self.kinds) == 1:
             raise BadModel("A translating model knows two or more kinds of scan, each by a name of its own.")
@@ -140,7 +140,7 @@ def _as_floats(value: Window | Kind) -> None:
 
 def _check_modality(modality: str) -> None:
     if modality not in ("CT", "MR", "any"):
-        raise BadModel(f"The modality {modality!r} is none of CT, MR, any.")
+        raise BadModel(f"The modality {modality!r:.60} is none of CT, MR, any.")
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     except BadModel as error:
         raise BadModel(f"{folder / METADATA} cannot be used: {str(error).rstrip('.')}.") from None
     if not is_name(texts["name"]):
-        raise BadModel(f"{folder / METADATA} names the model {texts['name']!r}, which is not a plain name.")
+        raise BadModel(f"{folder / METADATA} names the model {texts['name']!r:.60}, which is not a plain name.")
     found = identity(spec, read_inside(folder, WEIGHTS, LARGEST_WEIGHTS).read_bytes())
     if found != texts["sha256"]:
         raise BadModel(f"The weights or the specification in {folder} differ from their SHA-256, so they are not used.")

@@ -139,11 +139,13 @@ def _start_from(options: argparse.Namespace) -> None:
             "Start from another model, or train one from scratch.",
         )
     fields, modalities = spec.arguments.get("fields"), fused_number(spec)
-    options.condition = options.condition or (list(fields) if fields else [])
+    if not isinstance(fields, list) or not all(isinstance(field, str) for field in fields):
+        fields = []  # none, or what the network refuses when it is built
+    options.condition = options.condition or list(fields)
     told = {
         "network": (options.network or spec.network, spec.network),
         "dims": (options.dims or spec.dims, spec.dims),
-        "condition": (options.condition, list(fields) if fields else []),
+        "condition": (options.condition, fields),
         "modalities": (max(1, len(options.modalities)), modalities),
     }
     for name, (wanted, there) in told.items():

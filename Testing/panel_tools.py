@@ -104,8 +104,8 @@ HOSTILE = {
 NO_NUMBERS = ('"x"', "[3]", "100000000", "0", "9", "true", "2.0", "null", "-1")  # of modalities
 
 
-def write_fusion(folder: Path, arguments: str, network: str = "fusion") -> Path:
-    """A model that fuses as these arguments, a JSON text, say; its hash agrees."""
+def write_with_arguments(folder: Path, arguments: str, network: str = "fusion") -> Path:
+    """A model of a network with these arguments, a JSON text; its hash agrees."""
     write_hostile(folder, arguments, "medae", "arguments")
     metadata = json.loads((folder / METADATA).read_text())
     own = metadata["medae"]

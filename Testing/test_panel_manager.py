@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from panel_fixtures import OpenPanel
-from panel_tools import HOSTILE, add_scan, own_models, write_fusion, write_hostile, write_model
+from panel_tools import HOSTILE, add_scan, own_models, write_hostile, write_model, write_with_arguments
 
 from MedAELib.bundle import Spec, Window
 
@@ -64,7 +64,7 @@ def test_a_hostile_model_among_the_users_own_hides_no_other(training: OpenPanel)
     write_model(own / "guest", "MR")
     for number, said in enumerate(HOSTILE.values()):
         write_hostile(own / f"hostile-{number}", *said)
-    write_fusion(own / "fusion", '{"modalities": "x"}')
+    write_with_arguments(own / "fusion", '{"modalities": "x"}')
     found = [bundle.name for bundle in Models(told.append).everything() if bundle.folder.parent == own]
     assert found == ["guest"]
     names = [f"hostile-{number}" for number in range(len(HOSTILE))]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from .atomic import restore_folder
-from .bundle import CARD, LARGEST_WEIGHTS, LICENCE, METADATA, WEIGHTS, read_bundle, read_inside
+from .bundle import CARD, LARGEST_WEIGHTS, LICENCE, METADATA, WEIGHTS, Bundle, Spec, read_bundle, read_inside
 from .errors import BadInput, BadModel
 
 INFERENCE = "configs/inference.json"
@@ -50,6 +51,18 @@ def check_alone(folder: Path) -> None:
                 f"{folder} holds {name} besides the model, which would be lost.",
                 "Move it away, or name another folder.",
             )
+
+
+def inference(spec: Spec) -> bytes:
+    """The `network_def` that MONAI's tools build the network from: plain data, generated, never read by MedAE."""
+    arguments = {"name": spec.network, "dims": spec.dims, "arguments": dict(spec.arguments)}
+    definition = {"network_def": {"_target_": "MedAELib.networks.build", **arguments}}
+    return (json.dumps(definition, indent=2, allow_nan=False) + "\n").encode()
+
+
+def bundle_files(bundle: Bundle) -> dict[str, bytes]:
+    """The files of a model by name, to be handed on: what MONAI's tools run is MedAE's own, whatever was there."""
+    return {**contents(bundle.folder), INFERENCE: inference(bundle.spec)}
 
 
 def contents(source: Path) -> dict[str, bytes]:

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -18,6 +17,7 @@ from typing import Any
 
 from .atomic import restore_folder, restore_folders
 from .errors import BadModel
+from .plain import as_float, check_values, is_plain, is_program, parse
 from .threads import side_by_side
 
 METADATA = "configs/metadata.json"
@@ -25,11 +25,10 @@ WEIGHTS = "models/model.safetensors"
 CARD = "docs/README.md"
 LICENCE = "LICENSE"
 
-_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # letters that show a text in another order
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LARGEST_TEXT = 1 << 20
 LARGEST_WEIGHTS = 1 << 30
-
+MOST_FUSED = 8  # modalities in one network
 
 NOISE_KINDS = ("white noise", "correlated noise")
 
@@ -54,7 +53,7 @@ class Window:
         largest = {**dict.fromkeys(NOISE_KINDS, math.inf), "percentile": 100}.get(self.kind, 0)
         fits = self.high > self.low if self.kind == "fixed" else 0 < self.high <= largest
         if not (numbers and fits):
-            raise BadModel(f"The intensity window {self.kind!r} {self.low} .. {self.high} is not valid.")
+            raise BadModel(f"The intensity window {self.kind!r:.60} {self.low} .. {self.high} is not valid.")
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,12 @@ class Kind:
 
     def __post_init__(self) -> None:
         _as_floats(self)
-        object.__setattr__(self, "standard", tuple(map(float, self.standard)))
+        object.__setattr__(self, "standard", tuple(map(as_float, self.standard)))
         _check_modality(self.modality)
-        if len(self.standard) > 99 or any(not 0 <= a < b < 100 for a, b in pairwise(self.standard)):
-            raise BadModel(f"The standard intensities of {self.name} do not rise.")
         if not 1 <= len(self.name) <= 64:
             raise BadModel("A kind of scan must have a short name.")
+        if len(self.standard) > 99 or any(not 0 <= a < b for a, b in pairwise((*self.standard, 100))):
+            raise BadModel(f"The standard intensities of {self.name} do not rise.")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
             raise BadModel(f"The intensities {self.low} .. {self.high} of {self.name} are not valid.")
 
@@ -103,14 +102,15 @@ class Spec:
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
-            raise BadModel(f"A model works on 2 or 3 dimensions, not {self.dims}.")
+            raise BadModel(f"A model works on 2 or 3 dimensions, not {self.dims!r:.60}.")
         _check_modality(self.modality)
         if len({kind.name for kind in self.kinds}) < len(self.kinds) or len(self.kinds) == 1:
             raise BadModel("A translating model knows two or more kinds of scan, each by a name of its own.")
         names = self.modalities
         if len(set(names)) < len(names) or any(not 1 <= len(name) <= 64 for name in names):
             raise BadModel("Each modality that a model fuses must have a short name of its own.")
-        if names and self.arguments.get("modalities") != len(names):
+        number = fused_number(self)
+        if names and not (fuses(self) and number == len(names)):
             raise BadModel(f"The model names {len(names)} modalities, but its network fuses another number.")
 
 
@@ -119,15 +119,28 @@ def fuses(spec: Spec) -> bool:
     return "fusion" in (spec.network, spec.arguments.get("network"))
 
 
+def fused_number(spec: Spec) -> int:
+    """How many scans of a subject the network takes at once: 1..8 where it fuses, else 1. Raises BadModel."""
+    if not fuses(spec):
+        return 1
+    own = spec.arguments if spec.network == "fusion" else spec.arguments.get("arguments")
+    if not isinstance(own, Mapping | None):
+        raise BadModel("The arguments of the networks that an ensemble holds must be a table.")
+    number = (own or {}).get("modalities", 1)
+    if type(number) is not int or not 1 <= number <= MOST_FUSED:
+        raise BadModel(f"A network fuses 1 to {MOST_FUSED} modalities, a whole number, and not {number!r:.60}.")
+    return number
+
+
 def _as_floats(value: Window | Kind) -> None:
     """Whole numbers as what they are read back as, so that a saved model keeps its hash."""
-    object.__setattr__(value, "low", float(value.low))
-    object.__setattr__(value, "high", float(value.high))
+    object.__setattr__(value, "low", as_float(value.low))
+    object.__setattr__(value, "high", as_float(value.high))
 
 
 def _check_modality(modality: str) -> None:
     if modality not in ("CT", "MR", "any"):
-        raise BadModel(f"The modality {modality!r} is none of CT, MR, any.")
+        raise BadModel(f"The modality {modality!r:.60} is none of CT, MR, any.")
 
 
 @dataclass(frozen=True)
@@ -233,7 +246,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     except BadModel as error:
         raise BadModel(f"{folder / METADATA} cannot be used: {str(error).rstrip('.')}.") from None
     if not is_name(texts["name"]):
-        raise BadModel(f"{folder / METADATA} names the model {texts['name']!r}, which is not a plain name.")
+        raise BadModel(f"{folder / METADATA} names the model {texts['name']!r:.60}, which is not a plain name.")
     found = identity(spec, read_inside(folder, WEIGHTS, LARGEST_WEIGHTS).read_bytes())
     if found != texts["sha256"]:
         raise BadModel(f"The weights or the specification in {folder} differ from their SHA-256, so they are not used.")
@@ -277,16 +290,20 @@ def spec_to_json(spec: Spec) -> dict[str, Any]:
 
 def read_spec(own: Mapping[str, Any]) -> Spec:
     """The specification from the 'medae' section of the metadata. Raises BadModel."""
+    try:
+        check_values(own)
+    except BadModel as error:
+        raise BadModel(f"its specification {error}") from None
     arguments, dims, kinds = own.get("arguments"), own.get("dims"), own.get("kinds", [])
-    if not isinstance(arguments, dict) or _is_program(arguments):
+    if not isinstance(arguments, dict) or is_program(arguments) or not is_plain(arguments):
         raise BadModel("'arguments' must be plain values")
     if not isinstance(dims, int) or isinstance(dims, bool):
         raise BadModel("'dims' must be 2 or 3")
     modalities = _texts(own, "modalities")
-    if len(modalities) > 8:
-        raise BadModel("'modalities' must be at most 8 texts")
-    if not isinstance(kinds, list) or len(kinds) > 8 or not all(isinstance(kind, dict) for kind in kinds):
-        raise BadModel("'kinds' must be a list of at most 8 tables")
+    if len(modalities) > MOST_FUSED:
+        raise BadModel(f"'modalities' must be at most {MOST_FUSED} texts")
+    if not isinstance(kinds, list) or len(kinds) > MOST_FUSED or not all(isinstance(kind, dict) for kind in kinds):
+        raise BadModel(f"'kinds' must be a list of at most {MOST_FUSED} tables")
     return Spec(
         network=_text(own, "network"),
         arguments=arguments,
@@ -321,15 +338,6 @@ def _number(table: Mapping[str, Any], key: str) -> float:
     return float(value)
 
 
-def _is_program(value: Any) -> bool:
-    """Whether a value holds what MONAI's configuration parser would execute or resolve."""
-    if isinstance(value, dict):
-        return any(str(key).startswith("_") or _is_program(key) or _is_program(item) for key, item in value.items())
-    if isinstance(value, list):
-        return any(map(_is_program, value))
-    return isinstance(value, str) and value.lstrip().startswith(("$", "@", "%"))
-
-
 def _table(own: Mapping[str, Any], key: str) -> dict[str, Any]:
     found = own.get(key, {})
     if not isinstance(found, dict):
@@ -339,28 +347,14 @@ def _table(own: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _text(table: Mapping[str, Any], key: str) -> str:
     value = table.get(key)
-    if not isinstance(value, str) or not value or not _is_plain(value):
+    if not isinstance(value, str) or not value or not is_plain(value):
         raise BadModel(f"'{key}' must be a text without control characters")
     return value
 
 
-def _is_plain(text: str) -> bool:
-    """Whether a text moves no cursor and hides nothing when a terminal or a list shows it."""
-    return all(map(_is_shown, text))
-
-
-def _is_shown(letter: str) -> bool:
-    return unicodedata.category(letter) not in ("Cc", "Zl", "Zp") and letter not in _TURNS
-
-
-def plain_text(text: str) -> str:
-    """A text with a question mark for each letter that a model's metadata may not hold, as names of files may."""
-    return "".join(letter if _is_shown(letter) else "?" for letter in text)
-
-
 def _texts(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) and _is_plain(item) for item in value):
+    if not isinstance(value, list) or not all(isinstance(item, str) and is_plain(item) for item in value):
         raise BadModel(f"'{key}' must be a list of texts without control characters")
     return tuple(value)
 
@@ -388,13 +382,9 @@ def _read_text(folder: Path, name: str) -> str:
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     text = _read_text(folder, name)
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise BadModel(f"{folder / name} is not valid JSON.") from None
+        value = parse(text)
+    except BadModel as error:
+        raise BadModel(f"{folder / name} {error}, so the model is not used.") from None
     if not isinstance(value, dict):
         raise BadModel(f"{folder / name} is not a JSON table.")
     return value
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .bundle import Spec, fuses
+from .bundle import Spec, fused_number, fuses
 from .errors import BadInput
 from .naming import told_kind, told_kinds
 from .volume import Volume
@@ -19,8 +19,7 @@ def names_of(spec: Spec) -> tuple[str, ...]:
 
 def fused_names(spec: Spec) -> tuple[str, ...]:
     """The same, but numbers from 1 on where a model that fuses does not say; none for a model that sees one scan."""
-    count = int(spec.arguments.get("modalities", 1)) if fuses(spec) else 1
-    names = names_of(spec) or tuple(str(n + 1) for n in range(count))
+    names = names_of(spec) or tuple(str(n + 1) for n in range(fused_number(spec)))
     return names if len(names) > 1 else ()
 
 

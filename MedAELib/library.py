@@ -7,10 +7,11 @@ import secrets
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from . import bundle as bundles
-from .archive import check_alone, contents
+from .archive import INFERENCE, bundle_files, check_alone, contents, inference
 from .atomic import replace_folder, whole_file
 from .bundle import CARD, METADATA, Bundle, is_name, own_models_folder, read_bundle
 from .errors import BadInput, BadModel, unwritable
@@ -47,8 +48,11 @@ def _install(
         found = read_bundle(beside)
         check(found)
         name = free_name(name or found.name, into)
-        if name != found.name:
-            replace_folder(beside, renamed(files, found.name, name))
+        named = renamed(files, found.name, name) if name != found.name else files
+        named = {**named, INFERENCE: inference(found.spec)}
+        if named != files:
+            replace_folder(beside, named)
+            found = read_bundle(beside)  # what was written anew is seen to be sound before it has its place
         beside.rename(into / name)
     except OSError as error:
         raise unwritable(into, error) from None
@@ -56,7 +60,7 @@ def _install(
         raise BadModel(str(error).replace(str(beside), str(source)), error.next_step) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return read_bundle(into / name)
+    return replace(found, folder=into / name)
 
 
 def renamed(files: Mapping[str, bytes], before: str, name: str) -> dict[str, bytes]:
@@ -65,7 +69,7 @@ def renamed(files: Mapping[str, bytes], before: str, name: str) -> dict[str, byt
     metadata["medae"]["name"] = name
     title, _, rest = files[CARD].decode("utf-8").partition("\n")
     card = f"# {name}\n{rest}" if title == f"# {before}" else f"{title}\n{rest}"
-    return {**files, METADATA: (json.dumps(metadata, indent=2) + "\n").encode(), CARD: card.encode()}
+    return {**files, METADATA: (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode(), CARD: card.encode()}
 
 
 def free_name(name: str, folder: Path | None = None) -> str:
@@ -81,7 +85,7 @@ def export_model(bundle: Bundle, target: Path) -> Path:
 
     Raises BadInput for a folder that holds something already, DiskFull; then the target is as it was.
     """
-    files = contents(bundle.folder)
+    files = bundle_files(bundle)
     try:
         if target.suffix.lower() == ".zip":
             with whole_file(target, ".zip") as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -15,7 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from .archive import check_replaceable
+from .archive import INFERENCE, bundle_files, check_replaceable, inference
 from .atomic import replace_folder
 from .bundle import (
     CARD,
@@ -26,13 +25,13 @@ from .bundle import (
     Spec,
     find_bundle,
     identity,
-    plain_text,
     read_bundle,
     spec_to_json,
 )
 from .channels import names_of
 from .errors import BadInput, BadModel, unwritable
 from .networks import Network, build
+from .plain import plain_text
 from .volume import Volume
 
 
@@ -91,7 +90,7 @@ class Model:
         metadata = _monai_metadata(self.spec, self.network, description, version) | {"medae": own}
         files = {
             METADATA: _json(metadata),
-            "configs/inference.json": _json(_inference(self.spec)),
+            INFERENCE: inference(self.spec),
             CARD: card.encode(),
             LICENCE: licence.encode(),
             WEIGHTS: weights,
@@ -125,7 +124,9 @@ class Model:
         """
         if self.bundle is None:
             raise BadModel("The model has no folder yet.", "Save it first, then export it.")
-        shutil.copytree(self.bundle.folder, folder, dirs_exist_ok=True)
+        for name, data in bundle_files(self.bundle).items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / name).write_bytes(data)
         path = Path(folder) / "models" / "model.pt"
         torch.save(self.network.state_dict(), path)
         return path
@@ -195,18 +196,6 @@ def _monai_metadata(spec: Spec, network: Network, description: str, version: str
 
 def _unnamed(channels: int) -> list[str]:
     return [f"image {n}" if n else "image" for n in range(channels)]
-
-
-def _inference(spec: Spec) -> dict[str, Any]:
-    """The `network_def` that MONAI's tools build the network from: plain data, generated, never read by MedAE."""
-    return {
-        "network_def": {
-            "_target_": "MedAELib.networks.build",
-            "name": spec.network,
-            "dims": spec.dims,
-            "arguments": dict(spec.arguments),
-        }
-    }
 
 
 def _json(value: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -52,6 +53,67 @@ def write_model(
     }
     description = f"Removes noise from {modality} volumes."
     (folder / METADATA).write_text(json.dumps({"version": "0.1.0", "description": description, "medae": own}))
+    return folder
+
+
+def write_hostile(folder: Path, value: str, *keys: str) -> Path:
+    """A model whose metadata holds this JSON text under these keys, and whose hash agrees where it can be told."""
+    write_model(folder, "MR")
+    metadata = json.loads((folder / METADATA).read_text())
+    table = metadata
+    for key in keys[:-1]:
+        table = table[key]
+    table[keys[-1]] = "HERE"
+    own, text = metadata["medae"], json.dumps(metadata).replace('"HERE"', value)
+    names = ("network", "arguments", "dims", "task", "modality", "window")
+    spec = json.dumps({name: own[name] for name in names}, sort_keys=True, separators=(",", ":"))
+    content = spec.replace('"HERE"', value.replace(" ", "")).encode() + b"\n" + (folder / WEIGHTS).read_bytes()
+    (folder / METADATA).write_text(text.replace(own["sha256"], hashlib.sha256(content).hexdigest()))
+    return folder
+
+
+def deep(levels: int, inner: str = "0") -> str:
+    """So many JSON lists in one another."""
+    return "[" * levels + inner + "]" * levels
+
+
+# What no model may say, by JSON text and the keys above it.
+HOSTILE = {
+    "a window of 400 digits": ("1" * 400, "medae", "window", "high"),
+    "a window beyond all numbers": ("-1e999", "medae", "window", "low"),
+    "a kind of 400 digits": (
+        json.dumps([{"name": "T1", "modality": "MR", "low": 0, "high": 10**400,
+                     "window": {"kind": "percentile", "low": 0, "high": 99}}] * 2), "medae", "kinds",
+    ),
+    "a standard of 400 digits": (
+        json.dumps([{"name": "T1", "modality": "MR", "low": 0, "high": 1, "standard": [10**400],
+                     "window": {"kind": "percentile", "low": 0, "high": 99}}] * 2), "medae", "kinds",
+    ),
+    "an argument beyond all numbers": ('{"channels": 1e999}', "medae", "arguments"),
+    "deep arguments": ('{"channels": ' + deep(900) + "}", "medae", "arguments"),
+    "deep figures": (deep(900), "medae", "figures"),
+    "a figure beyond all numbers": ('{"a": 1e999}', "medae", "figures"),
+    "a long modality": (json.dumps("x" * 9000), "medae", "modality"),
+    "a long window": (json.dumps("x" * 9000), "medae", "window", "kind"),
+    "a long name": (json.dumps("x" * 9000), "medae", "name"),
+    "dimensions of 300 digits": ("1" * 300, "medae", "dims"),
+    "half a letter": ('"a\\ud800b"', "description"),
+    "half a letter in a list": ('["a\\udfffb"]', "medae", "limits"),
+    "half a letter in the arguments": ('{"fields": ["\\ud800"]}', "medae", "arguments"),
+}  # fmt: skip
+NO_NUMBERS = ('"x"', "[3]", "100000000", "0", "9", "true", "2.0", "null", "-1")  # of modalities
+
+
+def write_with_arguments(folder: Path, arguments: str, network: str = "fusion") -> Path:
+    """A model of a network with these arguments, a JSON text; its hash agrees."""
+    write_hostile(folder, arguments, "medae", "arguments")
+    metadata = json.loads((folder / METADATA).read_text())
+    own = metadata["medae"]
+    own["network"] = network
+    names = ("network", "arguments", "dims", "task", "modality", "window")
+    spec = json.dumps({name: own[name] for name in names}, sort_keys=True, separators=(",", ":"))
+    own["sha256"] = hashlib.sha256(spec.encode() + b"\n" + (folder / WEIGHTS).read_bytes()).hexdigest()
+    (folder / METADATA).write_text(json.dumps(metadata))
     return folder
 
 

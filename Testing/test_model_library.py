@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from models import save_small_model
-from panel_tools import write_model
+from panel_tools import HOSTILE, deep, write_hostile, write_model
 from safetensors.numpy import load_file, save
 from train_tools import run
 
 from MedAELib import archive, bundle, library, models_command
 from MedAELib.bundle import METADATA, WEIGHTS, find_bundle, identity, models_folder, read_bundle, read_spec
 from MedAELib.errors import BadInput, BadModel, DiskFull
+from MedAELib.model import Model
 
 
 @pytest.fixture
@@ -123,6 +124,69 @@ def test_a_bundled_model_that_is_broken_is_told_and_the_others_are_listed_and_ch
         assert run("models", action) == 2
         told = capsys.readouterr()
         assert said in told.out and "first" in told.err and "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_model_does_not_come_in_and_hides_no_other(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, said: tuple[str, ...]
+) -> None:
+    for module in (bundle, models_command):
+        monkeypatch.setattr(module, "models_folder", lambda: tmp_path / "bundled")
+    source = write_hostile(tmp_path / "hostile", *said)
+    assert run("models", "import", source) == 2
+    assert str(source) in (told := capsys.readouterr().err) and told.count("\n") == 1 and len(told) < 400
+    assert not own.exists() or not list(own.iterdir())
+    write_model(own / "guest", "MR")
+    write_hostile(own / "hostile", *said)
+    for action in (["list"], ["check", "hostile"], ["rename", "hostile", "x"], ["export", "hostile", tmp_path / "x"]):
+        assert run("models", *action) == 2
+        found = capsys.readouterr()
+        assert str(own / "hostile") in found.err and found.err.count("\n") == 1
+        assert ("guest\t" in found.out) == (action == ["list"])
+    assert sorted(path.name for path in own.iterdir()) == ["guest", "hostile"] and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "figures", ['{"a": 1e999}', '{"a": ' + deep(900) + "}", '{"a": ' + deep(20, ",".join("0" * 100_000)) + "}"],
+    ids=["a number", "deep", "wide"],
+)  # fmt: skip
+def test_nothing_stays_of_a_model_that_cannot_be_read_under_its_new_name(own: Path, tmp_path: Path, figures) -> None:
+    source = write_hostile(tmp_path / "guest", figures, "medae", "figures")
+    write_model(own / "guest", "MR")
+    with pytest.raises(BadModel) as error:
+        library.import_model(source)
+    assert str(source) in str(error.value) and str(own) not in str(error.value)
+    assert [path.name for path in own.iterdir()] == ["guest"]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_monai_would_run_is_never_taken_over_and_all_else_comes_out_as_it_came_in(
+    own: Path, guest: Path, tmp_path: Path
+) -> None:
+    sound = files_of(guest)
+    (guest / "configs" / "inference.json").write_text('{"network_def": {"_target_": "os.system", "command": "true"}}')
+    (guest / "configs" / "train.json").write_text('{"a": "$1"}')
+    (guest / "models" / "model.pt").write_bytes(b"a pickle")
+    assert run("models", "export", guest, tmp_path / "straight") == 0
+    assert run("models", "import", guest) == 0 and run("models", "import", zipped(guest, tmp_path / "x.zip")) == 0
+    assert run("models", "export", "guest", tmp_path / "out.zip") == 0
+    Model.load(guest).export(tmp_path / "by-library")
+    (tmp_path / "by-library" / "models" / "model.pt").unlink()
+    with zipfile.ZipFile(tmp_path / "out.zip") as file:
+        out = {name.removeprefix("guest/"): file.read(name) for name in file.namelist()}
+    assert out == sound == files_of(own / "guest")
+    assert sound == files_of(tmp_path / "straight") == files_of(tmp_path / "by-library")
+    assert files_of(own / "guest-2").keys() == sound.keys()
+    assert (own / "guest-2" / "configs" / "inference.json").read_bytes() == sound["configs/inference.json"]
+    (own / "guest" / "configs" / "inference.json").write_text('{"a": "$1"}')
+    assert run("models", "rename", "guest", "pet") == 0
+    assert (own / "pet" / "configs" / "inference.json").read_bytes() == sound["configs/inference.json"]
+    for folder in bundle.bundled_folders():
+        there = {name: data for name, data in files_of(folder).items() if not name.endswith(archive.INFERENCE)}
+        assert files_of(folder) == {**there, archive.INFERENCE: archive.inference(read_bundle(folder).spec)}
 
 
 @pytest.mark.parametrize("name", ["bad/name", "../out", ".", "a b", "n" * 65])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from panel_fixtures import OpenPanel
-from panel_tools import add_scan, own_models, write_model
+from panel_tools import HOSTILE, add_scan, own_models, write_hostile, write_model, write_with_arguments
 
 from MedAELib.bundle import Spec, Window
 
@@ -55,6 +55,22 @@ def test_own_models_are_imported_renamed_exported_and_removed(
     write_model(source, spec=spec)
     ui.importFolderButton.click()
     assert own_models() == ["pet"] and "The network 'unheard' is unknown" in ui.statusLabel.text
+
+
+def test_a_hostile_model_among_the_users_own_hides_no_other(training: OpenPanel) -> None:
+    from MedAEPanel.models import Models
+
+    own, told = Path(os.environ["MEDAE_MODELS"]), []
+    write_model(own / "guest", "MR")
+    for number, said in enumerate(HOSTILE.values()):
+        write_hostile(own / f"hostile-{number}", *said)
+    write_with_arguments(own / "fusion", '{"modalities": "x"}')
+    found = [bundle.name for bundle in Models(told.append).everything() if bundle.folder.parent == own]
+    assert found == ["guest"]
+    names = [f"hostile-{number}" for number in range(len(HOSTILE))]
+    assert all(any(str(own / name) in sentence for sentence in told) for name in [*names, "fusion"])
+    training.widget.panel.update()
+    assert training.ui.ownModelsList.item(0).text() == "guest" and training.ui.ownModelsList.item(1) is None
 
 
 def test_the_worker_writes_the_network_of_a_model_as_onnx(

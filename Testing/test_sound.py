@@ -14,10 +14,11 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from panel_tools import ROOT, safetensors_file, write_model
+from panel_tools import NO_NUMBERS, ROOT, safetensors_file, write_model, write_with_arguments
 
 from MedAELib import library, sound
-from MedAELib.bundle import METADATA, WEIGHTS, Bundle, bundled_folders, identity, read_bundle, read_spec
+from MedAELib.bundle import METADATA, WEIGHTS, Bundle, bundled_folders, fused_number, identity, read_bundle, read_spec
+from MedAELib.channels import fused_names
 from MedAELib.errors import BadModel
 from MedAELib.networks import NETWORKS, build
 
@@ -110,6 +111,31 @@ def test_a_network_that_nobody_knows_does_not_come_in(tmp_path):
     folder = write_model(tmp_path / "m")
     refused(with_weights(folder, (folder / WEIGHTS).read_bytes(), network="unheard").folder, "'unheard' is unknown")
     assert sorted(NETWORKS) == list(sound.NETWORKS)
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
+def test_a_fusion_of_what_is_no_number_of_modalities_does_not_come_in(tmp_path, number):
+    refused(write_with_arguments(tmp_path / "m", f'{{"modalities": {number}}}'), "fuses 1 to 8 modalities")
+    held = f'{{"network": "fusion", "arguments": {{"modalities": {number}}}}}'
+    refused(write_with_arguments(tmp_path / "n", held, "ensemble"), "fuses 1 to 8 modalities")
+
+
+def test_a_fusion_fuses_what_its_arguments_say(tmp_path):
+    for network in ("fusion", "ensemble"):
+        for number in (1, 2, 8):
+            own = {"modalities": number, "channels": [1], "strides": [1]}
+            arguments = own if network == "fusion" else {"network": "fusion", "arguments": own, "members": 2}
+            folder = write_with_arguments(tmp_path / f"{network}-{number}", json.dumps(arguments), network)
+            made = library.import_model(folder, tmp_path / "own")
+            assert fused_number(made.spec) == build(network, 3, arguments).in_channels == number
+            assert len(fused_names(made.spec)) == (number if number > 1 else 0)
+    for own in (None, {}):
+        folder = write_with_arguments(tmp_path / "m", json.dumps({"network": "fusion", "arguments": own}), "ensemble")
+        assert fused_names(read_bundle(folder).spec) == ()
+    for own in ([], "x", 0):
+        arguments = json.dumps({"network": "fusion", "arguments": own})
+        with pytest.raises(BadModel, match="must be a table"):
+            read_bundle(write_with_arguments(tmp_path / "m", arguments, "ensemble"))
 
 
 @pytest.mark.parametrize(("name", "dims", "arguments"), ARGUMENTS)

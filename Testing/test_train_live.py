@@ -11,6 +11,7 @@ import pytest
 from drawn_digits import digit
 from generated_bodies import body
 from models import save_small_model
+from panel_tools import write_with_arguments
 from train_tools import run, shrink_patches
 
 from MedAELib.bundle import read_bundle
@@ -193,6 +194,9 @@ def test_a_start_that_does_not_fit_is_refused_in_a_sentence(tmp_path: Path, caps
         ("--start", "ct-denoise", "--modality", "MR"): "made for CT, but the volumes are MRI",
         (): "Say what to train",
     }
+    for number, fields in enumerate(("5", "[3]", '{"a": 1}')):
+        model = write_with_arguments(tmp_path / f"hostile-{number}", f'{{"fields": {fields}}}', "conditional")
+        told["--start", str(model)] = "argument 'fields' must be a list"
     for more, sentence in told.items():
         assert run(*command, *more) == 2
         assert sentence in capsys.readouterr().err

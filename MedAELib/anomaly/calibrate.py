@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .prepare import Prepared
 
 LEARNED = "learned_from"  # in the calibration: patterns of the file names of training scans
-_OTHERS = ("configs/inference.json", LICENCE, WEIGHTS)  # taken over as they are
+_OTHERS = (LICENCE, WEIGHTS)  # taken over as they are
 _HEADING = "\n## Calibrated again\n"
 _AGAIN = "Its maps, scores and gate were calibrated again on "
 _FIGURES_OF = re.compile(r"The figures above are those of ([A-Za-z0-9._-]+), before that\.")
@@ -164,7 +164,7 @@ def learned_from(known: Mapping[str, Any]) -> list[str]:
 
 def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: int, enough: int) -> Bundle:
     """The copy of the model with this calibration. Raises DiskFull, BadInput."""
-    from ..archive import check_replaceable
+    from ..archive import INFERENCE, check_replaceable, inference
     from ..atomic import replace_folder
 
     metadata = json.loads((bundle.folder / METADATA).read_text(encoding="utf-8"))
@@ -179,7 +179,8 @@ def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: i
     first = _FIGURES_OF.search(again)
     figures = f"The figures above are those of {first[1] if first else bundle.name}, before that."
     card = f"{before.rstrip()}\n{_HEADING}\n{sentence} {figures}\n"
-    files = {name: (bundle.folder / name).read_bytes() for name in _OTHERS if (bundle.folder / name).is_file()}
+    files = {name: (bundle.folder / name).read_bytes() for name in _OTHERS}
+    files[INFERENCE] = inference(bundle.spec)
     files |= {METADATA: (json.dumps(metadata, indent=2, allow_nan=False) + "\n").encode(), CARD: card.encode()}
     check_replaceable(output)
     try:

@@ -10,6 +10,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.nets import AutoEncoder
 from torch import Tensor, nn
 
+from MedAELib.bundle import MOST_FUSED
 from MedAELib.networks.arguments import levels, whole_number
 from MedAELib.networks.network import Extras, Network
 from MedAELib.networks.plain import stride_and_halo
@@ -80,5 +81,5 @@ def build(
     """A fusion of 1..8 modalities, arguments checked."""
     channels, strides = levels(channels, strides)
     return FusionAutoencoder(
-        whole_number("dims", dims, 2, 3), channels, strides, whole_number("modalities", modalities, 1, 8)
+        whole_number("dims", dims, 2, 3), channels, strides, whole_number("modalities", modalities, 1, MOST_FUSED)
     )

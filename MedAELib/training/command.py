@@ -10,7 +10,7 @@ from typing import Any
 
 from ..archive import check_replaceable
 from ..atomic import check_folder_takes
-from ..bundle import find_bundle
+from ..bundle import find_bundle, fused_number
 from ..errors import BadInput, unwritable
 from ..terminal import Terminal
 
@@ -138,12 +138,14 @@ def _start_from(options: argparse.Namespace) -> None:
             f"{bundle.name} cannot be trained on: its network '{spec.network}' is none of {', '.join(NETWORKS)}.",
             "Start from another model, or train one from scratch.",
         )
-    fields, modalities = spec.arguments.get("fields"), int(spec.arguments.get("modalities", 1))
-    options.condition = options.condition or (list(fields) if fields else [])
+    fields, modalities = spec.arguments.get("fields"), fused_number(spec)
+    if not isinstance(fields, list) or not all(isinstance(field, str) for field in fields):
+        fields = []  # none, or what the network refuses when it is built
+    options.condition = options.condition or list(fields)
     told = {
         "network": (options.network or spec.network, spec.network),
         "dims": (options.dims or spec.dims, spec.dims),
-        "condition": (options.condition, list(fields) if fields else []),
+        "condition": (options.condition, fields),
         "modalities": (max(1, len(options.modalities)), modalities),
     }
     for name, (wanted, there) in told.items():

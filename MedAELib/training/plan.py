@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor, nn
 
-from MedAELib.bundle import Kind, Spec, Window, plain_text
+from MedAELib.bundle import Kind, Spec, Window
 from MedAELib.conditions import SPACING, condition, read_table
 from MedAELib.errors import BadInput, BadModel
 from MedAELib.modality import guess_modality
@@ -22,6 +22,7 @@ from MedAELib.model import Model
 from MedAELib.networks import Network, build
 from MedAELib.networks.conditional import UNHEARD
 from MedAELib.networks.ensemble import MEMBERS
+from MedAELib.plain import plain_text
 from MedAELib.training.denoise import denoising_error
 from MedAELib.training.faults import CORRUPTIONS, damaged
 from MedAELib.training.folder import Case, Split

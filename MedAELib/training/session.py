@@ -256,7 +256,7 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
 
     def read(write: bool) -> list[Case]:
         if data.volumes is not None:
-            found = cases_of(data.volumes, data.subjects, note, options.modalities)
+            found = cases_of(data.volumes, data.subjects, note, options.modalities, remark)
         else:
             cache, kinds = folder / CACHE, options.modalities
             found = read_folder(options.folder, cache, kinds, options.subject, note, write, remark)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .anomaly import calibrate
 from .anomaly import command as anomaly
+from .bundle import plain_text
 from .codec.command import add_commands as add_codec
 from .errors import Cancelled
 from .explain import command as explain_command
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         fault = explain(error)
         clear_line()
-        print(f"medae: {fault} {fault.next_step}".rstrip(), file=sys.stderr)
+        print(plain_text(f"medae: {fault} {fault.next_step}".rstrip()), file=sys.stderr)
         return 2
 
 

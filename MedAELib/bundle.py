@@ -350,7 +350,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _is_shown(letter: str) -> bool:
-    return unicodedata.category(letter) not in ("Cc", "Zl", "Zp") and letter not in _TURNS
+    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _TURNS
 
 
 def plain_text(text: str) -> str:

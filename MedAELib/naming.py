@@ -59,6 +59,11 @@ def ending(file: str) -> str:
     return next((file[-len(ending) :] for ending in (*ENDINGS, *IMAGES) if file.lower().endswith(ending)), "")
 
 
+def is_text(path: str) -> bool:
+    """Whether a path is text: one with other bytes in it ends the process in SimpleITK."""
+    return not any(0xD800 <= ord(letter) <= 0xDFFF for letter in path)
+
+
 def _around(name: str, kinds: Sequence[str]) -> tuple[str, str]:
     """What is before and after the last kind that a name tells and its "weighted"; all and nothing without one."""
     name = without_ending(name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import check_folder_takes
+from .bundle import plain_text
 from .errors import BadInput, unwritable
 from .remarks import remarks
 
@@ -119,7 +120,7 @@ def run_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 def tell_note(sentence: str) -> None:
     """One thing that a user should hear besides a result."""
-    print(f"medae: note: {sentence}", file=sys.stderr)
+    print(f"medae: note: {plain_text(sentence)}", file=sys.stderr)
 
 
 def tell(report: Mapping[str, Any]) -> None:

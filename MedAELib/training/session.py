@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from MedAELib.atomic import write_text
+from MedAELib.bundle import plain_text
 from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput, MedAEError
 from MedAELib.terminal import tell_note
@@ -251,7 +252,7 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
             tell_note(sentence)
 
     def note(sentence: str) -> None:
-        unfit.append(without_place(sentence, options.folder))
+        unfit.append(plain_text(without_place(sentence, options.folder)))
         remark(sentence)
 
     def read(write: bool) -> list[Case]:

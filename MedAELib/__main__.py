@@ -18,6 +18,7 @@ from .explain import command as explain_command
 from .features import command as features
 from .files import check_holds, save_all
 from .models_command import add_models
+from .plain import plain_text
 from .terminal import (
     Terminal,
     add_paths,
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         fault = explain(error)
         clear_line()
-        print(f"medae: {fault} {fault.next_step}".rstrip(), file=sys.stderr)
+        print(plain_text(f"medae: {fault} {fault.next_step}".rstrip()), file=sys.stderr)
         return 2
 
 

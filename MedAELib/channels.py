@@ -23,6 +23,11 @@ def fused_names(spec: Spec) -> tuple[str, ...]:
     return names if len(names) > 1 else ()
 
 
+def own_name(name: str, names: Sequence[str]) -> str:
+    """What a model calls a kind of scan that is named in any case of letters; the name itself where it has none."""
+    return name if name in names else next((own for own in names if own.casefold() == name.casefold()), name)
+
+
 def fused(named: Mapping[str, Volume], kinds: Sequence[str]) -> Volume:
     """Volumes by name as the channels of one, in the order of the kinds; no finite numbers where there is no volume.
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import BadInput
+from .naming import is_text
 
 _UNEVEN = 0.01  # of the distance between slices
 _ROUNDED = 0.011  # mm, but no more than a tenth of the distance: positions are decimal texts, often of two places
@@ -109,6 +110,8 @@ def read_slice(file: str) -> Slice:
     """The place of one file, from its header alone. Raises BadInput."""
     import SimpleITK as sitk
 
+    if not is_text(file):
+        raise BadInput(f"{file} cannot be read: its name holds bytes that are no letters.", "Rename it.")
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)
     try:

@@ -16,6 +16,7 @@ from .completeness import check_whole, is_written
 from .dicom import find_series, series_header, without_persons
 from .dicom_slices import Series
 from .errors import BadInput, DiskFull, OutOfMemory, unwritable
+from .naming import is_text
 from .nifti import check_complete, is_nifti, not_finite, unambiguous
 from .quiet import quiet
 from .volume import Volume
@@ -48,6 +49,8 @@ def load(path: Path, series: str | None = None) -> Volume:
         exists = False
     if not exists:
         raise BadInput(f"{path} does not exist.", "Check the path.")
+    if not is_text(str(path)):
+        raise BadInput(f"{path} cannot be read: its name holds bytes that are no letters.", "Rename it.")
     if path.is_dir():
         image, header = _read_series(path, series)
     elif series is not None:

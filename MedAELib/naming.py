@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 IMAGES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")  # of one slice each
+_WEIGHTED = re.compile(r"[ _-]?w(?:i|eighted)?(?![A-Za-z0-9])", re.IGNORECASE)  # as in T1w, T1W, T1wi and T1-weighted
+_JOINED_ON = re.compile(r"(?:[23]D)?(?:[A-Z][A-Z0-9]*)?", re.IGNORECASE)  # to a kind, as in T1post and FLAIR3D
 
 
 def told_kinds(name: str, kinds: Sequence[str]) -> list[str]:
@@ -25,19 +27,53 @@ def told_kind(name: str, kinds: Sequence[str]) -> str:
 
 
 def without_kind(path: str, kinds: Sequence[str]) -> str:
-    """A path without the text of its kind and its ending: the same for all files of a subject."""
+    """A path without the text of its kind, whether "w" or "weighted" follows, and its ending: alike for a subject."""
     folder, slash, file = path.rpartition("/")
-    file = file[: len(file) - len(ending(file))]
-    places = _places(file, kinds)
-    if places:
-        last = max(places)
-        file = file[:last] + file[last + len(places[last]) :]
-    return folder + slash + file
+    before, after = _around(file, kinds)
+    return folder + slash + before + after
+
+
+def people_told(path: str, kinds: Sequence[str]) -> tuple[str, str]:
+    """What in a path may tell whom it shows: what is before its kind; and all but the whole word that tells its kind.
+
+    Folders count without their kinds. A text without letters and digits is empty, as is all where no kind is told.
+    """
+    folder, slash, file = path.rpartition("/")
+    before, after = _around(file, kinds)
+    if before + after == without_ending(file):
+        return "", ""
+    place = "/".join("".join(_around(part, kinds)) for part in folder.split("/")) + slash
+    joined_on = _JOINED_ON.match(after)
+    whole = before + after[joined_on.end() if joined_on else 0 :]
+    first, second = (place + text if re.search("[A-Za-z0-9]", place + text) else "" for text in (before, whole))
+    return first, second
+
+
+def without_ending(file: str) -> str:
+    """The name of an image file without its ending."""
+    return file[: len(file) - len(ending(file))]
 
 
 def ending(file: str) -> str:
     """The ending of an image file, as it is written; nothing of a folder."""
     return next((file[-len(ending) :] for ending in (*ENDINGS, *IMAGES) if file.lower().endswith(ending)), "")
+
+
+def is_text(path: str) -> bool:
+    """Whether a path is text: one with other bytes in it ends the process in SimpleITK."""
+    return not any(0xD800 <= ord(letter) <= 0xDFFF for letter in path)
+
+
+def _around(name: str, kinds: Sequence[str]) -> tuple[str, str]:
+    """What is before and after the last kind that a name tells and its "weighted"; all and nothing without one."""
+    name = without_ending(name)
+    places = _places(name, kinds)
+    if not places:
+        return name, ""
+    last = max(places)
+    after = name[last + len(places[last]) :]
+    weighted = _WEIGHTED.match(after)
+    return name[:last], after[weighted.end() :] if weighted else after
 
 
 def _places(name: str, kinds: Sequence[str]) -> dict[int, str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from .atomic import check_folder_takes
 from .errors import BadInput, unwritable
+from .plain import plain_text
 from .remarks import remarks
 
 _WIDTH = 79  # columns that a progress may fill
@@ -119,7 +120,7 @@ def run_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 def tell_note(sentence: str) -> None:
     """One thing that a user should hear besides a result."""
-    print(f"medae: note: {sentence}", file=sys.stderr)
+    print(f"medae: note: {plain_text(sentence)}", file=sys.stderr)
 
 
 def tell(report: Mapping[str, Any]) -> None:

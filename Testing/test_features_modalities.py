@@ -76,8 +76,13 @@ def test_further_scans_are_named_and_one_alone_is_told_by_its_name(place, tmp_pa
     alone = numbers(table)["p1_T2"]
     assert features(place, second, table, "--modality", "T2") == 0
     assert numbers(table)["p1_T2"] == alone != numbers(whole)["together"]
+    assert features(place, second, table, "--modality", "t2", "--with", f"flair={third}", "--with", f"t1={first}") == 0
+    assert numbers(table)["p1_T2"] == numbers(whole)["together"]
     for more, fault in (
-        (["--modality", "PD"], "The model does not fuse these scans."),
+        (["--modality", "PD"], "The model does not know 'PD'. It knows T1, T2, FLAIR."),
+        (["--with", f"pd={first}"], "The model does not know 'pd'. It knows T1, T2, FLAIR."),
+        (["--modality", "t2", "--with", f"T2={first}"], "The model does not fuse these scans."),
+        (["--with", f"t1={first}", "--with", f"T1={third}"], "Two further scans are of one kind."),
         (["--with", f"T2={second}"], "named as T2 and as another scan"),
         (["--modality", "T1"], "its name says T2"),
         ([third, "--with", f"T1={first}"], "belong to one volume"),

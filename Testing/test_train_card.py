@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +133,23 @@ def test_a_sentence_keeps_names_only(sentence, told):
 def test_a_folder_of_one_letter_takes_no_words_away():
     assert without_place("a file in a/b.nii is a fault", Path("a")) == "a file in b.nii is a fault"
     assert folder_told(None) == folder_told(Path("/")) == "FOLDER" and folder_told(Path("x/y/..")) == "x"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names of files")
+@pytest.mark.parametrize("task", ["network", pytest.param("anomaly", marks=pytest.mark.slow)])
+def test_names_of_files_break_no_line_of_the_card_or_the_terminal(task, tmp_path, capfd):
+    scans = write_volumes(tmp_path / "scans", 4)
+    for n, name in enumerate((b"a\n- b\x1b[2J.nii.gz", b"c\nd.nii.gz", b"e\xff.nii.gz", b"f\ng.nii.gz")):
+        (scans / f"subject{n}.nii.gz").rename(os.fsdecode(os.fsencode(scans) + b"/" + name))
+    (scans / "bad\nfile.nrrd").write_text("no scan")
+    (scans / "gone.nii").symlink_to(tmp_path / "nowhere.nii")
+    what = arguments("plain") if task == "network" else ["--task", "anomaly", "--device", "cpu"]
+    card = _card(scans, tmp_path / "m", *what)
+    for name in ("a?- b?[2J", "c?d", "e?.nii.gz is left out: ", "f?g", "bad?file"):
+        assert name in card
+    told = capfd.readouterr().err
+    assert "note: bad?file.nrrd is left out" in told and "\x1b" not in card + told
+    assert "- gone.nii is left out: it is a link to what is not there." in card.splitlines()
+    assert "note: gone.nii is left out" in told
+    assert run("denoise", scans / "bad\nfile.nrrd", tmp_path / "out.nii") == 2
+    assert len(capfd.readouterr().err.splitlines()) == 1

@@ -193,7 +193,7 @@ def test_a_files_kind_is_told_by_the_last_word_of_its_name(tmp_path):
         scan(seed=number).save(tmp_path / "scans" / name)
     notes: list[str] = []
     cases = read_folder(tmp_path / "scans", tmp_path / "cache", ["T1", "T2"], "", notes.append)
-    assert [case.name for case in cases] == ["p2/brain.nrrd", "patient12_W.nii.gz"]
+    assert [case.name for case in cases] == ["p2/brain.nrrd", "patient12_.nii.gz"]
     assert all(np.isfinite(case.voxels).all() and len(case.voxels) == 2 for case in cases)
     assert len(notes) == 1 and "FLAIR" in notes[0]
 

@@ -139,7 +139,7 @@ def test_fused_kinds_are_translated_with_some_of_them_missing(tmp_path, capsys):
     assert run("translate", t1, tmp_path / "d.nrrd", *common, "--with", f"T2={far}") == 2
     assert "do not overlap" in capsys.readouterr().err
     assert run("translate", t1, tmp_path / "d.nrrd", *common, "--with", f"PD={t2}") == 2
-    assert "does not fuse" in capsys.readouterr().err
+    assert "The model does not know 'PD'. It knows T1, T2, FLAIR." in capsys.readouterr().err
     assert run("translate", t2, tmp_path / "d.nrrd", *common) == 2
     assert "patient0_T2 is taken as T1, but its name says T2" in capsys.readouterr().err
     assert not (tmp_path / "d.nrrd").exists()

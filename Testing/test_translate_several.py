@@ -55,6 +55,15 @@ def test_a_further_scan_of_the_target_is_refused(tmp_path):
     assert not any("other" in note for note in notes)
 
 
+def test_kinds_are_known_in_any_case_of_letters(tmp_path):
+    parameters, scans = of_three(tmp_path / "m"), {"input": scan(), "with_0": scan(seed=1)}
+    made, _ = told(parameters | {"source": "T2", "target": "FLAIR", "others": {"with_0": "T1"}}, **scans)
+    same, _ = told(parameters | {"source": "t2", "target": "flair", "others": {"with_0": "t1"}}, **scans)
+    assert np.array_equal(made.array, same.array)
+    with pytest.raises(BadInput, match="which would be made"):
+        told(parameters | {"target": "t2", "others": {"with_0": "t2"}}, **scans)
+
+
 def test_a_further_scan_that_does_not_suit_the_model_is_named_itself(tmp_path):
     parameters = of_three(tmp_path / "m") | {"others": {"with_0": "T2"}}
     other = Volume(scan().array - np.int16(1000), AFFINE, {"name": "ct", "modality": "CT"})

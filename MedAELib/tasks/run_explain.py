@@ -56,7 +56,8 @@ def run_explain(
     model = _model(wanted.model, volume)
     assert model.bundle is not None  # it was loaded from a folder
     check_explainable(model)
-    given, scans, notes = taken(volume, wanted.modality, by_kind(wanted.others, further), model.spec, gaps=True)
+    others = by_kind(wanted.others, further, model.spec)
+    given, scans, notes = taken(volume, wanted.modality, others, model.spec, gaps=True)
     # Small differences are what is shown, so nothing is rounded to a shorter type unless asked.
     engine = Engine(wanted.device, "float32" if wanted.precision == "auto" else wanted.precision, wanted.tile)
     made = explain(

@@ -87,7 +87,7 @@ def run_features(
     progress("Loading the model", 0, 1)
     model = load_named(wanted.model or DEFAULT_MODEL)
     assert model.bundle is not None  # it was loaded from a folder
-    given, scans, notes = taken(volume, wanted.modality, by_kind(wanted.others, further), model.spec)
+    given, scans, notes = taken(volume, wanted.modality, by_kind(wanted.others, further, model.spec), model.spec)
     # Features are compared with those of other runs and machines, so nothing is rounded to a shorter type unless asked.
     precision = "float32" if wanted.precision == "auto" else wanted.precision
     engine = Engine(wanted.device, precision, wanted.tile)

@@ -56,7 +56,7 @@ def run_translate(
     notes = [] if several else _checked_names({model.spec.kinds[way.source].name: volume}, model.spec)
     scans: dict[str, Volume] = {}
     if further or wanted.others:
-        others = by_kind(wanted.others, further)
+        others = by_kind(wanted.others, further, model.spec)
         scans = {model.spec.kinds[way.source].name: volume, **others}
         volume, resampled = together(volume, wanted.source, others, model.spec)
         _check_target(others, model.spec.kinds[way.target].name)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..bundle import Kind, Spec, fuses
+from ..channels import own_name
 from ..engine.run import Engine
 from ..engine.tiles import Box
 from ..errors import BadInput, BadModel
@@ -69,6 +70,7 @@ def direction(spec: Spec, source: str = "", target: str = "") -> Direction:
     if spec.task != "translate" or not spec.kinds:
         raise BadModel(f"The model was made for the task '{spec.task}', not to translate.", "Choose one that does.")
     names = [kind.name for kind in spec.kinds]
+    source, target = own_name(source, names), own_name(target, names)
     for name in filter(None, (source, target)):
         if name not in names:
             raise BadInput(f"The model does not know {name!r:.60}.", f"It knows {', '.join(names)}.")

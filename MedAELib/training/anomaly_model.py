@@ -28,7 +28,7 @@ from MedAELib.networks import build
 from MedAELib.networks.normative import NormativeAutoencoder
 from MedAELib.training.anomalies import KINDS
 from MedAELib.training.anomaly import ARGUMENTS, BATCHES, batches, objective, validation
-from MedAELib.training.card import Course, folder_told
+from MedAELib.training.card import Course, folder_told, listed
 from MedAELib.training.choose_map import choose_shown, drawn_case, in_words
 from MedAELib.training.folder import Case, Split
 from MedAELib.training.glimpse import typical_slice
@@ -216,8 +216,7 @@ def _card(
     done = history[-1]["step"] if history else 0
     lines += [f"{done} steps in {course.seconds:.0f} s on {course.device}. {course.end}", ""]
     for part, names in parts.told().items():
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        lines.append(f"- {part}: {len(names)} scans{': ' if names else ''}{shown}")
+        lines.append(f"- {part}: {len(names)} scans{listed(names)}")
     lines += ["", "No subject is in two parts.", ""]
     lines += ["Left out:", "", *(f"- {sentence}" for sentence in unfit), ""] if unfit else []
     lines += ["## The map", "", choice, "", "## Held-out figures", "", *_table(figures), ""]

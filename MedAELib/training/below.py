@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
-def files_below(folder: Path) -> list[tuple[str, Path]]:
+def files_below(folder: Path, broken: Callable[[str], None] = lambda name: None) -> list[tuple[str, Path]]:
     """Every file below a folder, hidden ones left out, as its relative name and its path, in the order of the names.
 
     A link to a folder is followed unless it leads back to one that it lies in. A file that can be reached in several
-    ways has the name of the way with the fewest links, and of these the first in order.
+    ways has the name of the way with the fewest links, and of these the first in order. The names of links that lead to
+    nothing go to `broken`.
     """
     walk = _Walk(folder)
     while walk.places:
         walk.one_link_farther()
+    for name in sorted(walk.broken):
+        broken(name)
     return sorted((name, folder / name) for name in walk.found.values())
 
 
@@ -25,6 +29,7 @@ class _Walk:
         self.root = folder.resolve()
         self.found: dict[Path, str] = {}
         self.places = [("", self.root)]  # folders, each with the name that those in it begin with
+        self.broken: list[str] = []  # links
         self._seen: set[Path] = set()
         self._files: list[tuple[str, Path]] = []
         self._folders: list[tuple[str, Path]] = []
@@ -59,10 +64,11 @@ class _Walk:
                 self.found.setdefault(path, below)
 
     def _keep_link(self, name: str, link: Path) -> None:
-        """Keep where a link leads; nothing of one that is broken, or leads to a folder above."""
+        """Keep where a link leads, or that it is broken; nothing of one to a folder above."""
         try:
             target = link.resolve(strict=True)
         except (OSError, RuntimeError):  # a link to nothing, or to itself
+            self.broken.append(name)
             return
         if target.is_file():
             self._files.append((name, target))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from MedAELib.plain import plain_text
 from MedAELib.translation.intensities import BINS
 
 _ROWS = 12  # of the curve
@@ -125,7 +126,7 @@ def _beaten(figures: Mapping[str, Any]) -> list[str]:
 def card(story: Story) -> str:
     """The card as Markdown; for research use."""
     parts = [f"# {story.name}", "", f"{title(story)} For research use; not a medical device.", "", "## Training", ""]
-    parts += [f"`{story.command}`", ""]
+    parts += [f"`{plain_text(story.command)}`", ""]
     parts += [
         f"{story.parameters} parameters; objective: {story.objective}; {story.steps} steps in "
         f"{story.course.seconds:.0f} s on {story.course.device}. {story.course.end}",
@@ -145,9 +146,8 @@ def card(story: Story) -> str:
         parts += [f"{told}; one that is missing holds no finite number.", ""]
     for part in ("training", "validation", "test"):
         names = story.split[part]
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         people = counted(story.subjects[part], "subject")
-        parts.append(f"- {part}: {counted(len(names), 'volume')} of {people}{': ' if names else ''}{shown}")
+        parts.append(f"- {part}: {counted(len(names), 'volume')} of {people}{listed(names)}")
     parts += ["", "No subject is in two parts.", ""]
     if story.unfit:
         parts += ["Left out:", "", *(f"- {sentence}" for sentence in story.unfit), ""]
@@ -169,6 +169,12 @@ def card(story: Story) -> str:
 def counted(number: int, thing: str) -> str:
     """So many of a thing, in words: 1 volume, 2 volumes."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of the names after a colon, without letters that would break the line; nothing where there is none."""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f": {plain_text(', '.join(names[:20]))}{more}" if names else ""
 
 
 def folder_told(folder: Path | None) -> str:
@@ -211,4 +217,4 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else plain_text(str(value))

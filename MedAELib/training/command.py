@@ -10,7 +10,8 @@ from typing import Any
 
 from ..archive import check_replaceable
 from ..atomic import check_folder_takes
-from ..bundle import find_bundle, fused_number
+from ..bundle import Bundle, find_bundle, fused_number
+from ..channels import names_of, own_name
 from ..errors import BadInput, unwritable
 from ..terminal import Terminal
 
@@ -138,7 +139,7 @@ def _start_from(options: argparse.Namespace) -> None:
             f"{bundle.name} cannot be trained on: its network '{spec.network}' is none of {', '.join(NETWORKS)}.",
             "Start from another model, or train one from scratch.",
         )
-    fields, modalities = spec.arguments.get("fields"), fused_number(spec)
+    fields = spec.arguments.get("fields")
     if not isinstance(fields, list) or not all(isinstance(field, str) for field in fields):
         fields = []  # none, or what the network refuses when it is built
     options.condition = options.condition or list(fields)
@@ -146,17 +147,40 @@ def _start_from(options: argparse.Namespace) -> None:
         "network": (options.network or spec.network, spec.network),
         "dims": (options.dims or spec.dims, spec.dims),
         "condition": (options.condition, fields),
-        "modalities": (max(1, len(options.modalities)), modalities),
     }
     for name, (wanted, there) in told.items():
         if wanted != there:
             reason = f"{bundle.name} has {name} {there}, not {wanted}."
             raise BadInput(reason, f"Leave --{name} out, or start from another model.")
+    if spec.network == "fusion":
+        _fuse_as(bundle, options)
     if options.arguments or options.size:
         raise BadInput(
             f"The network of {bundle.name} cannot be changed.", "Leave --set and --size out, or train from scratch."
         )
     options.network, options.dims, options.arguments = spec.network, spec.dims, dict(spec.arguments)
+
+
+def _fuse_as(bundle: Bundle, options: argparse.Namespace) -> None:
+    """Take what a fusion fuses from the model to start from; refuse other names, another order, or another number."""
+    names, count = list(names_of(bundle.spec)), fused_number(bundle.spec)
+    told = [own_name(name, names) for name in options.modalities] or names
+    if options.translate:
+        source, target = options.translate = [own_name(name, names) for name in options.translate]
+        told = [source, *(name for name in told if name not in (source, target)), target]
+    if names and told != names:
+        reason = f"{bundle.name} fuses {', '.join(names)}, in this order, and not {', '.join(told)}."
+        step = "Name them so" if options.translate else "Leave --modalities out"
+        raise BadInput(reason, f"{step}, or start from another model.")
+    if count == 1 < len(told):
+        raise BadInput(f"{bundle.name} sees one scan, not {len(told)}.", "Leave --modalities out.")
+    if max(1, len(told)) != count:
+        reason = f"not {len(told)}" if told else "but does not say which"
+        raise BadInput(
+            f"{bundle.name} fuses {count} modalities, {reason}.",
+            "Name them with --modalities, in its order, or start from another model.",
+        )
+    options.modalities = told
 
 
 def _check_task(options: argparse.Namespace) -> None:

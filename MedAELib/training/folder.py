@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from MedAELib.noise import otsu_threshold
 from MedAELib.quality import sample
 from MedAELib.terminal import tell_note
 from MedAELib.training.label_maps import LabelMap, told_label_maps
-from MedAELib.training.patients import joined
+from MedAELib.training.patients import People, joined, named_alike, told_apart
 from MedAELib.training.scans import Note, Scan, load_scan, scans_in, told_formats
 from MedAELib.volume import Volume
 
@@ -69,10 +70,10 @@ def read_folder(
         raise BadInput(f"{folder} is no folder.", "Name a folder of volumes.")
     pattern = _pattern(subject)
     scans = scans_in(folder, note)
-    people = _people(scans, pattern, remark)
     groups: dict[str, list[Scan]] = {}
     for scan in scans:
         groups.setdefault(_group(scan, modalities) if modalities else scan.name, []).append(scan)
+    people = _people(scans, pattern, remark, _same(groups, modalities, pattern, remark) if modalities else [])
     if not groups:
         raise BadInput(f"{folder} holds no volumes.", f"MedAE reads {told_formats()}.")
     cases: list[Case] = []
@@ -97,13 +98,36 @@ def read_folder(
     return cases
 
 
-def _people(scans: Sequence[Scan], pattern: re.Pattern[str] | None, remark: Note) -> dict[str, str]:
+def _people(
+    scans: Sequence[Scan], pattern: re.Pattern[str] | None, remark: Note, same: Iterable[tuple[str, str]]
+) -> dict[str, str]:
     """The subject of each scan by its name: what the pattern finds, else by its folders and the patient of its DICOM.
 
-    The patient's number joins folders, and is not told to anybody.
+    The patient's number joins folders, and is not told to anybody. Of the `same` person are pairs of other scans.
     """
     sure = {scan.name: _subject(scan.name, pattern) for scan in scans if pattern and pattern.search(scan.name)}
-    return sure | joined([scan for scan in scans if scan.name not in sure], _subject_by_path, remark)
+    return sure | joined([scan for scan in scans if scan.name not in sure], _subject_by_path, remark, same)
+
+
+def _same(
+    groups: Mapping[str, Sequence[Scan]], modalities: Sequence[str], pattern: re.Pattern[str] | None, remark: Note
+) -> list[tuple[str, str]]:
+    """Pairs of scans of one person: those of a case, and of cases named alike, unless the pattern finds who they are.
+
+    That files which may be meant to be one case are several is remarked.
+    """
+    files = {
+        name: [scan.name for scan in members if not (pattern and pattern.search(scan.name))]
+        for name, members in groups.items()
+    }
+    open_ones = {name: members for name, members in files.items() if members}
+    pairs = named_alike(open_ones, modalities)
+    told = told_apart({name: [scan.name for scan in members] for name, members in groups.items()}, pairs, modalities)
+    if told:
+        remark(told)
+    return [pair for names in open_ones.values() for pair in pairwise(names)] + [
+        (open_ones[one][0], open_ones[other][0]) for one, other in pairs
+    ]
 
 
 def _group(scan: Scan, modalities: Sequence[str]) -> str:
@@ -112,20 +136,30 @@ def _group(scan: Scan, modalities: Sequence[str]) -> str:
 
 
 def cases_of(
-    volumes: Mapping[str, Volume], subjects: Mapping[str, str], note: Note, modalities: Sequence[str] = ()
-) -> list[Case]:
+    volumes: Mapping[str, Volume], subjects: Mapping[str, str], note: Note, modalities: Sequence[str] = (),
+    remark: Note = tell_note,
+) -> list[Case]:  # fmt: skip
     """Volumes by name as cases, their voxels where they are; `subjects` tells whom a volume shows, else nobody else.
 
     With `modalities`, texts in the names, the volumes of a subject become one case, all on one grid; those of several
-    visits are told apart by the rest of their names. What holds nothing to learn from is noted and left out. Raises
-    BadInput when nothing is left.
+    visits are told apart by the rest of their names. Cases without a subject that are named alike are of one person,
+    which goes to `remark`. What holds nothing to learn from is noted and left out. Raises BadInput if nothing is left.
     """
     cases = []
     groups = _grouped(volumes, subjects, modalities) if modalities else {name: [name] for name in volumes}
+    people = People()
+    people.of = {name: subjects.get(members[0]) or name for name, members in groups.items()}
+    if modalities:
+        pairs = named_alike({name: files for name, files in groups.items() if not subjects.get(files[0])}, modalities)
+        for one, other in pairs:
+            people.join(one, other)
+        if told := told_apart(groups, pairs, modalities):
+            remark(told)
+    persons = people.told()
     for name, members in groups.items():
         try:
             volume = fused({member: volumes[member] for member in members}, modalities) if modalities else volumes[name]
-            cases.append(_case(volume, name, subjects.get(members[0]) or name, None, False))
+            cases.append(_case(volume, name, persons[name], None, False))
         except BadInput as error:
             note(f"{name} is left out: {error}")
     if not cases:

@@ -51,8 +51,8 @@ class Scan:
 
 def scans_in(folder: Path, note: Note) -> list[Scan]:
     """The scans below a folder by name, without hidden ones; pictures only where there is nothing else, as pictures
-    beside volumes are no scans. Series of DICOM that are no scans are noted."""
-    files = files_below(folder)
+    beside volumes are no scans. Series of DICOM that are no scans, and links to nothing, are noted."""
+    files = files_below(folder, lambda name: note(f"{name} is left out: it is a link to what is not there."))
     found = [Scan(name, path) for name, path in files if name.lower().endswith(ENDINGS)]
     series = _dicom(folder, files, {scan.name for scan in found}, note)
     pictures = [Scan(name, path) for name, path in files if name.lower().endswith(IMAGES)]

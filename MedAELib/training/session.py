@@ -20,6 +20,7 @@ from torch import nn
 from MedAELib.atomic import write_text
 from MedAELib.engine.device import choose_device
 from MedAELib.errors import BadInput, MedAEError
+from MedAELib.plain import plain_text
 from MedAELib.terminal import tell_note
 from MedAELib.training.anomaly_model import make_anomaly_plan, write_anomaly_model
 from MedAELib.training.card import Course, counted, without_place
@@ -251,12 +252,12 @@ def _read(options: argparse.Namespace, data: _Data, folder: Path, progress: Prog
             tell_note(sentence)
 
     def note(sentence: str) -> None:
-        unfit.append(without_place(sentence, options.folder))
+        unfit.append(plain_text(without_place(sentence, options.folder)))
         remark(sentence)
 
     def read(write: bool) -> list[Case]:
         if data.volumes is not None:
-            found = cases_of(data.volumes, data.subjects, note, options.modalities)
+            found = cases_of(data.volumes, data.subjects, note, options.modalities, remark)
         else:
             cache, kinds = folder / CACHE, options.modalities
             found = read_folder(options.folder, cache, kinds, options.subject, note, write, remark)

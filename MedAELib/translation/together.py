@@ -10,19 +10,20 @@ import numpy.typing as npt
 
 from ..anomaly.grid import Grid, onto_grid
 from ..bundle import Spec
-from ..channels import check_kind, fused_names, told_order
+from ..channels import check_kind, fused_names, own_name, told_order
 from ..errors import BadInput
 from ..naming import told_kind
 from ..volume import Volume
 
 
-def by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume]) -> dict[str, Volume]:
-    """The further scans by their kind. Raises BadInput where the two do not belong together."""
+def by_kind(kinds: Mapping[str, str], further: Mapping[str, Volume], spec: Spec) -> dict[str, Volume]:
+    """The further scans by their kind, as the model calls it. Raises BadInput where the two do not belong together."""
     if set(kinds) != set(further) or not all(isinstance(kind, str) for kind in kinds.values()):
         raise BadInput("Every further scan must have its kind, and every kind its scan.")
-    if len(set(kinds.values())) < len(kinds):
+    own = {name: own_name(kind, fused_names(spec)) for name, kind in kinds.items()}
+    if len(set(own.values())) < len(own):
         raise BadInput("Two further scans are of one kind.", "Name one of each kind.")
-    return {kind: further[name] for name, kind in kinds.items()}
+    return {kind: further[name] for name, kind in own.items()}
 
 
 def together(
@@ -35,9 +36,12 @@ def together(
     plain sentences. Raises BadInput for kinds that the model does not know, frames, and scans of different places.
     """
     names = fused_names(spec)
-    scans = {source or (names or [""])[0]: volume, **others}
-    if len(scans) <= len(others) or not set(scans) <= set(names):
-        raise BadInput("The model does not fuse these scans.", f"It knows {', '.join(names) or 'no kinds of scan'}.")
+    scans = {own_name(source, names) or (names or [""])[0]: volume, **others}
+    unknown = [kind for kind in scans if kind not in names]
+    if len(scans) <= len(others) or unknown:
+        misnamed = unknown and names
+        reason = f"The model does not know {unknown[0]!r:.60}." if misnamed else "The model does not fuse these scans."
+        raise BadInput(reason, f"It knows {', '.join(names) or 'no kinds of scan'}.")
     notes: list[str] = []
     array = np.full((len(names), *volume.shape), np.nan, np.float32)
     for kind, scan in scans.items():
@@ -58,6 +62,7 @@ def taken(
     name. `gaps` as in `together`. Raises BadInput.
     """
     names = fused_names(spec)
+    modality = own_name(modality, names)
     if not names and not others and not modality:
         return volume, {"": volume}, []
     if volume.channels == len(names) and not others:

@@ -30,13 +30,25 @@ def load_further(others: Mapping[str, Path], source: Path, volume: Volume) -> di
     """
     there, scans = [(source, volume)], {}
     for number, (kind, path) in enumerate(others.items()):
-        several = path.is_dir() and count_series(path) > 1
-        scan = Volume.load(path, kind if several else None)
+        scan = load_as(path, kind)
         if any(_are_one(path, scan, *other) for other in there):
             raise BadInput(f"{path} is named as {kind} and as another scan.", "Name one scan for each kind.")
         there.append((path, scan))
         scans[f"with_{number}"] = scan
     return scans
+
+
+def load_as(path: Path, kind: str, series: str | None = None) -> Volume:
+    """The scan in a file or folder: of a folder with several series, unless one is named, the one that its kind names.
+
+    Raises BadInput.
+    """
+    if series is not None or not kind or not path.is_dir() or count_series(path) < 2:
+        return Volume.load(path, series)
+    try:
+        return Volume.load(path, kind)
+    except BadInput as error:
+        raise BadInput(f"{error}", "Put the series into folders of their own.") from None
 
 
 def _are_one(path: Path, scan: Volume, other: Path, known: Volume) -> bool:

@@ -129,6 +129,14 @@ def test_rows_of_other_modalities_are_kept_apart_and_not_compared(place, tmp_pat
     }  # fmt: skip
     assert features(place, files["T2"], files["T1"], table, *every) == 0
     assert "p2" in near.read_text()
+    stranger = tmp_path / "other" / "p1_T1.nii.gz"
+    stranger.parent.mkdir()
+    stranger.write_bytes(files["T1"].read_bytes())
+    for more in ([], [files["T2"]]):
+        capsys.readouterr()
+        assert features(place, stranger, *more, table, *every) == 2, "nobody takes the place of another person"
+        told = capsys.readouterr().err
+        assert "already holds a case p1 of another file" in told or "have the name p1" in told
 
 
 def test_names_that_tell_too_little_or_too_much_are_refused_in_one_line(place, tmp_path, capsys):
@@ -143,6 +151,7 @@ def test_names_that_tell_too_little_or_too_much_are_refused_in_one_line(place, t
     for files, said in (
         ([first, place / "together.nrrd"], "together.nrrd tells none of T1, T2, FLAIR"),
         ([twin, same], "p1 cannot be described: two of its files are of the same modality"),
+        ([twin, twin], "is named twice"),
         ([twin, small], "p1 cannot be described: its modalities have different sizes"),
         ([frames], "p2_T1.nrrd has 3 frames"),
         ([first, twin], "Two of the volumes have the name p1"),

@@ -6,7 +6,7 @@ from dicom_tools import UID, write_stack
 
 from MedAELib import Volume
 from MedAELib.errors import BadInput
-from MedAELib.further import further_scans, load_further
+from MedAELib.further import further_scans, load_as, load_further
 
 
 @pytest.fixture
@@ -25,6 +25,15 @@ def test_a_kind_names_its_series_of_a_folder_with_several(folder):
     for kind, fault in (("FLAIR", "no series that match"), ("T1", "named as T1 and as another scan")):
         with pytest.raises(BadInput, match=fault):
             load_further({kind: folder}, folder, first)
+
+
+def test_the_input_is_the_series_that_its_kind_names_too(folder):
+    second = load_as(folder, "T2")
+    assert second.shape[2] == 4 and load_as(folder, "T2", "T1").shape[2] == 6 and load_as(folder, "").shape[2] == 6
+    assert load_further({"T1": folder}, folder, second)["with_0"].shape[2] == 6
+    with pytest.raises(BadInput, match="2 series that match 'ax'") as fault:
+        load_as(folder, "ax")
+    assert "folders of their own" in fault.value.next_step
 
 
 def test_one_scan_is_never_two_kinds(tmp_path):

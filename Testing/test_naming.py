@@ -2,7 +2,7 @@
 
 import pytest
 
-from MedAELib.naming import people_told, told_kind, told_kinds, without_kind
+from MedAELib.naming import person_told, told_kind, told_kinds, without_kind, without_kind_folders
 
 KINDS = ("T1", "T1c", "T2", "FLAIR")
 
@@ -43,16 +43,26 @@ def test_files_of_a_subject_have_the_rest_of_their_names_in_common(files, common
 
 
 @pytest.mark.parametrize(
-    ("file", "people"),
+    ("file", "person"),
     [
-        ("p0_T1post.nii.gz", ("p0_", "p0_")),
-        ("p0_FLAIR3D.nii.gz", ("p0_", "p0_")),
-        ("T1post_p0.nii.gz", ("", "_p0")),
-        ("brainT1001.nii", ("brain", "brain001")),
-        ("T1/p0_T1.nii", ("/p0_", "/p0_")),
-        ("T1.nii", ("", "")),
-        ("p0.nii", ("", "")),
+        ("p0_T1post.nii.gz", "p0"), ("p0_T2_FLAIR.nii", "p0"), ("p0_3DT1.nii", "p0"), ("p0_rT2.nii", "p0"),
+        ("p0_FLAIR3D.nii.gz", "p0"), ("T1post_p0.nii.gz", "p0"), ("T1_MPRAGE_p0.nii", "p0"), ("T1/P0_T1.nii", "p0"),
+        ("p0_T1_abc.nii", "p0"), ("brain_T1_anna.nii", "brain-anna"), ("UCL_T1_001.nii", "ucl-001"),
+        ("p0/T1w_raw/scan_T1.nii", "p0/scan"), ("brainT1001.nii", ""), ("T1.nii", ""), ("p0.nii", ""),
     ],
-)
-def test_what_is_beside_the_word_of_the_kind_may_tell_who_it_is(file, people):
-    assert people_told(file, KINDS) == people
+)  # fmt: skip
+def test_what_is_beside_the_words_of_the_kind_may_tell_who_it_is(file, person):
+    assert person_told(file, KINDS) == person
+
+
+@pytest.mark.parametrize("name", ["p0_T2_FLAIR.nii", "p0_T2-FLAIR.nii", "p0_T2FLAIR.nii", "p0_T2w_FLAIR.nii"])
+def test_a_flair_is_a_t2_itself(name):
+    assert told_kind(name, KINDS) == "FLAIR" and without_kind(name, KINDS) == "p0_"
+    assert without_kind("p0_T1_T2.nii", KINDS) == "p0_T1_"
+
+
+def test_folders_of_a_kind_are_left_out():
+    for folder in ("T1", "t1w_raw", "T2_FLAIR/raw"):
+        assert without_kind_folders(f"{folder}/p0_T1.nii", KINDS).split("/")[-1:] == ["p0_T1.nii"]
+    assert without_kind_folders("T1/p0_T1.nii", KINDS) == without_kind_folders("t1w_raw/p0_T1.nii", KINDS)
+    assert without_kind_folders("p0/T1/a.nii", KINDS) == "p0/T1/a.nii"

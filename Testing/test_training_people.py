@@ -70,6 +70,32 @@ def test_nobody_is_two_subjects_where_the_kind_is_before_the_name_or_in_a_folder
     assert len(told) == 1
 
 
+def test_a_second_scan_of_a_kind_is_of_the_same_person(tmp_path):
+    cases, told = read(tmp_path, [f"p{n}_{kind}" for n in range(4) for kind in ("T1", "T1post", "T2", "T2_FLAIR")])
+    assert len(cases) == 8 and channels(cases)["p0_"] == 3
+    assert len({case.subject for case in cases.values()}) == 4 and "of one subject (and so are 3 more)" in told[0]
+    for n in range(4):
+        assert len({case.subject for name, case in cases.items() if name.startswith(f"p{n}_")}) == 1
+
+
+def test_folders_of_a_kind_are_nobody(tmp_path):
+    cases, _ = read(tmp_path, [f"{kind}/p{n}_{kind}" for n in range(4) for kind in KINDS])
+    assert len({case.subject for case in cases.values()}) == 4
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{site}_{kind}_{n + 50 * shift:03d}" for site in ("UCL", "MGH") for shift, kind in enumerate(KINDS)
+         for n in range(3)],
+        ["brain_T1_anna", "brain_T2_bob", "brain_T2_dora", "head_T1_eve"],
+    ],
+)  # fmt: skip
+def test_strangers_of_one_site_are_not_joined(tmp_path, names):
+    cases, _ = read(tmp_path, names)
+    assert len({case.subject for case in cases.values()}) == len(names)
+
+
 @pytest.mark.parametrize(
     "name", ["brain_{}_{}", "{}_{}", "{}-{}", "study{}{}", "{1}_{0}", "{1}_{0}_v1", "brain{}anna{}"]
 )

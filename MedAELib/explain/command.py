@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import BadInput, unwritable
 from ..files import save_all
-from ..further import further_scans, load_further
+from ..further import further_scans, load_as, load_further
 from ..terminal import (
     Terminal,
     add_paths,
@@ -22,7 +22,6 @@ from ..terminal import (
     run_parameters,
     tell,
 )
-from ..volume import Volume
 
 _PARTS = ("residual", "attribution", "traversal")
 _REPORT = "report.json"
@@ -76,7 +75,7 @@ def _explain(options: argparse.Namespace) -> int:
     extra = [options.report] if options.report is not None and options.report.resolve() != own.resolve() else []
     earlier = _earlier(folder)
     check_paths(sources, [], sorted({*earlier, folder / "report.md", own}) + extra)
-    volume = Volume.load(options.input, options.series)
+    volume = load_as(options.input, options.modality, options.series)
     inputs = load_further(others, options.input, volume)
     from ..tasks.run import run_task
 

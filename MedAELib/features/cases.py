@@ -10,6 +10,7 @@ from ..bundle import find_bundle
 from ..channels import fused, names_of
 from ..errors import BadInput
 from ..files import name_of
+from ..further import load_as
 from ..naming import told_kind, without_kind
 from ..volume import Volume
 
@@ -44,6 +45,8 @@ def cases_of(paths: Sequence[Path], kinds: Sequence[str]) -> list[Case]:
     for path in paths:
         if not told_kind(path.name, kinds):
             raise BadInput(f"The name of {path} tells none of {', '.join(kinds)}.", "Rename it, or leave it out.")
+        if any(path.resolve() == other.resolve() for files in alike.values() for other in files):
+            raise BadInput(f"{path} is named twice.", "Name each file once.")
         alike.setdefault((path.absolute().parent, without_kind(path.name, kinds).strip(" _-.")), []).append(path)
     found = [Case(rest or folder.name, files) for (folder, rest), files in alike.items()]
     for case in found:  # the first file names the case in an index, whatever order they were given in
@@ -51,10 +54,10 @@ def cases_of(paths: Sequence[Path], kinds: Sequence[str]) -> list[Case]:
     return found
 
 
-def load_case(case: Case, kinds: Sequence[str], series: str | None) -> Volume:
-    """The volume of a case, with `kinds` a channel for each. Raises BadInput."""
+def load_case(case: Case, kinds: Sequence[str], modality: str, series: str | None) -> Volume:
+    """The volume of a case, with `kinds` a channel for each; without, the scan of that modality. Raises BadInput."""
     if not kinds:
-        return Volume.load(case.paths[0], series)
+        return load_as(case.paths[0], modality, series)
     scans = {path.name: Volume.load(path, series) for path in case.paths}
     for path, scan in zip(case.paths, scans.values(), strict=True):
         if scan.channels != 1:

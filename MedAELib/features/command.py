@@ -102,7 +102,7 @@ def _describe(options: argparse.Namespace, cases: Sequence[Case], kinds: Sequenc
     }  # fmt: skip
     reports: list[dict[str, Any]] = []
     for case in cases:
-        volume = load_case(case, kinds, options.series)
+        volume = load_case(case, kinds, options.modality, options.series)
         further = load_further(options.others, case.paths[0], volume)
         inputs = {"input": volume, **further}
         if options.segments is not None:

@@ -128,10 +128,11 @@ class Meaning:
 
 def _check_cases(index: Table, more: Table, path: Path) -> None:
     """Refuse a case whose name another file's case has: one would silently take the other's place."""
-    files = {(row[0], Meaning.of(row).modalities): row[6] for row in index.known if row[6]}
+    files = {row[0]: row[6] for row in index.known if row[6]}
     for row in more.known:
-        there = files.get((row[0], Meaning.of(row).modalities), row[6])
-        if row[6] and there != row[6]:
+        there = files.get(row[0], row[6])
+        together = Meaning.of(row).modalities and Path(there).parent == Path(row[6]).parent  # files of one case
+        if row[6] and there != row[6] and not together:
             raise BadInput(
                 f"{path} already holds a case {row[0]} of another file, {there}.",
                 "Give one of the files another name: cases are told apart by their names.",

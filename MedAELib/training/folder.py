@@ -15,7 +15,7 @@ import numpy.typing as npt
 from MedAELib.channels import fused
 from MedAELib.errors import BadInput, DiskFull, MedAEError, OutOfMemory, is_disk_full
 from MedAELib.modality import added_to_hounsfield, guess_modality
-from MedAELib.naming import ending, told_kind, without_kind
+from MedAELib.naming import ending, told_kind, without_kind, without_kind_folders
 from MedAELib.noise import otsu_threshold
 from MedAELib.quality import sample
 from MedAELib.terminal import tell_note
@@ -73,7 +73,7 @@ def read_folder(
     groups: dict[str, list[Scan]] = {}
     for scan in scans:
         groups.setdefault(_group(scan, modalities) if modalities else scan.name, []).append(scan)
-    people = _people(scans, pattern, remark, _same(groups, modalities, pattern, remark) if modalities else [])
+    people = _people(scans, pattern, remark, groups, modalities)
     if not groups:
         raise BadInput(f"{folder} holds no volumes.", f"MedAE reads {told_formats()}.")
     cases: list[Case] = []
@@ -99,14 +99,21 @@ def read_folder(
 
 
 def _people(
-    scans: Sequence[Scan], pattern: re.Pattern[str] | None, remark: Note, same: Iterable[tuple[str, str]]
-) -> dict[str, str]:
+    scans: Sequence[Scan], pattern: re.Pattern[str] | None, remark: Note, groups: Mapping[str, Sequence[Scan]],
+    modalities: Sequence[str],
+) -> dict[str, str]:  # fmt: skip
     """The subject of each scan by its name: what the pattern finds, else by its folders and the patient of its DICOM.
 
-    The patient's number joins folders, and is not told to anybody. Of the `same` person are pairs of other scans.
+    The patient's number joins folders, and is not told to anybody. Folders of a kind of scan are nobody's, and cases
+    (`groups`) that are named alike but for the kind are of one person.
     """
+
+    def by_folder(name: str) -> str:
+        return _subject_by_path(without_kind_folders(name, modalities))
+
     sure = {scan.name: _subject(scan.name, pattern) for scan in scans if pattern and pattern.search(scan.name)}
-    return sure | joined([scan for scan in scans if scan.name not in sure], _subject_by_path, remark, same)
+    same = _same(groups, modalities, pattern, remark) if modalities else []
+    return sure | joined([scan for scan in scans if scan.name not in sure], by_folder, remark, same)
 
 
 def _same(

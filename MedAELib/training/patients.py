@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, combinations, pairwise
+from itertools import pairwise
 
-from MedAELib.naming import people_told, told_kind
+from MedAELib.naming import person_told, told_kind
 from MedAELib.training.scans import Note, Scan
 
 _ALL_ALIKE = (
@@ -44,35 +44,23 @@ def joined(
 
 
 def named_alike(cases: Mapping[str, Sequence[str]], kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of cases, each with the names of its files, that look like one person's: alike but for what tells kinds.
+    """Pairs of cases, each with the names of its files, that are one person's by `naming.person_told`.
 
-    Only cases that have no kind in common are, as p0_T1post and p0_FLAIR; and what is before the kind tells people
-    only where it is not before all of them, as in brain_T1_anna.
+    Where that would make everybody one, whole names count.
     """
-    told = {case: frozenset(told_kind(file.rpartition("/")[2], kinds) for file in cases[case]) - {""} for case in cases}
-    found: list[tuple[str, str]] = []
-    for way in (0, 1):
-        alike: dict[str, dict[str, None]] = {}
-        for case, files in cases.items():
-            for file in files:
-                alike.setdefault(people_told(file, kinds)[way], {})[case] = None
-        alike.pop("", None)
-        for members in alike.values():
-            shown = list(chain.from_iterable(told[case] for case in members))
-            if len(alike) > 1 or len(set(shown)) == len(shown):
-                found += _apart(members, told)
-    return list(dict.fromkeys(found))
+    found = _by_person(cases, kinds, whole=False)
+    if len(found) == 1 < len(cases):
+        found = _by_person(cases, kinds, whole=True)
+    return list(dict.fromkeys(pair for members in found.values() for pair in pairwise(members)))
 
 
-def _apart(cases: Iterable[str], told: Mapping[str, frozenset[str]]) -> list[tuple[str, str]]:
-    """Pairs that join all of these cases that have no kind in common."""
-    by_kinds: dict[frozenset[str], list[str]] = {}
-    for case in cases:
-        by_kinds.setdefault(told[case], []).append(case)
-    found: list[tuple[str, str]] = []
-    for one, other in combinations(by_kinds, 2):
-        if not one & other:
-            found += pairwise([*by_kinds[one], *by_kinds[other]])
+def _by_person(cases: Mapping[str, Sequence[str]], kinds: Sequence[str], whole: bool) -> dict[str, dict[str, None]]:
+    """Cases, in order, by what their files tell of whom they show."""
+    found: dict[str, dict[str, None]] = {}
+    for case, files in cases.items():
+        for file in files:
+            found.setdefault(person_told(file, kinds, whole), {})[case] = None
+    found.pop("", None)
     return found
 
 

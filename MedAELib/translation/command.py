@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import BadInput
 from ..files import check_holds, save_all
-from ..further import further_scans, load_further
+from ..further import further_scans, load_as, load_further
 from ..terminal import (
     Terminal,
     add_paths,
@@ -18,7 +18,6 @@ from ..terminal import (
     run_parameters,
     tell,
 )
-from ..volume import Volume
 
 
 def add_to(commands: Any) -> None:
@@ -45,7 +44,7 @@ def add_to(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     others = further_scans(options.others)
     check_paths([options.input, *others.values()], [options.output, options.uncertainty], [options.report])
-    volume = Volume.load(options.input, options.series)
+    volume = load_as(options.input, options.source, options.series)
     if others and not options.model:
         raise BadInput("Further scans need a model that fuses several.", "Name it with --model.")
     inputs = load_further(others, options.input, volume)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import BadModel
 
-_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # letters that show a text in another order
+_JOINERS = "\u200c\u200d"  # which join letters of some scripts, or part them; others that nobody sees hide something
 _LEVELS = 32  # tables and lists in one another; a model of MedAE's has seven
 
 
@@ -67,8 +67,9 @@ def plain_text(text: str) -> str:
 
 
 def _is_shown(letter: str) -> bool:
-    """Whether a letter is one: no control character, no half of one that UTF-8 cannot write (a lone surrogate)."""
-    return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp") and letter not in _TURNS
+    """Whether a letter is one: no control character, nothing that nobody sees or that turns a text round, no half of
+    one that UTF-8 cannot write (a lone surrogate)."""
+    return letter in _JOINERS or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _refuse_constant(text: str) -> float:

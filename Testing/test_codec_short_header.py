@@ -152,6 +152,13 @@ def test_an_affine_as_a_nifti_file_holds_it_takes_51_bytes(numbers, place, apart
     assert len(packed) == NORMALISED and unpack_normalised(packed) == affine
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 5), (24, 20, 18)])
+def test_the_signs_of_zeros_come_back(shape):
+    affine = np.array([[-0.0, 2, 0, -0.0], [3, -0.0, 0, 1], [0, 0, -4, -0.0], [0, 0, 0, 1]])
+    for array in (scan(shape).array, np.full((1, *shape), 7, np.int16)):
+        assert decompress(compress(Volume(array, affine))).affine.tobytes() == affine.tobytes()
+
+
 @pytest.mark.parametrize("kind", [".nii", ".nii.gz"])
 def test_a_turned_volume_of_a_nifti_file_has_a_short_header(tmp_path, kind):
     Volume(VOLUME.array, TURNED).save(tmp_path / f"turned{kind}")

@@ -81,6 +81,7 @@ def changed(folder: Path, **values: object) -> None:
         ({"description": "Fine.\x1b[2J"}, "control characters"),
         ({"limits": ["One.\ntwo"]}, "control characters"),
         ({"training_data": ["ab\u202ecd"]}, "control characters"),
+        ({"training_data": ["T1\u200b"]}, "control characters"),
         ("not finite", "is not finite"),
         ("no weights", "not a complete safetensors file"),
     ],

@@ -20,9 +20,11 @@ def placed(
     told = container.header["volume"]
     affine = np.array(told["affine"], np.float64)
     meta = {"name": told["name"], "modality": told["modality"], **_kept_meta(told.get("meta"))}
-    shift = np.eye(4)
-    shift[2, 3] = first
-    volume = Volume(array, affine @ shift @ np.diag([*map(float, steps), 1.0]), meta)
+    if first or steps != (1, 1, 1):  # else it keeps its bits, those of -0.0 too
+        shift = np.eye(4)
+        shift[2, 3] = first
+        affine = affine @ shift @ np.diag([*map(float, steps), 1.0])
+    volume = Volume(array, affine, meta)
     if slices is None:
         return volume
     start = slices[0] - first

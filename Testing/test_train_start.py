@@ -52,6 +52,7 @@ def train(place: Path, start: str, output: Path, *more: str) -> int:
         ("old", "--modalities T1 T2", "old fuses 3 modalities, not 2. Name them"),
         ("pairs", "--translate T2 FLAIR", "and not T2, T1, FLAIR. Name them so"),
         ("pairs", "--translate T1 FLAIR --modalities PD", "and not T1, PD, FLAIR."),
+        ("pairs", "--translate T1 FLAIR --members 3", "pairs is one network, so no ensemble can begin with it. Leave"),
     ],
 )
 def test_other_modalities_or_another_order_are_refused_in_one_sentence(place, tmp_path, capfd, start, more, said):
@@ -71,7 +72,8 @@ def test_the_modalities_of_the_model_are_kept(place, tmp_path, monkeypatch, star
     assert made.spec.modalities == KINDS and "--modalities T1 T2 FLAIR" in made.card
 
 
-def test_a_translation_keeps_its_kinds(place, tmp_path, monkeypatch):
+@pytest.mark.parametrize("members", [[], ["--members", "1"]])
+def test_a_translation_keeps_its_kinds(place, tmp_path, monkeypatch, members):
     shrink_patches(monkeypatch)
-    assert train(place, "pairs", tmp_path / "m", "--translate", "t1", "FLAIR", "--members", "1") == 0
+    assert train(place, "pairs", tmp_path / "m", "--translate", "t1", "FLAIR", *members) == 0
     assert tuple(kind.name for kind in read_bundle(tmp_path / "m").spec.kinds) == KINDS

@@ -154,6 +154,9 @@ def _start_from(options: argparse.Namespace) -> None:
             raise BadInput(reason, f"Leave --{name} out, or start from another model.")
     if spec.network == "fusion":
         _fuse_as(bundle, options)
+    if options.translate and options.members not in (None, 1):
+        raise BadInput(f"{bundle.name} is one network, so no ensemble can begin with it.", "Leave --members out.")
+    options.members = 1 if options.translate else options.members
     if options.arguments or options.size:
         raise BadInput(
             f"The network of {bundle.name} cannot be changed.", "Leave --set and --size out, or train from scratch."

@@ -60,7 +60,12 @@ def told_order(name: str, kinds: Sequence[str]) -> str:
     return f"The name of {name} tells {', '.join(told)}; check that its channels are in the order of the model."
 
 
-def check_kind(name: str, kind: str, spec: Spec) -> str:
+def check_kinds(scans: Mapping[str, Volume], spec: Spec) -> list[str]:
+    """Notes on scans by their kind whose names leave that open. Raises BadInput where a name tells another kind."""
+    return list(filter(None, (_check_kind(scan.name, kind, spec) for kind, scan in scans.items())))
+
+
+def _check_kind(name: str, kind: str, spec: Spec) -> str:
     """A note where the name of a scan tells other kinds that a model knows than it is taken as; else empty.
 
     Raises BadInput where it clearly tells one that the model could take it as.

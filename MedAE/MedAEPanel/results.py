@@ -6,7 +6,7 @@ from dataclasses import replace
 from slicer.i18n import tr as _
 
 from MedAELib.anomaly.names import MAP, STEP
-from MedAELib.explain.names import MARK
+from MedAELib.explain.names import MARK, plain_name
 
 from . import analysing, latents, maps, overlay, sequences, traversal
 from .target import PER_FRAME, TITLES, titleOf
@@ -17,8 +17,7 @@ _REPORTED = {
     "warnings": "warnings", "verdict": "verdict", "threshold_z": "thresholdZ", "false_alarm_rate": "falseAlarmRate",
     "above_threshold": "aboveThreshold", "map": "map", "shown": "shownMap", "case": "wholeScan", "mode": "mode",
     "bytes": "bytes", "ratio": "ratio", "bits_per_voxel": "bitsPerVoxel", "psnr": "psnr", "ssim": "ssim",
-    "max_error": "maxError", "units": "units", "modality": "modality",
-    "modalities": "modalities",
+    "max_error": "maxError", "units": "units", "modality": "modality", "modalities": "modalities",
     "passes": "passes", "point": "point", "traversal": "traversal",
 }  # fmt: skip
 
@@ -41,7 +40,7 @@ class ResultImport:
         self._result, self._target = result, target
         every = [*result.outputs, *result.files]  # unless some were asked for
         wanted = target.wanted or {name: f"{target.place.name} {titleOf(name)}" for name in every}
-        there = {name for name in wanted if name in result.outputs or _plain(name) not in _OPTIONAL}
+        there = {name for name in wanted if name in result.outputs or plain_name(name) not in _OPTIONAL}
         wanted = {name: title for name, title in wanted.items() if name in there}
         missing = [name for name in wanted if name not in result.outputs and name not in result.files]
         if missing:
@@ -57,7 +56,7 @@ class ResultImport:
         from MedAELib.errors import InternalFault
 
         volume, index = self._result.outputs[name], self._target.index
-        if _plain(name) in traversal.NAMES:
+        if plain_name(name) in traversal.NAMES:
             index = traversal.indexOf(self._result.report)
         elif name == "code" and volume.channels > 1:
             index = traversal.indexOfChannels(volume.channels)
@@ -130,13 +129,13 @@ class ResultImport:
         fillings = self._fillings[name]
         middle = fillings[len(fillings) // 2]
         isMap = name == "anomaly" or name.startswith(MAP)
-        signed = _plain(name) in ("removed", "lost", "attribution") or ("residual" in name and not isMap)
+        signed = plain_name(name) in ("removed", "lost", "attribution") or ("residual" in name and not isMap)
         removed = middle.spread() if signed else None
         if MARK in name:  # of another scan than the input, and so is its window
             place = replace(place, window=None, level=None)
         if name in self._sequences:
             sequence = self._sequences[name].commit(place, original, removed)
-            if _plain(name) in traversal.NAMES:
+            if plain_name(name) in traversal.NAMES:
                 traversal.finish(sequence, place, original)
             elif name == "code":  # its numbers are not those of the scan, and so is its window
                 traversal.finish(sequence, replace(place, window=None, level=None), original, first=True)
@@ -165,8 +164,3 @@ class ResultImport:
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **told,
         }
-
-
-def _plain(name):
-    """What an output is, whichever of the scans that a model fuses it is of."""
-    return name.partition(MARK)[0]

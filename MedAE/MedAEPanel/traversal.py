@@ -4,7 +4,7 @@ import json
 
 from slicer.i18n import tr as _
 
-from MedAELib.explain.names import MARK
+from MedAELib.explain.names import MARK, plain_name
 
 from . import sequences
 from .request import Request
@@ -53,7 +53,7 @@ def removeEarlier(original, new):
 
     for node in slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
         output = nodes.provenance(node).get("output") or ""
-        mine = nodes.input_of(node) is original and output.partition(MARK)[0] in NAMES
+        mine = nodes.input_of(node) is original and plain_name(output) in NAMES
         if mine and original is not None and node not in new:
             browser = sequences.browserOf(node)
             sequences.remove(node)

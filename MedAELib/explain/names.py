@@ -9,6 +9,11 @@ MARK = "_of_"
 _LONGEST = 16
 
 
+def plain_name(output: str) -> str:
+    """What an output is, whichever of the scans that a model fuses it is of."""
+    return output.partition(MARK)[0]
+
+
 def endings(modalities: Sequence[str]) -> dict[str, str]:
     """How the outputs of each modality end, by its name: "_of_t2"; no two are alike."""
     words = [re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")[:_LONGEST] for name in modalities]

@@ -42,11 +42,13 @@ def cases_of(paths: Sequence[Path], kinds: Sequence[str]) -> list[Case]:
     if not kinds:
         return [Case(name_of(path), [path]) for path in paths]
     alike: dict[tuple[Path, str], list[Path]] = {}
+    known: set[Path] = set()
     for path in paths:
         if not told_kind(path.name, kinds):
             raise BadInput(f"The name of {path} tells none of {', '.join(kinds)}.", "Rename it, or leave it out.")
-        if any(path.resolve() == other.resolve() for files in alike.values() for other in files):
+        if path.resolve() in known:
             raise BadInput(f"{path} is named twice.", "Name each file once.")
+        known.add(path.resolve())
         alike.setdefault((path.absolute().parent, without_kind(path.name, kinds).strip(" _-.")), []).append(path)
     found = [Case(rest or folder.name, files) for (folder, rest), files in alike.items()]
     for case in found:  # the first file names the case in an index, whatever order they were given in

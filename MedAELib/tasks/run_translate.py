@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import Spec, fuses
-from ..channels import check_kind, told_order
+from ..bundle import fuses
+from ..channels import check_kinds, told_order
 from ..engine.run import Engine
 from ..errors import BadInput, BadModel
 from ..modality import check_domain
@@ -53,14 +53,14 @@ def run_translate(
     model = load_model(wanted.model, volume, "translate")
     way = direction(model.spec, wanted.source, wanted.target)
     several = not further and fuses(model.spec) and volume.channels == len(model.spec.kinds)
-    notes = [] if several else _checked_names({model.spec.kinds[way.source].name: volume}, model.spec)
+    notes = [] if several else check_kinds({model.spec.kinds[way.source].name: volume}, model.spec)
     scans: dict[str, Volume] = {}
     if further or wanted.others:
         others = by_kind(wanted.others, further, model.spec)
         scans = {model.spec.kinds[way.source].name: volume, **others}
         volume, resampled = together(volume, wanted.source, others, model.spec)
         _check_target(others, model.spec.kinds[way.target].name)
-        notes += _checked_names(others, model.spec) + resampled
+        notes += check_kinds(others, model.spec) + resampled
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     outputs = translate(
         volume, model, source=wanted.source, target=wanted.target, uncertainty=wanted.uncertainty, engine=engine,
@@ -81,11 +81,6 @@ def _check_target(others: Mapping[str, Volume], target: str) -> None:
             f"{others[target].name or 'A further scan'} is of the kind {target}, which would be made.",
             "Leave that scan out, or choose another kind to make.",
         )
-
-
-def _checked_names(scans: Mapping[str, Volume], spec: Spec) -> list[str]:
-    """Notes on scans by their kind whose names leave that open. Raises BadInput where a name tells another kind."""
-    return list(filter(None, (check_kind(scan.name, kind, spec) for kind, scan in scans.items())))
 
 
 def _told(volume: Volume, model: Model, way: Direction, scans: Mapping[str, Volume]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..anomaly.grid import Grid, onto_grid
 from ..bundle import Spec
-from ..channels import check_kind, fused_names, own_name, told_order
+from ..channels import check_kinds, fused_names, own_name, told_order
 from ..errors import BadInput
 from ..naming import told_kind
 from ..volume import Volume
@@ -73,8 +73,7 @@ def taken(
     if not modality:
         notes.append(f"{volume.name or 'The volume'} is taken as {kind}.")
     scans = {kind: volume, **others}
-    notes += filter(None, (check_kind(scan.name, name, spec) for name, scan in scans.items()))
-    return given, scans, notes
+    return given, scans, notes + check_kinds(scans, spec)
 
 
 def _by_channels(volume: Volume, modality: str, spec: Spec) -> tuple[Volume, dict[str, Volume], list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,54 +15,59 @@ from MedAELib.networks.denoising import local_mean
 from MedAELib.networks.network import Network, Wrapped
 
 EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
-SHARE = 0.9  # of each look's result: what the groups say; the rest is what was there before
+STARTS = (0, EDGE // 2)  # along each axis: blocks begin there, and at every EDGE-th voxel from there
 _LAYERS = 16  # of the network, that a look takes about as long as
-_AT_ONCE, _AT_ONCE_ON_A_GPU = 512, 8192  # groups: what a processor's cache holds, and what keeps a GPU busy
-_LEAST = 1e-3  # gain, squared and summed: so that weights end
+_AT_ONCE, _AT_ONCE_ON_A_GPU = 256, 8192  # groups: what a processor's cache holds, and what keeps a GPU busy
+_GUIDED = 0.4  # of what a Wiener filter would take from the guide, the share that stays
 # Between what a look counts nothing and counts in full:
 _WHITE = (0.5, 0.6)  # the power at the highest frequencies, as a share of white noise's
-_EDGES = (1.0, 2.0)  # the deviation of the denoised scan around a voxel, in units of the noise
+_EDGES = (0.5, 1.5)  # the deviation of the denoised scan around a voxel, in units of the noise
+_FIRM = (1.4, 2.4)  # a coefficient of the first look, in units of the noise
 _SIGNAL = (3.0, 6.0)  # the mean of a group, in units of the noise
 _AROUND = 3  # blocks on each side, within which that is measured
 _STRONG = 30.0  # times the noise: beyond, the bias of a magnitude is 1 / (2 x signal)
 
 Deviation = Callable[[Tensor, Tensor], Tensor]
+Look = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Regrouped(Wrapped):
-    """A denoiser of magnitude images whose result guides a Wiener filter of similar blocks: [b, c, ...] -> the same.
+    """A denoiser of magnitude images whose result guides two filters of similar blocks: [b, c, ...] -> the same.
 
-    Each block of 4 x 4 x 4 voxels is joined with the 31 blocks within two voxels that are most like it in the denoised
-    scan. A cosine transform of the blocks, and a Haar transform from block to block, gather what they share in few
-    coefficients; each coefficient of the noisy scan is kept as far as that of the denoised scan says: s^2 / (s^2 +
-    noise^2). All blocks go back to their places, and what overlaps is averaged, sparse groups counting more. This is
-    the second step of BM4D (Maggioni et al., IEEE TIP 2013; Dabov et al., IEEE TIP 2007), with the network in the place
-    of its first. With two ``looks`` it is done once more, since a better guide tells more. The noise is what
-    ``deviation`` tells of the noisy and the denoised scan around each voxel, so nobody needs to know it, and it may
-    vary; at least 1, as the scan comes in units of the noise of its quiet part. Before, magnitudes are freed of their
-    bias (Rice's law); where the signal is weak, so that it is not known well, the mean of a group stays that of the
-    denoised scan.
+    Each block of 4 x 4 x 4 voxels is joined with the 31 blocks within two voxels that are most like it in the
+    denoised scan. A cosine transform of the blocks, and a Haar transform from block to block, gather what they
+    share in few coefficients. In the first look each coefficient becomes the mean of the noisy and the denoised
+    scan's, as far as that rises above the noise: so what the network missed comes back where blocks agree on it,
+    and what it left of the noise goes. The result guides the second look, a Wiener filter: each coefficient of the
+    noisy scan is kept as far as that of the guide says, s^2 / (s^2 + noise^2), and of the rest of the guide's own a
+    part. All blocks go back to their places, and what overlaps is averaged. These are the two steps of BM4D
+    (Maggioni et al., IEEE TIP 2013; Dabov et al., IEEE TIP 2007), with the network's result in both, and softer:
+    small lesions have no blocks like them, and lose contrast where much is cut, or where groups that hold little
+    count more, as they do there. The noise is what ``deviation`` tells of the noisy and the denoised scan around
+    each voxel, so nobody needs to know it, and it may vary; at least 1, as the scan comes in units of the noise of
+    its quiet part. Magnitudes are freed of their bias before, and vary less where the signal is weak (both by
+    Rice's law); there, where it is not known well, the mean of a group stays that of the denoised scan.
 
     Where a look would do harm the denoised scan stays as it is: where the deviation is 0; where what was removed lacks
     the highest frequencies, as noise that was interpolated is not alike in all coefficients; and where tissue is flat,
     since there the network leaves next to nothing, and the filter would take faint lesions along.
-    The first channel is changed only. Blocks begin at multiples of the stride, which is made one of EDGE, so tiles are
-    as exact as before.
+    The first channel is changed only. Blocks begin at multiples of EDGE and half-way between them, and the stride is
+    made one of it, so tiles are as exact as before.
     """
 
     cosines: Tensor
     haar: Tensor
 
-    def __init__(self, network: Network, deviation: Deviation, reach: int, looks: int = 1) -> None:
+    def __init__(self, network: Network, deviation: Deviation, reach: int) -> None:
         """``reach``: how many voxels around it a deviation is measured from."""
         super().__init__(network)
-        self.deviation, self.looks = deviation, looks
-        self.told = _Told(looks * _LAYERS / network.calls)
+        self.deviation = deviation
+        self.told = _Told(2 * _LAYERS / network.calls)
         self.register_buffer("cosines", _cosines(), persistent=False)
         self.register_buffer("haar", _haar(GROUP), persistent=False)
         self.stride = math.lcm(network.stride, EDGE)
         reach += max(2 * (SEARCH + EDGE - 1), EDGE * (_AROUND + 1) + 2)
-        self.halo = math.ceil((network.halo + looks * reach) / self.stride) * self.stride
+        self.halo = math.ceil((network.halo + 2 * reach) / self.stride) * self.stride
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -70,53 +75,65 @@ class Regrouped(Wrapped):
         return (self.stride,) * self.dims
 
     def forward(self, x: Tensor) -> Tensor:
-        """The denoised scan, filtered once more or twice, and the further channels as they were; float32."""
+        """The denoised scan, filtered twice, and the further channels as they were; float32."""
         made = self.network(x).float()
         with torch.autocast(x.device.type, enabled=False):
             denoised = made[:, :1]
-            for _ in range(self.looks):
-                denoised = self._looked(x.float(), denoised)
+            for look in (_firm, _wiener):
+                denoised = self._looked(x.float(), denoised, look)
             return torch.cat([denoised, made[:, 1:]], 1)
 
-    def _looked(self, x: Tensor, guide: Tensor) -> Tensor:
+    def _looked(self, x: Tensor, guide: Tensor, look: Look) -> Tensor:
         """What one look makes of a denoised scan, both [b, 1, i, j, k]."""
         deviation = self.deviation(x, guide)
-        share = SHARE * (deviation > 0) * _ramp(whiteness(x - guide), *_WHITE)
+        share = (deviation > 0) * _ramp(whiteness(x - guide), *_WHITE)
         deviation = deviation.clamp(min=1)
         share = share * _ramp(_unrest(guide) / deviation, *_EDGES)
-        unbiased = x - rician_bias(guide, deviation)
-        said = [self._filtered(*parts) for parts in zip(unbiased, guide, deviation, share, strict=True)]
+        bias, variance = rician(guide, deviation)
+        said = [self._filtered(*parts, look) for parts in zip(x - bias, guide, variance, share, strict=True)]
         return guide + share * (torch.stack(said) - guide)
 
-    def _filtered(self, noisy: Tensor, guide: Tensor, deviation: Tensor, share: Tensor) -> Tensor:
+    def _filtered(self, noisy: Tensor, guide: Tensor, variance: Tensor, share: Tensor, look: Look) -> Tensor:
         """One volume [1, i, j, k]: the mean of what all groups say of each voxel, where that has any share."""
-        sides = [SEARCH] * 6
-        padded, around = (functional.pad(voxels[None], sides, mode="replicate")[0, 0] for voxels in (guide, noisy))
-        noise = functional.avg_pool3d(deviation.square(), EDGE).flatten()
-        asked = functional.max_pool3d(functional.max_pool3d(share[None], EDGE), 3, stride=1, padding=1).flatten() > 0
-        places, noise = similar(padded)[asked], noise[asked]
-        total, weights = torch.zeros(2, padded.numel(), device=guide.device).unbind()
-        within, count = _offsets(padded), _AT_ONCE if guide.device.type == "cpu" else _AT_ONCE_ON_A_GPU
-        self.told.share = _LAYERS / max(1, math.ceil(len(places) / count))
-        for group, level in zip(places.split(count), noise.split(count), strict=True):
-            voxels = group[..., None] + within
-            said, weight = self._together(around.flatten()[voxels], padded.flatten()[voxels], self.told(level))
-            total.index_add_(0, voxels.flatten(), said.flatten())
-            weights.index_add_(0, voxels.flatten(), weight.expand_as(said).flatten())
-        mean = (total / weights.clamp(min=1e-12)).view(padded.shape)
+        padded, around, variance, share = (_margin(voxels) for voxels in (guide, noisy, variance, share))
+        noise = torch.cat([functional.avg_pool3d(_from(variance, start), EDGE).flatten() for start in STARTS])
+        asked = torch.cat([_reached(share, start).flatten() for start in STARTS]) > 0
+        places = torch.cat([similar(padded, start) for start in STARTS])[asked]
+        noise = noise[asked]
+        total, count = torch.zeros(2, padded.numel(), device=guide.device).unbind()
+        within, at_once = _offsets(padded), _AT_ONCE if guide.device.type == "cpu" else _AT_ONCE_ON_A_GPU
+        self.told.share = _LAYERS / max(1, math.ceil(len(places) / at_once))
+        for group, level in zip(places.split(at_once), noise.split(at_once), strict=True):
+            voxels = (group[..., None] + within).flatten()
+            parts = (volume.flatten().index_select(0, voxels).view(-1, GROUP, EDGE**3) for volume in (around, padded))
+            total.scatter_add_(0, voxels, self._together(*parts, self.told(level), look).flatten())
+            count.scatter_add_(0, group.flatten(), torch.ones_like(group, dtype=count.dtype).flatten())
+        mean = total.view(padded.shape) / _over_blocks(count.view(padded.shape)).clamp(min=1)
         return mean[tuple(slice(SEARCH, SEARCH + size) for size in guide.shape[1:])][None]
 
-    def _together(self, noisy: Tensor, guide: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The Wiener filter of groups of blocks [n, GROUP, voxels] with noise of variance [n], times the weight of each
-        group [n, 1, 1]: a group counts as much as it lets little noise through."""
+    def _together(self, noisy: Tensor, guide: Tensor, noise: Tensor, look: Look) -> Tensor:
+        """What a look makes of groups of blocks [n, GROUP, voxels] with noise of variance [n]."""
         noisy, guide = (self.haar @ (blocks @ self.cosines.T) for blocks in (noisy, guide))
         mean = guide[:, 0, 0]
         sure = _ramp(mean / (GROUP * EDGE**3 * noise).sqrt(), *_SIGNAL)
         noisy[:, 0, 0] = mean + sure * (noisy[:, 0, 0] - mean)
-        power, noise = guide.square(), noise[:, None, None]
-        gain = power / (power + noise)
-        weight = 1 / (noise * (gain.square().sum((1, 2), keepdim=True) + _LEAST))
-        return weight * (self.haar.T @ (gain * noisy) @ self.cosines), weight
+        return self.haar.T @ look(noisy, guide, noise[:, None, None]) @ self.cosines
+
+
+def _firm(noisy: Tensor, guide: Tensor, noise: Tensor) -> Tensor:
+    """The mean of coefficients [n, GROUP, voxels] of the noisy and the denoised scan, as far as it rises above noise of
+    variance [n, 1, 1] (firm shrinkage: Gao and Bruce, Statistica Sinica 1997); the first, the group's mean, in full."""
+    mean = (noisy + guide) / 2
+    gain = _ramp(mean.abs() / noise.sqrt(), *_FIRM)
+    gain[:, 0, 0] = 1
+    return gain * mean
+
+
+def _wiener(noisy: Tensor, guide: Tensor, noise: Tensor) -> Tensor:
+    """The noisy coefficients as far as the guide's power says, and some of the guide's own for the rest."""
+    power = guide.square()
+    gain = power / (power + noise)
+    return gain * noisy + (1 - gain) * _GUIDED * guide
 
 
 class _Told(nn.Module):
@@ -170,31 +187,50 @@ def _around(squares: Tensor) -> Tensor:
     return local_mean(functional.avg_pool3d(squares, EDGE), _AROUND)
 
 
-def similar(padded: Tensor) -> Tensor:
+def similar(padded: Tensor, start: int = 0) -> Tensor:
     """Where the blocks of each group begin, as places in the flattened volume: [i, j, k] -> [n, GROUP].
 
-    The volume has a margin of SEARCH. Blocks that differ least, as the sum of squares, from the one in the middle,
-    which comes first.
+    The volume has a margin of SEARCH, and of half an EDGE more at its ends. Blocks that differ least, as the sum of
+    squares, from the one in the middle, which comes first. The first of those begins at ``start`` along each axis.
     """
-    shape = [(size - 2 * SEARCH) // EDGE for size in padded.shape]
     shifts = list(itertools.product(range(-SEARCH, SEARCH + 1), repeat=3))
-    middle = _shifted(padded, (0, 0, 0))
+    middle = _from(padded, start)
+    shape = [size // EDGE for size in middle.shape[2:]]
     unlike = torch.empty(len(shifts), math.prod(shape), device=padded.device)
     for row, shift in zip(unlike, shifts, strict=True):
-        squares = (_shifted(padded, shift) - middle).square()
-        row[:] = functional.avg_pool3d(squares[None], EDGE).flatten()
+        squares = (_from(padded, start, shift) - middle).square()
+        row[:] = functional.avg_pool3d(squares, EDGE).flatten()
     unlike[len(shifts) // 2] = -1  # no shift
     found = unlike.topk(GROUP, 0, largest=False).indices.T
     rows, planes = padded.shape[2], padded.shape[1] * padded.shape[2]
     steps = torch.tensor([i * planes + j * rows + k for i, j, k in shifts], device=padded.device)
-    corners = [SEARCH + EDGE * torch.arange(count, device=padded.device) for count in shape]
+    corners = [SEARCH + start + EDGE * torch.arange(count, device=padded.device) for count in shape]
     first = (corners[0][:, None, None] * planes + corners[1][:, None] * rows + corners[2]).flatten()
     return first[:, None] + steps[found]
 
 
-def _shifted(padded: Tensor, shift: tuple[int, ...]) -> Tensor:
-    inside = (slice(SEARCH + step, size - SEARCH + step) for size, step in zip(padded.shape, shift, strict=True))
-    return padded[tuple(inside)]
+def _margin(voxels: Tensor) -> Tensor:
+    """A volume [1, i, j, k] with what blocks at its border, and those like them, reach beyond it: [i, j, k]."""
+    return functional.pad(voxels[None], [SEARCH, SEARCH + EDGE // 2] * 3, mode="replicate")[0, 0]
+
+
+def _from(padded: Tensor, start: int, shift: Sequence[int] = (0, 0, 0)) -> Tensor:
+    """The voxels of all blocks from one start on, or of those at a shift from them: [1, 1, i, j, k]."""
+    margin = 2 * SEARCH + EDGE // 2
+    first = [SEARCH + start + step for step in shift]
+    inside = (slice(at, at + size - margin) for at, size in zip(first, padded.shape, strict=True))
+    return padded[tuple(inside)][None, None]
+
+
+def _reached(share: Tensor, start: int) -> Tensor:
+    """The largest share that the group of each block reaches."""
+    return functional.max_pool3d(share[start:, start:, start:][None, None], EDGE + 2 * SEARCH, EDGE)
+
+
+def _over_blocks(count: Tensor) -> Tensor:
+    """Numbers of blocks [i, j, k], each where its blocks begin, summed at every voxel of them."""
+    before = functional.pad(count[None, None], [EDGE - 1, 0] * 3)
+    return functional.avg_pool3d(before, EDGE, 1, divisor_override=1)[0, 0]
 
 
 def _offsets(volume: Tensor) -> Tensor:
@@ -221,10 +257,12 @@ def _haar(size: int) -> Tensor:
     return made
 
 
-def rician_bias(signal: Tensor, deviation: Tensor) -> Tensor:
-    """How much larger the mean of a magnitude is than its signal, for noise of a deviation in both channels (Rice)."""
+def rician(signal: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """How much larger the mean of a magnitude is than its signal, for noise of a deviation in both channels, and the
+    variance of the magnitude around that mean (Rice)."""
     ratio = (signal / deviation).clamp(0, _STRONG)
     half = ratio.square() / 4
     mean = math.sqrt(math.pi / 2) * ((1 + 2 * half) * torch.special.i0e(half) + 2 * half * torch.special.i1e(half))
-    far = deviation.square() / (2 * signal.clamp(min=1e-6))
-    return torch.where(signal < _STRONG * deviation, deviation * (mean - ratio), far)
+    near, noise = signal < _STRONG * deviation, deviation.square()
+    bias = torch.where(near, deviation * (mean - ratio), noise / (2 * signal.clamp(min=1e-6)))
+    return bias, torch.where(near, noise * (2 + ratio.square() - mean.square()), noise)

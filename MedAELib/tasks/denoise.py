@@ -145,15 +145,12 @@ def automatic_passes(volume: Volume) -> int:
 
 
 def looking_again(network: Network, model: Model) -> Network:
-    """The network with further looks at its result (`Regrouped`), where the model's kind of scan allows it (MRI).
-
-    Two after four passes and more, else one: a large scan shall not take longer for the second.
-    """
+    """The network with further looks at its result (`Regrouped`), where the model's kind of scan allows it (MRI)."""
     spec = model.spec
     white = spec.modality == "MR" and spec.window.kind == "white noise"
     if not white or spec.dims != 3 or not tells_noise(model.network, "MR"):
         return network
-    return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH, 2 if network.calls > 2 else 1)
+    return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH)
 
 
 def denoised_again(

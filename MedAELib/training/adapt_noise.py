@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from ..engine.run import Engine
 from ..errors import BadInput
 from ..networks import Network
-from ..networks.regrouped import rician_bias
+from ..networks.regrouped import rician
 from ..tasks.noise_map import CALIBRATIONS, deviation
 from .correlation import autocorrelation, band_limited, coloured_noise, correlation_within
 
@@ -77,7 +77,7 @@ class Teacher:
 
     def unbiased(self, piece: Tensor, told: Told) -> Tensor:
         """A piece without the bias of its magnitudes (MR)."""
-        return piece - rician_bias(told.clean, told.deviation) if self.magnitude else piece
+        return piece - rician(told.clean, told.deviation)[0] if self.magnitude else piece
 
     def recorrupted(self, piece: Tensor) -> Pair:
         """A piece with more noise, and with noise that is independent of that (Pang et al., CVPR 2021)."""

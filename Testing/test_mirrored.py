@@ -118,12 +118,19 @@ def test_progress_rises_evenly_through_all_passes():
 )  # fmt: skip
 def test_automatic_passes_are_fewer_the_larger_the_volume(shape, passes):
     empty = np.broadcast_to(np.zeros(1, np.int16), (1, *shape))
-    assert automatic_passes(Volume(empty, np.eye(4))) == passes
+    assert automatic_passes(Volume(empty, np.eye(4)), small_model()) == passes
+
+
+@pytest.mark.parametrize("shape, passes", [((2, 2, 2), 2), ((240, 240, 175), 2), ((512, 512, 100), 1)])
+def test_two_passes_are_enough_where_the_result_is_looked_at_again(shape, passes):
+    empty = np.broadcast_to(np.zeros(1, np.int16), (1, *shape))
+    assert automatic_passes(Volume(empty, np.eye(4)), Model.load("mr-denoise")) == passes
+    assert automatic_passes(Volume(empty, np.eye(4)), Model.load("ct-denoise")) == max(passes, 4 * (shape == (2, 2, 2)))
 
 
 def test_the_frames_of_a_sequence_count_together():
     empty = np.broadcast_to(np.zeros(1, np.int16), (20, 100, 100, 100))
-    assert automatic_passes(Volume(empty, np.eye(4), {"frames": True})) == 2
+    assert automatic_passes(Volume(empty, np.eye(4), {"frames": True}), small_model()) == 2
 
 
 def test_the_report_tells_the_passes_that_were_asked_for_or_taken(tmp_path):

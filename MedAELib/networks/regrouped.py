@@ -23,12 +23,12 @@ _GUIDED = 0.4  # of what a Wiener filter would take from the guide, the share th
 _WHITE = (0.5, 0.6)  # the power at the highest frequencies, as a share of white noise's
 _EDGES = (0.5, 1.5)  # the deviation of the denoised scan around a voxel, in units of the noise
 _FIRM = (1.4, 2.4)  # a coefficient of the first look, in units of the noise
-_SIGNAL = (3.0, 6.0)  # the mean of a group, in units of the noise
+_SIGNAL = (3.0, 6.0)  # the mean around a voxel, in units of the noise
 _AROUND = 3  # blocks on each side, within which that is measured
 _STRONG = 30.0  # times the noise: beyond, the bias of a magnitude is 1 / (2 x signal)
 
 Deviation = Callable[[Tensor, Tensor], Tensor]
-Look = Callable[[Tensor, Tensor, Tensor], Tensor]
+Rule = Callable[..., Tensor]  # noise's variance and coefficients of one volume or more -> those of the result
 
 
 class Regrouped(Wrapped):
@@ -46,7 +46,7 @@ class Regrouped(Wrapped):
     count more, as they do there. The noise is what ``deviation`` tells of the noisy and the denoised scan around
     each voxel, so nobody needs to know it, and it may vary; at least 1, as the scan comes in units of the noise of
     its quiet part. Magnitudes are freed of their bias before, and vary less where the signal is weak (both by
-    Rice's law); there, where it is not known well, the mean of a group stays that of the denoised scan.
+    Rice's law); there, where it is not known well, the mean around a voxel stays that of the denoised scan.
 
     Where a look would do harm the denoised scan stays as it is: where the deviation is 0; where what was removed lacks
     the highest frequencies, as noise that was interpolated is not alike in all coefficients; and where tissue is flat,
@@ -66,7 +66,7 @@ class Regrouped(Wrapped):
         self.register_buffer("cosines", _cosines(), persistent=False)
         self.register_buffer("haar", _haar(GROUP), persistent=False)
         self.stride = math.lcm(network.stride, EDGE)
-        reach += max(2 * (SEARCH + EDGE - 1), EDGE * (_AROUND + 1) + 2)
+        reach += max(2 * (SEARCH + EDGE - 1) + EDGE, EDGE * (_AROUND + 1) + 2)
         self.halo = math.ceil((network.halo + 2 * reach) / self.stride) * self.stride
 
     @property
@@ -79,57 +79,57 @@ class Regrouped(Wrapped):
         made = self.network(x).float()
         with torch.autocast(x.device.type, enabled=False):
             denoised = made[:, :1]
-            for look in (_firm, _wiener):
-                denoised = self._looked(x.float(), denoised, look)
+            for rule in (_firm, _wiener):
+                denoised = self._looked(x.float(), denoised, rule)
             return torch.cat([denoised, made[:, 1:]], 1)
 
-    def _looked(self, x: Tensor, guide: Tensor, look: Look) -> Tensor:
+    def _looked(self, x: Tensor, guide: Tensor, rule: Rule) -> Tensor:
         """What one look makes of a denoised scan, both [b, 1, i, j, k]."""
         deviation = self.deviation(x, guide)
         share = (deviation > 0) * _ramp(whiteness(x - guide), *_WHITE)
         deviation = deviation.clamp(min=1)
         share = share * _ramp(_unrest(guide) / deviation, *_EDGES)
         bias, variance = rician(guide, deviation)
-        said = [self._filtered(*parts, look) for parts in zip(x - bias, guide, variance, share, strict=True)]
+        beside = x - bias - guide
+        weak = 1 - _ramp(local_mean(guide, EDGE) / deviation, *_SIGNAL)
+        noisy = guide + beside - weak * local_mean(beside, EDGE)
+        said = [self._filtered(*parts, rule) for parts in zip(noisy, guide, variance, share, strict=True)]
         return guide + share * (torch.stack(said) - guide)
 
-    def _filtered(self, noisy: Tensor, guide: Tensor, variance: Tensor, share: Tensor, look: Look) -> Tensor:
+    def _filtered(self, noisy: Tensor, guide: Tensor, variance: Tensor, share: Tensor, rule: Rule) -> Tensor:
         """One volume [1, i, j, k]: the mean of what all groups say of each voxel, where that has any share."""
         padded, around, variance, share = (_margin(voxels) for voxels in (guide, noisy, variance, share))
         noise = torch.cat([functional.avg_pool3d(_from(variance, start), EDGE).flatten() for start in STARTS])
         asked = torch.cat([_reached(share, start).flatten() for start in STARTS]) > 0
         places = torch.cat([similar(padded, start) for start in STARTS])[asked]
         noise = noise[asked]
+        seen = [(around + padded) / 2] if rule is _firm else [around, padded]  # a transform less
         total, count = torch.zeros(2, padded.numel(), device=guide.device).unbind()
         within, at_once = _offsets(padded), _AT_ONCE if guide.device.type == "cpu" else _AT_ONCE_ON_A_GPU
         self.told.share = _LAYERS / max(1, math.ceil(len(places) / at_once))
         for group, level in zip(places.split(at_once), noise.split(at_once), strict=True):
             voxels = (group[..., None] + within).flatten()
-            parts = (volume.flatten().index_select(0, voxels).view(-1, GROUP, EDGE**3) for volume in (around, padded))
-            total.scatter_add_(0, voxels, self._together(*parts, self.told(level), look).flatten())
+            blocks = [volume.flatten().index_select(0, voxels).view(-1, GROUP, EDGE**3) for volume in seen]
+            total.scatter_add_(0, voxels, self._together(blocks, self.told(level), rule).flatten())
             count.scatter_add_(0, group.flatten(), torch.ones_like(group, dtype=count.dtype).flatten())
         mean = total.view(padded.shape) / _over_blocks(count.view(padded.shape)).clamp(min=1)
         return mean[tuple(slice(SEARCH, SEARCH + size) for size in guide.shape[1:])][None]
 
-    def _together(self, noisy: Tensor, guide: Tensor, noise: Tensor, look: Look) -> Tensor:
-        """What a look makes of groups of blocks [n, GROUP, voxels] with noise of variance [n]."""
-        noisy, guide = (self.haar @ (blocks @ self.cosines.T) for blocks in (noisy, guide))
-        mean = guide[:, 0, 0]
-        sure = _ramp(mean / (GROUP * EDGE**3 * noise).sqrt(), *_SIGNAL)
-        noisy[:, 0, 0] = mean + sure * (noisy[:, 0, 0] - mean)
-        return self.haar.T @ look(noisy, guide, noise[:, None, None]) @ self.cosines
+    def _together(self, blocks: Sequence[Tensor], noise: Tensor, rule: Rule) -> Tensor:
+        """What a rule makes of groups of blocks [n, GROUP, voxels] with noise of variance [n]."""
+        found = rule(noise[:, None, None], *(self.haar @ (one @ self.cosines.T) for one in blocks))
+        return self.haar.T @ found @ self.cosines
 
 
-def _firm(noisy: Tensor, guide: Tensor, noise: Tensor) -> Tensor:
+def _firm(noise: Tensor, mean: Tensor) -> Tensor:
     """The mean of coefficients [n, GROUP, voxels] of the noisy and the denoised scan, as far as it rises above noise of
     variance [n, 1, 1] (firm shrinkage: Gao and Bruce, Statistica Sinica 1997); the first, the group's mean, in full."""
-    mean = (noisy + guide) / 2
     gain = _ramp(mean.abs() / noise.sqrt(), *_FIRM)
     gain[:, 0, 0] = 1
     return gain * mean
 
 
-def _wiener(noisy: Tensor, guide: Tensor, noise: Tensor) -> Tensor:
+def _wiener(noise: Tensor, noisy: Tensor, guide: Tensor) -> Tensor:
     """The noisy coefficients as far as the guide's power says, and some of the guide's own for the rest."""
     power = guide.square()
     gain = power / (power + noise)

@@ -98,7 +98,7 @@ def _denoised(
         made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
-    network = looking_again(Mirrored(network, passes or automatic_passes(volume)), model)
+    network = looking_again(Mirrored(network, passes or automatic_passes(volume, model)), model)
     seen = seen or see(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels, varying, floor = volume.array[0].size, varying_frames(volume.array), _floor(seen.volume, model)
@@ -136,21 +136,27 @@ def _through(
         run_slice(engine, network, source, axis, model.spec.modality, window, write, report, deviations)
 
 
-def automatic_passes(volume: Volume) -> int:
+def automatic_passes(volume: Volume, model: Model) -> int:
     """Four passes up to ten million voxels, two up to twenty, one above, on any computer.
 
-    Eight are hardly better than four, and nobody wants to wait twice as long for that without having asked.
+    Eight are hardly better than four, and nobody wants to wait twice as long for that without having asked. Nor are
+    four better than two where the result is looked at again.
     """
-    return max(passes for passes in PASSES[:-1] if passes == 1 or passes * volume.array.size <= _WORK)
+    sensible = PASSES[:2] if _looked_at_again(model) else PASSES[:3]
+    return max(passes for passes in sensible if passes == 1 or passes * volume.array.size <= _WORK)
 
 
 def looking_again(network: Network, model: Model) -> Network:
     """The network with further looks at its result (`Regrouped`), where the model's kind of scan allows it (MRI)."""
-    spec = model.spec
-    white = spec.modality == "MR" and spec.window.kind == "white noise"
-    if not white or spec.dims != 3 or not tells_noise(model.network, "MR"):
+    if not _looked_at_again(model):
         return network
     return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH)
+
+
+def _looked_at_again(model: Model) -> bool:
+    spec = model.spec
+    white = spec.modality == "MR" and spec.window.kind == "white noise"
+    return white and spec.dims == 3 and tells_noise(model.network, "MR")
 
 
 def denoised_again(

@@ -55,10 +55,11 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     """Denoise a volume; `parameters` are those of `Parameters`, by name."""
     wanted, started = parameters_of(Parameters, parameters), time.monotonic()
     check_values(volume)
-    wanted = replace(wanted, passes=wanted.passes or automatic_passes(volume))
-    check_passes(wanted.passes)
+    if wanted.passes:
+        check_passes(wanted.passes)
     progress("Loading the model", 0, 1)
     model = load_model(wanted.model, volume, "denoise")
+    wanted = replace(wanted, passes=wanted.passes or automatic_passes(volume, model))
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     seen = see(volume, model)
     model, adapted = _adapted(model, seen, wanted.adapt, engine, progress)

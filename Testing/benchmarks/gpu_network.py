@@ -79,7 +79,7 @@ def ct_network(section: Section) -> None:
 
 
 def mr_network(section: Section) -> None:
-    """The denoiser of MRI with its second look, as it runs, and without."""
+    """The denoiser of MRI with its further looks, as it runs, and without."""
     _network(section, "mr-denoise", "mr")
 
 
@@ -88,7 +88,7 @@ def _network(section: Section, name: str, scan: str) -> None:
     volume = section.volume(scan)
     unit = 25.0 if scan == "ct" else 30.0
     for title, shape in (("large", section.sizes.large), ("small", section.sizes.small)):
-        passes = automatic_passes(section.volume(scan, shape))
+        passes = automatic_passes(section.volume(scan, shape), model)
         network = looking_again(Mirrored(model.network, passes), model)
         halo, stride = (network.halo,) * 3, network.volume_strides
         engine.run(network, section.volume(scan, shape).array[0], (0, unit), lambda *_: None)  # and leaves it there

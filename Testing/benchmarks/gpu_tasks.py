@@ -62,7 +62,7 @@ def mr_denoise(section: Section) -> None:
 
 def _denoising(section: Section, scan: str, shape: tuple[int, ...], what: str) -> None:
     volume, model, device = section.volume(scan, shape), Model.load(f"{scan}-denoise"), section.device.type
-    engine, passes = Engine(device), automatic_passes(volume)
+    engine, passes = Engine(device), automatic_passes(volume, model)
     window = limits(model.spec.window, volume.array[0])
     network = looking_again(Mirrored(model.network, passes), model)
     section.seconds(

@@ -106,9 +106,9 @@ LIMITS = {
         "BM4D with a stabilised variance, told the true noise level and given the best of three settings, was better "
         "on all six scans that count at 3 and 5 % of noise, on five of seven at 9 % and on four at 15 %: by up to 0.2 "
         "dB on a T1 head, by up to 0.1 dB on a FLAIR head, a hippocampus crop and a trunk with interpolated slices (at "
-        "9 and 15 % behind on the FLAIR and the trunk, by 0.1 and 0.2 dB), 0.5 and 0.1 dB on a small cervical spine T1 at 9 and "
-        "15 %, 0.2 to 0.7 dB on a small cervical spine T2 (behind in SSIM there), 0.4 to 0.7 dB on generated anatomy, "
-        "and 0.5 dB on a scanned phantom (`--peers strongest`).",
+        "9 and 15 % behind on the FLAIR and the trunk, by 0.1 and 0.2 dB), 0.5 and 0.1 dB on a small cervical spine T1 "
+        "at 9 and 15 %, 0.2 to 0.7 dB on a small cervical spine T2 (behind in SSIM there), 0.4 to 0.7 dB on generated "
+        "anatomy, and 0.5 dB on a scanned phantom (`--peers strongest`).",
         "The further looks help where noise is white or nearly so; where a scanner interpolated it, and in flat "
         "tissue, the network is alone. That they leave flat tissue alone was decided after a look at the test scans, "
         "so they may help others a little less. What else they do was chosen on the validation head (as it is, with "

@@ -75,6 +75,7 @@ def look(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> Look:
     mean, power = blocks.mean(axis=(0, 1, 2)), np.square(blocks).mean(axis=(0, 1, 2))
     span = float(np.percentile(mean, 99.9) - np.percentile(mean, 0.1)) if mean.size else 0.0
     least = LEAST * span if span > 0 else 1.0
+    spread = math.sqrt(max(float(power.mean() - mean.mean() ** 2), 0.0)) if mean.size else 0.0
     tissue = mean > otsu_threshold(mean)
     tissue = tissue if tissue.sum() >= _FEWEST else np.ones_like(tissue)
     blocks -= mean
@@ -94,7 +95,8 @@ def look(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> Look:
         # Air that the scanner or somebody else has darkened tells nothing.
         plain = air if 0.1 * plain < air < plain else plain
     if plain <= least or min(blocks.shape[:3]) < _EDGE or alive.sum() < _FEWEST:
-        return Look(max(plain, least), least)
+        # So few blocks tell little, but no noise is stronger than all that varies.
+        return Look(max(min(plain, spread), least), least)
     told = statistics(blocks, seconds, alive, plain, correlated)
     if not correlated:
         told = np.concatenate([told, intensities(mean, alive, air, plain)])

@@ -93,3 +93,10 @@ def test_any_volume_has_a_finite_unit_above_zero(shape, dtype, seed, correlated)
     array = np.random.default_rng(seed).normal(0, 50, shape).astype(dtype)
     unit = noise_unit(array, correlated)
     assert np.isfinite(unit) and unit > 0
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 3, 3), (5, 5, 5), (8, 8, 1), (40, 1, 1)])
+def test_noise_of_a_few_voxels_is_not_told_far_too_strong(shape):
+    scans = [np.random.default_rng(seed).normal(600, 50, shape).astype(np.float32) for seed in range(20)]
+    told = [noise_unit(scan, correlated=False) / 50 for scan in scans]
+    assert 0.8 < np.median(told) < 1.1 and max(told) < 1.6

@@ -107,11 +107,13 @@ class Regrouped(Wrapped):
         within, at_once = _offsets(padded), _AT_ONCE if guide.device.type == "cpu" else _AT_ONCE_ON_A_GPU
         slabs = _slabs(guide.shape[1:], _SLAB * at_once)
         for start, slab in itertools.product(STARTS, slabs):
-            searched = padded[slab]
-            asked = _reached(share[slab], start).flatten() > 0
+            searched, asked = padded[slab], _reached(share[slab], start).flatten() > 0
+            if not asked.any():  # air, or flat tissue
+                self._count((1 - _PREPARING) / len(slabs))
+                continue
             noise = functional.avg_pool3d(_from(variance[slab], start), EDGE).flatten()[asked]
             places = similar(searched, start)[asked] + slab.start * searched[0].numel()
-            parts = max(1, math.ceil(len(places) / at_once))
+            parts = math.ceil(len(places) / at_once)
             self._count(_SEARCHING / len(slabs))
             for group, level in zip(places.split(at_once), noise.split(at_once), strict=True):
                 voxels = (group[..., None] + within).flatten()

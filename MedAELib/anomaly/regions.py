@@ -69,7 +69,8 @@ def rule_of(known: Mapping[str, Any]) -> RegionRule:
 class Region:
     """One connected place above the threshold; millimetres are RAS, `rate` is how rare the peak is in normal tissue.
 
-    `rate` goes no lower than what was measured on normal scans, so 0.0005 is that or rarer. It is None where z is no rarity, and `side` is empty where the scan does not tell it.
+    `rate` goes no lower than what was measured on normal scans, so 0.0005 is that or rarer. It is None where z is no
+    rarity, and `side` is empty where the scan does not tell it.
     `sharpest_map` is the one of the single maps in which the place stands out most, by `sharpest_z`, its peak there;
     empty and 0 where no maps were given.
     """

@@ -149,11 +149,12 @@ def test_a_ct_is_told_as_one_where_a_model_for_mri_is_calibrated_or_used(tmp_pat
     (tmp_path / "scans").mkdir()
     scan = head((5.0, 5.0, 5.0))[0]
     voxels = np.where(scan.array > 60, scan.array / 10 - 130, -1000).astype(np.float32)  # fat
-    scan.like(voxels, name="chest").save(tmp_path / "scans" / "chest.nii.gz")
+    chest = Volume(voxels, scan.affine, {"name": "chest"})
+    chest.save(tmp_path / "scans" / "chest.nii.gz")
     named, notes = model(tmp_path / "model"), []
     with pytest.raises(BadInput, match="can be calibrated on"):
         calibrated_again(tmp_path / "scans", str(named), tmp_path / "made", "cpu", lambda *_: None, notes.append)
     told = r"looks like a CT (values down to -1000), and the model was made for MRI"
     assert len(notes) == 1 and notes[0].startswith("chest.nii.gz is left out: ") and told in notes[0]
     with pytest.raises(BadInput, match=re.escape(told)):
-        anomaly(scan.like(voxels), Model.load(named))
+        anomaly(chest, Model.load(named))

@@ -22,8 +22,8 @@ _BRIDGES = (4.0, 6.0, 8.0, 10.0, 12.0)  # mm: what connects brain and scalp is t
 _MARGIN = 2.0  # mm of cerebrospinal fluid around
 _FOLD = 8.0  # mm: sulci narrower than twice this belong to the brain
 _PLAUSIBLE = (500.0, 1900.0)  # ml of a whole brain
-# mm: no brain is longer, with the cord that hangs on it. Of 14 right scans it is at most 194, of these cut and turned 208
-# with what is not cut away of the head; of the chest around a heart that had the size of a brain from 248 on.
+# mm: no brain is longer, with the cord that hangs on it. Of 14 right scans it is at most 194, of these cut and turned,
+# with what is left of the head, 208; of the chest around a heart that had the size of a brain it is from 248 on.
 _LONGEST = 230.0
 _BARE = 0.75  # of the head, of all that is not air: where the brain is as much of it, its skull was taken off before
 _BODY = -300.0  # HU: lighter is air or lung

@@ -23,7 +23,7 @@ _MARGIN = 2.0  # mm of cerebrospinal fluid around
 _FOLD = 8.0  # mm: sulci narrower than twice this belong to the brain
 _PLAUSIBLE = (500.0, 1900.0)  # ml of a whole brain
 # mm: no brain is longer, with the cord that hangs on it. Of 14 right scans it is at most 194, of these cut and turned,
-# with what is left of the head, 208; of the chest around a heart that had the size of a brain it is from 248 on.
+# with what is left of the head, 208; of a chest around a heart it is 257 (in a smaller field of view less).
 _LONGEST = 230.0
 _BARE = 0.75  # of the head, of all that is not air: where the brain is as much of it, its skull was taken off before
 _BODY = -300.0  # HU: lighter is air or lung

@@ -137,7 +137,7 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
         outputs[name] = volume.like(array)
     right, front, head = (volume.affine @ [5.5, 5.5, 4, 1])[:3].tolist()
     row = {
-        "number": 1, "volume_ml": 0.5, "peak_z": 5.0, "mean_z": 5.0, "rate": 2.9e-7, "right_mm": right,
+        "number": 1, "volume_ml": 0.5, "peak_z": 5.0, "mean_z": 5.0, "rate": 0.0005, "right_mm": right,
         "front_mm": front, "head_mm": head, "side": "right", "brightness": "brighter",
         "sharpest_map": "contrast", "sharpest_z": 6.0,
     }  # fmt: skip

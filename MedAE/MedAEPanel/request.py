@@ -10,9 +10,9 @@ class Request:
     """A task on a volume or sequence node. `outputs` maps each wanted output to a node, or to None for a new one; those
     of a sequence are always new.
 
-    `slab` (axis, start, stop) restricts its results to some slices of a volume, all of which the worker reads: how strong
-    the noise is, the whole volume tells. A task that reads several volumes, or none, has
-    them by name in `inputs`; one whose result is no node has a `goal` (see `goals.ModelTarget`).
+    `slab` (axis, start, stop) restricts its results to some slices of a volume. The worker reads all of it: how strong
+    the noise is, the whole volume tells. A task that reads several volumes, or none, has them by name in `inputs`; one
+    whose result is no node has a `goal` (see `goals.ModelTarget`).
     """
 
     inputNode: object

@@ -47,7 +47,7 @@ class Seen:
     notes: tuple[str, ...] = ()
 
     def slab(self, axis: int, start: int, stop: int) -> Seen:
-        """The slices start..stop-1 along an axis (0..2) as they are seen in the whole volume: in its unit and window."""
+        """The slices start..stop-1 along an axis (0..2) as they are seen in the whole volume: in its unit."""
         original, seen = (each.slab(axis, start, stop) for each in (self.original, self.volume))
         if self.volume.array is self.original.array:
             seen = seen.like(original.array)

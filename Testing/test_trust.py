@@ -143,7 +143,7 @@ def test_noise_that_is_left_where_it_is_strongest_is_told_although_the_quiet_par
     found = figures[STRONGEST]
     assert figures["Noise after"].value < 0.3 * figures["Noise before"].value
     assert found.verdict == verdict and found.unit == "%"
-    assert found.value == pytest.approx(100 * left, abs=3 if left else 25)  # edges count
+    assert found.value == pytest.approx(100 * left, abs=6 if left else 33)  # edges stay
     assert ("noise left where it is strongest" in conclusion([found])) == (verdict != "good")
 
 

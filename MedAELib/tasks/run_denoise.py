@@ -12,6 +12,7 @@ from ..errors import BadInput
 from ..modality import check_domain, guess_modality
 from ..model import Model
 from ..networks.mirrored import check_passes
+from ..noise import interpolated
 from ..quality import middle_frame, varying_frames
 from ..training.adapt import ADAPTABLE, adapt
 from ..volume import Volume
@@ -82,7 +83,7 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
         outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
     report = {"task": "denoise", **_told(volume, seen, model, wanted), **adapted, **used, **noise, **judged, **seconds}
-    report["warnings"] += remarks
+    report["warnings"] += [*remarks, *_interpolated(seen, model)]
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
 
 
@@ -93,6 +94,16 @@ def _slices(volume: Volume, slab: list[int]) -> tuple[int, int, int]:
         if 0 <= start < stop <= volume.shape[axis]:
             return axis, start, stop
     raise BadInput(f"{volume.name or 'The volume'} has no slices {slab}.", "Name an axis (0 to 2), a start and a stop.")
+
+
+def _interpolated(seen: Seen, model: Model) -> list[str]:
+    """What the user of a model for MRI is told of a scan whose noise was smoothed before; mostly nothing."""
+    if model.spec.modality != "MR" or not interpolated(seen.volume.array[middle_frame(seen.volume.array)], seen.zero):
+        return []
+    return [
+        "The finest detail of the scan is weak, as after interpolation to more voxels: of noise that was interpolated "
+        "only a part is removed, and the noise figures tell too little of it. Denoise a scan before it is resampled."
+    ]
 
 
 def _adapted(

@@ -155,7 +155,7 @@ def _no_signal(array: Array, least: float, largest: float) -> float:
     found = []
     for frame in _chosen(array):
         values = sample(array[frame])
-        found.append(np.percentile(values[~_outside(values, least, largest)], [1, 99.9]))
+        found.append(np.percentile(values[~_outside(values, least, largest)], [0.1, 99.9]))
     zero, brightest = (float(end) for end in np.median(np.array(found), axis=0))
     return zero if _negative(zero, brightest) else 0.0
 

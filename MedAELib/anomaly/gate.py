@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 
 from ..errors import BadModel
 from .anatomies import anatomies_of
-from .orientation import QUARTER, quarter_turned, turned
+from .orientation import QUARTER, cut_off, quarter_turned, turned
 from .prepare import MEDIAN, Prepared
 from .scores import Scores
 
@@ -157,7 +157,7 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
         warnings.append(
             "The anatomy is unlike that of every normal scan: another part of the body, or one that lies otherwise."
         )
-    over = _turned_over(found["coarse"], gate["coarse"], brains and prepared.brain)
+    over = _turned_over(found["coarse"], gate["coarse"], brains and prepared.brain, prepared)
     if over:
         what = "head" if brains else "anatomy"
         warnings.append(f"The {what} seems to lie {over}: check the orientation that the file gives.")
@@ -168,9 +168,9 @@ def doubts(prepared: Prepared, scores: Scores, known: Mapping[str, Any] | None) 
     return warnings
 
 
-def _turned_over(found: Floats, normal: Floats, brain: bool) -> str:
+def _turned_over(found: Floats, normal: Floats, brain: bool, prepared: Prepared) -> str:
     """As `turned`, of lists of cells; of a brain also by its own symmetry. Empty where one of them tells no anatomy."""
     if found.size != normal.size or not found.size:
         return ""
     coarse, usual = (cells.reshape((_COARSE,) * 3) for cells in (found, normal))
-    return QUARTER if brain and quarter_turned(coarse) else turned(coarse, usual, brain)
+    return QUARTER if brain and quarter_turned(coarse) else turned(coarse, usual, brain, brain and cut_off(prepared.mask))

@@ -14,6 +14,7 @@ from ..anomaly.calibration import calibrations, own_z, z_of
 from ..anomaly.case_score import ENOUGH, case_score, case_scores_of, percentile, sentence
 from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
+from ..anomaly.hidden import hidden_place
 from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
 from ..anomaly.regions import PLAIN, Region, find_regions, rule_of
@@ -106,6 +107,9 @@ def anomaly(
         residual = prepared.differences(prepared.voxels - scores.typical)
         result.residual = _placed(residual, prepared, volume, "residual")
     result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
+    alone.pop(first, None)
+    hidden = "" if model is None else hidden_place(alone, labels, prepared)
+    result.report["warnings"] += [hidden] if hidden else []
     return result
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..anomaly.average import average_of
 from ..anomaly.calibration import calibrations, own_z, z_of
@@ -107,9 +108,7 @@ def anomaly(
         residual = prepared.differences(prepared.voxels - scores.typical)
         result.residual = _placed(residual, prepared, volume, "residual")
     result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
-    alone.pop(first, None)
-    hidden = "" if model is None else hidden_place(alone, labels, prepared)
-    result.report["warnings"] += [hidden] if hidden else []
+    result.report["warnings"] += _hidden(model, alone, first, labels, prepared)
     return result
 
 
@@ -148,6 +147,16 @@ def _report(
         "case": sentence(score, normals),
         "warnings": warnings,
     }
+
+
+def _hidden(
+    model: Model | None, singles: dict[str, Floats], first: str, labels: npt.NDArray[Any], prepared: Prepared
+) -> list[str]:
+    """What a single map shows and the first map does not, as a list of one sentence or none; without a model z tells
+    nothing of what is normal."""
+    others = {name: z for name, z in singles.items() if name != first}
+    told = hidden_place(others, labels, prepared) if model else ""
+    return [told] if told else []
 
 
 def _looked_at(prepared: Prepared) -> str:

@@ -82,18 +82,16 @@ def anomaly(
         told = partial(progress, "Comparing with normal scans")
         scores = scores_of(prepared, model, engine, shown, told, average_of(known))
         maps = z_maps(scores, calibrations(known), shown, prepared)
-    first = next(iter(maps))
+    first, shown_z = next(iter(maps.items()))
     progress("Finding regions", 0, 1)
     rule = PLAIN if model is None else rule_of(known)
     peak = rule.peak(rate) if prepared.dims == 3 else None
     alone = {name: z for name, z in maps.items() if name != COMBINED}
-    labels, regions = find_regions(
-        maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone
-    )
+    labels, regions = find_regions(shown_z, threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone)
     if model is None:  # z is no rarity
         regions = [replace(region, rate=None) for region in regions]
     result = AnomalyResult(
-        map=_placed(maps[first], prepared, volume, "anomaly map"),
+        map=_placed(shown_z, prepared, volume, "anomaly map"),
         threshold=threshold,
         labels=volume.like(
             from_grid(labels, prepared.grid, volume, nearest=True).astype(np.uint8)[None],
@@ -107,7 +105,7 @@ def anomaly(
         result.typical = _placed(prepared.intensities(scores.typical), prepared, volume, "nearest typical")
         residual = prepared.differences(prepared.voxels - scores.typical)
         result.residual = _placed(residual, prepared, volume, "residual")
-    result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
+    result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, shown_z, result)}
     result.report["warnings"] += _hidden(model, alone, first, labels, prepared)
     return result
 

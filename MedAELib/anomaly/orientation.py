@@ -21,7 +21,7 @@ _FLIPS = ((), *_OVER.values())
 _SYMMETRIC, _CLEARLY = 0.92, 0.02
 _BETTER = 0.15  # of correlation with the normal anatomy: right scans of other scanners gain .08 by wrong quarters
 _CUT = 0.3  # of the largest slice: right whole brains touch the lowest and uppermost slices with none of it
-# Of a cut brain: right ones gain up to .23 of correlation by a turn, whole ones that are turned over .17 to .60.
+# Right brains that are cut gain up to .23 of correlation by a turn, whole ones that are turned over .03 to .60.
 _STRONG = 0.35
 _APART = 0.09  # of correlation: less does not tell one kind of turn from the other
 

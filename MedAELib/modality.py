@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle, Spec
-from .quality import all_finite, sample
+from .quality import all_finite, ends, sample
 from .volume import Volume
 
 _FEW_SLICES = 8
@@ -129,6 +129,13 @@ def check_domain(
 def told_added(volume: Volume) -> str:
     """The beginning of a sentence on a volume of which `added_to_hounsfield` is not 0."""
     return f"{volume.name or 'The volume'} looks like a CT with 1024 added to its Hounsfield units (water 1024)"
+
+
+def told_ct(volume: Volume) -> str:
+    """The beginning of a sentence where a volume looks like a CT in Hounsfield units; empty where not."""
+    if guess_modality(volume) != "CT":
+        return ""
+    return f"{volume.name or 'The volume'} looks like a CT (values down to {ends(volume.array)[0]:g})"
 
 
 def told_constant(volume: Volume) -> str:

@@ -24,6 +24,7 @@ _SECOND_FREEDOM = {1: 1.13, 2: 1.13, 4: 1.64, 6: 2.58}
 _RAYLEIGH = (1.6, 2.3)  # mean over deviation of untouched air in a magnitude image; 1.913 without end
 _CORRELATED_FREEDOM = 60  # of a block's detail where noise is correlated in plane, about
 _ACROSS_FREEDOM = 25  # of a block's differences from slice to slice, where noise is correlated in plane, about
+_FINE = 0.4  # scans with white noise have .5 and more, those interpolated to twice as many voxels .35 and less
 LEAST = 1e-3  # of the range of intensities: weaker noise is not looked for
 
 Units = Callable[[int, bool], float]
@@ -43,6 +44,14 @@ def noise_unit(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> 
     return max(found.plain * correction(found.statistics, correlated), found.least)
 
 
+def interpolated(array: npt.NDArray[Any], zero: float = 0.0) -> bool:
+    """Whether the finest detail of an MRI `[i, j, k]` is so weak that it was resampled, or has no noise.
+
+    What noise there is then lies in coarser detail, as anatomy does.
+    """
+    return look(array, correlated=False, zero=zero).finest < _FINE
+
+
 def units_of(array: npt.NDArray[Any], zero: float = 0.0) -> Units:
     """`noise_unit` of the channels of `[c, i, j, k]` by number, found once however often one is asked for."""
     return cache(lambda channel, correlated: noise_unit(array[channel], correlated, zero))
@@ -53,12 +62,14 @@ class Look:
     """What the blocks of a volume tell: the plain estimate of the noise, the least that is told, and the statistics.
 
     The statistics are relative to the plain estimate, so they do not depend on units; None where the volume is too
-    small or too empty for more than the plain estimate.
+    small or too empty for more than the plain estimate. `finest` is the deviation by the finest detail over that by
+    all detail, both in the quietest blocks; 1 where that is not looked at.
     """
 
     plain: float
     least: float
     statistics: npt.NDArray[np.float64] | None = None
+    finest: float = 1.0
 
 
 def look(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> Look:
@@ -75,6 +86,7 @@ def look(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> Look:
     mean, power = blocks.mean(axis=(0, 1, 2)), np.square(blocks).mean(axis=(0, 1, 2))
     span = float(np.percentile(mean, 99.9) - np.percentile(mean, 0.1)) if mean.size else 0.0
     least = LEAST * span if span > 0 else 1.0
+    spread = math.sqrt(max(float(power.mean() - mean.mean() ** 2), 0.0)) if mean.size else 0.0
     tissue = mean > otsu_threshold(mean)
     tissue = tissue if tissue.sum() >= _FEWEST else np.ones_like(tissue)
     blocks -= mean
@@ -84,21 +96,23 @@ def look(array: npt.NDArray[Any], correlated: bool, zero: float = 0.0) -> Look:
         return Look(least, least)
     seconds = second_differences(blocks)
     total = quietest(everything[alive], _CORRELATED_FREEDOM)
-    air = 0.0 if correlated else _air(mean[~tissue], power[~tissue])
+    finest, air = 0.0, 0.0 if correlated else _air(mean[~tissue], power[~tissue])
     if correlated:
         between = quietest(seconds["second", (2,)][alive], _ACROSS_FREEDOM) if array.shape[2] > 2 else total
         plain = min(total, between)
     else:
         freedom = math.prod(_SECOND_FREEDOM[edge] for edge in blocks.shape[:3])
-        plain = max(quietest(seconds["second", (0, 1, 2)][alive], freedom), 0.5 * total)
+        finest = quietest(seconds["second", (0, 1, 2)][alive], freedom)
+        plain = max(finest, 0.5 * total)
         # Air that the scanner or somebody else has darkened tells nothing.
         plain = air if 0.1 * plain < air < plain else plain
     if plain <= least or min(blocks.shape[:3]) < _EDGE or alive.sum() < _FEWEST:
-        return Look(max(plain, least), least)
+        # So few blocks tell little, but no noise is stronger than all that varies.
+        return Look(max(min(plain, spread), least), least)
     told = statistics(blocks, seconds, alive, plain, correlated)
     if not correlated:
         told = np.concatenate([told, intensities(mean, alive, air, plain)])
-    return Look(plain, least, told)
+    return Look(plain, least, told, 1.0 if correlated else finest / total)
 
 
 def otsu_threshold(values: npt.NDArray[Any]) -> float:

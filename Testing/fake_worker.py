@@ -89,6 +89,8 @@ def run_task(
         return Result(*fake_codec.decompress(volume, allocate))
     if task == "translate":
         return translate(inputs, parameters, allocate)
+    if parameters.get("slab"):
+        volume = volume.slab(*parameters["slab"])
     denoised = allocate("denoised", volume.array.shape, volume.array.dtype)
     denoised[...] = volume.array - (volume.array > 0).astype(volume.array.dtype)
     outputs = {"denoised": volume.like(denoised)}
@@ -137,7 +139,7 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
         outputs[name] = volume.like(array)
     right, front, head = (volume.affine @ [5.5, 5.5, 4, 1])[:3].tolist()
     row = {
-        "number": 1, "volume_ml": 0.5, "peak_z": 5.0, "mean_z": 5.0, "rate": 2.9e-7, "right_mm": right,
+        "number": 1, "volume_ml": 0.5, "peak_z": 5.0, "mean_z": 5.0, "rate": 0.0005, "right_mm": right,
         "front_mm": front, "head_mm": head, "side": "right", "brightness": "brighter",
         "sharpest_map": "contrast", "sharpest_z": 6.0,
     }  # fmt: skip

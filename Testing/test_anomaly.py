@@ -99,6 +99,18 @@ def test_what_is_no_brain_is_looked_at_as_a_whole():
     assert mask.any()
 
 
+def test_tissue_of_the_size_of_a_brain_that_is_longer_than_any_is_none_and_a_cord_is_no_part_of_its_length():
+    place = np.stack(np.mgrid[:80, :36, :36] - np.array([40, 18, 18])[:, None, None, None]) * 4.0
+    noise = np.random.default_rng(0).normal(0, 5, place.shape[1:])
+    ball = (place**2).sum(0) < 62**2
+    long = (place[0] / 140) ** 2 + (place[1] / 41) ** 2 + (place[2] / 41) ** 2 < 1
+    cord = (np.hypot(place[1], place[2]) < 7) & (place[0] > 0)
+    for tissue, brain in ((ball, True), (long, False), (ball | cord, True)):
+        voxels = (500 * tissue + noise).astype(np.float32)
+        assert brain_mask(voxels, 4.0)[1] == brain
+        assert brain_mask(np.ascontiguousarray(voxels.T), 4.0)[1] == brain
+
+
 @pytest.mark.parametrize("with_model", [False, True])
 def test_a_bright_lesion_is_where_it_was_put_in_map_labels_and_table(normative, with_model):
     volume, _ = head((1.5, 1.5, 3.0), rotation(0.1, 0.2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from MedAELib.anomaly.prepare import prepare
 from MedAELib.anomaly.scores import Scores
 from MedAELib.bundle import find_bundle, read_bundle
 from MedAELib.errors import BadInput, BadModel
+from MedAELib.model import Model
+from MedAELib.tasks.anomaly import anomaly
 from MedAELib.training.anomaly_cohorts import COHORTS
 from MedAELib.volume import Volume
 
@@ -128,3 +131,30 @@ def test_a_model_that_is_calibrated_twice_tells_the_last_time_and_whose_figures_
     assert "on 1 normal scan by" in read_bundle(tmp_path / "m1").card
     assert any(said.startswith("Only 1 scan:") for said in notes)
     assert any(said.startswith("Only 2 scans:") for said in notes)
+
+
+def test_a_scan_under_two_names_counts_once(tmp_path):
+    (tmp_path / "scans").mkdir()
+    scan = head((5.0, 5.0, 5.0), seed=1)[0]
+    scan = scan.like(np.clip(scan.array.round(), 0, None).astype(np.int16))
+    scan.save(tmp_path / "scans" / "one.nii.gz")
+    scan.like(scan.array.astype(np.float32)).save(tmp_path / "scans" / "two.nrrd")
+    head((5.0, 5.0, 5.0), seed=2)[0].save(tmp_path / "scans" / "three.nii.gz")
+    notes = stopped(tmp_path / "scans", model(tmp_path / "model"), tmp_path / "made")
+    assert "two.nrrd is left out: it holds the same voxels as one.nii.gz." in notes
+    assert any("Only 2 scans" in said for said in notes) and len(notes) == 2
+
+
+def test_a_ct_is_told_as_one_where_a_model_for_mri_is_calibrated_or_used(tmp_path):
+    (tmp_path / "scans").mkdir()
+    scan = head((5.0, 5.0, 5.0))[0]
+    voxels = np.where(scan.array > 60, scan.array / 10 - 130, -1000).astype(np.float32)  # fat
+    chest = Volume(voxels, scan.affine, {"name": "chest"})
+    chest.save(tmp_path / "scans" / "chest.nii.gz")
+    named, notes = model(tmp_path / "model"), []
+    with pytest.raises(BadInput, match="can be calibrated on"):
+        calibrated_again(tmp_path / "scans", str(named), tmp_path / "made", "cpu", lambda *_: None, notes.append)
+    told = r"looks like a CT (values down to -1000), and the model was made for MRI"
+    assert len(notes) == 1 and notes[0].startswith("chest.nii.gz is left out: ") and told in notes[0]
+    with pytest.raises(BadInput, match=re.escape(told)):
+        anomaly(chest, Model.load(named))

@@ -72,6 +72,19 @@ def test_missing_slices_are_told_with_their_numbers_and_not_called_noise_alone(t
     assert any("lacks 3 slices" in said for said in warnings(whole.like(voxels), None))
 
 
+def test_voxels_that_are_not_finite_are_counted_and_told_with_what_they_were_taken_as():
+    scan = head((4.0, 4.0, 4.0))[0]
+    assert not any("finite" in said for said in warnings(scan, None))
+    voxels = scan.array.copy()
+    voxels[0, 20, 20:23, 20], voxels[0, 5, 5, 5], voxels[0, 6, 6, 6] = np.nan, np.inf, -np.inf
+    told = warnings(scan.like(voxels), None)
+    assert any("head holds 5 voxels that are not finite, taken as 0;" in said for said in told)
+    body = np.where(scan.array > 60, 40 + scan.array / 10, -1000).astype(np.float32)
+    body[0, 20, 20, 20] = np.nan
+    told = warnings(Volume(body, scan.affine, {"name": "neck", "modality": "CT"}), None)
+    assert any("neck holds 1 voxel that is not finite, taken as air;" in said for said in told)
+
+
 def test_a_label_map_is_told(tmp_path):
     scan = head((4.0, 4.0, 4.0))[0]
     labels = scan.like(np.digitize(scan.array, [60, 150, 250]).astype(np.uint8))

@@ -7,6 +7,7 @@ import pytest
 from anomaly_tools import on_few_cells, tiny_normative
 from generated_heads import CENTRE, head, with_ball
 
+from MedAELib.anomaly.calibration import RATES
 from MedAELib.anomaly.grid import Grid
 from MedAELib.anomaly.prepare import Prepared
 from MedAELib.anomaly.regions import find_regions
@@ -76,3 +77,12 @@ def test_a_percentile_needs_enough_normal_scans(tmp_path):
         cases = [0.1 * number for number in range(count)]
         report = anomaly(scan, tiny_normative(tmp_path / str(count), cases=cases)).report
         assert (report["case_percentile"] is None) == (count < 20) and report["case_normals"] == count
+
+
+def test_no_region_is_told_to_be_rarer_than_was_measured_on_normal_scans():
+    z = np.zeros((12, 12, 12), np.float32)
+    z[2, 2, 2], z[6, 6, 6], z[10, 10, 10] = 12, 5, 2.5
+    scan = Prepared(np.ones(z.shape, np.float32), np.ones(z.shape, bool), Grid(z.shape, np.eye(4)), 1.0, True)
+    regions = find_regions(z, 2.0, scan, 0, None)[1]
+    assert [one.rate for one in regions] == [RATES[-1], RATES[-1], 0.0062]
+    assert [one.peak_z for one in regions] == [12, 5, 2.5]

@@ -9,9 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import zoom
 from torch import Generator
 
-from MedAELib.noise import noise_unit
+from MedAELib import Volume
+from MedAELib.noise import interpolated, noise_unit
+from MedAELib.tasks.run_denoise import run_denoise
 from MedAELib.training.anatomy import generated_volume
 from MedAELib.training.corruptions import low_passed, magnitude_noise, projection_noise
 
@@ -93,3 +96,35 @@ def test_any_volume_has_a_finite_unit_above_zero(shape, dtype, seed, correlated)
     array = np.random.default_rng(seed).normal(0, 50, shape).astype(dtype)
     unit = noise_unit(array, correlated)
     assert np.isfinite(unit) and unit > 0
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 3, 3), (5, 5, 5), (8, 8, 1), (40, 1, 1)])
+def test_noise_of_a_few_voxels_is_not_told_far_too_strong(shape):
+    scans = [np.random.default_rng(seed).normal(600, 50, shape).astype(np.float32) for seed in range(20)]
+    told = [noise_unit(scan, correlated=False) / 50 for scan in scans]
+    assert 0.8 < np.median(told) < 1.1 and max(told) < 1.6
+
+
+@pytest.mark.parametrize("level", [0.03, 0.05, 0.15])
+def test_a_scan_that_was_interpolated_is_told_from_one_with_white_noise(level):
+    clean = torch.from_numpy(_anatomy("MR", 1, 64))
+    noisy = magnitude_noise(clean, level, _generator()).numpy()
+    finer = zoom(noisy[:40, :40, :40], (2, 2, 1), order=1), zoom(noisy[:40, :40, :40], 1.5, order=3)
+    filled = magnitude_noise(clean, level, _generator(), cutoffs=(0.5, 0.5, 1.0)).numpy()
+    assert not interpolated(noisy)
+    assert all(interpolated(scan) for scan in (*finer, filled))
+
+
+def test_the_report_says_that_interpolated_noise_goes_in_part_only():
+    noisy = magnitude_noise(torch.from_numpy(_anatomy("MR", 1, 32)), 0.05, _generator()).numpy() * 700
+
+    def said(array: np.ndarray) -> bool:
+        scan = Volume(array[None].astype(np.float32), np.eye(4), {"name": "scan", "modality": "MR"})
+        made = run_denoise(scan, {"model": "mr-denoise", "device": "cpu"}, lambda *_: None, _room)
+        return any("interpolated" in warning for warning in made.report["warnings"])
+
+    assert said(zoom(noisy, (2, 2, 1), order=1)[:32, :32]) and not said(noisy)
+
+
+def _room(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return np.empty(shape, dtype)

@@ -155,6 +155,20 @@ def test_a_reload_during_the_preview_keeps_the_whole_run(previewed: OpenPanel) -
     assert _previews() == []
 
 
+def test_the_worker_reads_the_whole_volume_for_the_preview_too(previewed: OpenPanel) -> None:
+    from MedAELib.worker import runs
+    from MedAEPanel.preview import visibleSlab
+
+    _start_preview(previewed)  # how strong the noise is, a few slices tell otherwise than the whole volume
+    run = previewed.controller._run
+    given = runs.read_inputs(run)["input"]
+    assert not isinstance(given, bytes) and given.shape == SIZE
+    assert tuple(runs.read_job(run).parameters["slab"]) == visibleSlab(previewed.controller._target.inputNode())
+    del given
+    previewed.ui.cancelButton.click()
+    previewed.spin(lambda: not previewed.controller.busy)
+
+
 def test_a_preview_alone_is_never_offered_as_a_result(previewed: OpenPanel) -> None:
     import slicer
 

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from trust_scans import organs
 
 from MedAELib import Volume
+from MedAELib.errors import BadInput
 from MedAELib.modality import guess_modality
 from MedAELib.model import Model
 from MedAELib.tasks.common import TaskResult
@@ -191,3 +193,30 @@ def test_a_reconstruction_and_its_window_take_no_part_in_fill_values(tmp_path):
     assert (low, high) == pytest.approx(ordinary, rel=0.05)
     made = reconstruct(Volume(filled[None], np.eye(4)), model).array[0]
     assert (made[~left] == np.float32(1e9)).all() and np.abs(made[left]).max() < 1e5
+
+
+@pytest.mark.parametrize("start", [4, 40])
+def test_a_slab_is_seen_in_the_unit_of_the_whole_volume_whatever_its_own_is(start):
+    random, size = np.random.default_rng(2), (64, 48, 48)
+    level = np.where(np.arange(size[0]) < 32, 25.0, 75.0)[:, None, None]
+    real, imaginary = (level * random.normal(size=size) for _ in range(2))
+    noisy = np.hypot(organs(size) + real, imaginary).astype(np.float32)
+    volume = Volume(noisy[None], np.diag([2.0, 1, 1, 1]), {"name": "scan", "modality": "MR"})
+    slab, middle = [0, start, start + 20], start + 9
+    whole, part = (
+        run_task("denoise", {"input": volume}, {"passes": 1, "device": "cpu", **more}, progress=lambda *_: None)
+        for more in ({}, {"slab": slab})
+    )
+    alone = volume.slab(*slab)
+    wanted, found = whole.outputs["denoised"].array[0, middle], part.outputs["denoised"]
+    removed = np.sqrt(np.mean((noisy[middle] - wanted) ** 2))
+    assert found.shape == alone.shape and np.array_equal(found.affine, alone.affine)
+    assert part.report["noise_before"] == whole.report["noise_before"]
+    assert np.sqrt(np.mean((found.array[0, 9] - wanted) ** 2)) < 0.2 * removed  # in its own unit 0.8, from 40 on
+
+
+@pytest.mark.parametrize("slab", [[0, 4], [3, 0, 4], [0, 4, 4], [0, -1, 4], [0, 0, 41], [0, 0, 2.5]])
+def test_slices_that_are_not_there_are_refused(slab):
+    volume = Volume(scans("MR")[0][None], np.eye(4), {"name": "scan", "modality": "MR"})
+    with pytest.raises(BadInput, match="scan has no slices"):
+        run_task("denoise", {"input": volume}, {"slab": slab}, progress=lambda *_: None)

@@ -24,6 +24,7 @@ SHIFT, STRUCTURE, SHARPNESS = (
     "Edge sharpness kept",
 )
 LESIONS = [f"Small lesions kept, {contrast} x noise" for contrast in CONTRASTS]
+STRONGEST = "Noise left where it is strongest"
 GRAIN = [f"Grain of the removed noise, {way}" for way in ("left-right", "front-back", "head-foot")]
 
 
@@ -124,6 +125,36 @@ def test_removing_only_the_finest_grain_shows_in_the_grain(noisy):
     kept = gaussian_filter(noisy.noise, 0.8)  # coarse noise stays, as in a result that looks like plastic
     found = noisy.judge(noisy.clean + 2 * kept, noisy.ideal)
     assert any(found[name].verdict in ("look", "poor") for name in GRAIN)
+
+
+def _uneven(modality: str = "MR") -> Scan:
+    """The scan with three times the noise in one half."""
+    even = scan(modality)
+    noise = even.noise * np.where(np.arange(64) < 32, 1.0, 3.0)[:, None, None]
+    return Scan(even.clean, noise, even.volume.like((even.clean + noise)[None].astype(np.float32)))
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+@pytest.mark.parametrize(("left", "verdict"), [(0.0, "good"), (0.5, "look"), (0.87, "poor")])
+def test_noise_that_is_left_where_it_is_strongest_is_told_although_the_quiet_part_is_clean(modality, left, verdict):
+    noisy = _uneven(modality)
+    kept = left * noisy.noise * (np.arange(64) >= 32)[:, None, None]
+    figures = noisy.judge(noisy.clean + kept, lambda voxels: voxels - noisy.noise + kept)
+    found = figures[STRONGEST]
+    assert figures["Noise after"].value < 0.3 * figures["Noise before"].value
+    assert found.verdict == verdict and found.unit == "%"
+    assert found.value == pytest.approx(100 * left, abs=6 if left else 33)  # edges stay
+    assert ("noise left where it is strongest" in conclusion([found])) == (verdict != "good")
+
+
+def test_fine_anatomy_in_a_part_of_the_scan_is_not_taken_for_noise_that_was_left():
+    even = scan("MR")
+    random = np.random.default_rng(4)
+    vessels = gaussian_filter((random.uniform(size=even.clean.shape) < 0.02).astype(np.float32), 0.4)
+    clean = even.clean + 2000 * vessels * (np.arange(64) >= 32)[:, None, None]
+    noisy = Scan(clean, even.noise, even.volume.like((clean + even.noise)[None].astype(np.float32)))
+    found = noisy.judge(clean, noisy.ideal)[STRONGEST]
+    assert found.value is None and "fine anatomy" in found.explanation
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int16"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models import save_small_model, small_model
-from trust_scans import scan
+from trust_scans import organs, scan
 
 from MedAELib import Volume
 from MedAELib.__main__ import main
@@ -119,6 +119,18 @@ def test_denoising_again_gives_what_the_task_gave_at_any_strength_and_tells_how_
         again = denoised_again(model, (0.0, 1000.0), strength, 2, Engine(**CPU), lambda *told: seen.append(told))
         assert np.abs(again(volume.array[0]) - expected).max() < 1e-3
     assert seen[-1] == ("Denoising a test", 24**3, 24**3)
+
+
+def test_what_the_bundled_model_leaves_of_uneven_noise_is_told():
+    random, clean = np.random.default_rng(5), organs((64, 64, 64))
+    level = np.where(np.arange(64) < 32, 25.0, 75.0)[:, None, None]
+    noisy = np.hypot(clean + level * random.normal(size=clean.shape), level * random.normal(size=clean.shape))
+    volume = Volume(noisy[None].astype(np.float32), np.eye(4), {"name": "scan", "modality": "MR"})
+    report = run(volume, "mr-denoise", trust=True, passes=1).report
+    told = {row["name"]: row for row in report["trust"]}["Noise left where it is strongest"]
+    error = (run(volume, "mr-denoise", passes=1).outputs["denoised"].array[0] - clean)[36:].std()
+    assert told["verdict"] in ("look", "poor") and told["value"] == pytest.approx(100 * error / 75, abs=15)
+    assert "noise left where it is strongest" in report["verdict"]
 
 
 # ---- the command line ----

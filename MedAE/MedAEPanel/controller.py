@@ -86,10 +86,10 @@ class RunController:
     def apply(self, request):
         """Start a run. Raises MedAEError, also while another run is under way; then nothing has happened."""
         self._refuseWhenBusy()
-        sources = {name: Source(node, request.slab, request.inputNode) for name, node in request.nodes().items()}
+        sources = {name: Source(node, request.inputNode) for name, node in request.nodes().items()}
         target = request.target()
         origin = {**target.toJson(), "preview": request.slab is not None}
-        run = faults.guarded(runs.create_run, self._runs, request.task, request.parameters, origin)
+        run = faults.guarded(runs.create_run, self._runs, request.task, request.told(), origin)
         try:
             writer = faults.guarded(Export, run, sources)
         except Exception:

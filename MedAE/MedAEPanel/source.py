@@ -1,4 +1,4 @@
-"""What a run reads: the voxels of a volume, some slices of it, or all frames of a sequence, where they lie."""
+"""What a run reads: the voxels of a volume, or all frames of a sequence, where they lie."""
 
 from slicer.i18n import tr as _
 
@@ -12,7 +12,7 @@ class Source:
     `scan` is placed as it lies beside it, parent transforms of both included.
     """
 
-    def __init__(self, node, slab=None, scan=None):
+    def __init__(self, node, scan=None):
         self.data, self._images = None, []
         if latents.isLatent(node):
             self.data, self._before = latents.bytesOf(node), []
@@ -20,10 +20,9 @@ class Source:
         if node is not None and node.IsA("vtkMRMLSegmentationNode") and scan is not None:
             self.frames, self._before = [segments.labelsOf(node, scan)], []
             return
-        frames = sequences.read(node)
+        self.frames = sequences.read(node)
         if scan is not None and node is not scan:
-            frames = besides(frames, node, scan)
-        self.frames = [frame.slab(*slab) for frame in frames] if slab else frames
+            self.frames = besides(self.frames, node, scan)
         self._images = [holder.GetImageData() for holder in sequences.voxelNodes(node)]
         self._before = [changes(image) for image in self._images]
 

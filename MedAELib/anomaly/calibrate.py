@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..bundle import CARD, LICENCE, METADATA, WEIGHTS, Bundle, read_bundle
 from ..errors import BadInput, BadModel, MedAEError, OutOfMemory, unwritable
 from ..terminal import Terminal, tell_note
 
 if TYPE_CHECKING:
     from ..model import Model
+    from ..volume import Volume
     from .prepare import Prepared
 
 LEARNED = "learned_from"  # in the calibration: patterns of the file names of training scans
@@ -93,18 +97,22 @@ def _normals(
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder.", "Name a folder of normal scans.")
     files, found, names = scans_in(folder, note), [], []
+    seen: dict[str, str] = {}  # names by voxels
     for number, file in enumerate(files):
         progress("Reading the scans", number, len(files))
         name = file.name
         try:
-            scan = prepared_for(load_scan(file), model)
+            volume = load_scan(file)
+            first = seen.setdefault(_voxels_of(volume), name)
+            reason = f"it holds the same voxels as {first}" if first != name else _told_other_kind(volume, model)
+            scan = None if reason else prepared_for(volume, model)
         except OutOfMemory:
             raise
         except MedAEError as error:
             note(f"{name} is left out: {error}")
             continue
-        reason = _unfit(scan, known)
-        if reason:
+        reason = reason if scan is None else _unfit(scan, known)
+        if scan is None or reason:
             note(f"{name} is left out: {reason}.")
             continue
         found.append(scan)
@@ -119,6 +127,20 @@ def _normals(
             "normal than any new scan, so there would be more false alarms than the rate says; calibrate on others."
         )
     return found
+
+
+def _voxels_of(volume: Volume) -> str:
+    """A hash that two files share when they hold the same scan, in whatever type it was saved."""
+    voxels = np.ascontiguousarray(volume.array[0], np.float32)
+    return hashlib.sha256(repr(voxels.shape).encode() + voxels.tobytes()).hexdigest()
+
+
+def _told_other_kind(volume: Volume, model: Model) -> str:
+    """Why a CT is none of the scans of a model for MRI; empty of all else."""
+    from ..modality import told_ct
+
+    told = told_ct(volume) if model.spec.modality == "MR" else ""
+    return f"{told}, and the model was made for MRI" if told else ""
 
 
 def _unfit(scan: Prepared, known: Mapping[str, Any]) -> str:

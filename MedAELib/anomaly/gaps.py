@@ -1,4 +1,4 @@
-"""Slices that a scan lacks: of one value only, between slices that hold tissue."""
+"""What a scan lacks: slices of one value only, between slices that hold tissue, and voxels that hold no number."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..noise import otsu_threshold
+from ..quality import all_finite
 from ..volume import Volume
 
 _AXES = ("first", "second", "third")
@@ -44,6 +45,20 @@ def missing_slices(volume: Volume) -> str:
     return (
         f"{volume.name or 'The volume'} lacks {' and '.join(found)}: all voxels there have the same value, between "
         "slices that hold tissue; the map is not to be believed there and beside it."
+    )
+
+
+def not_finite(volume: Volume, taken_as: str) -> str:
+    """A sentence on how many voxels of the first channel are not finite, which are `taken_as` something; empty where
+    all are finite."""
+    voxels = volume.array[0]
+    if all_finite(voxels):
+        return ""
+    count = sum(int(np.count_nonzero(~np.isfinite(voxels[..., k]))) for k in range(voxels.shape[-1]))
+    told = "1 voxel that is" if count == 1 else f"{count} voxels that are"
+    return (
+        f"{volume.name or 'The volume'} holds {told} not finite, taken as {taken_as}; the map is not to be believed "
+        "there and beside it."
     )
 
 

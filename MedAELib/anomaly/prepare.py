@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadInput, BadModel
-from ..modality import added_to_hounsfield, guess_modality, told_added, told_labels
+from ..modality import added_to_hounsfield, guess_modality, told_added, told_ct, told_labels
 from ..volume import Volume
 from .bias_field import bias_field
 from .calibration import pixel_of
@@ -74,6 +74,8 @@ def prepare(volume: Volume) -> Prepared:
     even = voxels if field is None else voxels / field
     middle = float(np.median(even[mask])) if brain else deep_median(voxels, mask, SPACING)
     if not middle > 0:
+        if told := told_ct(volume):
+            raise BadInput(f"{told}, and the model was made for MRI.", "Choose a model for CT, or an MRI.")
         raise BadInput(
             f"The tissue of {volume.name or 'the volume'} is not brighter than 0.", "Choose an MRI magnitude image."
         )

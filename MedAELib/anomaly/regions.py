@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.ndimage import center_of_mass, label, maximum, mean
 
 from ..errors import BadModel
-from .calibration import z_of
+from .calibration import RATES, z_of
 from .grid import Floats, Grid
 from .prepare import Prepared
 from .sides import sides
@@ -69,7 +69,8 @@ def rule_of(known: Mapping[str, Any]) -> RegionRule:
 class Region:
     """One connected place above the threshold; millimetres are RAS, `rate` is how rare the peak is in normal tissue.
 
-    `rate` is None where z is no rarity, and `side` is empty where the scan does not tell it.
+    `rate` goes no lower than what was measured on normal scans, so 0.0005 is that or rarer. It is None where z is no
+    rarity, and `side` is empty where the scan does not tell it.
     `sharpest_map` is the one of the single maps in which the place stands out most, by `sharpest_z`, its peak there;
     empty and 0 where no maps were given.
     """
@@ -136,7 +137,7 @@ def find_regions(
                 volume_ml=round(float(sizes[kept[index]]), 3),
                 peak_z=round(float(peaks[index]), 2),
                 mean_z=round(float(means[index]), 2),
-                rate=float(f"{1 - NormalDist().cdf(min(float(peaks[index]), 8.0)):.2g}"),
+                rate=_rate(float(peaks[index])),
                 right_mm=round(right, 1),
                 front_mm=round(front, 1),
                 head_mm=round(head, 1),
@@ -147,6 +148,11 @@ def find_regions(
             )
         )
     return labels, regions
+
+
+def _rate(z: float) -> float:
+    """How rare a z is, down to the least rate that was measured on normal scans: beyond, z is a straight line."""
+    return max(float(f"{1 - NormalDist().cdf(z):.2g}"), RATES[-1])
 
 
 def _sharpest(maps: Mapping[str, Floats], labels: npt.NDArray[np.int16], count: int) -> list[tuple[str, float]]:

@@ -18,6 +18,8 @@ EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones ar
 STARTS = (0, EDGE // 2)  # along each axis: blocks begin there, and at every EDGE-th voxel from there
 _LAYERS = 16  # of the network, that a look takes about as long as
 _AT_ONCE, _AT_ONCE_ON_A_GPU = 256, 8192  # groups: what a processor's cache holds, and what keeps a GPU busy
+_SLAB = 1024  # times as many voxels are searched for similar blocks at once
+_PREPARING, _SEARCHING = 0.1, 0.3  # of the time of a look
 _GUIDED = 0.4  # of what a Wiener filter would take from the guide, the share that stays
 # Between what a look counts nothing and counts in full:
 _WHITE = (0.5, 0.6)  # the power at the highest frequencies, as a share of white noise's
@@ -85,35 +87,47 @@ class Regrouped(Wrapped):
 
     def _looked(self, x: Tensor, guide: Tensor, rule: Rule) -> Tensor:
         """What one look makes of a denoised scan, both [b, 1, i, j, k]."""
-        deviation = self.deviation(x, guide)
-        share = (deviation > 0) * _ramp(whiteness(x - guide), *_WHITE)
+        self.told.share = _PREPARING * _LAYERS / 5
+        deviation = self.told(self.deviation(x, guide))
+        share = self.told((deviation > 0) * _ramp(whiteness(x - guide), *_WHITE))
         deviation = deviation.clamp(min=1)
-        share = share * _ramp(_unrest(guide) / deviation, *_EDGES)
+        share = self.told(share * _ramp(_unrest(guide) / deviation, *_EDGES))
         bias, variance = rician(guide, deviation)
-        beside = x - bias - guide
+        beside = self.told(x - bias - guide)
         weak = 1 - _ramp(local_mean(guide, EDGE) / deviation, *_SIGNAL)
-        noisy = guide + beside - weak * local_mean(beside, EDGE)
+        noisy = self.told(guide + beside - weak * local_mean(beside, EDGE))
         said = [self._filtered(*parts, rule) for parts in zip(noisy, guide, variance, share, strict=True)]
         return guide + share * (torch.stack(said) - guide)
 
     def _filtered(self, noisy: Tensor, guide: Tensor, variance: Tensor, share: Tensor, rule: Rule) -> Tensor:
         """One volume [1, i, j, k]: the mean of what all groups say of each voxel, where that has any share."""
         padded, around, variance, share = (_margin(voxels) for voxels in (guide, noisy, variance, share))
-        noise = torch.cat([functional.avg_pool3d(_from(variance, start), EDGE).flatten() for start in STARTS])
-        asked = torch.cat([_reached(share, start).flatten() for start in STARTS]) > 0
-        places = torch.cat([similar(padded, start) for start in STARTS])[asked]
-        noise = noise[asked]
         seen = [(around + padded) / 2] if rule is _firm else [around, padded]  # a transform less
         total, count = torch.zeros(2, padded.numel(), device=guide.device).unbind()
         within, at_once = _offsets(padded), _AT_ONCE if guide.device.type == "cpu" else _AT_ONCE_ON_A_GPU
-        self.told.share = _LAYERS / max(1, math.ceil(len(places) / at_once))
-        for group, level in zip(places.split(at_once), noise.split(at_once), strict=True):
-            voxels = (group[..., None] + within).flatten()
-            blocks = [volume.flatten().index_select(0, voxels).view(-1, GROUP, EDGE**3) for volume in seen]
-            total.scatter_add_(0, voxels, self._together(blocks, self.told(level), rule).flatten())
-            count.scatter_add_(0, group.flatten(), torch.ones_like(group, dtype=count.dtype).flatten())
+        slabs = _slabs(guide.shape[1:], _SLAB * at_once)
+        for start, slab in itertools.product(STARTS, slabs):
+            searched, asked = padded[slab], _reached(share[slab], start).flatten() > 0
+            if not asked.any():  # air, or flat tissue
+                self._count((1 - _PREPARING) / len(slabs))
+                continue
+            noise = functional.avg_pool3d(_from(variance[slab], start), EDGE).flatten()[asked]
+            places = similar(searched, start)[asked] + slab.start * searched[0].numel()
+            parts = math.ceil(len(places) / at_once)
+            self._count(_SEARCHING / len(slabs))
+            for group, level in zip(places.split(at_once), noise.split(at_once), strict=True):
+                voxels = (group[..., None] + within).flatten()
+                blocks = [volume.flatten().index_select(0, voxels).view(-1, GROUP, EDGE**3) for volume in seen]
+                total.scatter_add_(0, voxels, self._together(blocks, level, rule).flatten())
+                count.scatter_add_(0, group.flatten(), torch.ones_like(group, dtype=count.dtype).flatten())
+                self._count((1 - _PREPARING - _SEARCHING) / len(slabs) / parts)
         mean = total.view(padded.shape) / _over_blocks(count.view(padded.shape)).clamp(min=1)
         return mean[tuple(slice(SEARCH, SEARCH + size) for size in guide.shape[1:])][None]
+
+    def _count(self, part: float) -> None:
+        """Report a part of what is done from both starts in a look."""
+        self.told.share = part * _LAYERS / len(STARTS)
+        self.told(self.cosines)
 
     def _together(self, blocks: Sequence[Tensor], noise: Tensor, rule: Rule) -> Tensor:
         """What a rule makes of groups of blocks [n, GROUP, voxels] with noise of variance [n]."""
@@ -212,6 +226,13 @@ def similar(padded: Tensor, start: int = 0) -> Tensor:
 def _margin(voxels: Tensor) -> Tensor:
     """A volume [1, i, j, k] with what blocks at its border, and those like them, reach beyond it: [i, j, k]."""
     return functional.pad(voxels[None], [SEARCH, SEARCH + EDGE // 2] * 3, mode="replicate")[0, 0]
+
+
+def _slabs(shape: Sequence[int], most: int) -> list[slice]:
+    """Parts of a volume with its margin along the first axis, of so many voxels at most but one row of blocks."""
+    thick = EDGE * max(1, most // (EDGE * shape[1] * shape[2]))
+    margin = 2 * SEARCH + EDGE // 2
+    return [slice(first, min(first + thick, shape[0]) + margin) for first in range(0, shape[0], thick)]
 
 
 def _from(padded: Tensor, start: int, shift: Sequence[int] = (0, 0, 0)) -> Tensor:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..anomaly.average import average_of
 from ..anomaly.calibration import calibrations, own_z, z_of
 from ..anomaly.case_score import ENOUGH, case_score, case_scores_of, percentile, sentence
+from ..anomaly.gaps import not_finite
 from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
 from ..anomaly.hidden import hidden_place
@@ -123,6 +124,8 @@ def _report(
     tissue = float(prepared.mask.sum())
     above = float((z[prepared.mask] > made.threshold).mean())
     warnings = doubts(prepared, scores, model.bundle.calibration if model and model.bundle else None)
+    if told := not_finite(volume, "air" if prepared.hounsfield else "0"):
+        warnings.append(told)
     if volume.channels > 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
     known = model.bundle.calibration if model and model.bundle else {}

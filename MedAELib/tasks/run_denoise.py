@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engine.run import Engine
@@ -12,6 +12,7 @@ from ..errors import BadInput
 from ..modality import check_domain, guess_modality
 from ..model import Model
 from ..networks.mirrored import check_passes
+from ..noise import interpolated
 from ..quality import middle_frame, varying_frames
 from ..training.adapt import ADAPTABLE, adapt
 from ..volume import Volume
@@ -41,7 +42,8 @@ _NOT_ADAPTED = (
 class Parameters(RunParameters):
     """What a user can set besides: `strength` 0..1, `adapt` for how many seconds the model learns from the volume first
     (0: not), `passes` how many mirror images the result is the mean over (1, 2, 4, 8; 0: automatic), `removed`,
-    `noise`, `trust` whether to make the removed noise, the noise map and the trust figures too."""
+    `noise`, `trust` whether to make the removed noise, the noise map and the trust figures too, `slab` (axis, start,
+    stop) the slices to which the results are restricted, as a preview is; none: the whole volume."""
 
     strength: float = 1.0
     adapt: int = 0
@@ -49,6 +51,7 @@ class Parameters(RunParameters):
     removed: bool = False
     noise: bool = False
     trust: bool = False
+    slab: list[int] = field(default_factory=list)
 
 
 def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
@@ -62,6 +65,9 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     wanted = replace(wanted, passes=wanted.passes or automatic_passes(volume, model))
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     seen = see(volume, model)
+    if wanted.slab:  # in the unit of the whole volume: its own would be that of other blocks, and the result another
+        seen = seen.slab(*_slices(volume, wanted.slab))
+        volume = seen.original
     model, adapted = _adapted(model, seen, wanted.adapt, engine, progress)
     outputs = _outputs(volume, model, seen, wanted, engine, progress, allocate)
     used, remarks = dict(engine.used), engine.remarks()
@@ -77,8 +83,27 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
         outputs.pop("noise", None)
     seconds["seconds"] = round(time.monotonic() - started, 3)
     report = {"task": "denoise", **_told(volume, seen, model, wanted), **adapted, **used, **noise, **judged, **seconds}
-    report["warnings"] += remarks
+    report["warnings"] += [*remarks, *_interpolated(seen, model)]
     return TaskResult({name: made.like(made.array, provenance=report) for name, made in outputs.items()}, report)
+
+
+def _slices(volume: Volume, slab: list[int]) -> tuple[int, int, int]:
+    """The axis, the first slice and the one after the last, as they were asked for. Raises BadInput."""
+    if len(slab) == 3 and all(type(number) is int for number in slab) and 0 <= slab[0] <= 2:
+        axis, start, stop = slab
+        if 0 <= start < stop <= volume.shape[axis]:
+            return axis, start, stop
+    raise BadInput(f"{volume.name or 'The volume'} has no slices {slab}.", "Name an axis (0 to 2), a start and a stop.")
+
+
+def _interpolated(seen: Seen, model: Model) -> list[str]:
+    """What the user of a model for MRI is told of a scan whose noise was smoothed before; mostly nothing."""
+    if model.spec.modality != "MR" or not interpolated(seen.volume.array[middle_frame(seen.volume.array)], seen.zero):
+        return []
+    return [
+        "The finest detail of the scan is weak, as after interpolation to more voxels: of noise that was interpolated "
+        "only a part is removed, and the noise figures tell too little of it. Denoise a scan before it is resampled."
+    ]
 
 
 def _adapted(

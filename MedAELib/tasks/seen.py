@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,13 @@ class Seen:
     largest: float = math.inf
     filling: float = 0.0
     notes: tuple[str, ...] = ()
+
+    def slab(self, axis: int, start: int, stop: int) -> Seen:
+        """The slices start..stop-1 along an axis (0..2) as they are seen in the whole volume: in its unit."""
+        original, seen = (each.slab(axis, start, stop) for each in (self.original, self.volume))
+        if self.volume.array is self.original.array:
+            seen = seen.like(original.array)
+        return replace(self, original=original, volume=seen)
 
     def restore(self, result: Array) -> None:
         """Write what is no scan back into a result `[c, i, j, k]`, as it was."""

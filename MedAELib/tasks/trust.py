@@ -14,6 +14,7 @@ from .figures import LOOK, POOR, Figure, measured
 from .lesions import Again, lesions_kept
 from .noise_levels import noise_levels
 from .residual import bias, structure, whiteness
+from .strongest import left_where_strongest
 
 Progress = Callable[[str, int, int], None]
 
@@ -46,7 +47,7 @@ def trust(
     if figures[-1].value == 0:
         return figures
     parts: list[Callable[[], list[Figure]]] = [
-        lambda: [bias(evidence)],
+        lambda: [left_where_strongest(evidence), bias(evidence)],
         lambda: whiteness(evidence, volume.affine),
         lambda: [structure(evidence)],
         lambda: [sharpness(evidence)],

@@ -11,7 +11,7 @@ from generated_heads import BRAIN_RADII, CENTRE, head, with_ball
 
 from MedAELib.anomaly.choice import fitting
 from MedAELib.anomaly.gate import coarse_of, doubts, measures, population
-from MedAELib.anomaly.orientation import QUARTER, quarter_turned, turned
+from MedAELib.anomaly.orientation import QUARTER, cut_off, quarter_turned, turned
 from MedAELib.anomaly.prepare import Prepared, prepare
 from MedAELib.anomaly.scores import Scores
 from MedAELib.volume import Volume
@@ -110,3 +110,21 @@ def test_symmetry_along_no_axis_and_plain_anatomies_tell_no_turn():
     assert turned(np.swapaxes(random, 1, 2), random, quarters=True) == QUARTER
     mixed = random + 0.9 * np.swapaxes(random, 1, 2)
     assert turned(mixed, random, quarters=True) == ""
+
+
+@pytest.mark.parametrize("slices", [16, 24])
+def test_a_right_head_of_which_the_lower_slices_were_not_scanned_is_not_called_turned(gate, slices):
+    whole = lobed(seed=1)
+    scan = prepare(Volume(whole.array[..., slices:], whole.affine, whole.meta))
+    usual = np.array(gate["coarse"]).reshape(10, 10, 10)
+    assert scan.brain and turned(coarse_of(scan), usual, quarters=True)  # as if all of it had been scanned
+    assert cut_off(scan.mask) and not cut_off(prepare(whole).mask)
+    assert "seems to lie" not in told(scan, gate)
+
+
+def test_of_a_cut_anatomy_strong_evidence_alone_tells_a_turn():
+    normal = np.random.default_rng(0).random((10, 10, 10))
+    over = np.flip(normal, 2)
+    assert turned(over, normal, quarters=True, cut=True) == "upside down"
+    mixed = over + 0.8 * normal
+    assert turned(mixed, normal) == "upside down" and turned(mixed, normal, cut=True) == ""

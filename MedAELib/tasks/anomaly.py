@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..anomaly.average import average_of
 from ..anomaly.calibration import calibrations, own_z, z_of
@@ -15,6 +16,7 @@ from ..anomaly.case_score import ENOUGH, case_score, case_scores_of, percentile,
 from ..anomaly.gaps import not_finite
 from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
+from ..anomaly.hidden import hidden_place
 from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
 from ..anomaly.regions import PLAIN, Region, find_regions, rule_of
@@ -81,18 +83,16 @@ def anomaly(
         told = partial(progress, "Comparing with normal scans")
         scores = scores_of(prepared, model, engine, shown, told, average_of(known))
         maps = z_maps(scores, calibrations(known), shown, prepared)
-    first = next(iter(maps))
+    first, shown_z = next(iter(maps.items()))
     progress("Finding regions", 0, 1)
     rule = PLAIN if model is None else rule_of(known)
     peak = rule.peak(rate) if prepared.dims == 3 else None
     alone = {name: z for name, z in maps.items() if name != COMBINED}
-    labels, regions = find_regions(
-        maps[first], threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone
-    )
+    labels, regions = find_regions(shown_z, threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone)
     if model is None:  # z is no rarity
         regions = [replace(region, rate=None) for region in regions]
     result = AnomalyResult(
-        map=_placed(maps[first], prepared, volume, "anomaly map"),
+        map=_placed(shown_z, prepared, volume, "anomaly map"),
         threshold=threshold,
         labels=volume.like(
             from_grid(labels, prepared.grid, volume, nearest=True).astype(np.uint8)[None],
@@ -106,7 +106,8 @@ def anomaly(
         result.typical = _placed(prepared.intensities(scores.typical), prepared, volume, "nearest typical")
         residual = prepared.differences(prepared.voxels - scores.typical)
         result.residual = _placed(residual, prepared, volume, "residual")
-    result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, maps[first], result)}
+    result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, shown_z, result)}
+    result.report["warnings"] += _hidden(model, alone, first, labels, prepared)
     return result
 
 
@@ -147,6 +148,16 @@ def _report(
         "case": sentence(score, normals),
         "warnings": warnings,
     }
+
+
+def _hidden(
+    model: Model | None, singles: dict[str, Floats], first: str, labels: npt.NDArray[Any], prepared: Prepared
+) -> list[str]:
+    """What a single map shows and the first map does not, as a list of one sentence or none; without a model z tells
+    nothing of what is normal."""
+    others = {name: z for name, z in singles.items() if name != first}
+    told = hidden_place(others, labels, prepared) if model else ""
+    return [told] if told else []
 
 
 def _looked_at(prepared: Prepared) -> str:

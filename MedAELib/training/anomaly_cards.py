@@ -49,6 +49,8 @@ further training on scans with their brightness made even found less in the tuni
             "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
             "Of small, low-contrast lesions (multiple sclerosis) the map shows some, and regions none in the one case "
             "tested: see the figures.",
+            "Lesions beyond about 30 ml fade in the combined map, often without a region or a clearly higher case "
+            "score: a note tells of most of them, and in which of the single maps they stand out.",
             "Blur and bulges are found in part, by missing fine detail alone: drawn ones have none, by blurring or by "
             "interpolation, real ones may keep it; no change of shape as such is seen. The map smooth alone finds more "
             "of both. A healthy brain may have a few regions, and a third of the drawn anomalies make none.",

@@ -62,7 +62,14 @@ OTHER = (
 # Right and wrong scans of the gate by modality, besides the test scans, and these turned over or noisy.
 GATE = {
     "MR": (
-        ("brain_t1_datalad/datalad_T1w_2mm.nii.gz", "ms_patient26/T1.nii.gz"),
+        (
+            "brain_t1_datalad/datalad_T1w_2mm.nii.gz",
+            "ms_patient26/T1.nii.gz",
+            "ms_longitudinal/patient01_study1_T1W.nii.gz",
+            "ms_longitudinal/patient01_study2_T1W.nii.gz",
+            "ms_longitudinal/patient12_study1_T1W.nii.gz",
+            "ms_longitudinal/patient12_study2_T1W.nii.gz",
+        ),
         ("ms_patient26/T2.nii.gz", "ms_patient26/FLAIR.nii.gz", "mr_misc/spine_t1w.nii.gz"),
     ),
     "CT": ((), ("totalseg_examples/example_ct.nii.gz", "ct_lidc0314/LIDC-IDRI-0314_3mm.nii.gz")),

@@ -137,7 +137,7 @@ def test_the_features_of_segments_are_asked_for_with_labels_and_names(panel: Ope
 
     from MedAEPanel.source import Source
 
-    (labels,) = Source(request.nodes()["segments"], None, request.inputNode).frames
+    (labels,) = Source(request.nodes()["segments"], request.inputNode).frames
     np.testing.assert_array_equal(labels.array[0].T, voxels)
     np.testing.assert_allclose(labels.affine, nodes.affine_of(scan), atol=1e-9)
     before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode")

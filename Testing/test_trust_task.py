@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from trust_scans import organs, scan
 
 from MedAELib import Volume
 from MedAELib.__main__ import main
+from MedAELib.engine.run import Engine
 from MedAELib.errors import BadModel, Cancelled
+from MedAELib.model import Model
 from MedAELib.tasks.denoise import denoise, denoised_again
 from MedAELib.tasks.run import run_task
+from MedAELib.tasks.seen import see
+from MedAELib.tasks.trust import conclusion, trust
 
 CPU = {"device": "cpu", "precision": "float32"}
 COLUMNS = ["name", "value", "unit", "verdict", "explanation"]
@@ -111,8 +116,6 @@ def test_progress_covers_the_judging_and_may_cancel_there(model):
 
 
 def test_denoising_again_gives_what_the_task_gave_at_any_strength_and_tells_how_far_it_is():
-    from MedAELib.engine.run import Engine
-
     volume, model, seen = scan("CT", (24, 24, 24)).volume, small_model(), []
     for strength in (1.0, 0.4):
         expected = denoise(volume, model, strength=strength, engine=Engine(**CPU), passes=2).array[0]
@@ -121,16 +124,24 @@ def test_denoising_again_gives_what_the_task_gave_at_any_strength_and_tells_how_
     assert seen[-1] == ("Denoising a test", 24**3, 24**3)
 
 
-def test_what_the_bundled_model_leaves_of_uneven_noise_is_told():
+def test_what_is_left_of_uneven_noise_is_told_where_all_is_seen_in_the_unit_of_the_quiet_part():
     random, clean = np.random.default_rng(5), organs((64, 64, 64))
     level = np.where(np.arange(64) < 32, 25.0, 75.0)[:, None, None]
     noisy = np.hypot(clean + level * random.normal(size=clean.shape), level * random.normal(size=clean.shape))
     volume = Volume(noisy[None].astype(np.float32), np.eye(4), {"name": "scan", "modality": "MR"})
-    report = run(volume, "mr-denoise", trust=True, passes=1).report
-    told = {row["name"]: row for row in report["trust"]}["Noise left where it is strongest"]
-    error = (run(volume, "mr-denoise", passes=1).outputs["denoised"].array[0] - clean)[36:].std()
-    assert told["verdict"] in ("look", "poor") and told["value"] == pytest.approx(100 * error / 75, abs=15)
-    assert "noise left where it is strongest" in report["verdict"]
+    model = Model.load("mr-denoise")
+    seen = see(volume, model)
+    results = {
+        uneven: denoise(volume, model, engine=Engine(**CPU), passes=1, seen=how)
+        for uneven, how in ((True, seen), (False, replace(seen, field=None)))
+    }
+    for uneven, result in results.items():
+        figures = trust(volume, result, lambda voxels: voxels)
+        told = next(figure for figure in figures if figure.name == "Noise left where it is strongest")
+        error = (result.array[0] - clean)[36:].std()
+        assert (told.verdict == "good") == uneven
+        assert uneven or told.value == pytest.approx(100 * error / 75, abs=15)
+        assert ("noise left where it is strongest" in conclusion(figures)) != uneven
 
 
 # ---- the command line ----

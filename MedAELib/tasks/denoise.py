@@ -24,6 +24,7 @@ from .background import constant
 from .noise_map import CALIBRATIONS, REACH, NoiseMap, WithNoise, check_tells_noise, deviation, tells_noise
 from .seen import Seen, see
 from .single_slice import run_slice, single_axis
+from .uneven import noise_field
 
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 Progress = Callable[[str, int, int], None]
@@ -119,21 +120,41 @@ def _denoised(
         def report(part: int, whole: int, done: int = channel * voxels) -> None:
             progress("Denoising", done + part, voxels * volume.channels)
 
-        _through(engine, network, model, source, seen.window, write, report, 1 if noise else 0)
+        _through(engine, network, model, source, seen.window, write, report, 1 if noise else 0, seen.field)
     seen.restore(result)
     return volume.like(result, name=f"{volume.name} denoised".strip())
 
 
 def _through(
     engine: Engine, network: Network, model: Model, source: npt.NDArray[Any], window: tuple[float, float],
-    write: Callable[..., None], report: Callable[[int, int], None], deviations: int = 0,
+    write: Callable[..., None], report: Callable[[int, int], None], deviations: int = 0, field: Floats | None = None,
 ) -> None:  # fmt: skip
-    """Send one channel [i, j, k] through the network: a volume as it is, a single slice with copies beside it."""
+    """Send one channel [i, j, k] through the network: a volume as it is, a single slice with copies beside it.
+
+    With a `field` each place is seen in the unit of its own noise.
+    """
+    if field is not None:
+        source, write = _in_own_units(source, window[0], field, write)
     axis = single_axis(network, source.shape)
     if axis is None:
         engine.run(network, source, window, write, report, deviations)
     else:
         run_slice(engine, network, source, axis, model.spec.modality, window, write, report, deviations)
+
+
+def _in_own_units(
+    source: npt.NDArray[Any], low: float, field: Floats, write: Callable[..., None]
+) -> tuple[Floats, Callable[..., None]]:
+    """A channel whose noise is as strong everywhere as in its quiet part, and what writes its result as it was."""
+    seen = np.subtract(source, low, dtype=np.float32, casting="unsafe")
+    seen /= field
+    seen += np.float32(low)
+
+    def restored(core: Box, before: npt.NDArray[Any], after: Floats, *deviation: Floats) -> None:
+        times, shift = field[core], np.float32(low)
+        write(core, source[core], (after - shift) * times + shift, *(one * times for one in deviation))
+
+    return seen, restored
 
 
 def automatic_passes(volume: Volume, model: Model) -> int:
@@ -161,22 +182,28 @@ def _looked_at_again(model: Model) -> bool:
 
 def denoised_again(
     model: Model, window: tuple[float, float], strength: float, passes: int, engine: Engine,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None, field: Floats | None = None,
 ) -> Callable[[Floats], Floats]:  # fmt: skip
     """The same denoising for other voxels [i, j, k] of the same scan, float32: for what a result must be tested with.
 
-    `window` holds the intensities that the network saw as 0 and 1 in the whole volume.
+    `window` holds the intensities that the network saw as 0 and 1 in the whole volume, `field` its uneven noise, if it
+    is; of a part of the volume that is found anew, once.
     """
 
     network = looking_again(Mirrored(model.network, passes), model)
+    fields = {} if field is None else {field.shape: field}
 
     def again(voxels: Floats) -> Floats:
+        if fields and voxels.shape not in fields:
+            found = noise_field(voxels, window[1] - window[0], window[0])
+            fields[voxels.shape] = np.ones(voxels.shape, np.float32) if found is None else found
         result = np.empty(voxels.shape, np.float32)
 
         def write(core: Box, before: npt.NDArray[Any], after: Floats) -> None:
             _blend(before, after, strength, result[core])
 
-        _through(engine, network, model, voxels, window, write, partial(progress, "Denoising a test"))
+        told = partial(progress, "Denoising a test")
+        _through(engine, network, model, voxels, window, write, told, field=fields.get(voxels.shape))
         return result
 
     return again

@@ -154,7 +154,7 @@ def _judged(
 ) -> dict[str, Any]:  # fmt: skip
     """The trust figures and the verdict, as plain values; they count intensities from no signal on."""
     window = seen.window[0] - seen.zero, seen.window[1] - seen.zero
-    again = denoised_again(model, window, wanted.strength, wanted.passes, engine, progress)
+    again = denoised_again(model, window, wanted.strength, wanted.passes, engine, progress, seen.field)
     figures = trust(seen.volume, result, again, noise, progress, levels, seen.zero)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from ..modality import LARGEST_CT, LEAST_CT, added_to_hounsfield
 from ..model import Model
 from ..noise import Units, units_of
-from ..quality import ends, limits, sample, varying_frames
+from ..quality import ends, limits, middle_frame, sample, varying_frames
 from ..volume import Volume
+from .uneven import noise_field
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +34,9 @@ class Seen:
 
     `zero` stands for no signal: 0 in MRI but where values are far below it (standardised, say). Intensities outside
     `least`..`largest` are no scan: they are seen as `filling`, and stay as they are. `units` tells `noise_unit` of each
-    frame, found once; `notes` say in plain sentences what differs from an ordinary scan.
+    frame, found once; `notes` say in plain sentences what differs from an ordinary scan. `field` [i, j, k] is by how
+    many times the noise is stronger than in the quiet part, where it is much stronger somewhere: the network sees each
+    place in the unit of its own noise.
     """
 
     original: Volume
@@ -45,13 +48,15 @@ class Seen:
     largest: float = math.inf
     filling: float = 0.0
     notes: tuple[str, ...] = ()
+    field: npt.NDArray[np.float32] | None = None
 
     def slab(self, axis: int, start: int, stop: int) -> Seen:
         """The slices start..stop-1 along an axis (0..2) as they are seen in the whole volume: in its unit."""
         original, seen = (each.slab(axis, start, stop) for each in (self.original, self.volume))
         if self.volume.array is self.original.array:
             seen = seen.like(original.array)
-        return replace(self, original=original, volume=seen)
+        field = None if self.field is None else self.field.take(range(start, stop), axis)
+        return replace(self, original=original, volume=seen, field=field)
 
     def restore(self, result: Array) -> None:
         """Write what is no scan back into a result `[c, i, j, k]`, as it was."""
@@ -84,7 +89,7 @@ def see(volume: Volume, model: Model) -> Seen:
         seen = volume.like(array, modality=modality)
     units = units_of(array, zero)
     window = _window(array, model, units, zero + added)
-    return Seen(volume, seen, window, units, zero, least, largest, filling, notes)
+    return Seen(volume, seen, window, units, zero, least, largest, filling, notes, _field(array, model, window))
 
 
 def _window(array: Array, model: Model, units: Units, shift: float) -> tuple[float, float]:
@@ -95,6 +100,13 @@ def _window(array: Array, model: Model, units: Units, shift: float) -> tuple[flo
     if kind.kind == "percentile" and model.spec.modality == "MR":  # its upper end is an intensity, not a distance
         return float(low) + shift, float(high)
     return float(low) + shift, float(high) + shift
+
+
+def _field(array: Array, model: Model, window: tuple[float, float]) -> npt.NDArray[np.float32] | None:
+    """What the frames of an MRI share: by how many times its noise is stronger than in the quiet part."""
+    if model.spec.modality != "MR" or model.spec.window.kind != "white noise" or not varying_frames(array):
+        return None
+    return noise_field(array[middle_frame(array)], window[1] - window[0], window[0])
 
 
 def _bounds(array: Array, modality: str, added: int) -> tuple[float, float, float]:
@@ -155,7 +167,7 @@ def _no_signal(array: Array, least: float, largest: float) -> float:
     found = []
     for frame in _chosen(array):
         values = sample(array[frame])
-        found.append(np.percentile(values[~_outside(values, least, largest)], [0.1, 99.9]))
+        found.append(np.percentile(values[~_outside(values, least, largest)], [0.3, 99.9]))
     zero, brightest = (float(end) for end in np.median(np.array(found), axis=0))
     return zero if _negative(zero, brightest) else 0.0
 

@@ -46,6 +46,14 @@ def test_a_changed_byte_is_told(whole, place, change):
         decompress(bytes(data), "broken.maez")
 
 
+@pytest.mark.parametrize("change", range(1, 16))
+def test_another_version_is_told(whole, change):
+    data = bytearray(whole)
+    data[8] ^= change
+    with pytest.raises(MedAEError, match=r"broken\.maez"):
+        decompress(bytes(data), "broken.maez")
+
+
 @settings(max_examples=100)
 @given(size=st.floats(0, 1, exclude_max=True))
 def test_a_cut_file_is_told(whole, size):

@@ -77,7 +77,7 @@ def test_a_volume_of_several_chunks(fronts, monkeypatch, mode):
     volume = scan((18, 17, 40), channels=2)
     data = compress(volume, mode)
     container = open_container(data, "it")
-    assert data[8] == 7 and {chunk["order"] for chunk in container.header["chunks"]} == {"front"}
+    assert data[8] == 8 and {chunk["order"] for chunk in container.header["chunks"]} == {"front"}
     again = decompress(data)
     assert np.abs(again.array.astype(int) - volume.array).max() <= mode.value
     assert np.array_equal(read_volume(container, slices=(15, 22)).array, again.array[..., 15:22])

@@ -36,13 +36,14 @@ def stored(whole: bytes) -> dict:
     return json.loads(zlib.decompressobj(-15, SHORT).decompress(whole[32 : 32 + size]))
 
 
-def forged(whole: bytes, header: object, more: bytes = b"") -> bytes:
-    """The file with another header, and bytes after it, that carries the right hashes."""
+def forged(whole: bytes, header: object, more: bytes = b"", version: int = VERSION) -> bytes:
+    """The file with another header, and bytes after it, that carries the right hashes of a version."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15, 8, 0, SHORT)
     text = packer.compress(json.dumps(header, separators=(",", ":")).encode()) + packer.flush() + more
     payload = bytes(open_container(whole, "it").payload)
-    hashes = (hashlib.sha256(part).digest()[:8] for part in (text, payload))
-    return whole[:12] + len(text).to_bytes(4, "little") + b"".join(hashes) + text + payload
+    prelude = whole[:8] + bytes([version]) + whole[9:12] + len(text).to_bytes(4, "little")
+    hashes = (hashlib.sha256(part).digest()[:8] for part in (prelude * (version >= 8) + text, payload))
+    return prelude + b"".join(hashes) + text + payload
 
 
 def test_the_words_are_those_of_the_specification_and_never_change():
@@ -53,9 +54,9 @@ def test_the_words_are_those_of_the_specification_and_never_change():
 
 
 def test_files_without_wavelets_are_short(whole):
-    assert whole[8] == VERSION == 7
+    assert whole[8] == VERSION == 8
     for mode in (Mode("max-error", 2), Mode("psnr", 70)):
-        assert compress(VOLUME, mode)[8] == 7
+        assert compress(VOLUME, mode)[8] == 8
     short = stored(whole)
     assert not {"coder", "mode", "model", "writer", "spacing_um", "payload_sha256"} & set(short)
     assert "start" not in short["chunks"][0] and "meta" in short["volume"]
@@ -175,10 +176,12 @@ def test_the_short_form_of_an_affine_in_version_6_is_told():
     whole = compress(Volume(VOLUME.array, np.array([[0, -3, 0, 7], [4, 0, 0, 8], [0, 0, 2, 9], [0, 0, 0, 1]])))
     header = stored(whole)
     del header["volume"]["affine"]
-    data = forged(whole, header, struct.pack("<9f3b3f", 0, -3, 0, 4, 0, 0, 0, 0, 2, 0, 0, 0, 7, 8, 9))
-    assert np.array_equal(decompress(data).affine[:3], [[0, -3, 0, 7], [4, 0, 0, 8], [0, 0, 2, 9]])
+    affine = struct.pack("<9f3b3f", 0, -3, 0, 4, 0, 0, 0, 0, 2, 0, 0, 0, 7, 8, 9)
+    for version in (7, 8):
+        data = forged(whole, header, affine, version)
+        assert np.array_equal(decompress(data).affine[:3], [[0, -3, 0, 7], [4, 0, 0, 8], [0, 0, 2, 9]])
     with pytest.raises(BadInput, match="damaged"):
-        decompress(data[:8] + b"\x06" + data[9:])
+        decompress(forged(whole, header, affine, 6))
 
 
 def test_an_entry_of_the_form_in_an_earlier_version_is_told(whole):

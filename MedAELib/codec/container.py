@@ -103,10 +103,16 @@ def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes
     version = _version(full)
     ways = shorten(full) if version >= SHORTEST else [(full, b"")]
     text = min((_stored(header, version) + affine for header, affine in ways), key=len)
-    hashes = hashlib.sha256(text).digest()
+    prelude = _PRELUDE.pack(MAGIC, version, 0, len(text))
+    hashes = hashlib.sha256(_hashed(prelude, version) + text).digest()
     if version >= SHORTEST:
         hashes = hashes[:_SHORT_HASH] + hashlib.sha256(payload).digest()[:_SHORT_HASH]
-    return _PRELUDE.pack(MAGIC, version, 0, len(text)) + hashes + text + payload
+    return prelude + hashes + text + payload
+
+
+def _hashed(prelude: bytes, version: int) -> bytes:
+    """What the hash of a header covers before it: since version 8 the version too, which tells how to read it."""
+    return prelude[: _PRELUDE.size] if version >= NEWEST else b""
 
 
 def _stored(header: Mapping[str, Any], version: int) -> bytes:
@@ -146,7 +152,7 @@ def _inflated(text: bytes, version: int) -> tuple[bytes, bytes]:
 def _version(header: Mapping[str, Any]) -> int:
     """The version that a file with this header has."""
     if FORMAT in header:
-        return int(header[FORMAT]) if header[FORMAT] in (SHORTEST, NEWEST) else 0
+        return int(header[FORMAT]) if header[FORMAT] in range(SHORTEST, NEWEST + 1) else 0
     bases = [chunk.get("base") for chunk in header["chunks"]]
     if WAVES in header and any(isinstance(base, list) and len(base) == BASE_NUMBERS for base in bases):
         return _SHORT
@@ -210,7 +216,8 @@ def _header(data: bytes, prelude: _Prelude, name: str) -> dict[str, Any]:
     text = data[prelude.start : prelude.end]
     if len(data) < prelude.end:
         raise BadInput(f"{name} is cut short: it ends within its header.", _DAMAGED)
-    if hashlib.sha256(text).digest()[: len(prelude.header_hash)] != prelude.header_hash:
+    hashed = hashlib.sha256(_hashed(data, prelude.version) + text).digest()
+    if hashed[: len(prelude.header_hash)] != prelude.header_hash:
         raise BadInput(f"{name} is damaged: its header differs from its SHA-256.", _DAMAGED)
     try:
         found, more = _inflated(text, prelude.version)

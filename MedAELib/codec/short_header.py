@@ -12,8 +12,9 @@ from typing import Any
 from .affine_bytes import NORMALISED, pack_normalised, pack_plain, unpack_normalised, unpack_plain
 from .nifti_fields import with_repeated, without_repeated
 
-FORMAT = "format"  # 6 or 7 in a header that is spelled out; other versions have no such entry
-SHORTEST, NEWEST = 6, 7  # the first version of this form, and the one with affines as NIfTI files hold them
+FORMAT = "format"  # 6 to 8 in a header that is spelled out; other versions have no such entry
+# The first version of this form, the one with affines as NIfTI files hold them, and the one that hashes itself, too:
+SHORTEST, _AS_IN_NIFTI, NEWEST = 6, 7, 8
 _MODEL = {"name": "ct-mr-codec", "sha256": "92f66093c65ca0d465d173e85f9924b17642f8d3031db8f929a4c21d5f250b1d"}
 _WHOLE: dict[str, Any] = {
     "coder": "lattice", "mode": {"kind": "lossless"}, "writer": "MedAE 0.1.0", "model": _MODEL, "chunks": [],
@@ -47,14 +48,14 @@ def shorten(header: Mapping[str, Any]) -> list[tuple[Json, bytes]]:
     kept, listed = _short_volume(volume), {"chunks": chunks} if chunks else {}
     digits = {"affine": [_whole(number) for number in numbers]}
     ways = [({**told, "volume": {**kept, **digits}, **listed}, b"")]
-    forms = [pack_plain(numbers), pack_normalised(numbers) if header[FORMAT] >= NEWEST else b""]
+    forms = [pack_plain(numbers), pack_normalised(numbers) if header[FORMAT] >= _AS_IN_NIFTI else b""]
     return ways + [({**told, "volume": kept, **listed}, packed) for packed in forms if packed]
 
 
 def spelled_out(short: Mapping[str, Any], packed: bytes, version: int) -> Json:
     """The header with all that it leaves out. Raises LookupError, TypeError or ValueError when it is none."""
     told = dict(short["volume"])
-    unpack = unpack_normalised if version >= NEWEST and len(packed) == NORMALISED else unpack_plain
+    unpack = unpack_normalised if version >= _AS_IN_NIFTI and len(packed) == NORMALISED else unpack_plain
     numbers = [float(number) for number in told["affine"]] if "affine" in told else unpack(packed)
     if len(numbers) != 12 or ("affine" in told and packed):
         raise ValueError("no affine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,16 @@ def second_differences(blocks: Floats) -> dict[Kind, Floats]:
     voxel is left out.
     """
     return _in_shares(_second_differences, blocks)
+
+
+def mixed_differences(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Second differences of a volume of at least three voxels along all three axes at once, [i - 2, j - 2, k - 2].
+
+    White noise keeps its variance, and anatomy is least in them (Immerkaer, CVIU 1996).
+    """
+    for axis in range(3):
+        voxels = _second(voxels, axis)
+    return voxels
 
 
 def _in_shares(measure: Callable[[Floats], dict[Kind, Floats]], blocks: Floats) -> dict[Kind, Floats]:
@@ -81,9 +92,9 @@ def _second(values: Floats, axis: int) -> Floats:
     if size == 1:
         return values
     if size == 2:
-        return np.diff(values, axis=axis) * np.sqrt(0.5)
+        return np.diff(values, axis=axis) * math.sqrt(0.5)
     left, middle, right = (values[(slice(None),) * axis + (slice(n, size - 2 + n),)] for n in range(3))
-    return (left + right - 2 * middle) * np.sqrt(1 / 6)
+    return (left + right - 2 * middle) * math.sqrt(1 / 6)
 
 
 def _thinned(values: Floats, axis: int) -> tuple[Floats, Floats]:

@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..noise_statistics import mixed_differences
 from .evidence import Evidence
 from .figures import GOOD, Figure, absent, judged, measured
+from .uneven import LIKE_NOISE, NORMAL, UNEVEN
 
 NAME = "Noise left where it is strongest"
 _EDGE = 12  # voxels of a block: in so many, chance alone makes a quarter no more than 1.2 times as noisy as another
 _TISSUE = 0.7  # of a block at least
 _FEWEST = 8  # blocks
-_UNEVEN = 1.5  # times as noisy as the quietest quarter: less is no noise that differs from place to place
-# Root mean square of second differences over what their median tells: 1 for noise (0.97 to 1.03 was measured), more for
-# anatomy, which is strong in few places (1.1 and more wherever it made a quarter 1.5 times as restless).
-_NOISE = 1.06
-_NORMAL = 0.6745  # the median magnitude of a normal variable
 _HIGH = 0.9  # of the magnitudes are smaller: what is left of noise is unlike from voxel to voxel
 _GOOD, _POOR = 0.33, 0.75  # of the noise
 _FEWEST_FLAT = 1000  # voxels
@@ -37,17 +34,17 @@ def left_where_strongest(evidence: Evidence) -> Figure:
         return absent(NAME, "the volume is too thin")
     inside = _blocks(evidence.tissue[1:-1, 1:-1, 1:-1])
     chosen = inside.mean(1) >= _TISSUE
-    before, after = (np.abs(_blocks(_second(voxels))[chosen]) for voxels in (evidence.before, evidence.after))
-    strength = np.median(before, 1) / _NORMAL
+    before, after = (np.abs(_blocks(mixed_differences(voxels))[chosen]) for voxels in (evidence.before, evidence.after))
+    strength = np.median(before, 1) / NORMAL
     order = np.argsort(strength, kind="stable")
     if len(order) < _FEWEST or strength[order[0]] == 0:
         return absent(NAME, "there is too little tissue, or it is constant in places")
     quietest, strongest = order[: len(order) // 4], order[-(len(order) // 4) :]
     times = float(np.median(strength[strongest]) / np.median(strength[quietest]))
     spread = np.sqrt(np.square(before[strongest]).mean(1)) / strength[strongest]
-    if times >= _UNEVEN and np.median(spread) > _NOISE:
+    if times >= UNEVEN and np.median(spread) > LIKE_NOISE:
         return absent(NAME, "where the scan is most restless, noise cannot be told from fine anatomy")
-    if times < _UNEVEN:
+    if times < UNEVEN:
         flat = _blocks(evidence.flat[1:-1, 1:-1, 1:-1])[chosen][strongest]
         return _even(before[strongest][flat], after[strongest][flat])
     high, low = (np.quantile(voxels[strongest], _HIGH, axis=1) for voxels in (before, after))
@@ -65,13 +62,6 @@ def _even(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> Figure:
         return absent(NAME, "noise is much the same everywhere, or cannot be told from fine anatomy; see noise after")
     told = "Noise is much the same everywhere in the tissue; this is its flat part."
     return measured(NAME, 100 * left, "%", GOOD, told)
-
-
-def _second(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Second differences along all axes at once, [i - 2, j - 2, k - 2]; white noise keeps its variance."""
-    for axis in range(3):
-        voxels = np.diff(voxels, 2, axis=axis) * np.float32(math.sqrt(1 / 6))
-    return voxels
 
 
 def _blocks(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:

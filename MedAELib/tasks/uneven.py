@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from ..noise_statistics import mixed_differences
+
 Floats = npt.NDArray[np.float32]
 
 _EDGE = 14  # voxels of a block
@@ -16,10 +18,10 @@ _MOST = 12  # blocks along an axis
 _THINNEST = 6  # voxels
 # Root mean square of second differences over what their median tells: 1 for noise (0.97 to 1.03 was measured), more for
 # anatomy, which is strong in few places (1.1 and more wherever it made tissue half as restless again).
-_NOISE = 1.06
-_NORMAL = 0.6745  # the median magnitude of a normal variable
+LIKE_NOISE = 1.06
+NORMAL = 0.6745  # the median magnitude of a normal variable
 _BRIGHT = 3.0  # times its noise: below, a magnitude varies less than its noise
-_UNEVEN = 1.5  # times the noise of the quiet part: up to there the models learned to see it
+UNEVEN = 1.5  # times the noise of the quiet part: up to there the models learned to see it
 _FEWEST, _SHARE = 8, 0.04  # blocks with so much noise, and of all blocks
 _AIR = 0.6  # of noise is told by a magnitude without signal (0.655, by Rayleigh's law): no block tells less
 _LARGEST = 8.0
@@ -41,7 +43,7 @@ def noise_field(array: npt.NDArray[Any], unit: float, zero: float = 0.0) -> Floa
         block = array[tuple(slice(at, at + _EDGE) for at in first)].astype(np.float32)
         told[place], most[place] = (level / unit for level in _levels(block - np.float32(zero)))
     known = np.isfinite(told)
-    if (told[known] >= _UNEVEN).sum() < max(_FEWEST, _SHARE * told.size):
+    if (told[known] >= UNEVEN).sum() < max(_FEWEST, _SHARE * told.size):
         return None
     ratios = np.exp(_smooth(np.log(np.where(known, told, 1)), known))
     return _spread(np.clip(np.fmin(ratios, most), 1, _LARGEST), starts, array.shape)
@@ -56,12 +58,10 @@ def _starts(size: int) -> npt.NDArray[np.int64]:
 def _levels(block: Floats) -> tuple[float, float]:
     """The deviation of the noise in a block `[i, j, k]`, not a number where that does not look like noise; and the most
     that it may be: anatomy only adds to it."""
-    second = block
-    for axis in range(3):
-        second = np.diff(second, 2, axis=axis) * np.float32(math.sqrt(1 / 6))
-    level = float(np.median(np.abs(second))) / _NORMAL
+    second = mixed_differences(block)
+    level = float(np.median(np.abs(second))) / NORMAL
     bright = float(block.mean()) > _BRIGHT * level
-    alike = math.sqrt(float(np.square(second).mean())) < _NOISE * level
+    alike = math.sqrt(float(np.square(second).mean())) < LIKE_NOISE * level
     return level if level > 0 and bright and alike else math.nan, 1.05 * level / (1 if bright else _AIR)
 
 

@@ -83,7 +83,7 @@ def _coarser(blocks: Floats) -> dict[Kind, Floats]:
 def _sums(blocks: Floats, axes: Iterable[int]) -> Floats:
     for axis in axes:
         even, odd = _thinned(blocks, axis)
-        blocks = (even + odd) * np.sqrt(0.5)
+        blocks = (even + odd) * math.sqrt(0.5)
     return blocks
 
 
@@ -103,7 +103,7 @@ def _thinned(values: Floats, axis: int) -> tuple[Floats, Floats]:
 
 
 def _power(values: Floats) -> Floats:
-    return np.einsum("ijkn,ijkn->n", values, values) / math.prod(values.shape[:3])
+    return np.einsum("ijkn,ijkn->n", values, values).astype(np.float64) / math.prod(values.shape[:3])
 
 
 def statistics(blocks: Floats, seconds: dict[Kind, Floats], tissue: Mask, plain: float, correlated: bool) -> Floats:

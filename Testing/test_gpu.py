@@ -11,7 +11,7 @@ from MedAELib.engine.run import Engine
 from MedAELib.model import Model
 from MedAELib.networks.mirrored import Mirrored
 from MedAELib.quality import limits
-from MedAELib.tasks.denoise import looking_again
+from MedAELib.tasks.denoise import completed
 from MedAELib.tasks.run import run_task
 from MedAELib.volume import Volume
 
@@ -30,7 +30,7 @@ def answers(name: str, source: np.ndarray, engine: Engine) -> np.ndarray:
     """What a bundled network makes of voxels `[i, j, k]`."""
     model = Model.load(name)
     window = limits(model.spec.window, source) if model.spec.task == "denoise" else (0.0, float(source.max()))
-    network = looking_again(Mirrored(model.network, 2), model) if model.spec.task == "denoise" else model.network
+    network = completed(Mirrored(model.network, 2), model) if model.spec.task == "denoise" else model.network
     made = np.full(source.shape, np.nan, np.float32)
 
     def keep(core, before, after):

@@ -20,7 +20,7 @@ from MedAELib.model import Model
 from MedAELib.networks.mirrored import PASSES, Mirrored
 from MedAELib.networks.network import Network
 from MedAELib.networks.regrouped import EDGE, GROUP, SEARCH, Regrouped, rician, similar, whiteness
-from MedAELib.tasks.denoise import denoise, looking_again
+from MedAELib.tasks.denoise import completed, denoise
 from MedAELib.training.corruptions import magnitude_noise
 
 
@@ -160,11 +160,11 @@ def test_the_bias_and_variance_of_a_magnitude_are_those_of_rices_distribution():
 
 def test_only_magnitudes_in_units_of_white_noise_are_looked_at_twice():
     def looks_again(model: Model) -> bool:
-        return isinstance(looking_again(model.network, model), Regrouped)
+        return isinstance(completed(model.network, model), Regrouped)
 
     white = white_model()
     assert looks_again(white)
-    assert all(isinstance(looking_again(Mirrored(white.network, passes), white), Regrouped) for passes in PASSES)
+    assert all(isinstance(completed(Mirrored(white.network, passes), white), Regrouped) for passes in PASSES)
     assert not looks_again(white_model(dims=2)) and not looks_again(small_model(modality="CT"))
     assert not looks_again(dataclasses.replace(white, spec=dataclasses.replace(white.spec, window=MR_WINDOW)))
 

@@ -8,11 +8,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from MedAELib.networks.denoising import local_mean
 from MedAELib.networks.network import Network, Wrapped
+from MedAELib.networks.told import Told
 
 EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
 STARTS = (0, EDGE // 2)  # along each axis: blocks begin there, and at every EDGE-th voxel from there
@@ -64,7 +65,7 @@ class Regrouped(Wrapped):
         """``reach``: how many voxels around it a deviation is measured from."""
         super().__init__(network)
         self.deviation = deviation
-        self.told = _Told(2 * _LAYERS / network.calls)
+        self.told = Told(2 * _LAYERS / network.calls)
         self.register_buffer("cosines", _cosines(), persistent=False)
         self.register_buffer("haar", _haar(GROUP), persistent=False)
         self.stride = math.lcm(network.stride, EDGE)
@@ -148,21 +149,6 @@ def _wiener(noise: Tensor, noisy: Tensor, guide: Tensor) -> Tensor:
     power = guide.square()
     gain = power / (power + noise)
     return gain * noisy + (1 - gain) * _GUIDED * guide
-
-
-class _Told(nn.Module):
-    """Passes its input on. The engine reports progress, and can be stopped, after each module with a parameter.
-
-    ``layers`` is how many of the network's layers all its calls count as, ``share`` as how many the next one does.
-    """
-
-    def __init__(self, layers: float) -> None:
-        super().__init__()
-        self.layers = self.share = layers
-        self.counted = nn.Parameter(torch.zeros(()), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
 
 
 def _ramp(x: Tensor, start: float, end: float) -> Tensor:

@@ -17,6 +17,7 @@ from ..errors import BadInput, BadModel
 from ..model import Model
 from ..networks import Network
 from ..networks.mirrored import PASSES, Mirrored
+from ..networks.refitted import Refitted
 from ..networks.regrouped import Regrouped
 from ..quality import ends, varying_frames
 from ..volume import Volume
@@ -99,7 +100,7 @@ def _denoised(
         made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
-    network = looking_again(Mirrored(network, passes or automatic_passes(volume, model)), model)
+    network = completed(Mirrored(network, passes or automatic_passes(volume, model)), model)
     seen = seen or see(volume, model)
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels, varying, floor = volume.array[0].size, varying_frames(volume.array), _floor(seen.volume, model)
@@ -167,11 +168,14 @@ def automatic_passes(volume: Volume, model: Model) -> int:
     return max(passes for passes in sensible if passes == 1 or passes * volume.array.size <= _WORK)
 
 
-def looking_again(network: Network, model: Model) -> Network:
-    """The network with further looks at its result (`Regrouped`), where the model's kind of scan allows it (MRI)."""
-    if not _looked_at_again(model):
-        return network
-    return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH)
+def completed(network: Network, model: Model) -> Network:
+    """The network with what comes behind its passes, where a 3D model sees scans in units of their noise: further looks
+    at the result of an MRI (`Regrouped`), of a CT the means and contrasts that were measured (`Refitted`)."""
+    if _looked_at_again(model):
+        return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH)
+    spec = model.spec
+    fits = spec.modality == "CT" and spec.window.kind == "correlated noise" and spec.dims == 3 and network.tiles
+    return Refitted(network) if fits else network
 
 
 def _looked_at_again(model: Model) -> bool:
@@ -190,7 +194,7 @@ def denoised_again(
     is; of a part of the volume that is found anew, once.
     """
 
-    network = looking_again(Mirrored(model.network, passes), model)
+    network = completed(Mirrored(model.network, passes), model)
     fields = {} if field is None else {field.shape: field}
 
     def again(voxels: Floats) -> Floats:

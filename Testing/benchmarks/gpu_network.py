@@ -21,7 +21,7 @@ from MedAELib.engine.tiles import work
 from MedAELib.model import Model
 from MedAELib.networks import Network, build
 from MedAELib.networks.mirrored import Mirrored
-from MedAELib.tasks.denoise import automatic_passes, looking_again
+from MedAELib.tasks.denoise import automatic_passes, completed
 from MedAELib.training.denoise import denoising_error
 from MedAELib.training.loop import adam
 
@@ -89,7 +89,7 @@ def _network(section: Section, name: str, scan: str) -> None:
     unit = 25.0 if scan == "ct" else 30.0
     for title, shape in (("large", section.sizes.large), ("small", section.sizes.small)):
         passes = automatic_passes(section.volume(scan, shape), model)
-        network = looking_again(Mirrored(model.network, passes), model)
+        network = completed(Mirrored(model.network, passes), model)
         halo, stride = (network.halo,) * 3, network.volume_strides
         engine.run(network, section.volume(scan, shape).array[0], (0, unit), lambda *_: None)  # and leaves it there
         edges = engine.used["tile"]

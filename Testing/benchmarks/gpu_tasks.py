@@ -21,7 +21,7 @@ from MedAELib.engine.run import Engine
 from MedAELib.model import Model
 from MedAELib.networks.mirrored import Mirrored
 from MedAELib.quality import limits
-from MedAELib.tasks.denoise import automatic_passes, looking_again
+from MedAELib.tasks.denoise import automatic_passes, completed
 from MedAELib.tasks.run import run_task
 from MedAELib.volume import Volume
 from MedAELib.worker.client import WorkerClient
@@ -64,7 +64,7 @@ def _denoising(section: Section, scan: str, shape: tuple[int, ...], what: str) -
     volume, model, device = section.volume(scan, shape), Model.load(f"{scan}-denoise"), section.device.type
     engine, passes = Engine(device), automatic_passes(volume, model)
     window = limits(model.spec.window, volume.array[0])
-    network = looking_again(Mirrored(model.network, passes), model)
+    network = completed(Mirrored(model.network, passes), model)
     section.seconds(
         f"{what}: engine, {passes} passes", lambda: engine.run(network, volume.array[0], window, lambda *_: None)
     )
@@ -192,7 +192,7 @@ def agreement(section: Section) -> None:
         scan = "ct" if model.spec.modality == "CT" else "mr"
         source = section.volume(scan, section.sizes.long).array[0]
         window = limits(model.spec.window, source) if model.spec.task == "denoise" else (0.0, float(source.max()))
-        network = looking_again(model.network, model) if model.spec.task == "denoise" else model.network
+        network = completed(model.network, model) if model.spec.task == "denoise" else model.network
         made = {
             (where, precision, tile): _made(network, source, window, Engine(where, precision, tile))
             for where, precision, tile in [

@@ -32,11 +32,11 @@ def noise_model(**arguments) -> Model:
 
 
 def anatomy(size: int = 64) -> Tensor:
-    """Fat around muscle with a bone in it, in HU / 1000."""
+    """Fat around muscle with contrast agent in it, in HU / 1000."""
     i, j, _ = torch.meshgrid(*[torch.linspace(-1, 1, size)] * 3, indexing="ij")
     clean = torch.full((size,) * 3, -0.1)
     clean[i**2 + 2 * j**2 < 0.5] = 0.05
-    clean[(i - 0.2) ** 2 + j**2 < 0.04] = 0.4
+    clean[(i - 0.2) ** 2 + j**2 < 0.04] = 0.15
     return clean
 
 

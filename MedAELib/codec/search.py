@@ -67,12 +67,8 @@ class Goal:
 
 def first_step(estimate: Estimate, goal: Goal, offset: float = 0.0) -> int:
     """The step that the estimate alone finds, where true figures lie so much above those of the estimate."""
-    return _whole(_next_place({}, expectation(estimate, goal), goal, offset, estimate.steps), estimate)
-
-
-def expectation(estimate: Estimate, goal: Goal) -> Expected:
-    """What the estimate says of the figure that a goal is about."""
-    return estimate.decibels if goal.floor else estimate.log_bytes
+    expected = estimate.decibels if goal.floor else estimate.log_bytes
+    return _whole(_next_place({}, expected, goal, offset, estimate.steps), estimate)
 
 
 def find_step(measure: Callable[[int], float], estimate: Estimate, goal: Goal, first: int | None = None) -> int | None:
@@ -81,7 +77,7 @@ def find_step(measure: Callable[[int], float], estimate: Estimate, goal: Goal, f
     `measure` gives the true figure of a step, and the first tries by how much the estimate is wrong.
     """
     tried: dict[int, float] = {}
-    offset, expected = 0.0, expectation(estimate, goal)
+    offset, expected = 0.0, estimate.decibels if goal.floor else estimate.log_bytes
     for _ in range(_TRIES):
         place = _next_place(tried, expected, goal, offset, estimate.steps)
         step = _whole(place, estimate) if first is None or tried else first

@@ -8,12 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..quality import psnr
 from ..volume import Volume
 from .assemble import Chunk, micrometres
 from .lossy import lossy_whole
-from .search import HEADER, Goal, WaveEstimate, expectation, first_step
-from .values import difference, span_of
+from .search import HEADER, Goal, WaveEstimate, first_step
+from .values import span_of
 
 _TRIAL = (192, 192, 16)  # voxels of the piece
 _ASIDE = (0.75, 0.75, 0.5)  # where it lies, from the first to the last possible place: tissue, its border and air
@@ -33,20 +32,19 @@ def step_by_piece(
     volume: Volume, unit: tuple[float, float], goal: Goal, estimate: WaveEstimate, step: int,
     encode: Callable[[Array, int], Chunk],
 ) -> int:  # fmt: skip
-    """The step to try first: where the estimate is as wrong about the volume as one of a piece is about the piece.
+    """The step to try first for a wanted size: where the estimate is as wrong about the bytes of the volume as one of a
+    piece is about those of the piece.
 
     `unit` is that of `lossy_unit`; `encode` codes the piece with a step. A volume that is hardly larger than the piece
     keeps the `step` that it came with. Raises BadInput when a step is too small.
     """
-    voxels, span = piece_of(volume), span_of(volume.array) or 1.0
+    voxels = piece_of(volume)
     looks = min(volume.array.size // (_WORTH_PIECES * voxels.size), _MOST_LOOKS)
     if not looks:
         return step
-    about = WaveEstimate([lossy_whole(voxels, *unit).whole], micrometres(volume), span / unit[1])
+    span = span_of(volume.array) / unit[1]
+    about = WaveEstimate([lossy_whole(voxels, *unit).whole], micrometres(volume), span)
     for _ in range(looks):
-        coded = encode(voxels, step)
-        figure = math.log2(sum(map(len, coded.parts)) + HEADER)
-        if goal.floor:
-            figure = psnr(np.zeros(()), difference(voxels, coded.decoded), span)
-        step = first_step(estimate, goal, figure - expectation(about, goal)(math.log2(step)))
+        size = sum(map(len, encode(voxels, step).parts)) + HEADER
+        step = first_step(estimate, goal, math.log2(size) - about.log_bytes(math.log2(step)))
     return step

@@ -188,10 +188,11 @@ def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress
         goal, spacing = _goal(volume, plan), micrometres(volume)
         first = first_step(estimate, goal)
         plan = _suited(volume, plan, model, first)
-        first = step_by_piece(
-            volume, (plan.start, plan.unit), goal, estimate, first,
-            lambda voxels, step: _encode(voxels, spacing, replace(plan, step=step), model),
-        )  # fmt: skip
+        if not goal.floor:
+            first = step_by_piece(
+                volume, (plan.start, plan.unit), goal, estimate, first,
+                lambda voxels, step: _encode(voxels, spacing, replace(plan, step=step), model),
+            )  # fmt: skip
         found = _searched(volume, plan, model, slabs, estimate, progress, first)
     except BadInput:
         return None

@@ -1,5 +1,5 @@
-"""How fast MedAE's files decode on one, two, four and all processors, by mode and quality, and what encoding them takes:
-a part of `compress.py`.
+"""How fast MedAE's files decode on one, two, four and all processors, by mode and quality, and what encoding takes: a
+part of `compress.py`.
 
 Where other work keeps the processors busy, no rate is that of a free computer. What holds all the same is a ratio: with
 another checkout of the project (`--beside`), its codec and this one take turns, and their processor seconds compare.

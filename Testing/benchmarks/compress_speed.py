@@ -24,6 +24,7 @@ from MedAELib.codec.volumes import Mode, compress
 from MedAELib.volume import Volume
 
 REPEATS = 3  # of each, in turn; the quickest counts
+_WARM_VOXELS = 250_000  # of a volume for which the encoder tunes its model
 _CHUNK_VOXELS, _CHUNK_SLICES = 4_000_000, 32  # of which wavelets make a chunk; a wave front has no more
 Decoder = Callable[[bytes], Any]
 Encoder = Callable[[Any, Any], bytes]
@@ -99,6 +100,11 @@ def encoding(
     other = codec_of(beside)[0] if beside is not None else None
     heads = ["scan", "mode", "bits per voxel", "s", "CPU s"]
     heads += ["CPU s of the other", "its file"] if other is not None else []
+    i, j, k = volumes[0].shape
+    first = volumes[0].slab(2, 0, min(-(-_WARM_VOXELS // (i * j)), k))
+    for encode in (compress, other):
+        for mode in (Mode(), Mode("psnr", 40)) if encode is not None else ():
+            encode(first, mode)  # once beforehand: tables and models are made once, torch is imported once
     print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for volume in volumes:
         for mode in [*_modes(decibels, 2), *(Mode("ratio", wanted) for wanted in ratios)]:

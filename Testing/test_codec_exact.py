@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from MedAELib.codec.context import product
 from MedAELib.codec.model_file import load_restoration_model, load_subband_model
-from MedAELib.codec.network import evaluate, hidden
+from MedAELib.codec.network import evaluate, folded, hidden
 from MedAELib.codec.restoration import OFFSETS, Surroundings, corrections
 from MedAELib.codec.subband import EDGES, FACES, Band, Relatives, Siblings, log_of
 from MedAELib.codec.subband_known import Known, Looker, cut
@@ -38,6 +38,20 @@ def test_layers_in_tiles_are_those_in_whole_numbers(count, seed):
     correction, _, shape = evaluate(layers, made)
     assert np.array_equal(correction, np.clip(outputs[0], -511, 511))
     assert np.array_equal(shape, np.clip(np.rint(outputs[2] / 32), 0, 3))
+
+
+@settings(max_examples=15)
+@given(count=COUNTS, varying=st.sets(st.integers(0, 36)), seed=st.integers(0, 99))
+def test_inputs_that_are_alike_everywhere_may_go_into_the_bias(count, varying, seed):
+    generator, chosen = np.random.default_rng(seed), sorted(varying)
+    layers = {name: value[seed % 12] for name, value in load_subband_model().subband.weights.items()}
+    others = generator.integers(-127, 128, 37).astype(np.float32)
+    others[chosen] = 0
+    made = np.repeat(others[:, None], count, axis=1)
+    made[chosen] = generator.integers(-127, 128, (len(chosen), count))
+    few = np.concatenate([made[chosen], np.ones((1, count), np.float32)])
+    for found, wanted in zip(evaluate(folded(layers, chosen, others), few), evaluate(layers, made), strict=True):
+        assert np.array_equal(found, wanted)
 
 
 @settings(max_examples=25)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MedAELib.codec import rans
 from MedAELib.codec.rans import PRECISION, Decoder, Tables, encode, lanes_for
 from MedAELib.errors import BadInput
 
@@ -128,6 +129,22 @@ def test_symbols_are_those_of_the_definition(seed, lanes, rows):
     its_rows, entries = drawn(tables, 400, generator)
     data = encode([entries], tables, lanes)
     assert np.array_equal(Decoder(data, lanes).decode(its_rows, tables), searched(data, lanes, its_rows, tables))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 15, 16, 40])
+def test_symbol_by_symbol_or_row_by_row_is_the_same(lanes, monkeypatch):
+    generator = np.random.default_rng(lanes)
+    tables = random_tables(7, generator)
+    batches = [drawn(tables, size, generator) for size in (3000, 0, lanes - 1, 1777)]
+    coded = set()
+    for pay in (0, 99):  # lanes from which on whole rows are coded at once
+        monkeypatch.setattr(rans, "_ARRAYS_PAY", pay)
+        coded.add(encode([entries for _, entries in batches], tables, lanes))
+        decoder = Decoder(min(coded), lanes)
+        for rows, entries in batches:
+            assert np.array_equal(decoder.decode(rows, tables), entries)
+        assert decoder.finished()
+    assert len(coded) == 1
 
 
 @settings(max_examples=15, deadline=None)

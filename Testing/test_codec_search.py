@@ -6,7 +6,7 @@ from codec_tools import scan
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from MedAELib.codec import volumes
+from MedAELib.codec import trial, volumes
 from MedAELib.codec.search import Goal, LatticeEstimate, WaveEstimate, find_step
 from MedAELib.codec.volumes import Mode, compress
 from MedAELib.errors import BadInput
@@ -63,3 +63,14 @@ def test_small_volumes_are_searched_in_few_tries(monkeypatch):
     tried.clear()
     compress(scan((12, 12, 10)), Mode("psnr", 45))
     assert len(tried) <= 9
+
+
+def test_a_piece_of_a_volume_tells_the_size_beforehand(monkeypatch):
+    """A volume of many pieces is coded as a whole only where its size is nearly the wanted one."""
+    sizes, volume = [], scan((48, 48, 48))
+    monkeypatch.setattr(trial, "_TRIAL", (32, 32, 16))
+    file = volumes._file
+    monkeypatch.setattr(volumes, "_file", lambda *some: sizes.append(len(made := file(*some))) or made)
+    wanted = volume.array.nbytes / 12
+    assert len(compress(volume, Mode("ratio", 12))) <= wanted
+    assert abs(np.log2(sizes[0] / wanted)) < 0.4 and len(sizes) <= 4

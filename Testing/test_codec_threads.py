@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +10,13 @@ from codec_tools import code_by_waves_alone, squares
 
 from MedAELib import Volume
 from MedAELib.codec import chunk_threads, residuals, subband_network
+from MedAELib.codec.model_file import load_codec_model, load_restoration_model, load_subband_model
 from MedAELib.codec.reader import decompress
+from MedAELib.codec.restoration_fit import restore_level
+from MedAELib.codec.subband_encoder import encode_waves
+from MedAELib.codec.subband_levels import WaveGrid
 from MedAELib.codec.volumes import Mode, compress
+from MedAELib.codec.wavelet import choose_axes
 from MedAELib.errors import Cancelled
 from MedAELib.threads import ALONE, Helpers
 
@@ -44,6 +50,18 @@ def test_voxels_are_the_same_by_any_number_of_threads(data, monkeypatch):
         found[count] = decompress(data).array
         assert max(pieces for helpers, pieces in asked if helpers == count) >= count
     assert all(np.array_equal(found[1], other) for other in found.values())
+
+
+def test_bytes_are_the_same_by_any_number_of_threads(noisy):
+    values, spacing = noisy.array[0].astype(np.int64) + 200, (1000, 1000, 2000)
+    grid = WaveGrid(values.shape, spacing, tuple(choose_axes(values.shape, spacing)), 3000, int(values.max()))
+    models = load_subband_model().subband, load_codec_model().context
+    found = []
+    with ThreadPoolExecutor(3) as pool:
+        for helpers in (ALONE, Helpers(pool, 3)):
+            restore = partial(restore_level, model=load_restoration_model().restoration, helpers=helpers)
+            found.append(encode_waves(values.clip(0), grid, *models, restore, helpers=helpers).parts)
+    assert found[0] == found[1]
 
 
 def slowly(work, begun):

@@ -6,7 +6,7 @@ any order of summation, are checked when a model is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -111,20 +111,31 @@ def _blocks(count: int) -> Iterator[slice]:
             yield slice(start, stop)
 
 
+def folded(layers: Mapping[str, Floats], varying: Sequence[int], others: Floats) -> dict[str, Floats]:
+    """The same layers for inputs of which only those that are `varying` differ from place to place, and a last one that
+    is always 1: its weights stand for the first bias and for what all inputs `others` [inputs] give, 0 where they vary.
+    """
+    always = layers["b1"] + layers["w1"] @ others
+    few = np.concatenate([layers["w1"][:, list(varying)], always[:, None]], axis=1)
+    return {"w1": few, **{name: layers[name] for name in ("w2", "b2", "w3", "b3")}}
+
+
 def _with_bias(layers: Mapping[str, Floats], number: int) -> Floats:
     """The scaled weights of a layer, the bias as one more column: that of an input that is always 1."""
     return np.concatenate([layers[f"w{number}"], layers[f"b{number}"][:, None]], axis=1) * _SCALE
 
 
 class HiddenLayers:
-    """The first two layers of a network, for inputs in tiles. It keeps its arrays: each thread needs its own.
+    """The first two layers of a network, perhaps `folded`, for inputs in tiles. It keeps its arrays: each thread needs
+    its own.
 
     Products of tiles stay in the cache, and are so small that no library for linear algebra shares one among threads:
     chunks are decoded in threads already, and those would wait for each other.
     """
 
     def __init__(self, layers: Mapping[str, Floats]) -> None:
-        self._weights, self._bias = layers["w1"] * _SCALE, layers["b1"][:, None] * _SCALE
+        self._weights = layers["w1"] * _SCALE
+        self._bias = layers["b1"][:, None] * _SCALE if "b1" in layers else None  # None: the last input's weights
         self._second = _with_bias(layers, 2)
         self._kept: list[Floats] = []
 
@@ -140,7 +151,8 @@ class HiddenLayers:
             self._kept = [np.ones((count, height, TILE), np.float32) for height in heights]
         first, second = (kept[:count, :, :columns] for kept in self._kept)
         np.matmul(self._weights, inputs, out=first[:, :-1])
-        first[:, :-1] += self._bias
+        if self._bias is not None:
+            first[:, :-1] += self._bias
         _activated(first[:, :-1])
         np.matmul(self._second, first, out=second[:, :-1])
         _activated(second[:, :-1])

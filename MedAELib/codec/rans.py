@@ -5,6 +5,7 @@ After J. Duda, "Asymmetric numeral systems" (2013), and F. Giesen, "Interleaved 
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ _ZERO, _LOWEST, _WHOLE_MASK, _BUCKET_BITS, _TURN_BITS, _WORD_BITS = (
 )
 _LARGEST_LANES = 1 << 16
 _FEW_LANES, _MANY_ROWS = 1024, 16  # with which threads decode together
+_ARRAYS_PAY = 16  # lanes; a row of fewer is coded in less time symbol by symbol than calls on arrays take
 
 Integers = npt.NDArray[np.integer]
 
@@ -70,6 +72,17 @@ class Tables:
         return np.where(others > 1, np.int64(-1) << 62, guess)
 
     @cached_property
+    def likeliest(self) -> npt.NDArray[np.int64]:
+        """The most frequent entry of each row."""
+        pairs = zip(self.offsets.tolist(), self.offsets[1:].tolist(), strict=False)
+        return np.array([first + int(self.frequencies[first:end].argmax()) for first, end in pairs], np.int64)
+
+    @cached_property
+    def plain(self) -> tuple[list[int], list[int], list[int]]:
+        """Keys, frequencies and guide as lists, which are quicker for single symbols."""
+        return self.keys.tolist(), self.whole_frequencies.tolist(), self.guide.tolist()
+
+    @cached_property
     def together(self) -> Together:
         """Where threads meet that decode by these tables."""
         return Together(lambda state, slots, entries, words: step_lanes(state, slots, entries, self, words))
@@ -96,6 +109,9 @@ def encode(batches: Sequence[Integers], tables: Tables | Sequence[Tables], lanes
     each = [tables] * len(batches) if isinstance(tables, Tables) else tables
     for batch, its in zip(reversed(batches), reversed(each), strict=True):
         starts, frequencies = its.starts(batch), its.frequencies[batch]
+        if lanes < _ARRAYS_PAY:
+            words.append(_encoded_singly(state, frequencies, starts))
+            continue
         for first in range((len(batch) - 1) // lanes * lanes, -1, -lanes) if len(batch) else ():
             frequency, start = frequencies[first : first + lanes], starts[first : first + lanes]
             live = state[: len(frequency)]
@@ -108,6 +124,24 @@ def encode(batches: Sequence[Integers], tables: Tables | Sequence[Tables], lanes
     states = np.ascontiguousarray(state.astype("<u8")).view(np.uint8).reshape(lanes, 8)[:, :_STATE_BYTES]
     body = np.concatenate(words[::-1]) if words else np.zeros(0, np.uint16)
     return states.tobytes() + body.astype("<u2").tobytes()
+
+
+def _encoded_singly(
+    state: npt.NDArray[np.uint64], frequencies: npt.NDArray[np.uint64], starts: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint16]:
+    """The words of a batch, coded symbol by symbol from its end; the states of all lanes move on."""
+    states, lanes, words = state.tolist(), len(state), []
+    lane, room = (len(starts) - 1) % lanes, _LOW + _WORD - PRECISION
+    for frequency, start in zip(reversed(frequencies.tolist()), reversed(starts.tolist()), strict=True):
+        live = states[lane]
+        if live >= frequency << room:
+            words.append(live & 0xFFFF)
+            live >>= _WORD
+        quotient, rest = divmod(live, frequency)
+        states[lane] = (quotient << PRECISION) + rest + start
+        lane = lane - 1 if lane else lanes - 1
+    state[:] = states
+    return np.array(words[::-1], np.uint16)
 
 
 class Words:
@@ -139,6 +173,9 @@ def step_lanes(
     `slots` [rows, lanes], the first key of each symbol's row of the table, are used up; `entries` [rows, lanes] are
     filled; `words` are those for the lanes that ask, ascending.
     """
+    if len(state) < _ARRAYS_PAY:
+        _step_singly(state, slots, entries, tables, words)
+        return
     keys, frequencies, guide = tables.keys, tables.whole_frequencies, tables.guide
     slot = np.empty_like(state)
     for key, found in zip(slots, entries, strict=True):
@@ -157,6 +194,34 @@ def step_lanes(
         empty = (state < _LOWEST).nonzero()[0]
         if empty.size:
             state[empty] = (state[empty] << _WORD_BITS) | words(empty)
+
+
+def _step_singly(
+    state: npt.NDArray[np.int64], slots: npt.NDArray[np.int64], entries: npt.NDArray[np.int64], tables: Tables,
+    words: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
+) -> None:  # fmt: skip
+    """The same, symbol by symbol."""
+    keys, frequencies, guide = tables.plain
+    likely = tables.likeliest.take(slots >> PRECISION)
+    first, mass = tables.keys.take(likely) - slots, tables.whole_frequencies.take(likely)
+    states, found, count, lane = state.tolist(), [], len(state), 0
+    lanes = [np.array([lane]) for lane in range(count)]
+    for key, start, frequency in zip(*(some.reshape(-1).tolist() for some in (slots, first, mass)), strict=True):
+        live = states[lane]
+        slot = live & 0xFFFF
+        if start <= slot < start + frequency:
+            live = frequency * (live >> PRECISION) + slot - start
+            found.append(-1)
+        else:
+            key += slot
+            guess = guide[key >> _BUCKET]
+            entry = (guess + slot) >> (PRECISION + 1) if guess >= 0 else bisect(keys, key) - 1
+            live = frequencies[entry] * (live >> PRECISION) + key - keys[entry]
+            found.append(entry)
+        states[lane] = live if live >> _LOW else live << _WORD | int(words(lanes[lane])[0])
+        lane = lane + 1 if lane + 1 < count else 0
+    rare = np.array(found, np.int64).reshape(slots.shape)
+    state[:], entries[...] = states, np.where(rare < 0, likely, rare)
 
 
 class Decoder:

@@ -17,8 +17,8 @@ from ..errors import BadInput, BadModel
 from ..threads import ALONE, Helpers
 from .context import CLIP, TILE, Floats
 from .lattice import half_octaves
-from .network import EXACT, HiddenLayers, check_layers, hidden
-from .subband import Coefficients, box, fitted, log_of, magnitude
+from .network import EXACT, HiddenLayers, check_layers, folded, hidden
+from .subband import Bytes, Coefficients, box, fitted, log_of, magnitude, repeated
 from .wavelet import Axes, Doubles, Level, Shape
 
 _ACROSS, _PLANE = 1, 2  # how far a voxel sees along the coarsest axis, and along the two others
@@ -33,7 +33,8 @@ def _offsets() -> tuple[Shape, ...]:
 
 
 OFFSETS = _offsets()
-RESTORATION_INPUTS = len(OFFSETS) + 10
+_VARYING = len(OFFSETS) + 5  # inputs that differ from voxel to voxel, the first ones
+RESTORATION_INPUTS = _VARYING + 5
 SIXTEENTHS = 16  # bits after the point of a correction in steps
 _BIAS = 256  # what a stored bias of 1 is worth
 _FINENESS = 32  # of a step: what the network sees
@@ -148,9 +149,9 @@ class Surroundings:
         return made
 
     def _tiled(self, some: Indices, made: Floats) -> None:
-        """Make those of all places in some tiles [tiles, 52, 128]; what they are at the margin does not matter."""
+        """Make those that vary of all places in some tiles [tiles, 47, 128]; at the margin they do not matter."""
         rows, first, size = made.transpose(1, 0, 2), int(some[0]) * TILE, (int(some[-1] - some[0]) + 1) * TILE
-        gaps = size > len(some) * TILE
+        gaps, around = size > len(some) * TILE, made[:, : len(OFFSETS)]
 
         def shifted(shift: int) -> Floats:
             start = self._before + first + shift
@@ -160,16 +161,27 @@ class Surroundings:
         here = shifted(0)
         for row, shift in zip(rows, self._shifts, strict=False):
             np.subtract(shifted(shift), here, out=row)
-        places = (some[:, None] * TILE + np.arange(TILE)).astype(np.int32)
-        z = places // self._strides[0]
-        places -= z * self._strides[0]
-        y = places // self._strides[1]
-        places -= y * self._strides[1]
-        z, y, x = (index - room for index, room in zip((z, y, places), _ROOM, strict=True))
-        self._rest(rows, (z, y, x))
+        around.clip(-CLIP, CLIP, out=around)
+        chosen = some if gaps else slice(some[0], some[-1] + 1)
+        for row, beside in zip(rows[len(OFFSETS) :], self._beside, strict=True):
+            row[...] = beside[chosen]
+
+    @cached_property
+    def _beside(self) -> Bytes:
+        """The other inputs that vary [5, tiles, 128]: what the level's bands hold there, and the parities."""
+        found = np.zeros((_VARYING - len(OFFSETS), self._varied.size), np.int8)
+        inside = found[:, : self._padded.size].reshape(-1, *self._padded.shape)
+        busy, parities = np.split(inside[(slice(None), *(slice(room, -room) for room in _ROOM))], [len(self._bands)])
+        halved = tuple(axis for axis in (2, 1, 0) if self._halved[axis])
+        for shown, band in zip(busy, self._bands, strict=True):
+            shown[...] = repeated(band.astype(np.int8), halved, self._shape)
+        for axis in halved:
+            along = np.moveaxis(parities[axis], axis, -1)
+            along[...] = ((np.arange(self._shape[axis]) & 1) << 7) - 64
+        return found.reshape(-1, *self._varied.shape)
 
     def _rest(self, made: Floats, where: tuple[Whole, Whole, Whole]) -> None:
-        """Complete inputs [52, ...] of which the differences are there; `where` they are [...], along each axis."""
+        """Complete inputs [52, n] of which the differences are there; `where` they are [n], along each axis."""
         around, extra = made[: len(OFFSETS)], made[len(OFFSETS) :]
         np.clip(around, -CLIP, CLIP, out=around)
         shape = self._bands[0].shape
@@ -207,11 +219,12 @@ class Surroundings:
 
     def _correct(self, chosen: Indices, model: RestorationModel, layer: Indices, found: Floats) -> None:
         """Enter the corrections of some tiles in `found` [tiles, 128]."""
-        hidden_layers = HiddenLayers(model.weights)
-        made = np.empty((min(_TILES, len(chosen)), RESTORATION_INPUTS, TILE), np.float32)
+        shared = np.append(np.zeros(_VARYING), self._shared).astype(np.float32)
+        hidden_layers = HiddenLayers(folded(model.weights, range(_VARYING), shared))
+        made = np.ones((min(_TILES, len(chosen)), _VARYING + 1, TILE), np.float32)
         for first in range(0, len(chosen), _TILES):
             some = chosen[first : first + _TILES]
-            self._tiled(some, made[: len(some)])
+            self._tiled(some, made[: len(some), :-1])
             moved = corrections(hidden_layers(made[: len(some)]), layer)
             moved *= self._varied[some]
             found[some] = moved

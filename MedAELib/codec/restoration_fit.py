@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..threads import ALONE, Helpers
 from .context import Floats
 from .restoration import (
     BY_MODEL,
@@ -29,7 +30,7 @@ _LARGEST_WEIGHT = 2**15 - 1
 
 
 def restore_level(
-    cascade: Cascade, bands: dict[Axes, Coefficients], truth: Doubles, model: RestorationModel
+    cascade: Cascade, bands: dict[Axes, Coefficients], truth: Doubles, model: RestorationModel, helpers: Helpers = ALONE
 ) -> bytes:  # fmt: skip
     """Restore the low band that was just joined as well as pays; the side information that says how."""
     around = cascade.around(bands)
@@ -47,7 +48,7 @@ def restore_level(
     best = min(tried, key=lambda told: tried[told])
     layer = unpack_layer(best, model)
     if layer is not None:
-        cascade.low = around.restored(model, layer)
+        cascade.low = around.restored(model, layer, helpers)
     return best
 
 

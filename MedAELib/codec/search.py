@@ -20,7 +20,7 @@ _MARGIN = 0.4  # of what is close enough: where to aim
 _SAMPLES = 400_000
 _DEAD = 0.62  # steps below which a coefficient becomes zero, roughly
 _UNIT = 1 << 14
-_HEADER = 700  # bytes, roughly
+HEADER = 700  # bytes, roughly
 LARGEST_STEP = LARGEST << FRACTION_BITS
 _BITS = (5.0, 2.0)  # of a coefficient that is not zero, and for each doubling of it, roughly
 
@@ -65,10 +65,10 @@ class Goal:
         return figure - self.value if self.floor else self.value - figure
 
 
-def first_step(estimate: Estimate, goal: Goal) -> int:
-    """The step that the estimate alone finds."""
-    return _whole(_next_place({}, estimate.decibels if goal.floor else estimate.log_bytes, goal, 0.0, estimate.steps),
-                  estimate)  # fmt: skip
+def first_step(estimate: Estimate, goal: Goal, offset: float = 0.0) -> int:
+    """The step that the estimate alone finds, where true figures lie so much above those of the estimate."""
+    expected = estimate.decibels if goal.floor else estimate.log_bytes
+    return _whole(_next_place({}, expected, goal, offset, estimate.steps), estimate)
 
 
 def find_step(measure: Callable[[int], float], estimate: Estimate, goal: Goal, first: int | None = None) -> int | None:
@@ -183,4 +183,4 @@ class WaveEstimate:
         size = self._size / 2.0 ** (place - FRACTION_BITS)
         some = size[size >= _DEAD]
         bits = (_BITS[0] * len(some) + _BITS[1] * float(np.log2(some / _DEAD).sum())) * self._every
-        return math.log2(bits / 8 + _HEADER)
+        return math.log2(bits / 8 + HEADER)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import BadInput
+from ..threads import ALONE, Helpers
 from . import residuals
 from .bits import pack
 from .network import ContextModel
@@ -52,7 +53,7 @@ class CodedWaves:
 
 def encode_waves(
     voxels: Indices, grid: WaveGrid, model: SubbandModel, lattice: ContextModel, restore: Restore | None = None,
-    watch: Watch | None = None,
+    watch: Watch | None = None, helpers: Helpers = ALONE,
 ) -> CodedWaves:  # fmt: skip
     """Code a chunk of voxels [i, j, k] within 0..grid.largest < 2^16.
 
@@ -78,7 +79,7 @@ def encode_waves(
     parts, _ = encode_chunk(whole, told.grid, lattice)
     cascade, levels = Cascade(grid, quantised * float(grid.low_step)), []
     while cascade.place:
-        made = _Level(bands[cascade.place - 1], steps[cascade.place - 1], model, watch)
+        made = _Level(bands[cascade.place - 1], steps[cascade.place - 1], model, watch, helpers)
         found = cascade.next(made.encode)
         made.shift(found)
         cascade.join(found, made.shifts)
@@ -99,6 +100,7 @@ class _Level:
     steps: dict[Axes, int]
     model: SubbandModel
     watch: Watch | None = None
+    helpers: Helpers = ALONE
     batches: list[tuple[Indices, Tables]] = field(default_factory=list)
     plain: list[Indices] = field(default_factory=list)
     counts: list[Indices] = field(default_factory=list)
@@ -114,7 +116,7 @@ class _Level:
             chosen = []
             for parity in parities:
                 seen = opened.seen(parity)
-                kinds = self.model.distribution(seen, case)
+                kinds = self.model.distribution(seen, case, self.helpers)
                 values = _quantised(cut(wanted, parity).reshape(-1) / step, kinds, seen, self.model)
                 if self.watch is not None:
                     self.watch(case, seen, values)

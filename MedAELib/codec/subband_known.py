@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .context import CLIP, UNIT_LOG
+from .context import CLIP, UNIT_LOG, UNITS
 from .subband import (
     EDGES,
     FACES,
@@ -31,6 +31,11 @@ PAD = 2
 QUIET_UNITS = 16
 _MOST = 255  # magnitudes of neighbours are not told apart beyond
 _REACH = (2, 2, 1)  # of what is near, in the band's order of axes
+
+_SUMMED = len(FACES + EDGES) + len(FACES) + 1  # inputs from the band itself, the first ones
+_UNIT = SUBBAND_INPUTS - 2  # the place of the unit among the inputs; the last one tells quiet coefficients
+_SHARED = _UNIT - 5  # of the first one that all coefficients of a band share
+_QUIET_UNIT, _QUIET = 4, 64
 
 Indices = npt.NDArray[np.int64]
 Line = TypeVar("Line", Whole, Coefficients)
@@ -106,15 +111,26 @@ def cut(values: npt.NDArray[Kind], parity: Shape) -> npt.NDArray[Kind]:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Of the coefficients of one parity [n]: inputs [inputs, m + 16] of the m with something around them, and of all 16
-    kinds of quiet ones; the unit of each of these; which coefficients are busy [m], and which quiet, with their kinds.
+    """Of the coefficients of one parity [n]: those inputs of the m with something around them that are `varying` among
+    them, and a last one that is always 1 [varying + 1, m]; the inputs `others` [inputs] that these m share, 0 where
+    they vary; the inputs [inputs, 16] of all kinds of quiet ones, `still`; the unit of each of these [m + 16]; which
+    coefficients are busy [m], and which quiet, with their kinds.
     """
 
     made: Floats
+    varying: tuple[int, ...]
+    others: Floats
+    still: Floats
     unit: Indices
     busy: Indices
     quiet: Indices
     kinds: npt.NDArray[np.uint8]
+
+    def inputs(self, which: Indices) -> Floats:
+        """All inputs [inputs, n] of some of the m + 16."""
+        busy = np.repeat(self.others[:, None], len(self.busy), axis=1)
+        busy[list(self.varying)] = self.made[:-1]
+        return np.concatenate([busy, self.still], axis=1)[:, which]
 
     @cached_property
     def which(self) -> Indices:
@@ -147,25 +163,44 @@ class Looker:
             quiet = quiet & (near == 0)
         flags = np.ascontiguousarray(band.ordered(cut(quiet, along))).reshape(-1)
         still, busy = np.flatnonzero(flags), np.flatnonzero(~flags)
-        count = len(busy)
-        made = np.empty((SUBBAND_INPUTS, count + QUIET_UNITS), np.float32)
-        made[:, count:] = 0
-        rows = iter(made[:, :count])
+        varying = self._varying()
+        made = np.empty((len(varying) + 1, len(busy)), np.float32)
+        rows = iter(made)
         here = self._places(along, band.inside).take(busy)
         strength = self._from_known(rows, self._places(along, known.padded.shape, PAD).take(busy))
         strength += self._relatives.strong.reshape(-1).take(here)
         for around in self._relatives.maps:
-            next(rows)[...] = 0 if around is None else around.reshape(-1).take(here)
+            if around is not None:
+                next(rows)[...] = around.reshape(-1).take(here)
         coarse = self._from_low(rows, along, busy)
-        for row, shared in zip(made[-len(band.shared) - 2 : -2], band.shared, strict=True):
-            row[...] = min(max(shared, -CLIP), CLIP)
-        made[-len(band.shared) - 3, count:] = 8 * np.arange(QUIET_UNITS)
-        unit = np.full(count + QUIET_UNITS, 4, np.int64)
         strength += 2
-        unit[:count] = np.minimum((strength.astype(np.float32).view(np.int32) >> 21) - (127 << 2), 95)
-        _UNIT_INPUT.take(unit, out=made[-2], mode="clip")
-        made[-1, :count], made[-1, count:] = 0, 64
-        return Seen(made, unit, busy, still, (coarse.take(still) >> 3).astype(np.uint8))
+        unit = np.full(len(busy) + QUIET_UNITS, _QUIET_UNIT, np.int64)
+        unit[: len(busy)] = np.minimum((strength.astype(np.float32).view(np.int32) >> 21) - (127 << 2), UNITS - 1)
+        _UNIT_INPUT.take(unit[: len(busy)], out=next(rows), mode="clip")
+        next(rows)[...] = 1
+        kinds = (coarse.take(still) >> 3).astype(np.uint8)
+        return Seen(made, varying, self._others, self._still, unit, busy, still, kinds)
+
+    def _varying(self) -> tuple[int, ...]:
+        """Which inputs differ from coefficient to coefficient in this pass."""
+        relatives = [_SUMMED + place for place, around in enumerate(self._relatives.maps) if around is not None]
+        low = range(_SUMMED + len(self._relatives.maps), _SHARED)
+        return (*(range(_SUMMED) if self._known.near is not None else ()), *relatives, *low, _UNIT)
+
+    @cached_property
+    def _others(self) -> Floats:
+        """What the inputs are [inputs] that all coefficients with something around them share."""
+        found = np.zeros(SUBBAND_INPUTS, np.float32)
+        found[_SHARED:_UNIT] = np.clip(self._band.shared, -CLIP, CLIP)
+        return found
+
+    @cached_property
+    def _still(self) -> Floats:
+        """The inputs [inputs, 16] of each kind of quiet coefficients."""
+        found = np.repeat(self._others[:, None], QUIET_UNITS, axis=1)
+        found[_SHARED - 1] = 8 * np.arange(QUIET_UNITS)
+        found[_UNIT], found[_UNIT + 1] = _UNIT_INPUT[_QUIET_UNIT], _QUIET
+        return found
 
     def _places(self, along: Shape, shape: tuple[int, ...], margin: int = 0) -> Indices:
         """Where the coefficients of a parity [n] lie in an array of some shape [i, j, k]."""
@@ -177,8 +212,6 @@ class Looker:
         """The inputs from the band itself, and what it gives to the unit."""
         known = self._known
         if known.near is None:
-            for _ in range(len(FACES + EDGES) + len(FACES) + 1):
-                next(rows)[...] = 0
             return np.zeros(len(places), np.int32)
         far = max(shift for _, shift in known.sums)
         near = known.near.take(places)

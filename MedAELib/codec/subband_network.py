@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from ..threads import ALONE, Helpers
 from .context import CLIP, CORRECTION_FACTOR, FRACTION, OCTAVE, UNIT_LOG, Floats
-from .network import check_layers, check_tails, evaluate
+from .network import check_layers, check_tails, evaluate, folded
 from .residuals import Distribution
 from .subband import CASES, SUBBAND_INPUTS
 from .subband_known import Seen
 from .tables import ResidualTables, tables_of
 
+Indices = npt.NDArray[np.int64]
 ZERO = 1 << 15  # what is coded is a quantised coefficient plus this, so that it is never negative
 _LEAST, _BLOCK = 1 << 12, 1 << 15  # coefficients of a piece that a thread takes
 
@@ -39,15 +40,26 @@ class SubbandModel:
 
     def distribution(self, seen: Seen, case: int, helpers: Helpers = ALONE) -> Distribution:
         """Where each kind of coefficient that was seen is expected."""
-        layers = {name: value[case] for name, value in self.weights.items()}
+        layers, count = {name: value[case] for name, value in self.weights.items()}, seen.made.shape[1]
+        few = folded(layers, seen.varying, seen.others)
 
         def expected(block: slice) -> Distribution:
-            unit = seen.unit[block]
-            correction, log_scale, shape = evaluate(layers, seen.made[:, block])
-            moved = np.rint(correction * CORRECTION_FACTOR[unit]).astype(np.int64) + FRACTION * ZERO + FRACTION // 2
-            moved = np.clip(moved, FRACTION, 2 * FRACTION * ZERO - FRACTION)
-            scale = UNIT_LOG[unit] + log_scale.astype(np.int64) - 6 * OCTAVE
-            centre = moved // FRACTION
-            return Distribution(centre, scale, shape.astype(np.int64), moved - FRACTION * centre)
+            return _distribution(*evaluate(few, seen.made[:, block]), seen.unit[block])
 
-        return Distribution.joined(helpers.each(expected, helpers.pieces(seen.made.shape[1], _LEAST, _BLOCK)))
+        busy = helpers.each(expected, helpers.pieces(count, _LEAST, _BLOCK))
+        return Distribution.joined([*busy, _distribution(*evaluate(layers, seen.still), seen.unit[count:])])
+
+
+def _distribution(correction: Floats, log_scale: Floats, shape: Floats, unit: Indices) -> Distribution:
+    """What the outputs of the network say; the first of them is used up."""
+    correction *= CORRECTION_FACTOR.take(unit)
+    np.rint(correction, out=correction)
+    moved = correction.astype(np.int64)
+    moved += FRACTION * ZERO + FRACTION // 2
+    moved.clip(FRACTION, 2 * FRACTION * ZERO - FRACTION, out=moved)
+    scale = log_scale.astype(np.int64)
+    scale += UNIT_LOG.take(unit)
+    scale -= 6 * OCTAVE
+    fraction = moved & (FRACTION - 1)
+    moved >>= FRACTION.bit_length() - 1
+    return Distribution(moved, scale, shape.astype(np.int64), fraction)

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput
+from ..threads import ALONE, Helpers
 from ..volume import Volume
 from .assemble import Carried, Chunk, assemble, assemble_packed, micrometres
-from .chunk_threads import MOST_THREADS, Progress, in_turn, processors
+from .chunk_threads import MOST_THREADS, Progress, helpers_for, in_turn, processors
 from .container import FRONT, PACKED, open_container
 from .front import Front
 from .front_coder import encode_front
@@ -38,6 +39,7 @@ from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
 from .slabs import cut, cut_alike
 from .subband_encoder import TRADE
+from .trial import piece_of, step_by_piece
 from .tuning import tune
 from .values import Mapped, difference, from_whole, largest_error, span_of, to_whole
 from .wavelet import FRACTION_BITS, JOINS, LATE, choose_axes
@@ -54,8 +56,6 @@ _ROUGHLY = 1.3  # of the bits that a piece takes without loss: the whole volume 
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
 _FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
 _PACKABLE, _TINY = 1.25, 65_536  # times a file, and bytes, that deflated chunks take where all of it may be packed
-_TRIAL = (192, 192, 16)  # voxels of a volume on which an encoder of wavelets makes its choices
-_ASIDE = (0.75, 0.75, 0.5)  # where they lie, from the first to the last possible place: tissue, its border and air
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
@@ -150,7 +150,7 @@ def _nearly_exact(volume: Volume, plan: _Plan, model: CodecModel) -> bool:
     wanted = 8 * volume.array.itemsize / plan.mode.value
     if wanted <= _DEAR or volume.array.size < _SMALL:
         return wanted > _DEAR
-    piece = _piece(volume)
+    piece = piece_of(volume)
     chunk = _encode(piece, micrometres(volume), _Plan(Mode()), model)
     return 8 * (len(chunk.extra) + sum(map(len, chunk.parts))) < _ROUGHLY * wanted * piece.size
 
@@ -185,8 +185,15 @@ def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress
     wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
     estimate = WaveEstimate(list(wholes), micrometres(volume), span / plan.unit)
     try:
-        plan = _suited(volume, plan, model, first_step(estimate, _goal(volume, plan)))
-        found = _searched(volume, plan, model, slabs, estimate, progress)
+        goal, spacing = _goal(volume, plan), micrometres(volume)
+        first = first_step(estimate, goal)
+        plan = _suited(volume, plan, model, first)
+        if not goal.floor:
+            first = step_by_piece(
+                volume, (plan.start, plan.unit), goal, estimate, first,
+                lambda voxels, step: _encode(voxels, spacing, replace(plan, step=step), model),
+            )  # fmt: skip
+        found = _searched(volume, plan, model, slabs, estimate, progress, first)
     except BadInput:
         return None
     return None if found is None else found[1]
@@ -196,17 +203,10 @@ def _goal(volume: Volume, plan: _Plan) -> Goal:
     return Goal.of(plan.mode.kind, plan.mode.value, volume.array.nbytes)
 
 
-def _piece(volume: Volume) -> Array:
-    """Some voxels [i, j, k] on which choices are tried."""
-    start = [int(max(size - most, 0) * aside) for size, most, aside in zip(volume.shape, _TRIAL, _ASIDE, strict=True)]
-    i, j, k = (slice(first, first + most) for first, most in zip(start, _TRIAL, strict=True))
-    return np.ascontiguousarray(volume.array[0, i, j, k])
-
-
 def _suited(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
     """The plan with the model of wavelets, and with coarser axes that join early or late, that a piece of the volume
     costs least with."""
-    voxels, spacing = _piece(volume), micrometres(volume)
+    voxels, spacing = piece_of(volume), micrometres(volume)
 
     @cache
     def cost(tried: _Plan) -> float:
@@ -296,9 +296,9 @@ def _encode_chunks(
 ) -> list[Chunk]:
     """All chunks, in parallel; what has not begun when `progress` raises never does."""
     spacing = micrometres(volume)
-    with ThreadPoolExecutor(_threads()) as pool:
-        work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model) for c, a, b in slabs]
-        return in_turn(pool, work, "Compressing", progress)
+    with helpers_for(len(slabs)) as helpers, ThreadPoolExecutor(_threads()) as pool:
+        work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model, helpers) for c, a, b in slabs]
+        return in_turn(pool, work, "Compressing", progress, helpers.stop)
 
 
 def _file(
@@ -338,12 +338,15 @@ def _takes_front(grid: Grid, plan: _Plan) -> bool:
     return not plan.eased and large and grid.step <= _FRONT_STEP and Front.of(grid.shape, grid.spacing).parallel
 
 
-def _encode(voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: CodecModel) -> Chunk:
+def _encode(
+    voxels: Array, spacing: tuple[int, int, int], plan: _Plan, model: CodecModel, helpers: Helpers = ALONE
+) -> Chunk:
     """One chunk, by the model or, where that is shorter, deflated."""
     voxels = np.ascontiguousarray(voxels)
     if plan.waves is not None:
         whole = lossy_whole(voxels, plan.start, plan.unit)
-        return wave_chunk(voxels, whole, spacing, plan.step, plan.waves.subband, model, plan.restoration, plan.joins)
+        waves, restoration = plan.waves.subband, plan.restoration
+        return wave_chunk(voxels, whole, spacing, plan.step, waves, model, restoration, plan.joins, helpers)
     mapped, step = _mapped(voxels, plan)
     grid = _grid(mapped.whole, spacing, step, plan)
     front = plan.front if _takes_front(grid, plan) else None

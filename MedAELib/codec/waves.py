@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from ..threads import ALONE, Helpers
 from .assemble import Chunk
 from .container import BASE_NUMBERS, WAVES
 from .context import LARGEST
@@ -29,7 +30,7 @@ _LARGEST_START = 1 << 24
 
 def wave_chunk(
     voxels: npt.NDArray[Any], mapped: Mapped, spacing: Shape, step: int, waves: SubbandModel, model: CodecModel,
-    restoration: RestorationModel | None = None, joins: float = JOINS,
+    restoration: RestorationModel | None = None, joins: float = JOINS, helpers: Helpers = ALONE,
 ) -> Chunk:  # fmt: skip
     """A chunk by wavelets, with a step in 2^-6 whole numbers; `joins` as for `choose_axes`.
 
@@ -41,8 +42,8 @@ def wave_chunk(
     mask, extra, whole = filled_columns(mapped.whole), b"", mapped.whole
     if mask is not None:
         extra, whole = pack_mask(mask), extended(whole, mask)
-    restore = None if restoration is None else partial(restore_level, model=restoration)
-    coded = encode_waves(whole, grid, waves, model.context, restore)
+    restore = None if restoration is None else partial(restore_level, model=restoration, helpers=helpers)
+    coded = encode_waves(whole, grid, waves, model.context, restore, helpers=helpers)
     low, decoded = coded.low, coded.decoded
     if mask is not None:
         decoded[mask] = 0

@@ -71,7 +71,7 @@ def _sampled(seen: Seen, values: npt.NDArray[np.int64], generator: np.random.Gen
             chosen = generator.choice(all_of_them, min(most, len(all_of_them)), replace=False)
             which = seen.which[chosen]
             stands_for = np.full(len(chosen), len(all_of_them) / len(chosen), np.float32)
-            made, unit = seen.made[:, which].T.astype(np.int8), seen.unit[which].astype(np.uint8)
+            made, unit = seen.inputs(which).T.astype(np.int8), seen.unit[which].astype(np.uint8)
             found.append([made, unit, FRACTION * values[chosen].astype(np.float32), stands_for])
     return found
 

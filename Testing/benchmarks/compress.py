@@ -1,7 +1,7 @@
 """Compression beside ready codecs on held-out scans: lossless and near-lossless size, rate-distortion, time, memory.
 
 `python Testing/benchmarks/compress.py [--lossless] [--near E ...] [--lossy DB ...] [--speed DB ...] [--slices N]
-[--chunks N] [--beside FOLDER] [--cases NAME ...] [--codecs NAME ...] [--rows FILE]`.
+[--encode DB ...] [--ratios R ...] [--chunks N] [--beside FOLDER] [--cases NAME ...] [--codecs NAME ...] [--rows FILE]`.
 With a file of rows, a point of a lossy curve that is in it is not measured again.
 The other codecs come from imagecodecs and PyAV where they are installed (Testing/benchmarks/requirements.txt); those of
 images see slice after slice. No volume here was used to train the codec.
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.compress_lossy import CPU, MEMORY, OURS, Points, chosen_peers, lossy, means, ours
 from benchmarks.compress_peers import lossy_peers, sperr_bounded
-from benchmarks.compress_speed import long_enough, speed
+from benchmarks.compress_speed import encoding, long_enough, speed
 from benchmarks.costs import Cost, measured
 
 from MedAELib.codec.volumes import Mode, largest_error
@@ -187,15 +187,21 @@ def main() -> None:
     parser.add_argument("--near", type=int, nargs="*", default=[], metavar="E")
     parser.add_argument("--lossy", type=float, nargs="*", default=[], metavar="DB")
     parser.add_argument("--speed", type=float, nargs="*", metavar="DB", help="how fast files of MedAE alone decode")
-    parser.add_argument("--chunks", type=int, default=1, help="with --speed: slices back and forth until so many")
-    parser.add_argument("--beside", type=Path, help="with --speed: a checkout whose decoder is measured, too")
+    parser.add_argument("--encode", type=float, nargs="*", metavar="DB", help="what encoding files of MedAE takes")
+    parser.add_argument("--ratios", type=float, nargs="*", default=[], metavar="R", help="with --encode: these, too")
+    parser.add_argument("--chunks", type=int, default=1, help="of --speed and --encode: repeat slices until so many")
+    parser.add_argument("--beside", type=Path, help="with --speed or --encode: a checkout that is measured, too")
     parser.add_argument("--codecs", nargs="*", default=[], metavar="NAME", help="only these (lossy: beside JPEG 2000)")
     parser.add_argument("--rows", type=Path, help="JSON of the lossy points: those that it lacks are measured")
     options = parser.parse_args()
     volumes = cases(options.cases, options.slices)
+    long = [long_enough(volume, options.chunks) for volume in volumes]
     if options.speed is not None:
-        speed([long_enough(volume, options.chunks) for volume in volumes], options.speed, beside=options.beside)
-    if options.lossless or not (options.near or options.lossy or options.speed is not None):
+        speed(long, options.speed, beside=options.beside)
+    if options.encode is not None:
+        encoding(long, options.encode, options.ratios, options.beside)
+    timed = options.speed is not None or options.encode is not None
+    if options.lossless or not (options.near or options.lossy or timed):
         lossless(volumes, options.codecs)
     if options.near:
         near_lossless(volumes, options.near)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..errors import BadInput, BadModel
 from .grid import Floats
 from .masks import Mask
+from .names import POPULATION
 
 Knots = npt.NDArray[np.float64]
 
@@ -130,6 +131,18 @@ def calibrations(known: Mapping[str, Any]) -> dict[str, Calibration]:
     if not isinstance(found, dict) or not found:
         raise BadModel("The model was not calibrated on normal scans.", "Choose another model.")
     return {str(name): Calibration.from_json(values) for name, values in found.items()}
+
+
+def in_one_unit(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a model folder knows of normal scans, with maps and case scores in one unit for all scans instead of each
+    scan's own. Raises BadModel where the folder does not hold these."""
+    found = known.get(POPULATION)
+    if not isinstance(found, dict):
+        raise BadModel(
+            "The model does not hold the scores of normal scans in one unit, which the calibration population needs.",
+            "Choose the calibration scan, or calibrate the model again on normal scans of your own.",
+        )
+    return {**known, **found}
 
 
 def pixel_of(known: Mapping[str, Any]) -> float:

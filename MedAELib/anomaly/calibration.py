@@ -15,12 +15,12 @@ import numpy.typing as npt
 from ..errors import BadInput, BadModel
 from .grid import Floats
 from .masks import Mask
-from .names import POPULATION
+from .names import POPULATION, RAREST
 
 Knots = npt.NDArray[np.float64]
 
 # How much of normal tissue lies above each knot.
-RATES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005)
+RATES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, RAREST)
 _BULK = 0.9  # quantile: with the median it says how the scores of a scan lie; lesions are rarer than the rest
 _TAIL = 0.02  # of the tissue: what this share of it exceeds says how long the tail of a scan's scores is
 _STRETCH = (0.3, 1.5)  # so much shorter or longer than that of normal scans it may be: lesions make it longer, too

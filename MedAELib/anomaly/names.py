@@ -10,3 +10,4 @@ STEP = "step_"  # before these
 # In whose unit scores become z: the scan's own, or one for all scans, that of the normal scans together.
 SCAN, POPULATION = "scan", "population"
 CALIBRATIONS = (SCAN, POPULATION)
+RAREST = 0.0005  # share of normal tissue: rarer was not measured on normal scans

@@ -73,11 +73,11 @@ def anomaly(
     threshold = z_of(rate)
     if not 0 <= least_ml < math.inf:
         raise BadInput(f"The smallest region of {least_ml:g} ml is not possible.", "Choose 0 or more.")
+    known = _known(model, calibration)
     progress("Preparing the scan", 0, 1)
     if prepared is None or (model is not None and model.spec.dims != prepared.dims):
         prepared = prepared_for(volume, model)
     engine = engine or Engine()
-    known = _known(model, calibration)
     if model is None:
         scores = baseline_scores(prepared)
         maps = {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}

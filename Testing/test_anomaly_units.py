@@ -95,7 +95,8 @@ def test_report_and_terminal_say_in_whose_unit_the_threshold_is(model, other, tm
         assert found["threshold"].startswith("1 % of normal tissue lies above z 2.33")
         assert f"medae: note: The card of weak says: {WEAK}" in said.err and found["warnings"][0].endswith(WEAK)
         told[calibration] = found
-    assert "its own unit" in told[SCAN]["threshold"] and "another scanner" in told[POPULATION]["threshold"]
+    assert "its own unit" in told[SCAN]["threshold"]
+    assert "the model's 2 normal scans: what makes the whole of this scan" in told[POPULATION]["threshold"]
     assert told[POPULATION]["case_score"] != told[SCAN]["case_score"]
 
 

@@ -109,7 +109,7 @@ def anomaly(
         result.residual = _placed(residual, prepared, volume, "residual")
     told_unit = POPULATION if prepared.dims == 2 and model else calibration
     result.report = {
-        "false_alarm_rate": rate, "calibration": told_unit, "threshold": _meaning(rate, threshold, told_unit, model),
+        "false_alarm_rate": rate, "calibration": told_unit, "threshold": _meaning(rate, threshold, told_unit, model, len(case_scores_of(known))),
         **_report(volume, model, known, prepared, scores, shown_z, result),
     }  # fmt: skip
     result.report["warnings"] += _between(found.between)
@@ -130,16 +130,17 @@ def _known(model: Model | None, calibration: str) -> Mapping[str, Any]:
     return in_one_unit(known) if model and calibration == POPULATION and model.spec.dims == 3 else known
 
 
-def _meaning(rate: float, threshold: float, calibration: str, model: Model | None) -> str:
-    """What lies above the threshold, in a sentence."""
+def _meaning(rate: float, threshold: float, calibration: str, model: Model | None, normals: int) -> str:
+    """What lies above the threshold, in a sentence; so many normal scans are the population."""
     if model is None:
         return f"z {threshold:.2f} is nominal: so many robust standard deviations of this scan above its median."
     told = f"{100 * rate:.3g} % of normal tissue lies above z {threshold:.2f}"
     if calibration == SCAN:
         return f"{told}, where each scan's scores are expressed in its own unit."
+    scans = {0: "normal scans", 1: "1 normal scan"}.get(normals, f"{normals} normal scans")
     return (
-        f"{told}, where all scans' scores are expressed in the unit of the normal scans: what makes the whole of this "
-        "scan unlike them, as another scanner does, counts, too."
+        f"{told}, where scores are expressed in the unit of the model's {scans}: what makes the whole of this scan "
+        "unlike these, as another scanner does, counts, too."
     )
 
 

@@ -147,3 +147,27 @@ def test_a_weakness_that_is_no_text_is_refused(model, tmp_path):
             read_bundle(model.bundle.folder)
     finally:
         metadata.write_text(before)
+
+
+def test_the_common_unit_is_added_to_a_published_model_and_nothing_else_changes(model, scan, tmp_path, monkeypatch):
+    from MedAELib.training import publish_anomaly as publish
+    from MedAELib.training.anomaly_cohorts import Cohort
+
+    name, whole = "brain-t1-anomaly", dict(model.bundle.calibration)
+    scan.save(tmp_path / "one.nii.gz")
+    head((5.0, 5.0, 5.0), seed=1)[0].save(tmp_path / "other.nii.gz")
+    monkeypatch.setitem(publish.COHORTS, name, Cohort("MR", 4.0, (), ("one*", "other*"), ()))
+    lacking = {key: value for key, value in whole.items() if key != POPULATION}
+    folder, texts = tmp_path / "model", {"description": "For tests.", "card": "# For tests", "licence": "CC0\n"}
+    before = model.save(
+        folder, name=name, figures={"bright": {"unlike": 0.5}}, limits=["Few."], training_data=["One."],
+        calibration=lacking, **texts,
+    ).bundle  # fmt: skip
+    assert publish.main(["--population", "--model", name, "--output", str(folder), "--data", str(tmp_path)]) == 0
+    after = read_bundle(folder)
+    assert {key: value for key, value in after.calibration.items() if key != POPULATION} == lacking
+    assert set(after.calibration[POPULATION]["maps"]) == set(whole["maps"])
+    assert (after.card, after.figures, after.training_data) == (before.card, before.figures, before.training_data)
+    found, expected = (calibrations(known[POPULATION]) for known in (after.calibration, whole))
+    for key, calibration in expected.items():
+        np.testing.assert_allclose(found[key].knots, calibration.knots, rtol=0.02, atol=0.02)

@@ -109,7 +109,7 @@ def anomaly(
         result.residual = _placed(residual, prepared, volume, "residual")
     told_unit = POPULATION if prepared.dims == 2 and model else calibration
     result.report = {
-        "false_alarm_rate": rate, "calibration": told_unit, "threshold": _meaning(rate, threshold, told_unit, model, len(case_scores_of(known))),
+        "false_alarm_rate": rate, "calibration": told_unit, "threshold": _meaning(rate, told_unit, model, known),
         **_report(volume, model, known, prepared, scores, shown_z, result),
     }  # fmt: skip
     result.report["warnings"] += _between(found.between)
@@ -130,8 +130,9 @@ def _known(model: Model | None, calibration: str) -> Mapping[str, Any]:
     return in_one_unit(known) if model and calibration == POPULATION and model.spec.dims == 3 else known
 
 
-def _meaning(rate: float, threshold: float, calibration: str, model: Model | None, normals: int) -> str:
-    """What lies above the threshold, in a sentence; so many normal scans are the population."""
+def _meaning(rate: float, calibration: str, model: Model | None, known: Mapping[str, Any]) -> str:
+    """What lies above the threshold, in a sentence."""
+    threshold, normals = z_of(rate), len(case_scores_of(known))
     if model is None:
         return f"z {threshold:.2f} is nominal: so many robust standard deviations of this scan above its median."
     told = f"{100 * rate:.3g} % of normal tissue lies above z {threshold:.2f}"

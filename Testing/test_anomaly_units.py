@@ -171,3 +171,15 @@ def test_the_common_unit_is_added_to_a_published_model_and_nothing_else_changes(
     found, expected = (calibrations(known[POPULATION]) for known in (after.calibration, whole))
     for key, calibration in expected.items():
         np.testing.assert_allclose(found[key].knots, calibration.knots, rtol=0.02, atol=0.02)
+
+
+def test_a_trained_model_that_finds_no_more_than_a_plain_map_says_that_it_is_weak():
+    from MedAELib.training.anomalies import KINDS
+    from MedAELib.training.anomaly_model import weakness_of
+
+    def figures(combined: float, **maps: float) -> dict[str, dict[str, float]]:
+        return {kind: {"combined": combined, "unlike": 0.9, "bright": 0.01, **maps} for kind in KINDS} | {"above": {}}
+
+    assert weakness_of({}) == "" and weakness_of(figures(0.2, asymmetry=0.1)) == ""
+    told = weakness_of(figures(0.1, asymmetry=0.1))
+    assert told.startswith("Not good enough to help") and "asymmetry alone" in told and "0.100, 0.100" in told

@@ -332,3 +332,12 @@ def test_apply_asks_for_what_scores_are_relative_to(looking: OpenPanel) -> None:
     assert options.parametersOf(looking.parameters, None)["calibration"] == "scan"
     looking.parameters.model = ""
     assert options.parametersOf(looking.parameters, None)["calibration"] == "population"
+
+
+def test_every_word_of_a_row_jumps_the_slices(looking: OpenPanel) -> None:
+    import re
+
+    looking.run()
+    page = looking.ui.regionsBrowser.toHtml().replace("\N{NO-BREAK SPACE}", " ").replace("&nbsp;", " ")
+    linked = "".join(re.findall(r'<a href="#0">(.*?)</a>', page, re.DOTALL))
+    assert all(word in linked for word in (">1<", "0.50 ml", "right", "brighter", "contrast"))

@@ -96,8 +96,11 @@ def segmentName(row):
     return f"Region {row['number']} ({told})"
 
 
-def html(rows):
-    """The table of regions as HTML, with a link in each row; where it is wider than the panel, it is scrolled."""
+def html(rows, ink=""):
+    """The table of regions as HTML; where it is wider than the panel, it is scrolled.
+
+    Each row links to its region by its number, and where the colour of text is given (`ink`), by all of its words.
+    """
     if not rows:
         return NOTHING
     cells = [_cells(row) for row in rows]
@@ -106,13 +109,18 @@ def html(rows):
     heading = "".join(f"<th>{title}</th>" for title in ("", *titles))
     lines = "".join(
         f'<tr><td><a href="#{index}">{escape(row["number"])}</a></td>'
-        + "".join(f"<td>{escape(line[title])}</td>" for title in titles)
+        + "".join(f"<td>{_linked(escape(line[title]), index, ink)}</td>" for title in titles)
         + "</tr>"
         for index, (row, line) in enumerate(zip(rows, cells))
     )
     bright = any(row["brightness"] == "brighter" for row in rows)
     caution = f"<p>{escape(TOO_LARGE)}</p>" if bright else ""
     return f'<table cellspacing="6" style="white-space:nowrap"><tr>{heading}</tr>{lines}</table>{caution}'
+
+
+def _linked(word, index, ink):
+    """A word of a row that leads to its region as its number does, and looks like any other word."""
+    return f'<a href="#{index}" style="color:{ink}; text-decoration:none">{word}</a>' if ink and word else word
 
 
 def _cells(row):
@@ -159,7 +167,7 @@ class Overlay:
         self._maps, self._rows, mapNode = maps, rows, maps.get(self._chosen)
         self._choice.offer(maps, self._chosen)
         changed, self._map = mapNode is not self._map, mapNode
-        page = html(rows) if mapNode is not None else NO_MAP
+        page = html(rows, _ink(self._ui.regionsBrowser)) if mapNode is not None else NO_MAP
         if page != self._html:
             self._html = page
             self._ui.regionsBrowser.setHtml(page)
@@ -259,6 +267,13 @@ class Overlay:
         """Let all slices show the middle of the region whose row was clicked."""
         row = self._rows[int(url.fragment() if callable(url.fragment) else url.fragment)]
         jumpTo(self._map, [float(row[name]) for name in ("right_mm", "front_mm", "head_mm")])
+
+
+def _ink(widget):
+    """The colour of text in a widget, in Slicer's light or dark style."""
+    import qt
+
+    return widget.palette.color(qt.QPalette.Text).name()
 
 
 def _calibrated(node):

@@ -204,9 +204,8 @@ class MedAELogic(ScriptedLoadableModuleLogic):
         """
         from MedAEPanel import scripting
 
-        made = bool(typical), bool(others), bool(steps)
-        request = scripting.unlikeRequest(inputNode, model, device, rate, leastVolume, calibration, *made)
-        return self._start(request, waitForCompletion)
+        wanted = model, device, rate, leastVolume, calibration, typical, others, steps
+        return self._start(scripting.unlikeRequest(inputNode, *wanted), waitForCompletion)
 
     def compress(self, inputNode, mode="lossless", value=0.0, lost=False, waitForCompletion=True):
         """Compress a volume node in the worker process; returns the compressed volume, a node that holds a .maez file.

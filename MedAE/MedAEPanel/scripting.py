@@ -48,7 +48,7 @@ def unlikeRequest(inputNode, model, device, rate, leastVolume, calibration, typi
 
     parameters = {
         "model": str(model or ""), "device": device, "rate": float(rate), "least_ml": float(leastVolume),
-        "calibration": calibration, "typical": typical, "others": others, "steps": steps,
+        "calibration": calibration, "typical": bool(typical), "others": bool(others), "steps": bool(steps),
     }  # fmt: skip
     return Request(inputNode, "anomaly", parameters, maps.outputsOf(typical, others, steps))
 

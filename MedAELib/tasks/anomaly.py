@@ -77,23 +77,13 @@ def anomaly(
     progress("Preparing the scan", 0, 1)
     if prepared is None or (model is not None and model.spec.dims != prepared.dims):
         prepared = prepared_for(volume, model)
-    engine = engine or Engine()
-    if model is None:
-        scores = baseline_scores(prepared)
-        maps = {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}
-    else:
-        shown = shown_of(known)
-        told = partial(progress, "Comparing with normal scans")
-        scores = scores_of(prepared, model, engine, shown, told, average_of(known))
-        maps = z_maps(scores, calibrations(known), shown, prepared)
+    scores, maps = _scored(prepared, model, known, engine or Engine(), progress)
     first, shown_z = next(iter(maps.items()))
     progress("Finding regions", 0, 1)
     rule = PLAIN if model is None else rule_of(known)
     peak = rule.peak(rate) if prepared.dims == 3 else None
     alone = {name: z for name, z in maps.items() if name != COMBINED}
-    found = regions_on(
-        volume, shown_z, threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone
-    )
+    found = regions_on(volume, shown_z, threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone)
     # Without a model z is no rarity.
     regions = found.regions if model else [replace(region, rate=None) for region in found.regions]
     result = AnomalyResult(
@@ -128,6 +118,18 @@ def _known(model: Model | None, calibration: str) -> Mapping[str, Any]:
         raise BadInput(told, "Name a model, or choose the calibration scan.")
     known = model.bundle.calibration if model and model.bundle else {}
     return in_one_unit(known) if model and calibration == POPULATION and model.spec.dims == 3 else known
+
+
+def _scored(
+    prepared: Prepared, model: Model | None, known: Mapping[str, Any], engine: Engine, progress: Progress
+) -> tuple[Scores, dict[str, Floats]]:
+    """The scores of the scan, and all maps of z by name, the one that is shown first."""
+    if model is None:
+        scores = baseline_scores(prepared)
+        return scores, {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}
+    shown, told = shown_of(known), partial(progress, "Comparing with normal scans")
+    scores = scores_of(prepared, model, engine, shown, told, average_of(known))
+    return scores, z_maps(scores, calibrations(known), shown, prepared)
 
 
 def _meaning(rate: float, calibration: str, model: Model | None, known: Mapping[str, Any]) -> str:

@@ -190,22 +190,22 @@ class MedAELogic(ScriptedLoadableModuleLogic):
 
     def findUnlike(
         self, inputNode, model=None, rate=0.01, leastVolume=0.1, typical=False, device="auto", waitForCompletion=True,
-        others=False, steps=False,
+        others=False, steps=False, calibration="scan",
     ):  # fmt: skip
         """Find where a brain MRI is unlike the training data, in the worker process.
 
         model: name of a bundled model, a model folder, or "none" for brightness alone; None takes the one that fits.
         rate: share of normal tissue above the threshold. leastVolume: smallest region in millilitres.
         typical, others, steps: also make the nearest typical scan and its difference, the other maps, the steps.
+        calibration: what scores are relative to, "scan" (this one) or "population" (the model's normal scans).
         waitForCompletion: True returns the map of z, or None when the run was cancelled, and False the run controller
         at once; its `results` hold "anomaly", "regions" (a segmentation) and "found" (a table, if there are any).
         Raises MedAEError with one plain sentence. The packages have to be installed.
         """
         from MedAEPanel import scripting
 
-        parameters = {"model": str(model or ""), "device": device, "rate": float(rate), "least_ml": float(leastVolume)}
-        request = scripting.unlikeRequest(inputNode, parameters, bool(typical), bool(others), bool(steps))
-        return self._start(request, waitForCompletion)
+        wanted = model, device, rate, leastVolume, calibration, typical, others, steps
+        return self._start(scripting.unlikeRequest(inputNode, *wanted), waitForCompletion)
 
     def compress(self, inputNode, mode="lossless", value=0.0, lost=False, waitForCompletion=True):
         """Compress a volume node in the worker process; returns the compressed volume, a node that holds a .maez file.

@@ -159,6 +159,7 @@ class Bundle:
     calibration: Mapping[str, Any] = field(default_factory=dict)  # what a task needs to read the network's answer
     limits: tuple[str, ...] = ()
     training_data: tuple[str, ...] = ()
+    weakness: str = ""  # why it is not good enough to help, where it says so of itself: runs with it tell that, too
 
     @property
     def weights(self) -> Path:
@@ -243,6 +244,7 @@ def read_bundle(folder: str | Path) -> Bundle:
         version, description = _text(metadata, "version"), _text(metadata, "description")
         limits, training_data = _texts(own, "limits"), _texts(own, "training_data")
         figures, calibration = _table(own, "figures"), _table(own, "calibration")
+        weakness = _text(own, "weakness") if "weakness" in own else ""
     except BadModel as error:
         raise BadModel(f"{folder / METADATA} cannot be used: {str(error).rstrip('.')}.") from None
     if not is_name(texts["name"]):
@@ -259,6 +261,7 @@ def read_bundle(folder: str | Path) -> Bundle:
         calibration=calibration,
         limits=limits,
         training_data=training_data,
+        weakness=weakness,
         card=_read_text(folder, CARD),
         licence=_read_text(folder, LICENCE).split("\n")[0],
         name=texts["name"],

@@ -68,12 +68,14 @@ class Model:
         limits: list[str],
         training_data: list[str],
         calibration: Mapping[str, Any] | None = None,
+        weakness: str = "",
         version: str = "1.0.0",
     ) -> Model:
         """Write the model as a MONAI bundle folder, wholly or not at all; an existing folder is replaced at the end.
 
         `card` is Markdown, `licence` the text of the weights' licence (its first line names it), `figures` held-out
-        results, `calibration` what a task needs to read the network's answer. Returns the model with its bundle.
+        results, `calibration` what a task needs to read the network's answer, `weakness` why the model is not good
+        enough to help, if so. Returns the model with its bundle.
         Raises DiskFull, BadInput for a folder that cannot be written or that is no model of MedAE.
         """
         folder, weights = Path(folder), self._weights()
@@ -86,6 +88,7 @@ class Model:
             "limits": list(map(plain_text, limits)),
             "training_data": list(map(plain_text, training_data)),
             **({"calibration": dict(calibration)} if calibration else {}),
+            **({"weakness": plain_text(weakness)} if weakness else {}),
         }
         metadata = _monai_metadata(self.spec, self.network, description, version) | {"medae": own}
         files = {

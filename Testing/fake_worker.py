@@ -148,6 +148,7 @@ def anomaly(volume: Any, parameters: dict[str, Any], allocate: Any) -> Result:
         "warnings": ["Most of the scan is unlike."], "task": "anomaly", "regions": 1,
         "threshold_z": 2.326, "false_alarm_rate": parameters.get("rate", 0.01),
         "above_threshold": 0.02, "map": "unlike the training data", "found": [row],
+        "calibration": parameters.get("calibration", "scan"),
         "case": "As a whole (score 3.00) it is less usual than 4 of 5 normal scans.",
     }  # fmt: skip
     return Result(outputs, report)

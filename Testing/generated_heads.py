@@ -47,3 +47,9 @@ def with_ball(volume: Volume, place: np.ndarray, radius: float, amount: float) -
     where = np.tensordot(volume.affine[:3, :3], index, axes=1) + volume.affine[:3, 3][:, None, None, None]
     ball = ((where - np.asarray(place)[:, None, None, None]) ** 2).sum(0) < radius**2
     return volume.like(volume.array + np.float32(amount) * ball), ball
+
+
+def rotation(about_i: float, about_k: float) -> np.ndarray:
+    """The rotation about i and then about k, in radians."""
+    (c, s), (e, f) = ((np.cos(a), np.sin(a)) for a in (about_i, about_k))
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ np.array([[e, -f, 0], [f, e, 0], [0, 0, 1]])

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 import pytest
 from anomaly_tools import on_few_cells, tiny_normative
-from generated_heads import CENTRE, head, with_ball
+from generated_heads import CENTRE, head, rotation, with_ball
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_fill_holes
@@ -32,11 +32,6 @@ from MedAELib.tasks.anomaly import anomaly
 from MedAELib.volume import Volume
 
 LESION = CENTRE + [30.0, 10.0, 15.0]
-
-
-def rotation(about_i: float, about_k: float) -> np.ndarray:
-    (c, s), (e, f) = ((np.cos(a), np.sin(a)) for a in (about_i, about_k))
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ np.array([[e, -f, 0], [f, e, 0], [0, 0, 1]])
 
 
 @pytest.fixture(scope="module")

@@ -280,3 +280,64 @@ def test_cancel_leaves_the_scene_as_it_was(looking: OpenPanel) -> None:
     looking.spin(lambda: looking.controller.state == "cancelled")
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     assert _foregrounds() == {None}
+
+
+def test_the_table_tells_rarity_mean_and_centre_and_words_stay_whole(looking: OpenPanel) -> None:
+    from PySide6.QtGui import QTextDocument
+
+    from MedAEPanel import overlay
+
+    looking.run()
+    (row,) = nodes.table_rows(looking.controller.results["found"])
+    told = looking.ui.regionsBrowser.toPlainText().split("\n")
+    titles = ["volume", "peak z", "side", "brightness", "sharpest in", "p", "mean z", "centre (R, A, S mm)"]
+    assert [line for line in told if line in titles] == titles
+    centre = ", ".join(f"{float(row[name]):.1f}" for name in ("right_mm", "front_mm", "head_mm"))
+    assert {"0.50 ml", "5.0", "right", "brighter", "contrast", "≤ 0.0005", centre} <= set(told)
+    assert "0.0062" in overlay.html([{**row, "rate": 0.0062}])
+    for nothing in ("", None):  # without a model
+        page = overlay.html([{**row, "rate": nothing}])
+        assert "≤" not in page and ">p<" not in page
+    document = QTextDocument()
+    document.setHtml(overlay.html([{**row, "brightness": "darker"}]))  # of which no caution is told below the table
+    heights = []
+    for width in (2000, 100):
+        document.textWidth = width
+        heights.append(document.size.height())
+    assert heights[0] == heights[1]  # what is too wide is scrolled
+
+
+def test_what_scores_are_relative_to_is_chosen_kept_and_told(looking: OpenPanel) -> None:
+    ui, parameters, box = looking.ui, looking.parameters, looking.ui.calibrationComboBox
+    assert not ui.calibrationLabel.isHidden() and not box.isHidden()
+    assert [box.itemText(index) for index in range(box.count)] == ["This scan (default)", "The normal scans"]
+    assert not box.enabled  # without a model
+    box.setCurrentIndex(1)
+    looking.run()
+    assert nodes.provenance(looking.controller.results["anomaly"])["calibration"] == "scan"
+    assert "relative to" not in ui.thresholdLabel.text
+    made = looking.widget.logic.findUnlike(parameters.inputVolume, model="any", calibration="population")
+    assert nodes.provenance(made)["calibration"] == "population"
+    assert "Scores are relative to the normal scans" in ui.thresholdLabel.text
+    parameters.model = "any"
+    assert box.enabled and parameters.calibration == "population"
+    parameters.task = "denoise"
+    assert box.isHidden() and ui.calibrationLabel.isHidden()
+
+
+def test_apply_asks_for_what_scores_are_relative_to(looking: OpenPanel) -> None:
+    from MedAEPanel import options
+
+    looking.parameters.calibration = "population"
+    assert options.parametersOf(looking.parameters, None)["calibration"] == "scan"
+    looking.parameters.model = ""
+    assert options.parametersOf(looking.parameters, None)["calibration"] == "population"
+
+
+def test_every_word_of_a_row_jumps_the_slices(looking: OpenPanel) -> None:
+    import re
+
+    looking.run()
+    page = looking.ui.regionsBrowser.toHtml().replace("\N{NO-BREAK SPACE}", " ").replace("&nbsp;", " ")
+    linked = "".join(re.findall(r'<a href="#0">(.*?)</a>', page, re.DOTALL))
+    assert all(word in linked for word in (">1<", "0.50 ml", "right", "brighter", "contrast"))

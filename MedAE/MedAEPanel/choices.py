@@ -2,6 +2,8 @@
 
 from slicer.i18n import tr as _
 
+from MedAELib.anomaly.names import POPULATION, SCAN
+
 
 class Choices:
     """A combo box of (label, value) pairs. `onChosen(value)` is called when the user picks another one."""
@@ -47,6 +49,11 @@ PRECISIONS = [
     (_("32 bit (float32)"), "float32"),
     (_("16 bit (bfloat16)"), "bfloat16"),
     (_("16 bit (float16)"), "float16"),
+]
+
+CALIBRATIONS = [
+    (_("This scan (default)"), SCAN),
+    (_("The normal scans"), POPULATION),
 ]
 
 PASSES = [

@@ -2,6 +2,7 @@
 
 from slicer.i18n import tr as _
 
+from MedAELib.anomaly.names import SCAN
 from MedAELib.tasks import TASKS
 
 from . import analysing, compressing, maps, models, sequences
@@ -12,7 +13,7 @@ _WIDGETS = {  # sections with a file of their own are hidden as a whole: an empt
         "outputsCollapsibleButton", "adaptCheckBox", "adaptSpinBox", "passesLabel", "passesComboBox", "previewCheckBox",
         "trustCollapsibleButton",
     ),
-    "anomaly": ("Anomaly",),
+    "anomaly": ("Anomaly", "calibrationLabel", "calibrationComboBox"),
     "compress": ("Compress",),
     "train": ("Train",),
 }  # fmt: skip
@@ -43,6 +44,7 @@ def showFor(ui, wanted):
     for name, widgets in _WIDGETS.items():
         for widget in widgets:
             getattr(ui, widget).setVisible(name == task)
+    ui.calibrationComboBox.enabled = wanted.model != NO_MODEL
     analysing.showFor(ui, task, wanted.featuresPer == "segment")
     for widget in {name for names in _HIDDEN.values() for name in names}:
         getattr(ui, widget).setVisible(widget not in _HIDDEN.get(task, ()))
@@ -135,6 +137,7 @@ def parametersOf(wanted, bundle):
         return {
             **common, "model": model, "rate": wanted.falseAlarms / 100, "least_ml": wanted.leastVolume,
             "typical": wanted.makeTypical, "others": wanted.makeOthers, "steps": wanted.makeSteps,
+            "calibration": SCAN if wanted.model == NO_MODEL else wanted.calibration,  # else no normal scans are known
         }  # fmt: skip
     return {
         **common, "model": models.parameter(bundle), "strength": wanted.strength, "removed": wanted.makeRemoved,

@@ -4,6 +4,8 @@ from html import escape
 
 from slicer.i18n import tr as _
 
+from MedAELib.anomaly.names import POPULATION, RAREST
+
 from . import legend, views
 from . import maps as mapsOf
 
@@ -11,6 +13,8 @@ _COLORS = "MedAE unlike normal"
 _HEAT = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
 _TOP = 8.0  # z that has the brightest colour
 _OPACITY = 0.6
+_SHARPEST, _P = _("sharpest in"), _("p")
+_OPTIONAL = (_SHARPEST, _P)  # tables of earlier versions do not tell the one, runs without a model not the other
 _SAMPLE = 200_000  # voxels, for the readout of how much lies above the threshold
 NOTHING = "<p>" + _("No region: nothing above the threshold is both large and rare enough.") + "</p>"
 TOO_LARGE = _("The volumes of bright regions are too large, up to several times: measure what you report.")
@@ -92,21 +96,53 @@ def segmentName(row):
     return f"Region {row['number']} ({told})"
 
 
-def html(rows):
-    """The table of regions as HTML, with a link in each row."""
+def html(rows, ink=""):
+    """The table of regions as HTML; where it is wider than the panel, it is scrolled.
+
+    Each row links to its region by its number, and where the colour of text is given (`ink`), by all of its words.
+    """
     if not rows:
         return NOTHING
-    lines = [
-        f'<tr><td><a href="#{index}">{escape(row["number"])}</a></td><td>{float(row["volume_ml"]):.2f} ml</td>'
-        f"<td>z {float(row['peak_z']):.1f}</td><td>{escape(row['side'])}</td><td>{escape(row['brightness'])}</td>"
-        f"<td>{escape(row.get('sharpest_map', ''))}</td></tr>"  # tables of earlier versions do not tell it
-        for index, row in enumerate(rows)
-    ]
-    sharpest = _("sharpest in") if rows[0].get("sharpest_map") else ""
-    heading = "".join(f"<th>{title}</th>" for title in ("", _("volume"), _("peak"), _("side"), "", sharpest))
+    cells = [_cells(row) for row in rows]
+    left_out = {title for title in _OPTIONAL if not any(line[title] for line in cells)}
+    titles = [title for title in cells[0] if title not in left_out]
+    heading = "".join(f"<th>{title}</th>" for title in ("", *titles))
+    lines = "".join(
+        f'<tr><td><a href="#{index}">{escape(row["number"])}</a></td>'
+        + "".join(f"<td>{_linked(escape(line[title]), index, ink)}</td>" for title in titles)
+        + "</tr>"
+        for index, (row, line) in enumerate(zip(rows, cells))
+    )
     bright = any(row["brightness"] == "brighter" for row in rows)
     caution = f"<p>{escape(TOO_LARGE)}</p>" if bright else ""
-    return f'<table cellspacing="6"><tr>{heading}</tr>{"".join(lines)}</table>{caution}'
+    return f'<table cellspacing="6" style="white-space:nowrap"><tr>{heading}</tr>{lines}</table>{caution}'
+
+
+def _linked(word, index, ink):
+    """A word of a row that leads to its region as its number does, and looks like any other word."""
+    return f'<a href="#{index}" style="color:{ink}; text-decoration:none">{word}</a>' if ink and word else word
+
+
+def _cells(row):
+    """What the table says of a region by the titles of its columns, the most important first."""
+    middle = (f"{float(row[name]):.1f}" for name in ("right_mm", "front_mm", "head_mm"))
+    return {
+        _("volume"): f"{float(row['volume_ml']):.2f} ml",
+        _("peak z"): f"{float(row['peak_z']):.1f}",
+        _("side"): row["side"],
+        _("brightness"): row["brightness"],
+        _SHARPEST: row.get("sharpest_map", ""),
+        _P: _rarity(row.get("rate")),
+        _("mean z"): f"{float(row['mean_z']):.1f}",
+        _("centre (R, A, S mm)"): ", ".join(middle),
+    }
+
+
+def _rarity(rate):
+    """The share of normal tissue that is as rare as the peak, as text; empty where no normal scans tell it."""
+    if rate in (None, ""):
+        return ""
+    return f"{float(rate):.2g}" if float(rate) > RAREST else f"\N{LESS-THAN OR EQUAL TO} {RAREST:g}"
 
 
 class Overlay:
@@ -131,7 +167,7 @@ class Overlay:
         self._maps, self._rows, mapNode = maps, rows, maps.get(self._chosen)
         self._choice.offer(maps, self._chosen)
         changed, self._map = mapNode is not self._map, mapNode
-        page = html(rows) if mapNode is not None else NO_MAP
+        page = html(rows, _ink(self._ui.regionsBrowser)) if mapNode is not None else NO_MAP
         if page != self._html:
             self._html = page
             self._ui.regionsBrowser.setHtml(page)
@@ -195,6 +231,8 @@ class Overlay:
             return
         import numpy as np
 
+        from MedAELib import nodes
+
         threshold = self._map.GetDisplayNode().GetLowerThreshold()
         self._updating = True
         self._ui.thresholdSlider.value = threshold
@@ -202,6 +240,8 @@ class Overlay:
         rate = legend.percent(legend.rateOf(threshold))
         above = 1 - np.searchsorted(self._sorted, threshold) / max(1, self._sorted.size)
         told = _("Above z {threshold:.2f}: {rate} of normal tissue, {above} of this scan.")
+        if nodes.provenance(self._map).get("calibration") == POPULATION:
+            told = told + " " + _("Scores are relative to the normal scans: another scanner alone may raise them.")
         self._ui.thresholdLabel.text = told.format(threshold=threshold, rate=rate, above=legend.percent(above))
 
     def _onThreshold(self, value):
@@ -227,6 +267,13 @@ class Overlay:
         """Let all slices show the middle of the region whose row was clicked."""
         row = self._rows[int(url.fragment() if callable(url.fragment) else url.fragment)]
         jumpTo(self._map, [float(row[name]) for name in ("right_mm", "front_mm", "head_mm")])
+
+
+def _ink(widget):
+    """The colour of text in a widget, in Slicer's light or dark style."""
+    import qt
+
+    return widget.palette.color(qt.QPalette.Text).name()
 
 
 def _calibrated(node):

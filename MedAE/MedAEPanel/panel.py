@@ -53,6 +53,7 @@ class Panel:
                 "device": ui.deviceComboBox,
                 "precision": ui.precisionComboBox,
                 "passes": ui.passesComboBox,
+                "calibration": ui.calibrationComboBox,
                 "promise": ui.promiseComboBox,
                 "featuresPer": ui.featuresPerComboBox,
             }.items()
@@ -162,6 +163,7 @@ class Panel:
         self._combos["device"].offer(choices.devices(self.controller.devices), wanted.device)
         self._combos["precision"].offer(choices.PRECISIONS, wanted.precision)
         self._combos["passes"].offer(choices.PASSES, wanted.passes)
+        self._combos["calibration"].offer(choices.CALIBRATIONS, wanted.calibration)
         self._combos["promise"].offer(PROMISES, wanted.promise)
         self._combos["featuresPer"].offer(analysing.ROWS, wanted.featuresPer)
         self.ui.rememberCheckBox.enabled = bool(wanted.knownCases)

@@ -5,6 +5,8 @@ from typing import Annotated, Union
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLSequenceNode, vtkMRMLTextNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
+from MedAELib.anomaly.names import CALIBRATIONS, SCAN
+
 PRECISIONS = ["auto", "float32", "bfloat16", "float16"]
 
 
@@ -21,6 +23,7 @@ class MedAEParameterNode:
     falseAlarms, leastVolume - share of normal tissue above the threshold in %, and the smallest region in ml
     makeTypical, makeOthers, makeSteps - whether the nearest typical scan, the other maps, and the steps by which the
         scan was prepared are wanted too
+    calibration - in whose unit scores become z: "scan" (each scan's own) or "population" (the normal scans')
     promise - what a compressed volume promises: "lossless", "max-error", "psnr" or "ratio"
     largestError, decibels, timesSmaller - the promise's value
     makeLost - whether the difference that compression makes is wanted
@@ -63,6 +66,7 @@ class MedAEParameterNode:
     makeTypical: bool = True
     makeOthers: bool = False
     makeSteps: bool = False
+    calibration: Annotated[str, Choice(list(CALIBRATIONS))] = SCAN
     promise: str = "lossless"
     largestError: Annotated[float, WithinRange(0, 10000)] = 2.0
     decibels: Annotated[float, WithinRange(10, 150)] = 50.0

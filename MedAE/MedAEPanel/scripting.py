@@ -41,12 +41,15 @@ def taskRequest(task, inputNode, segmentation, outputs, parameters):
     return Request(inputNode, task, parameters, outputs, inputs=inputs)
 
 
-def unlikeRequest(inputNode, parameters, typical, others, steps):
+def unlikeRequest(inputNode, model, device, rate, leastVolume, calibration, typical, others, steps):
     """The anomaly task on a node, with what is wanted besides the map and its regions."""
     from . import maps
     from .request import Request
 
-    parameters = {**parameters, "typical": typical, "others": others, "steps": steps}
+    parameters = {
+        "model": str(model or ""), "device": device, "rate": float(rate), "least_ml": float(leastVolume),
+        "calibration": calibration, "typical": bool(typical), "others": bool(others), "steps": bool(steps),
+    }  # fmt: skip
     return Request(inputNode, "anomaly", parameters, maps.outputsOf(typical, others, steps))
 
 

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from ..errors import BadInput, BadModel
 from .grid import Floats
 from .masks import Mask
+from .names import POPULATION, RAREST
 
 Knots = npt.NDArray[np.float64]
 
 # How much of normal tissue lies above each knot.
-RATES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005)
+RATES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, RAREST)
 _BULK = 0.9  # quantile: with the median it says how the scores of a scan lie; lesions are rarer than the rest
 _TAIL = 0.02  # of the tissue: what this share of it exceeds says how long the tail of a scan's scores is
 _STRETCH = (0.3, 1.5)  # so much shorter or longer than that of normal scans it may be: lesions make it longer, too
@@ -130,6 +131,18 @@ def calibrations(known: Mapping[str, Any]) -> dict[str, Calibration]:
     if not isinstance(found, dict) or not found:
         raise BadModel("The model was not calibrated on normal scans.", "Choose another model.")
     return {str(name): Calibration.from_json(values) for name, values in found.items()}
+
+
+def in_one_unit(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a model folder knows of normal scans, with maps and case scores in one unit for all scans instead of each
+    scan's own. Raises BadModel where the folder does not hold these."""
+    found = known.get(POPULATION)
+    if not isinstance(found, dict):
+        raise BadModel(
+            "The model does not hold the scores of normal scans in one unit, which the calibration population needs.",
+            "Choose the calibration scan, or calibrate the model again on normal scans of your own.",
+        )
+    return {**known, **found}
 
 
 def pixel_of(known: Mapping[str, Any]) -> float:

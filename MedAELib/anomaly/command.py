@@ -23,7 +23,7 @@ from ..terminal import (
     tell,
 )
 from ..volume import Volume
-from .names import MAP, OTHERS, STEP, STEPS
+from .names import CALIBRATIONS, MAP, OTHERS, SCAN, STEP, STEPS
 
 _FILES = ("anomaly", "regions", "typical", "residual")  # the outputs that have an option of their own
 
@@ -42,6 +42,11 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--rate", type=float, default=0.01, help="share of normal tissue above the threshold (0.01)")
     parser.add_argument("--least", type=float, default=0.1, metavar="ML", help="smallest region in millilitres (0.1)")
+    parser.add_argument(
+        "--calibration", choices=CALIBRATIONS, default=SCAN,
+        help="scan (default): scores in the scan's own unit, so that another scanner sets off no alarms everywhere; "
+        "population: in that of the model's normal scans",
+    )  # fmt: skip
     parser.add_argument("--regions", type=ending(".csv"), metavar="FILE.csv", help="also write the table of regions")
     parser.add_argument("--segmentation", type=Path, metavar="FILE", help="also write the regions as labels")
     parser.add_argument("--typical", type=Path, metavar="FILE", help="also write the nearest typical scan")
@@ -75,6 +80,7 @@ def _anomaly(options: argparse.Namespace) -> int:
         **run_parameters(options),
         "rate": options.rate,
         "least_ml": options.least,
+        "calibration": options.calibration,
         "typical": typical,
         "others": options.others is not None,
         "steps": options.steps is not None,
@@ -99,6 +105,7 @@ def _anomaly(options: argparse.Namespace) -> int:
         f"{100 * report['above_threshold']:.2f} % of the tissue above z {report['threshold_z']:.2f}, "
         f"{report['model']}, {report['seconds']:.1f} s"
     )
+    print(report["threshold"])
     if report["case"]:
         print(report["case"])
     return 0

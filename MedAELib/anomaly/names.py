@@ -1,4 +1,4 @@
-"""What the further outputs of the anomaly task are called, maps and steps. Known before any work, without torch."""
+"""What the anomaly task calls its further outputs and its calibrations. Known before any work, without torch."""
 
 from __future__ import annotations
 
@@ -7,3 +7,7 @@ OTHERS = ("unlike", "residual", "average", "bright", "contrast", "asymmetry", "s
 MAP = "map_"  # before their names among the outputs, where "residual" is the scan minus the typical scan
 STEPS = ("mask", "field", "seen")  # of the preparation, see `steps.steps_of`
 STEP = "step_"  # before these
+# In whose unit scores become z: the scan's own, or one for all scans, that of the normal scans together.
+SCAN, POPULATION = "scan", "population"
+CALIBRATIONS = (SCAN, POPULATION)
+RAREST = 0.0005  # share of normal tissue: rarer was not measured on normal scans

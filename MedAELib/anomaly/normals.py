@@ -18,6 +18,7 @@ from .case_score import case_score
 from .gate import measures, population
 from .grid import Floats
 from .masks import Mask, box_around
+from .names import POPULATION
 from .prepare import Prepared
 from .scores import Scores, mean_within, model_scores
 from .shown import COMBINED, TOGETHER, Shown
@@ -47,13 +48,15 @@ def with_average(scores: Scores, prepared: Prepared, average: Average | None) ->
     return Scores({**scores.maps, **more}, scores.typical)
 
 
-def calibrate_parts(normals: Sequence[tuple[Scores, Prepared]]) -> dict[str, Calibration]:
+def calibrate_parts(
+    normals: Sequence[tuple[Scores, Prepared]], own_unit: bool = True
+) -> dict[str, Calibration]:
     """The calibration of every map but the combined one by the scores of normal scans.
 
-    Volumes are measured in units of their own, so that what is focal stands out; images in one unit for all, as most
-    of an image may be unlike.
+    Volumes are measured in units of their own, so that what is focal stands out, unless `own_unit` is False; images in
+    one unit for all, as most of an image may be unlike.
     """
-    own = normals[0][1].dims == 3
+    own = own_unit and normals[0][1].dims == 3
     return {
         name: Calibration.of([(scores.maps[name], scan.mask) for scores, scan in normals], own)
         for name in normals[0][0].maps
@@ -61,21 +64,35 @@ def calibrate_parts(normals: Sequence[tuple[Scores, Prepared]]) -> dict[str, Cal
 
 
 def calibrate_combined(
-    normals: Sequence[tuple[Mapping[str, Floats], Prepared]], shown: Shown
+    normals: Sequence[tuple[Mapping[str, Floats], Prepared]], shown: Shown, own_unit: bool = True
 ) -> dict[str, Calibration]:
     """What the combined map needs besides the calibration of its parts, from the z of these in normal scans."""
+    own = own_unit and normals[0][1].dims == 3
     found: dict[str, Calibration] = {}
     if shown.name == COMBINED:
         for name in (TOGETHER, COMBINED) if TOGETHER in shown.needed else (COMBINED,):
             scores = [(_score(name, z, found, shown, scan), scan.mask) for z, scan in normals]
-            found[name] = Calibration.of(scores, normals[0][1].dims == 3)
+            found[name] = Calibration.of(scores, own)
     return found
 
 
-def calibrate_maps(normals: Sequence[tuple[Scores, Prepared]], shown: Shown) -> dict[str, Calibration]:
+def calibrate_maps(
+    normals: Sequence[tuple[Scores, Prepared]], shown: Shown, own_unit: bool = True
+) -> dict[str, Calibration]:
     """The calibration of every map by the scores of normal scans; that of the combined map rests on its parts'."""
-    found = calibrate_parts(normals)
-    return {**found, **calibrate_combined([(z_parts(scores, found, scan), scan) for scores, scan in normals], shown)}
+    found = calibrate_parts(normals, own_unit)
+    z = [(z_parts(scores, found, scan), scan) for scores, scan in normals]
+    return {**found, **calibrate_combined(z, shown, own_unit)}
+
+
+def maps_and_cases(
+    normals: Sequence[tuple[Scores, Prepared]], shown: Shown, own_unit: bool = True
+) -> dict[str, Any]:
+    """The calibrations of the maps and the case scores of normal scans, as a model folder holds them: in each scan's
+    own unit, or all in that of the population."""
+    known = calibrate_maps(normals, shown, own_unit)
+    cases = [case_score(z_maps(scores, known, shown, scan)[shown.name], scan.mask) for scores, scan in normals]
+    return {"maps": {name: calibration.to_json() for name, calibration in known.items()}, "cases": cases}
 
 
 def z_parts(scores: Scores, known: Mapping[str, Calibration], scan: Prepared) -> dict[str, Floats]:
@@ -135,9 +152,10 @@ def learn_normals(
 ) -> dict[str, Any]:
     """The `calibration` of a model folder from prepared normal scans.
 
-    Maps, case scores and the largest odds rest on the `held_out` scans; those that were `seen` in the training count
-    for what is usual in contrast and anatomy, too, and for the average scan, which is the given one where none was
-    seen; images have none. `progress(done, total)` counts scans and may raise Cancelled.
+    Maps, case scores (those of volumes also in one unit for all) and the largest odds rest on the `held_out` scans;
+    those that were `seen` in the training count for what is usual in contrast and anatomy, too, and for the average
+    scan, which is the given one where none was seen; images have none. `progress(done, total)` counts scans and may
+    raise Cancelled.
     """
     engine, scans = engine or Engine("cpu"), [*held_out, *seen]
     measured, kept = [], []
@@ -151,14 +169,13 @@ def learn_normals(
         if number < len(held_out):
             kept.append(listed(scores, scan))
     progress(len(scans), len(scans))
-    known = calibrate_maps(kept, shown)
-    bodies = held_out[0].hounsfield and held_out[0].dims == 3  # of a brain the mask says that it is one
+    volumes = held_out[0].dims == 3
+    bodies = held_out[0].hounsfield and volumes  # of a brain the mask says that it is one
     anatomies = Anatomies.of([measure["coarse"] for measure in measured]) if bodies else None
-    cases = [case_score(z_maps(scores, known, shown, scan)[shown.name], scan.mask) for scores, scan in kept]
     return {
-        "maps": {name: calibration.to_json() for name, calibration in known.items()},
+        **maps_and_cases(kept, shown),
         "shown": shown.to_json(),
-        "cases": cases,
+        **({POPULATION: maps_and_cases(kept, shown, own_unit=False)} if volumes else {}),
         "gate": population(measured),
         **({} if average is None else {AVERAGE: average.to_json()}),
         **({} if anatomies is None else {ANATOMIES: anatomies.to_json()}),

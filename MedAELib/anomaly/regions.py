@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import center_of_mass, label, maximum, mean
+from scipy.ndimage import label, maximum, mean
 
 from ..errors import BadModel
+from ..volume import Volume
 from .calibration import RATES, z_of
-from .grid import Floats, Grid
+from .grid import Floats, from_grid
 from .prepare import Prepared
 from .sides import sides
 
@@ -68,6 +69,7 @@ def rule_of(known: Mapping[str, Any]) -> RegionRule:
 @dataclass(frozen=True)
 class Region:
     """One connected place above the threshold; millimetres are RAS, `rate` is how rare the peak is in normal tissue.
+    z is that of the model's grid.
 
     `rate` goes no lower than what was measured on normal scans, so 0.0005 is that or rarer. It is None where z is no
     rarity, and `side` is empty where the scan does not tell it.
@@ -93,6 +95,17 @@ class Region:
         return asdict(self)
 
 
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Regions of a scan: `labels` 1, 2, ... `[i, j, k]` on the grid, int16; the same `on_voxels` of the scan itself,
+    uint8; their table, and how many further ones lie `between` the voxels of a coarse scan, so that none shows them."""
+
+    labels: npt.NDArray[np.int16]
+    on_voxels: npt.NDArray[np.uint8]
+    regions: list[Region]
+    between: int
+
+
 def find_regions(
     z: Floats, threshold: float, prepared: Prepared, least_ml: float, typical: Floats | None,
     peak: float | None = None, outline: float = RegionRule.outline, maps: Mapping[str, Floats] | None = None,
@@ -105,36 +118,95 @@ def find_regions(
     Regions smaller than `least_ml` millilitres are left out, and all but the 200 with the largest peaks. `maps` are the
     single maps of z by name, among which the sharpest is told.
     """
-    grid = prepared.grid
+    pieces, largest = _pieces(z, threshold, peak, outline)
+    place = _places(pieces, prepared.grid.affine, largest.size)
+    number_of = _numbered(largest, place, least_ml)
+    labels = number_of[pieces]
+    return labels, _table(labels, number_of, place, z, prepared, typical, maps or {})
+
+
+def regions_on(
+    volume: Volume, z: Floats, threshold: float, prepared: Prepared, least_ml: float, typical: Floats | None,
+    peak: float | None = None, outline: float = RegionRule.outline, maps: Mapping[str, Floats] | None = None,
+) -> Placed:  # fmt: skip
+    """The same regions as the scan's own voxels hold them, each taking the label of the grid's cell that it lies in:
+    volume and middle in the table, and what is smaller than `least_ml`, are those of the labels that the user gets.
+
+    A region that holds none of these voxels is left out and counted, if the grid's cells make it large enough.
+    """
+    pieces, largest = _pieces(z, threshold, peak, outline)
+    own = from_grid(pieces, prepared.grid, volume, nearest=True).astype(np.int32)
+    place = _places(own, volume.affine, largest.size)
+    on_grid = np.bincount(pieces.ravel(), minlength=largest.size)[1:] * prepared.grid.cell_ml
+    between = (place.ml[1:] == 0) & (on_grid > 0) & (on_grid >= least_ml)
+    number_of = _numbered(largest, place, least_ml)
+    labels = number_of[pieces]
+    table = _table(labels, number_of, place, z, prepared, typical, maps or {})
+    return Placed(labels, number_of[own].astype(np.uint8), table, int(between.sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Millilitres, and RAS millimetres `[piece, 3]` of the middle, of each piece; those of piece 0 mean nothing."""
+
+    ml: npt.NDArray[np.float64]
+    middle: npt.NDArray[np.float64]
+
+
+def _pieces(
+    z: Floats, threshold: float, peak: float | None, outline: float
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Numbers of what is connected `[i, j, k]` on the grid, and the largest z of each; 0 is what belongs to none."""
     pieces, count = label(z > threshold, np.ones((3, 3, 3), int))
     largest = np.zeros(count + 1, np.float32)
     if count:
         largest[1:] = maximum(z, pieces, np.arange(1, count + 1))
     if peak is not None:
         pieces[(z < outline * largest[pieces]) | (largest[pieces] < peak)] = 0
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1) * grid.cell_ml
-    kept = 1 + np.flatnonzero((sizes[1:] >= least_ml) & (sizes[1:] > 0))
+    return pieces, largest
+
+
+def _places(pieces: npt.NDArray[np.int32], affine: npt.NDArray[np.float64], count: int) -> _Places:
+    """Where the pieces lie that these voxels hold, whatever their geometry."""
+    voxels = np.flatnonzero(pieces)
+    own = pieces.ravel()[voxels]
+    sizes = np.bincount(own, minlength=count)
+    sums = [np.bincount(own, index, count) for index in np.unravel_index(voxels, pieces.shape)]
+    middle = (np.array(sums) / np.maximum(sizes, 1)).T @ affine[:3, :3].T + affine[:3, 3]
+    return _Places(sizes * float(abs(np.linalg.det(affine[:3, :3]))) / 1000, middle)
+
+
+def _numbered(largest: npt.NDArray[np.float32], place: _Places, least_ml: float) -> npt.NDArray[np.int16]:
+    """The label of each piece, 1 for the largest peak and so on; 0 of what is left out."""
+    kept = 1 + np.flatnonzero((place.ml[1:] >= least_ml) & (place.ml[1:] > 0))
     kept = kept[np.argsort(-largest[kept], kind="stable")][:_MOST]
-    number_of = np.zeros(count + 1, np.int16)
+    number_of = np.zeros(largest.size, np.int16)
     number_of[kept] = np.arange(1, kept.size + 1)
-    labels = number_of[pieces]
-    if not kept.size:
-        return labels, []
+    return number_of
+
+
+def _table(
+    labels: npt.NDArray[np.int16], number_of: npt.NDArray[np.int16], place: _Places, z: Floats, prepared: Prepared,
+    typical: Floats | None, maps: Mapping[str, Floats],
+) -> list[Region]:  # fmt: skip
+    """A row for each label."""
+    count = int(number_of.max())
+    if not count:
+        return []
+    pieces = np.argsort(number_of, kind="stable")[-count:]
     normal = np.median(prepared.voxels[prepared.mask]) if typical is None else typical
-    numbers = np.arange(1, kept.size + 1)
     peaks, means, shifts = (
-        measure(values, labels, numbers)
+        measure(values, labels, np.arange(1, count + 1))
         for measure, values in ((maximum, z), (mean, z), (mean, prepared.voxels - normal))
     )
-    side_of = sides(prepared)
-    sharpest = _sharpest(maps or {}, labels, kept.size)
+    side_of, sharpest = sides(prepared), _sharpest(maps, labels, count)
     regions = []
-    for index, centre in enumerate(center_of_mass(np.ones_like(labels), labels, numbers)):
-        right, front, head = _place(centre, grid)
+    for index, piece in enumerate(pieces):
+        right, front, head = map(float, place.middle[piece])
         regions.append(
             Region(
                 number=index + 1,
-                volume_ml=round(float(sizes[kept[index]]), 3),
+                volume_ml=round(float(place.ml[piece]), 3),
                 peak_z=round(float(peaks[index]), 2),
                 mean_z=round(float(means[index]), 2),
                 rate=_rate(float(peaks[index])),
@@ -147,7 +219,7 @@ def find_regions(
                 sharpest_z=sharpest[index][1],
             )
         )
-    return labels, regions
+    return regions
 
 
 def _rate(z: float) -> float:
@@ -170,8 +242,3 @@ def _sharpest(maps: Mapping[str, Floats], labels: npt.NDArray[np.int16], count: 
         for index in range(count):
             found[index] = max(found[index], (float(peaks[index]), float(means[index]), name), key=lambda one: one[:2])
     return [(name, round(peak, 2) if name else 0.0) for peak, _mean, name in found]
-
-
-def _place(index: tuple[float, ...], grid: Grid) -> tuple[float, float, float]:
-    right, front, head = grid.affine[:3, :3] @ np.array(index) + grid.affine[:3, 3]
-    return float(right), float(front), float(head)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ..anomaly.average import average_of
-from ..anomaly.calibration import calibrations, own_z, z_of
+from ..anomaly.calibration import calibrations, in_one_unit, own_z, z_of
 from ..anomaly.case_score import ENOUGH, case_score, case_scores_of, percentile, sentence
 from ..anomaly.gaps import not_finite
 from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
 from ..anomaly.hidden import hidden_place
+from ..anomaly.names import CALIBRATIONS, POPULATION, SCAN
 from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
-from ..anomaly.regions import PLAIN, Region, find_regions, rule_of
+from ..anomaly.regions import PLAIN, Region, regions_on, rule_of
 from ..anomaly.scores import Scores, baseline_scores
 from ..anomaly.shown import COMBINED, shown_of
 from ..engine.run import Engine
@@ -56,49 +57,39 @@ def anomaly(
     *,
     rate: float = 0.01,
     least_ml: float = LEAST_ML,
+    calibration: str = SCAN,
     engine: Engine | None = None,
     progress: Progress = lambda stage, done, total: None,
     prepared: Prepared | None = None,
 ) -> AnomalyResult:
     """Find where the first channel of a scan is unlike normal ones.
 
-    `rate` is the share of normal tissue that may lie above the threshold (false alarms). Without a model the plain
-    intensity, which is strong on FLAIR, is the map; then the rate is only nominal, as the report says. `prepared` is
-    the scan on its grid, where that is known already.
+    `rate` is the share of normal tissue that may lie above the threshold (false alarms), where scores are expressed in
+    the scan's own unit, or with the `calibration` "population" in that of the normal scans, as images always are.
+    Without a model the plain intensity, which is strong on FLAIR, is the map; then the rate is only nominal, as the
+    report says. `prepared` is the scan on its grid, where that is known already.
     Raises BadInput, BadModel, OutOfMemory; `progress` may raise Cancelled.
     """
     threshold = z_of(rate)
     if not 0 <= least_ml < math.inf:
         raise BadInput(f"The smallest region of {least_ml:g} ml is not possible.", "Choose 0 or more.")
+    known = _known(model, calibration)
     progress("Preparing the scan", 0, 1)
     if prepared is None or (model is not None and model.spec.dims != prepared.dims):
         prepared = prepared_for(volume, model)
-    engine = engine or Engine()
-    known = model.bundle.calibration if model and model.bundle else {}
-    if model is None:
-        scores = baseline_scores(prepared)
-        maps = {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}
-    else:
-        shown = shown_of(known)
-        told = partial(progress, "Comparing with normal scans")
-        scores = scores_of(prepared, model, engine, shown, told, average_of(known))
-        maps = z_maps(scores, calibrations(known), shown, prepared)
+    scores, maps = _scored(prepared, model, known, engine or Engine(), progress)
     first, shown_z = next(iter(maps.items()))
     progress("Finding regions", 0, 1)
     rule = PLAIN if model is None else rule_of(known)
     peak = rule.peak(rate) if prepared.dims == 3 else None
     alone = {name: z for name, z in maps.items() if name != COMBINED}
-    labels, regions = find_regions(shown_z, threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone)
-    if model is None:  # z is no rarity
-        regions = [replace(region, rate=None) for region in regions]
+    found = regions_on(volume, shown_z, threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone)
+    # Without a model z is no rarity.
+    regions = found.regions if model else [replace(region, rate=None) for region in found.regions]
     result = AnomalyResult(
         map=_placed(shown_z, prepared, volume, "anomaly map"),
         threshold=threshold,
-        labels=volume.like(
-            from_grid(labels, prepared.grid, volume, nearest=True).astype(np.uint8)[None],
-            name=f"{volume.name} regions".strip(),
-            frames=False,
-        ),
+        labels=volume.like(found.on_voxels[None], name=f"{volume.name} regions".strip(), frames=False),
         regions=regions,
         others={name: _placed(z, prepared, volume, f"{name} map") for name, z in maps.items() if name != first},
     )
@@ -106,9 +97,68 @@ def anomaly(
         result.typical = _placed(prepared.intensities(scores.typical), prepared, volume, "nearest typical")
         residual = prepared.differences(prepared.voxels - scores.typical)
         result.residual = _placed(residual, prepared, volume, "residual")
-    result.report = {"false_alarm_rate": rate, **_report(volume, model, prepared, scores, shown_z, result)}
-    result.report["warnings"] += _hidden(model, alone, first, labels, prepared)
+    told_unit = POPULATION if prepared.dims == 2 and model else calibration
+    result.report = {
+        "false_alarm_rate": rate, "calibration": told_unit, "threshold": _meaning(rate, told_unit, model, known),
+        **_report(volume, model, known, prepared, scores, shown_z, result),
+    }  # fmt: skip
+    result.report["warnings"] += _between(found.between)
+    if told_unit == SCAN:  # in which what is large was measured on right scans
+        result.report["warnings"] += _hidden(model, alone, first, found.labels, prepared)
     return result
+
+
+def _known(model: Model | None, calibration: str) -> Mapping[str, Any]:
+    """What the model knows of normal scans, in this unit; nothing without a model. Raises BadInput, BadModel."""
+    if calibration not in CALIBRATIONS:
+        told = f"The calibration {calibration!r:.60} is not known."
+        raise BadInput(told, f"Known calibrations: {', '.join(CALIBRATIONS)}.")
+    if model is None and calibration == POPULATION:
+        told = "Without a model no normal scans are known, in whose unit scores could be expressed."
+        raise BadInput(told, "Name a model, or choose the calibration scan.")
+    known = model.bundle.calibration if model and model.bundle else {}
+    return in_one_unit(known) if model and calibration == POPULATION and model.spec.dims == 3 else known
+
+
+def _scored(
+    prepared: Prepared, model: Model | None, known: Mapping[str, Any], engine: Engine, progress: Progress
+) -> tuple[Scores, dict[str, Floats]]:
+    """The scores of the scan, and all maps of z by name, the one that is shown first."""
+    if model is None:
+        scores = baseline_scores(prepared)
+        return scores, {name: own_z(score, prepared.mask) for name, score in scores.maps.items()}
+    shown, told = shown_of(known), partial(progress, "Comparing with normal scans")
+    scores = scores_of(prepared, model, engine, shown, told, average_of(known))
+    return scores, z_maps(scores, calibrations(known), shown, prepared)
+
+
+def _meaning(rate: float, calibration: str, model: Model | None, known: Mapping[str, Any]) -> str:
+    """What lies above the threshold, in a sentence."""
+    threshold, normals = z_of(rate), len(case_scores_of(known))
+    if model is None:
+        return f"z {threshold:.2f} is nominal: so many robust standard deviations of this scan above its median."
+    told = f"{100 * rate:.3g} % of normal tissue lies above z {threshold:.2f}"
+    if calibration == SCAN:
+        return f"{told}, where each scan's scores are expressed in its own unit."
+    scans = {0: "normal scans", 1: "1 normal scan"}.get(normals, f"{normals} normal scans")
+    return (
+        f"{told}, where scores are expressed in the unit of the model's {scans}: what makes the whole of this scan "
+        "unlike these, as another scanner does, counts, too."
+    )
+
+
+def _weakness(model: Model | None) -> list[str]:
+    """That the model is not good enough to help, where it says so of itself, as a list of one sentence or none."""
+    bundle = model.bundle if model else None
+    return [f"The card of {bundle.name} says: {bundle.weakness}"] if bundle and bundle.weakness else []
+
+
+def _between(count: int) -> list[str]:
+    """That regions lie where no voxel of the scan does, as a list of one sentence or none."""
+    if not count:
+        return []
+    told = "1 region is" if count == 1 else f"{count} regions are"
+    return [f"{told} left out: between the voxels of this coarse scan, none of which shows it."]
 
 
 def _placed(voxels: Floats, prepared: Prepared, volume: Volume, title: str) -> Volume:
@@ -119,16 +169,16 @@ def _placed(voxels: Floats, prepared: Prepared, volume: Volume, title: str) -> V
 
 
 def _report(
-    volume: Volume, model: Model | None, prepared: Prepared, scores: Scores, z: Floats, made: AnomalyResult
+    volume: Volume, model: Model | None, known: Mapping[str, Any], prepared: Prepared, scores: Scores, z: Floats,
+    made: AnomalyResult,
 ) -> dict[str, Any]:
     tissue = float(prepared.mask.sum())
     above = float((z[prepared.mask] > made.threshold).mean())
-    warnings = doubts(prepared, scores, model.bundle.calibration if model and model.bundle else None)
+    warnings = [*_weakness(model), *doubts(prepared, scores, known if model else None)]
     if told := not_finite(volume, "air" if prepared.hounsfield else "0"):
         warnings.append(told)
     if volume.channels > 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
-    known = model.bundle.calibration if model and model.bundle else {}
     score, normals = case_score(z, prepared.mask), case_scores_of(known)
     return {
         "task": "anomaly",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..anomaly.choice import fitting
-from ..anomaly.names import MAP, STEP
+from ..anomaly.names import MAP, POPULATION, SCAN, STEP
 from ..anomaly.prepare import Prepared, prepared_for
 from ..anomaly.steps import steps_of
 from ..bundle import bundled_models
@@ -25,7 +25,8 @@ NO_MODEL = "none"
 @dataclass(frozen=True)
 class Parameters(RunParameters):
     """What a user can set besides; `model` may be "none" (plain brightness), and empty is the bundled one that fits,
-    else none. `rate` the share of normal tissue above the threshold, `least_ml` the smallest region,
+    else none. `rate` the share of normal tissue above the threshold, `least_ml` the smallest region, `calibration`
+    in whose unit scores become z ("scan" or "population"),
     `typical`, `others` and `steps` whether to make the typical scan with the residual, the other maps, and what became
     of the scan before it was compared, too."""
 
@@ -34,6 +35,7 @@ class Parameters(RunParameters):
     typical: bool = False
     others: bool = False
     steps: bool = False
+    calibration: str = SCAN
 
 
 def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progress, allocate: Allocate) -> TaskResult:
@@ -47,10 +49,15 @@ def run_anomaly(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     check_values(volume)
     progress("Preparing the scan", 0, 1)
     model, prepared, notes = _model(wanted.model, volume)
+    calibration = wanted.calibration
+    if calibration == POPULATION and model is None and not wanted.model:
+        calibration, told = SCAN, "Without a model no normal scans are known: scores are in this scan's own unit."
+        notes = [*notes, told]
     engine = Engine(wanted.device, wanted.precision, wanted.tile)
     made = anomaly(
-        volume, model, rate=wanted.rate, least_ml=wanted.least_ml, engine=engine, progress=progress, prepared=prepared
-    )
+        volume, model, rate=wanted.rate, least_ml=wanted.least_ml, calibration=calibration, engine=engine,
+        progress=progress, prepared=prepared,
+    )  # fmt: skip
     outputs = {"anomaly": made.map, "regions": made.labels}
     if wanted.typical and made.typical is not None and made.residual is not None:
         outputs |= {"typical": made.typical, "residual": made.residual}

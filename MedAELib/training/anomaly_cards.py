@@ -17,9 +17,14 @@ class About:
     training_data: tuple[str, ...]
     limits: tuple[str, ...]
     licence: tuple[str, str]
+    weakness: str = ""  # why it is not good enough to help, if so; the first of the limits
 
 
 _SHARE_ALIKE = ("CC BY-SA 4.0", "https://creativecommons.org/licenses/by-sa/4.0/")
+_WEAK = (
+    "Not good enough to help: most of what is drawn into unseen scans is missed, and none of it made a region; "
+    "asymmetry alone finds nearly as much. A model that helps needs more scans and a longer training."
+)
 
 ABOUT = {
     "brain-t1-anomaly": About(
@@ -75,9 +80,9 @@ scaled and made noisier; bright, dark, textured, blurred, copied and bulging pla
             "4 x 4 x 2.5 mm (MIT)",
             "by way of the weights that it began with: what brain-t1-anomaly was trained on",
         ),
+        weakness=_WEAK,
         limits=(
-            "Not good enough to help: most of what is drawn into unseen scans is missed, and none of it made a region; "
-            "asymmetry alone finds nearly as much. A model that helps needs more scans and a longer training.",
+            _WEAK,
             "Trained on planning CTs of thirteen patients with cancer of head or neck: their tumours, surgery, masks "
             "and dental metal count as normal. It knows no healthy anatomy.",
             "Calibrated on five further patients, on whom the map was chosen, too.",

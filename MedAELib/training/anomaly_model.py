@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from MedAELib.anomaly.average import average_of
+from MedAELib.anomaly.asymmetry import ASYMMETRY
+from MedAELib.anomaly.average import AVERAGE, average_of
 from MedAELib.anomaly.calibration import calibrations, z_of
 from MedAELib.anomaly.figures import average_precision
 from MedAELib.anomaly.grid import Floats
 from MedAELib.anomaly.normals import FEW, learn_normals, scores_of, z_maps
 from MedAELib.anomaly.prepare import SPACING, Prepared, prepare, prepare_body, prepare_images
 from MedAELib.anomaly.shown import Shown
+from MedAELib.anomaly.smoothness import SMOOTH
 from MedAELib.bundle import Spec, Window
 from MedAELib.engine.run import Engine
 from MedAELib.errors import BadInput, MedAEError
@@ -42,6 +44,7 @@ _RECIPE = Recipe("what is unlike normal scans", terms={}, arguments={2: ARGUMENT
 _MOST = 50  # scans that are measured one by one: more make no difference
 _EACH = 2  # drawn anomalies of each kind for the figures
 _TRIED = 4  # of each kind, to choose the map
+_PLAIN = ("bright", "contrast", ASYMMETRY, SMOOTH, AVERAGE)  # the maps that need no network
 
 LICENCE = """As the training data
 
@@ -143,11 +146,13 @@ def write_anomaly_model(
     tested = plan.part("test")[:_MOST]
     figures = measured(model, tested, known, shown, engine, told("Measuring")) if tested else {}
     name = re.sub(r"[^A-Za-z0-9._-]", "-", options.name or options.output.name).lstrip("._-")[:64] or "model"
-    limits = limits_of(parts, held_out, figures)
+    weakness = weakness_of(figures)
+    limits = [*([weakness] if weakness else []), *limits_of(parts, held_out, figures)]
     card = _card(name, options, plan, parts, history, unfit, course, in_words(choice), figures, limits)
     plan.network.cpu().half()
     saved = Model(plan.spec, plan.network).save(
         options.output, name=name, card=card, licence=LICENCE, figures=figures, limits=limits, calibration=known,
+        weakness=weakness,
         description=f"Shows what is unlike {len(parts.training)} normal scans of one's own (research use).",
         training_data=[case.name for case in parts.training][:_MOST],
     )  # fmt: skip
@@ -183,6 +188,21 @@ def measured(
     progress(total, total)
     table = {kind: {name: round(float(np.mean(v)), 3) for name, v in maps.items()} for kind, maps in found.items()}
     return {**table, "normal tissue above 1 %": {name: float(f"{np.mean(v):.3g}") for name, v in above.items()}}
+
+
+def weakness_of(figures: Mapping[str, Any]) -> str:
+    """That the model does not help, in a sentence: where the first map finds no more of what is drawn into held-out
+    scans, as a mean over the kinds, than the best of those that need no network; else empty."""
+    if not figures:
+        return ""
+    means = {name: float(np.mean([figures[kind][name] for kind in KINDS])) for name in figures[KINDS[0]]}
+    first, best = next(iter(means)), max((name for name in means if name in _PLAIN), key=means.__getitem__)
+    if means[first] > means[best]:
+        return ""
+    return (
+        f"Not good enough to help: of what is drawn into held-out scans its map finds no more than {best} alone "
+        f"(mean average precision {means[first]:.3f}, {means[best]:.3f})."
+    )
 
 
 def limits_of(parts: Split, held_out: Sequence[Prepared], figures: dict[str, Any]) -> list[str]:

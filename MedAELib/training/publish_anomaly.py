@@ -5,6 +5,7 @@
 --weights MODEL    a model whose weights are calibrated anew
 --output FOLDER    the model folder, such as Resources/Models/brain-t1-anomaly; replaced as a whole
 --figures FILE     anomaly.json of Testing/benchmarks/anomaly.py; alone it puts them into the card of OUTPUT
+--population       alone: the model in OUTPUT gets the calibration in one unit for all scans; all else stays
 --data FOLDER      as for the training: the held-out normal scans calibrate the maps
 """
 
@@ -21,9 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from MedAELib.anomaly.average import average_of
 from MedAELib.anomaly.calibrate import LEARNED
-from MedAELib.anomaly.normals import learn_normals
+from MedAELib.anomaly.names import POPULATION
+from MedAELib.anomaly.normals import learn_normals, listed, maps_and_cases, scores_of
+from MedAELib.anomaly.shown import shown_of
 from MedAELib.bundle import Spec, Window
+from MedAELib.engine.run import Engine
 from MedAELib.errors import MedAEError
 from MedAELib.model import Model
 from MedAELib.training.anomaly import ARGUMENTS, blocks_of
@@ -63,6 +68,7 @@ def published(name: str, kept: Model, making: str, output: Path, data: Path, fou
         calibration=known,
         limits=list(about.limits),
         training_data=list(about.training_data),
+        weakness=about.weakness,
     )
 
 
@@ -72,13 +78,34 @@ def told(name: str, folder: Path, figures: dict[str, Any]) -> Model:
     model, summary = Model.load(folder), _summary(figures)
     assert model.bundle is not None
     before, after = model.bundle.card.split(_FIGURES)[0], model.bundle.card.split(_LICENCE)[1]
-    limits = ABOUT[name].limits
-    card = f"{before}{_FIGURES}{_table(summary)}{_LIMITS}\n{_listed(limits)}\n{_LICENCE}{after}"
+    card = f"{before}{_FIGURES}{_table(summary)}{_LIMITS}\n{_listed(ABOUT[name].limits)}\n{_LICENCE}{after}"
+    return _again(name, folder, model, card, summary, model.bundle.calibration)
+
+
+def with_population(name: str, folder: Path, data: Path) -> Model:
+    """The model in the folder once more, with the calibration in one unit for all scans, by the scans that calibrated
+    it and the map that it shows; nothing else changes. Raises MedAEError."""
+    model, cohort = Model.load(folder), COHORTS[name]
+    assert model.bundle is not None
+    known = model.bundle.calibration
+    shown, average, engine = shown_of(known), average_of(known), Engine("cpu", "float32")
+    scans = cohort.scans(data, cohort.calibration)
+    kept = [listed(scores_of(scan, model, engine, shown, average=average), scan) for scan in scans]
+    more = {POPULATION: maps_and_cases(kept, shown, own_unit=False)}
+    return _again(name, folder, model, model.bundle.card, dict(model.bundle.figures), {**known, **more})
+
+
+def _again(
+    name: str, folder: Path, model: Model, card: str, figures: dict[str, Any], calibration: Mapping[str, Any]
+) -> Model:
+    """Write the model that was read from the folder with another card, figures or calibration; its weights stay."""
+    about = ABOUT[name]
+    assert model.bundle is not None
     model.network.half()
     return model.save(
-        folder, name=name, description=ABOUT[name].description, card=card,
-        licence=(folder / "LICENSE").read_text(), figures=summary, calibration=dict(model.bundle.calibration),
-        limits=list(limits), training_data=list(model.bundle.training_data),
+        folder, name=name, description=about.description, card=card, licence=(folder / "LICENSE").read_text(),
+        figures=figures, calibration=calibration, limits=list(about.limits),
+        training_data=list(model.bundle.training_data), weakness=about.weakness,
     )  # fmt: skip
 
 
@@ -169,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default="")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--figures", type=Path, default=None)
+    parser.add_argument("--population", action="store_true")
     parser.add_argument("--data", type=Path, default=None)
     chosen = parser.parse_args(arguments)
     name, found = chosen.model, json.loads(chosen.figures.read_text()) if chosen.figures else None
@@ -178,8 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             published(name, kept, making, chosen.output, chosen.data or data_folder(), found)
         elif found:
             told(name, chosen.output, found)
+        elif chosen.population:
+            with_population(name, chosen.output, chosen.data or data_folder())
         else:
-            parser.error("name --training, --weights or --figures")
+            parser.error("name --training, --weights, --figures or --population")
     except MedAEError as error:
         print(f"{error} {error.next_step}", file=sys.stderr)
         return 2

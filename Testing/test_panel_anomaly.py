@@ -46,6 +46,17 @@ def test_only_the_widgets_of_the_task_are_shown(looking: OpenPanel) -> None:
     assert not ui.outputsCollapsibleButton.isHidden()
 
 
+def test_a_section_that_opens_shows_the_widgets_of_the_task_alone(looking: OpenPanel) -> None:
+    ui = looking.ui
+    looking.parameters.task = "denoise"
+    ui.advancedCollapsibleButton.collapsed = True
+    looking.parameters.task = "anomaly"
+    ui.advancedCollapsibleButton.collapsed = False
+    assert ui.adaptCheckBox.isHidden() and ui.passesComboBox.isHidden() and not ui.calibrationComboBox.isHidden()
+    looking.parameters.task = "denoise"
+    assert not ui.adaptCheckBox.isHidden() and not ui.passesComboBox.isHidden() and ui.calibrationComboBox.isHidden()
+
+
 def test_the_panel_says_beforehand_when_brightness_alone_will_be_shown(looking: OpenPanel, models) -> None:
     ui = looking.ui
     assert ui.modelLabel.text == "The map shows brightness alone."
@@ -309,6 +320,7 @@ def test_the_table_tells_rarity_mean_and_centre_and_words_stay_whole(looking: Op
 
 def test_what_scores_are_relative_to_is_chosen_kept_and_told(looking: OpenPanel) -> None:
     ui, parameters, box = looking.ui, looking.parameters, looking.ui.calibrationComboBox
+    ui.advancedCollapsibleButton.collapsed = False
     assert not ui.calibrationLabel.isHidden() and not box.isHidden()
     assert [box.itemText(index) for index in range(box.count)] == ["This scan (default)", "The normal scans"]
     assert not box.enabled  # without a model

@@ -64,6 +64,9 @@ class Panel:
         ui.wheelFolderEdit.connect("currentPathChanged(QString)", self._onWheelFolder)
         ui.knownCasesEdit.connect("currentPathChanged(QString)", lambda path: self._onChosen("knownCases", path))
         ui.applyButton.connect("clicked(bool)", self.apply)
+        for section in (ui.inputsCollapsibleButton, ui.modelCollapsibleButton, ui.advancedCollapsibleButton):
+            # A section that opens shows all that it holds, also what was hidden while it was closed.
+            section.connect("contentsCollapsed(bool)", lambda collapsed: self.update())
         ui.modelFolderButton.connect("clicked(bool)", self._onModelFolder)
         self.train, self.manager = TrainSection(ui, self), ModelManager(ui, self)
         self.runView = RunView(ui, controller, self.update, self.train.updateCurve)

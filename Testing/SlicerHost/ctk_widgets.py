@@ -12,17 +12,18 @@ from .ctk_properties import parent_of, stored
 Signal, Property = QtCore.Signal, QtCore.Property
 _HEADER = 22  # height in pixels of a collapsible section's header
 _UNLIMITED = 16777215  # QWIDGETSIZE_MAX
+_WANTED = "visibilityToParent"  # as CTK calls it
 
 
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
-    """Section with a header that hides its children when collapsed."""
+    """Section with a header that hides its children when collapsed; expanded, it shows those that nobody has hidden."""
 
     contentsCollapsed = Signal(bool)
     stored(locals(), collapsedHeight=(int, 10), contentsFrameShape=(int, 0), flat=(bool, False))
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(parent_of(arguments))
-        self._collapsed = False
+        self._collapsed = self._forcing = False
         if arguments and isinstance(arguments[0], str):
             self.setText(arguments[0])
         self.setCheckable(True)
@@ -40,7 +41,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         self.setChecked(not collapsed)
         for child in self.children():
             if child.isWidgetType():
-                child.setVisible(not collapsed)
+                self._show(child)
         self.setMaximumHeight(_HEADER if collapsed else _UNLIMITED)
         self.updateGeometry()
         self.contentsCollapsed.emit(collapsed)
@@ -48,9 +49,25 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
-        """Hide a child that is added while the section is collapsed."""
-        if event.added() and event.child().isWidgetType() and self._collapsed:
-            event.child().hide()
+        """Watch a child that is added, and hide it while the section is collapsed."""
+        if event.added() and event.child().isWidgetType():
+            event.child().installEventFilter(self)
+            if self._collapsed:
+                self._show(event.child())
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """Remember what others wanted of a child, and keep it hidden while the section is collapsed."""
+        kinds = (QtCore.QEvent.Type.ShowToParent, QtCore.QEvent.Type.HideToParent)
+        if event.type() in kinds and not self._forcing:
+            child.setProperty(_WANTED, event.type() == kinds[0])
+            if self._collapsed:
+                self._show(child)
+        return False
+
+    def _show(self, child: Any) -> None:
+        self._forcing = True
+        child.setVisible(not self._collapsed and child.property(_WANTED) is not False)
+        self._forcing = False
 
     def sizeHint(self) -> QtCore.QSize:
         """Size of header and contents."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..volume import Volume
 from .ghosts import ghosts_of
-from .odd_slices import jumps, steps, stripes
+from .odd_slices import jumps, steps
 from .prepare import Prepared
 from .repeated import repeated_slices
 from .slices import AXES, named, slices_of
@@ -43,11 +43,6 @@ def _odd(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
                 f"The brightness of {name} leaps from slice to slice {along} (at {named(numbers)}): slices are too "
                 f"dark or too bright; {_STEP}"
             )
-        elif numbers := stripes(slices):
-            found.append(
-                f"Slices of {name} {along} hold far more fine detail than those around ({named(numbers)}): stripes, "
-                f"noise or another disturbance; {_STEP}"
-            )
         elif numbers := jumps(slices):
             found.append(
                 f"The anatomy of {name} jumps from slice to slice {along} (at {named(numbers)}): slices were lost, or "
@@ -66,8 +61,8 @@ def _ghosts(volume: Volume, name: str) -> tuple[str, ...]:
     ]
     if not copied:
         found += [
-            f"The air in line with the head along the {AXES[axis]} axis of {name} is bright: the head moved during the "
-            "scan, or blood or eyes did; look for ghosts in the brain, and do not believe the map where they lie."
+            f"The air in line with the head along the {AXES[axis]} axis of {name} is bright: something moved during "
+            "the scan, be it blood alone; look for ghosts in the brain, and do not believe the map where they lie."
             for axis in smeared
         ]
     return tuple(found)

@@ -27,12 +27,10 @@ _SHOWN = 4  # runs of slices that are named
 @dataclass(frozen=True, eq=False)
 class Slices:
     """The slices across an axis (0..2) of the first channel: the mean of each cell `[n, a, b]` of 8 mm in plane, in
-    medians of the brain, how much the voxel in its middle differs from its neighbours in plane, and whether that voxel
-    lies in the brain."""
+    medians of the brain, and whether the brain is in its middle."""
 
     axis: int
     cells: Floats
-    detail: Floats
     brain: Mask
 
     @cached_property
@@ -47,20 +45,19 @@ def slices_of(volume: Volume, prepared: Prepared) -> Iterator[Slices]:
     middle = MEDIAN * prepared.scale
     for axis in range(3):
         shape = tuple(size for other, size in enumerate(volume.shape) if other != axis)
-        if volume.shape[axis] < FEWEST or min(shape) < 3:
+        if volume.shape[axis] < FEWEST:
             continue
         spacing = [size for other, size in enumerate(volume.spacing) if other != axis]
         steps = [max(1, round(_CELL / size)) for size in spacing]
         counts = [max(1, size // step) for size, step in zip(shape, steps, strict=True)]
         places = [
-            np.clip(step * np.arange(count) + step // 2, 1, size - 2)
+            np.minimum(step * np.arange(count) + step // 2, size - 1)
             for size, step, count in zip(shape, steps, counts, strict=True)
         ]
         stack = np.moveaxis(volume.array[0], axis, 0)
         yield Slices(
             axis,
             _means(stack, steps, counts) / np.float32(middle),
-            _detail(stack, places),
             _brain_at(volume, prepared, axis, places),
         )
 
@@ -91,15 +88,6 @@ def _means(stack: npt.NDArray[Any], steps: list[int], counts: list[int]) -> Floa
         values = np.nan_to_num(np.asarray(plane[: a * high, : b * wide], np.float32), nan=0, posinf=0, neginf=0)
         found[k] = np.maximum(values, 0).reshape(a, high, b, wide).mean(axis=(1, 3))
     return found
-
-
-def _detail(stack: npt.NDArray[Any], places: list[npt.NDArray[np.intp]]) -> Floats:
-    """The second differences along both axes of the plane at these places, their sizes added up, `[n, a, b]`."""
-    rows, columns = places
-    middle = np.asarray(stack[:, rows[:, None], columns], np.float32)
-    down = stack[:, rows[:, None] - 1, columns] + np.asarray(stack[:, rows[:, None] + 1, columns], np.float32)
-    across = stack[:, rows[:, None], columns - 1] + np.asarray(stack[:, rows[:, None], columns + 1], np.float32)
-    return np.nan_to_num(np.abs(down - 2 * middle) + np.abs(across - 2 * middle), nan=0, posinf=0, neginf=0)
 
 
 def _brain_at(volume: Volume, prepared: Prepared, axis: int, places: list[npt.NDArray[np.intp]]) -> Mask:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..volume import Volume
+from .gaps import AXES, named
 from .ghosts import ghosts_of
 from .odd_slices import jumps, steps
 from .prepare import Prepared
 from .repeated import repeated_slices
-from .slices import AXES, named, slices_of
+from .slices import slices_of
 
 _STEP = "compare it with its source, and do not believe the map there and beside it."
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,10 @@ from .grid import Floats
 from .masks import Mask
 from .prepare import MEDIAN, Prepared
 
-AXES = ("first", "second", "third")
-FEWEST = 9  # slices: of fewer none can be compared with those around
+_FEWEST = 9  # slices: of fewer none can be compared with those around
 _CELL = 8.0  # mm in plane
 _MUCH = 0.3  # of the slice that holds most of the brain: with less, a slice shows its end
 _FAR = 2  # slices on each side that a slice is compared with
-_SHOWN = 4  # runs of slices that are named
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +42,7 @@ def slices_of(volume: Volume, prepared: Prepared) -> Iterator[Slices]:
     middle = MEDIAN * prepared.scale
     for axis in range(3):
         shape = tuple(size for other, size in enumerate(volume.shape) if other != axis)
-        if volume.shape[axis] < FEWEST:
+        if volume.shape[axis] < _FEWEST:
             continue
         spacing = [size for other, size in enumerate(volume.spacing) if other != axis]
         steps = [max(1, round(_CELL / size)) for size in spacing]
@@ -71,13 +68,6 @@ def beyond(values: npt.NDArray[Any]) -> Floats:
         if np.isfinite(largest) and np.isfinite(values[k]) and largest > 0:
             found[k] = values[k] / largest
     return found
-
-
-def named(numbers: list[int]) -> str:
-    """Numbers in order as runs, such as "10 to 12, 20"; the first few of many."""
-    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
-    shown = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs[:_SHOWN]]
-    return ", ".join(shown) + (" and more" if len(runs) > _SHOWN else "")
 
 
 def _means(stack: npt.NDArray[Any], steps: list[int], counts: list[int]) -> Floats:

@@ -150,7 +150,8 @@ def _times(head: Volume, axis: int, slices: slice, factor: float) -> Volume:
 
 def _resampled(head: Volume, axis: int, factor: float) -> Volume:
     """With slices so many times as thick along an axis."""
-    smooth = gaussian_filter1d(head.array[0].astype(np.float32), 0.4 * max(factor**2 - 1, 0) ** 0.5, axis)
+    voxels = head.array[0].astype(np.float32)
+    smooth = gaussian_filter1d(voxels, 0.4 * (factor**2 - 1) ** 0.5, axis) if factor > 1 else voxels
     sizes, edges = [1.0, 1.0, 1.0], np.eye(4)
     sizes[axis], edges[axis, axis] = 1 / factor, factor
     return Volume(zoom(smooth, sizes, order=1)[None], head.affine @ edges, head.meta)

@@ -16,8 +16,8 @@ _STEP = "compare it with its source, and do not believe the map there and beside
 def artefacts(volume: Volume, prepared: Prepared) -> tuple[str, ...]:
     """A sentence on each thing that is wrong with the first channel; `prepared` is the same scan on its grid.
 
-    Slices that repeat are told of any scan but of single images, all else of brains alone. Of slices that are already
-    known to be missing or to repeat no more is told.
+    Slices that repeat are told of any scan but of single images, copies in the air of any MRI, all else of brains
+    alone. Of slices that are already known to be missing or to repeat no more is told.
     """
     name = volume.name or "The volume"
     if prepared.dims == 2 or min(volume.shape) < 2:
@@ -30,7 +30,7 @@ def artefacts(volume: Volume, prepared: Prepared) -> tuple[str, ...]:
     )
     if prepared.brain and not found and not prepared.missing:
         found = _odd(volume, prepared, name)
-    return found + (_ghosts(volume, name) if prepared.brain else ())
+    return found if prepared.hounsfield else found + _ghosts(volume, prepared, name)
 
 
 def _odd(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
@@ -52,18 +52,17 @@ def _odd(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _ghosts(volume: Volume, name: str) -> tuple[str, ...]:
-    """Sentences on ghosts in the air beside a head."""
+def _ghosts(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
+    """Sentences on ghosts in the air; other bodies than heads move as they must."""
     copied, smeared = ghosts_of(volume)
-    found = [
-        f"The air beside the head in {name} holds a copy of it, half of the field of view away along its {AXES[axis]} "
-        "axis: a ghost lies over the brain, too; scan it again, or do not believe the map."
-        for axis in copied
-    ]
-    if not copied:
-        found += [
-            f"The air in line with the head along the {AXES[axis]} axis of {name} is bright: something moved during "
-            "the scan, be it blood alone; look for ghosts in the brain, and do not believe the map where they lie."
-            for axis in smeared
-        ]
-    return tuple(found)
+    if copied:
+        return tuple(
+            f"The air in {name} holds a copy of what was scanned, half of the field of view away along its "
+            f"{AXES[axis]} axis: a ghost lies over the rest, too; scan it again, or do not believe the map."
+            for axis in copied
+        )
+    return tuple(
+        f"The air in line with the head along the {AXES[axis]} axis of {name} is bright: something moved during the "
+        "scan, be it blood alone; look for ghosts in the brain, and do not believe the map where they lie."
+        for axis in (smeared if prepared.brain else ())
+    )

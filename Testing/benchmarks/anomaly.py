@@ -190,9 +190,9 @@ def gate(model: Model, data: Path, normals: list[Volume]) -> list[dict[str, Any]
     ]
 
 
-def right_heads(data: Path) -> list[Volume]:
-    """All right T1 heads: those of the gate and of the cohort."""
-    return [Volume.load(path) for name in ("brain_t1_ixi/*", *GATE["MR"][0]) for path in sorted(data.glob(name))]
+def right_heads(data: Path) -> list[Path]:
+    """The files of all right T1 heads: those of the gate and of the cohort."""
+    return [path for name in ("brain_t1_ixi/*", *GATE["MR"][0]) for path in sorted(data.glob(name))]
 
 
 def noisy(volume: Volume, modality: str) -> Volume:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,25 @@ TOLD = {
 SIZE = (256, 256, 170)  # voxels of 1 mm of the volume that is timed
 
 
-def told_artefacts(heads: list[Volume]) -> list[dict[str, Any]]:
-    """A row for every head and every artefact drawn into it: what it is, and the notes."""
+def told_artefacts(paths: list[Path]) -> list[dict[str, Any]]:
+    """A row for every head and every artefact drawn into it: what it is, and the notes; as many heads at once as there
+    are processors."""
     rows = []
-    for number, head in enumerate(heads):
-        cases = {"right": head, **dict(right_variants(head))}
-        for kind, (name, volume) in [("right", case) for case in cases.items()] + list(_wrong(head, number)):
-            notes = list(artefacts(volume, prepare(volume)))
-            caught = not notes if kind == "right" else any(TOLD[kind] in note for note in notes)
-            rows.append({"scan": head.name, "kind": kind, "name": name, "good": caught, "warnings": notes})
-        good = sum(row["good"] for row in rows if row["scan"] == head.name)
-        print(f"{head.name}: {good} of {sum(row['scan'] == head.name for row in rows)} as they should be", flush=True)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for path, found in zip(paths, pool.map(_told_of, range(len(paths)), paths), strict=True):
+            print(f"{path.name}: {sum(row['good'] for row in found)} of {len(found)} as they should be", flush=True)
+            rows += found
+    return rows
+
+
+def _told_of(number: int, path: Path) -> list[dict[str, Any]]:
+    """The rows of one head."""
+    head, rows = Volume.load(path), []
+    right = [("as it is", head), *right_variants(head)]
+    for kind, (name, volume) in [*(("right", case) for case in right), *_wrong(head, number)]:
+        notes = list(artefacts(volume, prepare(volume)))
+        good = not notes if kind == "right" else any(TOLD[kind] in note for note in notes)
+        rows.append({"scan": head.name, "kind": kind, "name": name, "good": good, "warnings": notes})
     return rows
 
 

@@ -9,6 +9,7 @@ from generated_bodies import body
 from generated_heads import CENTRE, head, with_ball
 from scipy.ndimage import zoom
 
+from MedAELib.anomaly import prepare as preparing
 from MedAELib.anomaly.artefacts import artefacts
 from MedAELib.anomaly.prepare import Prepared, prepare, prepare_body, prepare_images
 from MedAELib.tasks.anomaly import anomaly
@@ -148,3 +149,16 @@ def test_the_task_tells_of_artefacts_with_and_without_a_model(right):
     lost = without(right, 1, range(38, 46))
     assert any("jumps from slice to slice" in said for said in anomaly(lost, None).report["warnings"])
     assert not any("slice" in said for said in anomaly(right, None).report["warnings"])
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["IXI012", "IXI014", "IXI034", "IXI039"])
+def test_real_heads_pass_and_slices_lost_between_halves_that_mirror_each_other_are_told(data_folder, name, monkeypatch):
+    found = sorted((data_folder / "brain_t1_ixi").glob(f"{name}-*"))
+    if not found:
+        pytest.skip(f"no real scan: {data_folder / 'brain_t1_ixi'} holds no {name}")
+    monkeypatch.setattr(preparing, "SPACING", 2.0)
+    volume = Volume.load(found[0])
+    assert told(volume) == ()
+    assert any("jumps" in said for said in told(without(volume, 2, range(40, 50))))

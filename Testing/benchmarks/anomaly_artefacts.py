@@ -2,8 +2,8 @@
 
 Each right head gets each artefact along one of its own axes, in turn. They are as strong as a reader would plainly see:
 a copy of one slice in the place of three, a slice of 0.75 times the brightness, five of 0.7, every second of 0.8, 20 mm
-of slices lost from the brain (the least of them two), a ghost by half of the field of view of 0.1 and 0.25, and one to
-four moves by up to 5 degrees and 5 mm while k-space is filled. Beyond each head as it is there are right ones: with
+of slices lost from the brain (two at least), a ghost by half of the field of view of 0.1 and 0.25, and four moves by up
+to 5 degrees and 5 mm while k-space is filled; one such move alone may hardly be seen. Beyond each head as it is there are right ones: with
 noise, thick slices, finer ones, cut, turned, uneven, and with their air set to 0.
 """
 
@@ -33,7 +33,7 @@ from MedAELib.volume import Volume
 TOLD = {
     "repeated": "repeats slices", "one darker": "brightness", "several darker": "brightness",
     "every second darker": "brightness", "lost": "jumps", "ghost of 0.1": "half of the field", "ghost of 0.25": "half",
-    "motion": "in line with the head",
+    "motion": "in line with the head", "one move": "in line with the head",
 }  # fmt: skip
 SIZE = (256, 256, 170)  # voxels of 1 mm of the volume that is timed
 
@@ -106,7 +106,8 @@ def _artefacts() -> dict[str, Callable[[Volume, int, int], Volume]]:
         "lost": lost,
         "ghost of 0.1": lambda head, axis, at: ghost(head, axis, 0.1),
         "ghost of 0.25": lambda head, axis, at: ghost(head, axis, 0.25),
-        "motion": motion,
+        "motion": lambda head, axis, at: motion(head, axis, at, 4),
+        "one move": lambda head, axis, at: motion(head, axis, at, 1),
     }
 
 
@@ -122,10 +123,10 @@ def ghost(head: Volume, axis: int, strength: float) -> Volume:
     return _like(head, head.array[0] + strength * np.roll(head.array[0], head.shape[axis] // 2, axis))
 
 
-def motion(head: Volume, axis: int, seed: int) -> Volume:
+def motion(head: Volume, axis: int, seed: int, moves: int) -> Volume:
     """As of a head that moved while k-space was filled along an axis, line by line."""
     random = np.random.default_rng(seed)
-    times = np.sort(random.integers(0, head.shape[axis], random.integers(1, 5)))
+    times = np.sort(random.integers(0, head.shape[axis], moves))
     seen = np.zeros(head.shape, np.complex64)
     for turn, part in enumerate(np.split(np.arange(head.shape[axis]), times)):
         place = head.array[0] if turn == 0 else _moved(head, random)

@@ -3,8 +3,8 @@
 Each right head gets each artefact along one of its own axes, in turn. They are as strong as a reader would plainly see:
 a copy of one slice in the place of three, a slice of 0.75 times the brightness, five of 0.7, every second of 0.8, 20 mm
 of slices lost from the brain (two at least), a ghost by half of the field of view of 0.1 and 0.25, and four moves by up
-to 5 degrees and 5 mm while k-space is filled; one such move alone may hardly be seen. Beyond each head as it is there are right ones: with
-noise, thick slices, finer ones, cut, turned, uneven, and with their air set to 0.
+to 5 degrees and 5 mm while k-space is filled; one such move alone may hardly be seen. Beside each head as it is there
+are right ones: with noise, thick slices, finer ones, cut, uneven, and with their air set to 0.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks import anomaly, anomaly_peers
+from benchmarks import anomaly, anomaly_artefacts, anomaly_peers
 from generated_heads import head
 
 from MedAELib.anomaly.prepare import prepare
@@ -50,3 +50,22 @@ def test_the_report_holds_every_kind_and_spots_are_not_in_the_mean():
     assert all(f"| {kind} |" in text for kind in anomaly.DRAWN)
     assert anomaly.report({"drawn": [], "real": {}, "false_alarms": [], "other_scanners": [], "gate": []})
     assert "| mean of all but spots | | 0.500 / 0.500 / 0.500 |" in text
+
+
+def test_artefacts_are_counted_by_kind_and_what_was_missed_is_named():
+    lost = {"scan": "one", "kind": "lost", "name": "lost along axis 1", "warnings": []}
+    rows = [{**lost, "good": True}, {**lost, "good": False}]
+    rows.append({"scan": "one", "kind": "right", "name": "noisy", "good": False, "warnings": ["a note"]})
+    lines = anomaly_artefacts.counted(rows)
+    assert "| lost | 1 of 2 |" in lines and "| right | 0 of 1 |" in lines
+    assert "- one, lost along axis 1: no note" in lines and any("one, noisy: ['a note']" in line for line in lines)
+
+
+def test_the_artefacts_of_the_benchmark_are_what_they_are_called():
+    right = head((4.0, 4.0, 4.0))[0]
+    assert anomaly_artefacts.lost(right, 1, 30).shape == (right.shape[0], right.shape[1] - 5, right.shape[2])
+    ghost = anomaly_artefacts.ghost(right, 0, 0.5).array - right.array
+    np.testing.assert_allclose(ghost[0], 0.5 * np.roll(right.array[0], right.shape[0] // 2, 0), atol=1e-3)
+    still, moved = (anomaly_artefacts.motion(right, 2, 5, moves).array for moves in (0, 4))
+    np.testing.assert_allclose(still, right.array, atol=0.01)
+    assert np.abs(moved - still).mean() > 0.01 * still.mean()

@@ -12,7 +12,7 @@ from ..noise import otsu_threshold
 from ..quality import all_finite
 from ..volume import Volume
 
-_AXES = ("first", "second", "third")
+AXES = ("first", "second", "third")
 _FEW = 0.05  # of the slice with most tissue: with less, a slice shows stray voxels or the end of the body
 _HOT = 99.5  # percentile of the voxels: a few beyond are no tissue
 _SAMPLE = 200_000  # voxels that part tissue from air
@@ -23,8 +23,7 @@ def missing_slices(volume: Volume) -> str:
     """A sentence that names the slices, counted from 0, that are missing in the first channel; empty of a whole scan.
 
     Of the next slices that show something, those on both sides must hold tissue: air of one value may lie between a
-    head and stray voxels. A scan from which slices were taken out and the rest moved together cannot be told from a
-    whole one.
+    head and stray voxels. Of slices that were taken out, the rest moved together, `odd_slices` tells.
     """
     voxels, found = volume.array[0], []
     for axis in range(3):
@@ -38,8 +37,9 @@ def missing_slices(volume: Volume) -> str:
             holds = _holds_tissue(voxels, axis, empty)
             runs = [run for run in runs if holds[run[0] - 1] and holds[run[-1] + 1]]
         if runs:
-            count = sum(map(len, runs))
-            found.append(f"{count} {'slice' if count == 1 else 'slices'} along its {_AXES[axis]} axis ({_named(runs)})")
+            lost = [number for run in runs for number in run]
+            count = f"{len(lost)} {'slice' if len(lost) == 1 else 'slices'}"
+            found.append(f"{count} along its {AXES[axis]} axis ({named(lost)})")
     if not found:
         return ""
     return (
@@ -81,7 +81,8 @@ def _holds_tissue(voxels: npt.NDArray[Any], axis: int, empty: list[bool]) -> npt
     return found
 
 
-def _named(runs: list[list[int]]) -> str:
-    """Runs of numbers, such as "10 to 12, 20"; the first few of many."""
+def named(numbers: list[int]) -> str:
+    """Numbers in rising order as runs, such as "10 to 12, 20"; the first few of many."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     shown = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs[:_SHOWN]]
     return ", ".join(shown) + (" and more" if len(runs) > _SHOWN else "")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from ..anomaly.artefacts import artefacts
 from ..anomaly.average import average_of
 from ..anomaly.calibration import calibrations, in_one_unit, own_z, z_of
 from ..anomaly.case_score import ENOUGH, case_score, case_scores_of, percentile, sentence
@@ -177,6 +178,7 @@ def _report(
     warnings = [*_weakness(model), *doubts(prepared, scores, known if model else None)]
     if told := not_finite(volume, "air" if prepared.hounsfield else "0"):
         warnings.append(told)
+    warnings += artefacts(volume, prepared)
     if volume.channels > 1:
         warnings.append(f"{volume.name or 'The volume'} has {volume.channels} frames; only the first is looked at.")
     score, normals = case_score(z, prepared.mask), case_scores_of(known)

@@ -11,7 +11,8 @@ the calibrated threshold within the tissue that is looked at, for every map; Dic
 share of lesions found by size; false alarms on the normal scans themselves and on scans of other scanners, outside of
 known lesions; what the input gate says of wrong scans; seconds. Peers are autoencoders that `train` made of the same
 people, see anomaly_peers.py: their residuals are further maps. `--parts` measures some of drawn, real, false_alarms,
-other_scanners and gate alone. Writes anomaly.json and anomaly.md.
+other_scanners, gate, artefacts (of brains, drawn into right heads, see anomaly_artefacts.py) and speed (a whole run on
+256 x 256 x 170 voxels) alone. Writes anomaly.json and anomaly.md.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.anomaly_artefacts import counted, speed, told_artefacts
 from benchmarks.anomaly_peers import Peer, learned
 
 from MedAELib.anomaly.average import average_of
@@ -49,7 +51,7 @@ from MedAELib.training.cohort import data_folder
 from MedAELib.volume import Volume
 
 DRAWN = (*KINDS, SPOTS)
-PARTS = ("drawn", "real", "false_alarms", "other_scanners", "gate")
+PARTS = ("drawn", "real", "false_alarms", "other_scanners", "gate", "artefacts", "speed")
 RATES = (0.05, 0.01, 0.002)
 HIT = 0.1  # of a lesion above the threshold: it was found
 SIZES = (1.0, 4.0, 16.0)  # ml: where the sizes of lesions part
@@ -188,6 +190,11 @@ def gate(model: Model, data: Path, normals: list[Volume]) -> list[dict[str, Any]
     ]
 
 
+def right_heads(data: Path) -> list[Path]:
+    """The files of all right T1 heads: those of the gate and of the cohort."""
+    return [path for name in ("brain_t1_ixi/*", *GATE["MR"][0]) for path in sorted(data.glob(name))]
+
+
 def noisy(volume: Volume, modality: str) -> Volume:
     """With noise of 0.3 of what is bright, as magnitudes have it, or in CT of 300 HU."""
     deviation = 300.0 if modality == "CT" else 0.3 * float(np.percentile(volume.array, 99))
@@ -211,6 +218,11 @@ def report(result: dict[str, Any]) -> str:
         lines.append(
             f"| {row['scan']} | {'yes' if row['right'] else 'no'} | {'; '.join(row['warnings']) or 'passes'} |"
         )
+    lines += counted(result["artefacts"]) if result.get("artefacts") else []
+    if took := result.get("speed"):
+        size = " x ".join(map(str, took["size"]))
+        lines += ["", f"{size} voxels: {took['seconds']} s, {took['cpu_seconds']} s of processors, on "
+                  f"{took['processors']} of {took['processor']}, threads: {took['threads']}."]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -287,6 +299,8 @@ def main() -> int:
         "false_alarms": lambda: false_alarms(model, [(volume.name, volume, None) for volume in scans]),
         "other_scanners": lambda: false_alarms(model, of_other_scanners(model, data)),
         "gate": lambda: gate(model, data, scans),
+        "artefacts": lambda: told_artefacts(right_heads(data)) if cohort.modality == "MR" else [],
+        "speed": lambda: speed(scans[0], chosen.model) if cohort.modality == "MR" else {},
     }
     found = {part: measure[part]() for part in PARTS if part in chosen.parts}
     result = {"model": model.bundle.sha256 if model.bundle else "", **nothing, **found}

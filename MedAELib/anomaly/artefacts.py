@@ -1,0 +1,68 @@
+"""What is wrong with a scan itself, without any model: slices that repeat, do not fit or were lost, and ghosts."""
+
+from __future__ import annotations
+
+from ..volume import Volume
+from .gaps import AXES, named
+from .ghosts import ghosts_of
+from .odd_slices import jumps, steps
+from .prepare import Prepared
+from .repeated import repeated_slices
+from .slices import slices_of
+
+_STEP = "compare it with its source, and do not believe the map there and beside it."
+
+
+def artefacts(volume: Volume, prepared: Prepared) -> tuple[str, ...]:
+    """A sentence on each thing that is wrong with the first channel; `prepared` is the same scan on its grid.
+
+    Slices that repeat are told of any scan but of single images, copies in the air of any MRI, all else of brains
+    alone. Of slices that are already known to be missing or to repeat no more is told.
+    """
+    name = volume.name or "The volume"
+    if prepared.dims == 2 or min(volume.shape) < 2:
+        return ()
+    found = tuple(
+        f"{name} repeats slices along its {AXES[axis]} axis ({named(numbers)} hold what others do): slices were lost "
+        f"or copied; {_STEP}"
+        for axis in range(3)
+        if (numbers := repeated_slices(volume, axis))
+    )
+    if prepared.brain and not found and not prepared.missing:
+        found = _odd(volume, prepared, name)
+    return found if prepared.hounsfield else found + _ghosts(volume, prepared, name)
+
+
+def _odd(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
+    """Sentences on slices of a brain that do not fit between their neighbours; of one that differs, not also that
+    others were lost beside it."""
+    found = []
+    for slices in slices_of(volume, prepared):
+        along = f"along its {AXES[slices.axis]} axis"
+        if numbers := steps(slices):
+            found.append(
+                f"The brightness of {name} leaps from slice to slice {along} (at {named(numbers)}): slices are too "
+                f"dark or too bright; {_STEP}"
+            )
+        elif numbers := jumps(slices):
+            found.append(
+                f"The anatomy of {name} jumps from slice to slice {along} (at {named(numbers)}): slices were lost, or "
+                f"the head moved; {_STEP}"
+            )
+    return tuple(found)
+
+
+def _ghosts(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
+    """Sentences on ghosts in the air; other bodies than heads move as they must."""
+    copied, smeared = ghosts_of(volume)
+    if copied:
+        return tuple(
+            f"The air in {name} holds a copy of what was scanned, half of the field of view away along its "
+            f"{AXES[axis]} axis: a ghost lies over the rest, too; scan it again, or do not believe the map."
+            for axis in copied
+        )
+    return tuple(
+        f"The air in line with the head along the {AXES[axis]} axis of {name} is bright: something moved during the "
+        "scan, be it blood alone; look for ghosts in the brain, and do not believe the map where they lie."
+        for axis in (smeared if prepared.brain else ())
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from MedAELib.networks.network import Network
 from MedAELib.networks.refitted import Refitted, refitted
 from MedAELib.tasks import denoise as task
 from MedAELib.tasks.denoise import completed, denoise
+from MedAELib.tasks.seen import see
 from MedAELib.training.projection import scan_noise
 
 WINDOW = Window("correlated noise", 0.0, 1.0)
@@ -62,7 +64,7 @@ def test_lost_contrasts_come_back_without_the_noise():
     clean = anatomy() / 0.04
     noisy = clean + noise(anatomy())
     shrunk = Shrinking(clean)
-    before, after = shrunk(noisy[None, None])[0, 0], Refitted(shrunk)(noisy[None, None])[0, 0]
+    before, after = shrunk(noisy[None, None])[0, 0], Refitted(shrunk, -math.inf)(noisy[None, None])[0, 0]
     tissues = [clean == value for value in clean.unique()]
     assert len(tissues) == 3
     for tissue in tissues:
@@ -87,6 +89,36 @@ def test_what_lost_nothing_hardly_changes():
     assert float(same.abs().max()) < 0.05
 
 
+def test_where_a_scan_is_cut_off_nothing_is_shifted():
+    """The mean of air is too high there: not a contrast that was lost."""
+    clean = anatomy()
+    clean[:24] = -1.0
+    cut = (clean + 0.08 * noise(clean)).clamp(min=-1.024)
+    x, truth = (voxels[None, None] / 0.08 for voxels in (cut, clean))
+    changed = (refitted(x, truth, float(x.min())) - truth)[0, 0]
+    assert float(changed[:24].abs().max()) == 0
+    assert abs(float(changed[24:].mean())) < 0.02 and abs(float(changed[24:32].mean())) < 0.05
+    unaware = (refitted(x, truth) - truth)[0, 0]
+    assert abs(float(unaware[24:32].mean())) > 0.05
+
+
+def test_a_scan_that_is_cut_off_is_seen_as_such_and_its_air_stays(monkeypatch):
+    clean = 1000 * anatomy(48)
+    clean[:16] = -1000
+    cut = (clean + 80 * noise(clean / 1000)).clamp(min=-1024).numpy()
+    model = Model.load("ct-denoise")
+    scans = [Volume((cut + added)[None].astype(np.int16), np.eye(4), {"modality": "CT"}) for added in (0, 1024)]
+    assert [see(volume, model).cut_off for volume in scans] == [-1024, 0]
+    noisy = scans[0].like(scans[0].array + np.random.default_rng(0).normal(0, 9, cut.shape))
+    assert see(noisy, model).cut_off == -math.inf
+    after = denoise(scans[0], model, passes=1).array[0]
+    monkeypatch.setattr(task, "completed", lambda network, *_: network)
+    before = denoise(scans[0], model, passes=1).array[0]
+    assert np.array_equal(after[:14], before[:14])
+    tissue = clean[24:].numpy()
+    assert abs(np.mean(after[24:] - tissue)) < 0.5 * abs(np.mean(before[24:] - tissue))
+
+
 def test_further_channels_stay_as_they_are():
     class Two(Network):
         dims, stride, halo = 3, 1, 0
@@ -95,7 +127,7 @@ def test_further_channels_stay_as_they_are():
             return torch.cat([0.5 * x, 2 * x], 1)
 
     x = torch.randn((1, 1, 8, 12, 8), generator=Generator().manual_seed(0))
-    made = Refitted(Two())(x)
+    made = Refitted(Two(), -math.inf)(x)
     assert torch.equal(made[:, 1:], 2 * x) and not torch.equal(made[:, :1], Two()(x)[:, :1])
 
 
@@ -133,7 +165,7 @@ def test_the_bundled_model_shifts_tissue_less_and_errs_less(level, monkeypatch):
         return torch.from_numpy(np.array(denoise(volume, model, passes=1).array[0])) - clean
 
     after = error()
-    monkeypatch.setattr(task, "completed", lambda network, model: network)
+    monkeypatch.setattr(task, "completed", lambda network, *_: network)
     before = error()
     assert abs(float(after[fat].mean())) < 0.5 * abs(float(before[fat].mean()))
     assert float(after.square().mean()) < float(before.square().mean())

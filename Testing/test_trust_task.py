@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models import save_small_model, small_model
+from phantom import add_noise, head
 from trust_scans import organs, scan
 
 from MedAELib import Volume
@@ -208,3 +209,17 @@ def test_a_model_that_tells_no_noise_is_refused_in_one_line(file, plain, tmp_pat
     assert command("denoise", file, tmp_path / "o.nrrd", "--model", plain, "--noise", tmp_path / "n.nrrd") == 2
     said = capsys.readouterr().err.strip()
     assert "cannot tell how strong the noise is" in said and "\n" not in said
+
+
+def test_a_ct_with_1024_added_is_judged_as_the_same_scan():
+    noisy = np.rint(add_noise(head("CT", 3, (64, 64, 32), (3.2, 3.2, 5.0)), 40.0)).astype(np.int16)
+    told = []
+    for added in (0, 1024):
+        volume = Volume(noisy[None] + np.int16(added), np.eye(4), {"name": "scan", "modality": "CT"})
+        told.append(run(volume, "ct-denoise", trust=True, passes=1).report)
+    assert "1024" in " ".join(told[1]["warnings"])
+    assert [report["units"] for report in told] == ["HU", "HU"] and told[0]["verdict"] == told[1]["verdict"]
+    for one, other in zip(told[0]["trust"], told[1]["trust"], strict=True):
+        assert (one["name"], one["unit"], one["verdict"]) == (other["name"], other["unit"], other["verdict"])
+        assert (one["value"] is None) == (other["value"] is None)
+        assert one["value"] is None or one["value"] == pytest.approx(other["value"], rel=0.02, abs=0.02)

@@ -101,3 +101,13 @@ def test_frames_share_one_field_and_ct_has_none():
     field = see(frames, Model.load("mr-denoise")).field
     assert field is not None and field.shape == volume.shape
     assert see(volume, Model.load("ct-denoise")).field is None
+
+
+def test_a_frame_that_is_noisier_than_the_others_is_not_taken_for_uneven_noise():
+    _, clean, _ = scan("half")
+    draw, frames = np.random.default_rng(5), []
+    for level in (20, 20, 60, 20, 20):
+        real, imaginary = (draw.normal(0, level, clean.shape) for _ in range(2))
+        frames.append(np.hypot(clean + real, imaginary))
+    meta = {"name": "frames", "modality": "MR", "frames": True}
+    assert see(Volume(np.array(frames, np.float32), np.eye(4), meta), Model.load("mr-denoise")).field is None

@@ -100,8 +100,9 @@ def _denoised(
         made_for = f"The model was made for the task '{model.spec.task}', not to denoise."
         raise BadModel(made_for, "Choose a denoising model.")
     network = WithNoise(model.network, model.spec.modality) if noise else model.network
-    network = completed(Mirrored(network, passes or automatic_passes(volume, model)), model)
     seen = seen or see(volume, model)
+    mirrored = Mirrored(network, passes or automatic_passes(volume, model))
+    network = completed(mirrored, model, _in_window(seen.cut_off, seen.window))
     result = allocate("denoised", volume.array.shape, volume.array.dtype)
     voxels, varying, floor = volume.array[0].size, varying_frames(volume.array), _floor(seen.volume, model)
     for channel, source in enumerate(seen.volume.array):
@@ -168,14 +169,22 @@ def automatic_passes(volume: Volume, model: Model) -> int:
     return max(passes for passes in sensible if passes == 1 or passes * volume.array.size <= _WORK)
 
 
-def completed(network: Network, model: Model) -> Network:
+def completed(network: Network, model: Model, cut_off: float = -math.inf) -> Network:
     """The network with what comes behind its passes, where a 3D model sees scans in units of their noise: further looks
-    at the result of an MRI (`Regrouped`), of a CT the means and contrasts that were measured (`Refitted`)."""
+    at the result of an MRI (`Regrouped`), of a CT the means and contrasts that were measured (`Refitted`).
+
+    `cut_off` is the value that smaller ones were raised to, as the network sees it.
+    """
     if _looked_at_again(model):
         return Regrouped(network, partial(deviation, told=CALIBRATIONS["MR"]), REACH)
     spec = model.spec
     fits = spec.modality == "CT" and spec.window.kind == "correlated noise" and spec.dims == 3 and network.tiles
-    return Refitted(network) if fits else network
+    return Refitted(network, cut_off) if fits else network
+
+
+def _in_window(value: float, window: tuple[float, float]) -> float:
+    """An intensity as the network sees it."""
+    return (value - window[0]) / (window[1] - window[0])
 
 
 def _looked_at_again(model: Model) -> bool:
@@ -186,15 +195,15 @@ def _looked_at_again(model: Model) -> bool:
 
 def denoised_again(
     model: Model, window: tuple[float, float], strength: float, passes: int, engine: Engine,
-    progress: Progress = lambda stage, done, total: None, field: Floats | None = None,
+    progress: Progress = lambda stage, done, total: None, field: Floats | None = None, cut_off: float = -math.inf,
 ) -> Callable[[Floats], Floats]:  # fmt: skip
     """The same denoising for other voxels [i, j, k] of the same scan, float32: for what a result must be tested with.
 
     `window` holds the intensities that the network saw as 0 and 1 in the whole volume, `field` its uneven noise, if it
-    is; of a part of the volume that is found anew, once.
+    is; of a part of the volume that is found anew, once. `cut_off` is the value that smaller ones were raised to.
     """
 
-    network = completed(Mirrored(model.network, passes), model)
+    network = completed(Mirrored(model.network, passes), model, _in_window(cut_off, window))
     fields = {} if field is None else {field.shape: field}
 
     def again(voxels: Floats) -> Floats:

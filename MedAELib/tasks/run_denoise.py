@@ -74,7 +74,7 @@ def run_denoise(volume: Volume, parameters: Mapping[str, Any], progress: Progres
     seconds = {"network_seconds": round(time.monotonic() - started, 3)}
     progress("Measuring the noise", 0, 1)
     result = seen.filled(outputs["denoised"])
-    levels = noise_levels(seen.volume, result, seen.units, seen.zero)
+    levels = noise_levels(seen.volume, result, seen.units, seen.counted_from)
     noise = {name: float(f"{level:.4g}") for name, level in zip(("noise_before", "noise_after"), levels, strict=True)}
     judged = {}
     if wanted.trust:
@@ -152,10 +152,10 @@ def _judged(
     seen: Seen, result: Volume, noise: Volume | None, model: Model, wanted: Parameters, engine: Engine,
     progress: Progress, levels: tuple[float, float],
 ) -> dict[str, Any]:  # fmt: skip
-    """The trust figures and the verdict, as plain values; they count intensities from no signal on."""
-    window = seen.window[0] - seen.zero, seen.window[1] - seen.zero
-    again = denoised_again(model, window, wanted.strength, wanted.passes, engine, progress, seen.field)
-    figures = trust(seen.volume, result, again, noise, progress, levels, seen.zero)
+    """The trust figures and the verdict, as plain values; they count intensities from no signal, or 0 HU, on."""
+    low, high, cut_off = (value - seen.counted_from for value in (*seen.window, seen.cut_off))
+    again = denoised_again(model, (low, high), wanted.strength, wanted.passes, engine, progress, seen.field, cut_off)
+    figures = trust(seen.volume, result, again, noise, progress, levels, seen.counted_from)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 
 

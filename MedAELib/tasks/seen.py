@@ -36,7 +36,8 @@ class Seen:
     `least`..`largest` are no scan: they are seen as `filling`, and stay as they are. `units` tells `noise_unit` of each
     frame, found once; `notes` say in plain sentences what differs from an ordinary scan. `field` [i, j, k] is by how
     many times the noise is stronger than in the quiet part, where it is much stronger somewhere: the network sees each
-    place in the unit of its own noise.
+    place in the unit of its own noise. `cut_off` is the value that smaller ones were raised to, minus infinite where
+    none were; `added` what was added to the Hounsfield units of a CT.
     """
 
     original: Volume
@@ -49,6 +50,13 @@ class Seen:
     filling: float = 0.0
     notes: tuple[str, ...] = ()
     field: npt.NDArray[np.float32] | None = None
+    cut_off: float = -math.inf
+    added: int = 0
+
+    @property
+    def counted_from(self) -> float:
+        """The intensity from which on figures count: no signal of an MRI, 0 HU of a CT."""
+        return self.zero + self.added
 
     def slab(self, axis: int, start: int, stop: int) -> Seen:
         """The slices start..stop-1 along an axis (0..2) as they are seen in the whole volume: in its unit."""
@@ -85,11 +93,12 @@ def see(volume: Volume, model: Model) -> Seen:
     if least > -math.inf or largest < math.inf:
         array = array.copy()
         _fill(volume.array, array, least, largest, filling)
-    if notes:
+    if notes or added:
         seen = volume.like(array, modality=modality)
     units = units_of(array, zero)
     window = _window(array, model, units, zero + added)
-    return Seen(volume, seen, window, units, zero, least, largest, filling, notes, _field(array, model, window))
+    field, cut_off = _field(array, model, window, units), _cut_off(array)
+    return Seen(volume, seen, window, units, zero, least, largest, filling, notes, field, cut_off, added)
 
 
 def _window(array: Array, model: Model, units: Units, shift: float) -> tuple[float, float]:
@@ -102,11 +111,25 @@ def _window(array: Array, model: Model, units: Units, shift: float) -> tuple[flo
     return float(low) + shift, float(high) + shift
 
 
-def _field(array: Array, model: Model, window: tuple[float, float]) -> npt.NDArray[np.float32] | None:
-    """What the frames of an MRI share: by how many times its noise is stronger than in the quiet part."""
+def _field(array: Array, model: Model, window: tuple[float, float], units: Units) -> npt.NDArray[np.float32] | None:
+    """What the frames of an MRI share: by how many times its noise is stronger than in the quiet part.
+
+    Found in the middle one, beside its own quiet part: a noisier frame is not one with uneven noise.
+    """
     if model.spec.modality != "MR" or model.spec.window.kind != "white noise" or not varying_frames(array):
         return None
-    return noise_field(array[middle_frame(array)], window[1] - window[0], window[0])
+    frame, kind = middle_frame(array), model.spec.window
+    low, high = limits(kind, array[frame], partial(units, frame))
+    return noise_field(array[frame], high - low, window[0])
+
+
+def _cut_off(array: Array) -> float:
+    """The least value, where many voxels have it exactly; minus infinite where few have, as where nothing was cut off.
+
+    A scan in which much was set to one value, such as air, counts too.
+    """
+    low = ends(array)[0]
+    return low if math.isfinite(low) and np.count_nonzero(array == low) >= _MANY * array.size else -math.inf
 
 
 def _bounds(array: Array, modality: str, added: int) -> tuple[float, float, float]:

@@ -14,6 +14,7 @@ from .figures import LOOK, POOR, Figure, measured
 from .lesions import Again, lesions_kept
 from .noise_levels import noise_levels
 from .residual import bias, structure, whiteness
+from .strongest import NAME as STRONGEST
 from .strongest import left_where_strongest
 
 Progress = Callable[[str, int, int], None]
@@ -89,7 +90,10 @@ def conclusion(figures: Sequence[Figure]) -> str:
         return f"Compare the result with the scan before relying on details. Look at: {_listed(look)}."
     if not any(figure.verdict for figure in figures):
         return "Too little could be measured on this scan to judge the result."
-    return "What was removed looks like noise and nothing else, as far as these figures reach."
+    told = "What was removed looks like noise and nothing else, as far as these figures reach."
+    if any(figure.name == STRONGEST and figure.value is None for figure in figures):
+        told += " Whether noise is left where it is stronger than elsewhere could not be measured."
+    return told
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -240,8 +240,7 @@ def _blend(
         change[...] = after[box].copy(order="K")  # first as it lies: its axes may be in another order
         if floor > -math.inf:
             np.maximum(change, np.float32(floor), out=change)
-        with np.errstate(invalid="ignore"):  # of infinite ones, which stay
-            np.subtract(change, old, out=change, dtype=np.float32, casting="unsafe")
+        np.subtract(change, old, out=change, dtype=np.float32, casting="unsafe")
         np.multiply(np.float32(strength), change, out=change)
         if still is not None:
             change[still[box]] = 0

@@ -120,8 +120,11 @@ LIMITS = {
         "other contrast, on finer grids), on generated anatomy and on scans that the network had learned from: so "
         "that lesions of 5 voxels at twice the noise keep as much of their contrast as with the looks before.",
         "Where noise is much stronger than in the quiet part of the scan (parallel imaging), each place is seen in the "
-        "unit of its own noise (`docs/trust.md`); where that cannot be told from fine anatomy, and in small scans, "
-        "part of such noise is left, and the noise map tells too little of it.",
+        "unit of its own noise (`docs/trust.md`), and small lesions keep less of their contrast than with the noise "
+        "left; where that cannot be told from fine anatomy, and in small scans, part of such noise is left, the noise "
+        "map tells too little of it, and the trust figure of it may be left out.",
+        "The frames of a sequence are seen in one unit: of a frame that is much noisier than the others little noise "
+        "is removed.",
         "Of noise that was interpolated to a finer grid only a part goes, next to nothing after linear interpolation "
         "to twice as many voxels; the run says where a scan looks so.",
         "On a grid much finer than the anatomy (interpolated by a scanner), with white noise, it sees less than BM4D "

@@ -96,6 +96,18 @@ def test_slices_between_others_and_between_copies_of_voxels_are_a_right_head_too
         assert told(Volume(finer[None], right.affine @ np.diag([1, 1, 1 / factor, 1]), right.meta)) == ()
 
 
+def test_a_fold_that_is_dark_between_the_halves_of_the_brain_is_no_fault_of_thick_slices():
+    thick = head((4.0, 3.0, 3.0))[0]
+    middle = thick.shape[0] // 2
+    assert told(thick) == () and told(times(thick, 0, [middle], 0.6)) == ()
+    assert "leaps" in told(times(thick, 0, [middle + 7], 0.6))[0]
+
+
+def test_a_scan_made_larger_without_interpolation_repeats_no_slices(right):
+    larger = zoom(right.array[0], (1, 1, 1.2), order=0)
+    assert told(Volume(larger[None], right.affine @ np.diag([1, 1, 1 / 1.2, 1]), right.meta)) == ()
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_that_repeat_are_named(right, scan, axis):
     def copy(stack):

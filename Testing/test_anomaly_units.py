@@ -70,6 +70,13 @@ def test_another_scanner_sets_off_alarms_in_the_unit_of_the_normal_scans_alone(m
     assert above[POPULATION][1] > 3 * max(above[SCAN][1], 0.01)
 
 
+def test_a_scan_that_is_unlike_the_normal_ones_as_a_whole_is_told(model, scan, other):
+    said = "the rate does not hold"
+    for volume, calibration, expected in ((scan, POPULATION, False), (other, POPULATION, True), (other, SCAN, False)):
+        warnings = anomaly(volume, model, calibration=calibration).report["warnings"]
+        assert any(said in warning for warning in warnings) is expected
+
+
 def test_every_map_of_the_population_has_one_unit_for_all_scans(model):
     known = model.bundle.calibration
     own, one = calibrations(known), calibrations(known[POPULATION])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..volume import Volume
 from .gaps import AXES, named
 from .ghosts import ghosts_of
 from .odd_slices import jumps, steps
 from .prepare import Prepared
 from .repeated import repeated_slices
-from .slices import slices_of
+from .slices import Slices, slices_of
 
+_FISSURE, _THICK = 12.0, 3.5  # mm from the middle of the brain, and of a slice: in thinner ones it changes slowly
 _STEP = "compare it with its source, and do not believe the map there and beside it."
 
 
@@ -39,17 +42,27 @@ def _odd(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
     found = []
     for slices in slices_of(volume, prepared):
         along = f"along its {AXES[slices.axis]} axis"
-        if numbers := steps(slices):
+        if numbers := [k for k in steps(slices) if not _between_halves(k, slices, volume)]:
             found.append(
                 f"The brightness of {name} leaps from slice to slice {along} (at {named(numbers)}): slices are too "
                 f"dark or too bright; {_STEP}"
             )
-        elif numbers := jumps(slices):
+        elif numbers := [k for k in jumps(slices) if not _between_halves(k, slices, volume)]:
             found.append(
                 f"The anatomy of {name} jumps from slice to slice {along} (at {named(numbers)}): slices were lost, or "
                 f"the head moved; {_STEP}"
             )
     return tuple(found)
+
+
+def _between_halves(number: int, slices: Slices, volume: Volume) -> bool:
+    """Whether a slice lies between the halves of the brain, where a thick sagittal one is dark of fluid and unlike
+    those beside it."""
+    spacing = volume.spacing[slices.axis]
+    sideways = spacing > _THICK and int(np.argmax(np.abs(volume.affine[:3, slices.axis]))) == 0
+    areas = slices.brain.sum(axis=(1, 2))
+    middle = float(np.average(np.arange(len(areas)), weights=areas)) if areas.any() else 0.0
+    return sideways and abs(number - middle) * spacing < _FISSURE
 
 
 def _ghosts(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:

@@ -10,11 +10,15 @@ import numpy.typing as npt
 from ..volume import Volume
 
 _MANY = 1 / 3  # of the slices: a scan that repeats more was made larger without interpolation, or is no scan
+_EVEN = 1  # slices by which distances may differ that are the same but for rounding
 _VARIED = 0.2  # of the largest deviation in a slice: with less a slice shows little besides air
 
 
 def repeated_slices(volume: Volume, axis: int) -> list[int]:
-    """The slices across an axis that hold the very voxels of one before them; none where much repeats, or only air."""
+    """The slices across an axis that hold the very voxels of one before them.
+
+    None where much repeats, or at even distances, as where a scan was made larger without interpolation, or only air.
+    """
     stack = np.moveaxis(volume.array[0], axis, 0)
     sums, deviations = _told(stack)
     candidates = deviations > _VARIED * deviations.max()
@@ -25,7 +29,13 @@ def repeated_slices(volume: Volume, axis: int) -> list[int]:
         if any(np.array_equal(stack[k], stack[other]) for other in alike):
             found.append(k)
         alike.append(k)
-    return found if len(found) <= _MANY * candidates.sum() else []
+    return [] if len(found) > _MANY * candidates.sum() or _evenly(found) else found
+
+
+def _evenly(slices: list[int]) -> bool:
+    """Whether there are several, as far from each other as the rest, and not side by side."""
+    distances = np.diff(slices)
+    return len(distances) > 1 and bool(distances.min() > 1 and np.ptp(distances) <= _EVEN)
 
 
 def _told(stack: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

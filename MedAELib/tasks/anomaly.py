@@ -31,6 +31,7 @@ from ..volume import Volume
 from .denoise import Progress
 
 LEAST_ML = 0.1
+_FOREIGN = 3.0  # times the rate: normal scans of the same scanner have up to twice as much
 
 
 @dataclass
@@ -106,7 +107,20 @@ def anomaly(
     result.report["warnings"] += _between(found.between)
     if told_unit == SCAN:  # in which what is large was measured on right scans
         result.report["warnings"] += _hidden(model, alone, first, found.labels, prepared)
+    elif calibration == POPULATION:
+        result.report["warnings"] += _foreign(result.report["above_threshold"], rate)
     return result
+
+
+def _foreign(above: float, rate: float) -> list[str]:
+    """That a scan is unlike the normal scans as a whole, so that their rate means nothing, as a list of one or none."""
+    if above <= _FOREIGN * rate:
+        return []
+    return [
+        f"{100 * above:.3g} % of the tissue lies above the threshold, which {100 * rate:.3g} % of that of the normal "
+        "scans does: the scan comes from another scanner or protocol, and the rate does not hold (choose scores "
+        "relative to this scan), or very much of it is unlike normal."
+    ]
 
 
 def _known(model: Model | None, calibration: str) -> Mapping[str, Any]:

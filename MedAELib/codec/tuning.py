@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -102,11 +103,30 @@ def tune(
 ) -> Tuned | None:
     """The model tuned to some chunks of a volume of so many voxels; None where that saves less than it takes.
 
-    `told(done, total)` counts rounds, a few times a second.
+    `told(done, total)` counts rounds, a few times a second. Torch computes with one thread meanwhile.
     """
     if voxels < _WORTH_VOXELS:
         return None
     told(0, _ROUNDS)
+    with _one_thread():
+        return _tuned(model, chunks, voxels, told)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute with one thread: in matrices so small, several wait for each other, and where another program
+    takes their processor, they do little else. Sums are then the same on all computers, too."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _tuned(model: FrontModel, chunks: Sequence[tuple[Floats, Grid]], voxels: int, told: Told) -> Tuned | None:
     import torch
 
     from .differentiable import code_length

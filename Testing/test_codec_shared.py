@@ -1,10 +1,14 @@
-"""Encoding on processors that others use too: the model is tuned by one thread, which waits for no other."""
+"""Encoding on processors that others use too: products and tuning take one thread each, which waits for no other."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from codec_tools import scan
 
 from MedAELib.codec import tuning, volumes
+from MedAELib.codec.one_thread import _openblas, numpy_threads
 from MedAELib.codec.volumes import Mode, compress
 from MedAELib.errors import Cancelled
 
@@ -45,3 +49,43 @@ def test_torch_has_its_own_threads_again_after_a_cancel(three_threads):
     with pytest.raises(Cancelled):
         compress(scan((20, 18, 16)), progress=stop)
     assert torch.get_num_threads() == 3
+
+
+@pytest.fixture
+def two_threads():
+    """Numpy's products take two threads."""
+    if numpy_threads() is None:
+        pytest.skip("THIS NUMPY CAME WITHOUT OPENBLAS: the threads of its products were not checked")
+    before = numpy_threads()
+    _openblas()[1](2)
+    yield
+    _openblas()[1](before)
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode("psnr", 40)])
+def test_products_take_one_thread_while_a_volume_is_encoded(two_threads, mode):
+    used = []
+    compress(scan((20, 18, 16)), mode, lambda *_: used.append(numpy_threads()))
+    assert used and set(used) == {1}
+    assert numpy_threads() == 2
+
+
+def test_numpy_has_its_own_threads_again_after_a_cancel_and_after_the_last_of_several(two_threads):
+    def stop(*_):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        compress(scan((20, 18, 16)), progress=stop)
+    assert numpy_threads() == 2
+    used = []
+
+    def slowly(seconds):
+        def told(*_):
+            used.append(numpy_threads())
+            time.sleep(seconds)
+
+        compress(scan((9, 8, 7)), progress=told)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(slowly, (0.01, 0.1)))
+    assert set(used) == {1} and numpy_threads() == 2

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from .front_coder import front_setting
 from .front_context import Known, front_inputs, predict_all
 from .front_fit import enter_errors, fit_front
 from .front_network import FrontModel
+from .one_thread import torch_alone
 from .predictive import Grid
 
 if TYPE_CHECKING:
@@ -108,22 +108,8 @@ def tune(
     if voxels < _WORTH_VOXELS:
         return None
     told(0, _ROUNDS)
-    with _one_thread():
+    with torch_alone():
         return _tuned(model, chunks, voxels, told)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch compute with one thread: in matrices so small, several wait for each other, and where another program
-    takes their processor, they do little else. Sums are then the same on all computers, too."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _tuned(model: FrontModel, chunks: Sequence[tuple[Floats, Grid]], voxels: int, told: Told) -> Tuned | None:

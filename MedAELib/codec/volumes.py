@@ -31,6 +31,7 @@ from .model_file import (
     load_restoration_model,
     load_subband_model,
 )
+from .one_thread import numpy_alone
 from .packed import pack
 from .predictive import Grid, encode_chunk
 from .promise import Mode, decibels, holdable, kept, ratio_and_rate
@@ -99,7 +100,12 @@ def compress_and_decode(
     volume: Volume, mode: Mode | None = None, progress: Progress | None = None, with_model: bool = False
 ) -> tuple[bytes, Volume]:
     """The .maez file of a volume, and what it decodes to. Raises as `compress`."""
-    mode, volume, model = mode or Mode(), holdable(volume), load_codec_model()
+    with numpy_alone():
+        return _compressed(holdable(volume), mode or Mode(), progress, with_model)
+
+
+def _compressed(volume: Volume, mode: Mode, progress: Progress | None, with_model: bool) -> tuple[bytes, Volume]:
+    model = load_codec_model()
     if mode.kind not in ("psnr", "ratio"):
         data = _encode_volume(volume, _Plan(mode, with_model=with_model), model, progress)
         return _checked(volume, mode, data, progress)

@@ -126,10 +126,12 @@ def _compressed(volume: Volume, mode: Mode, progress: Progress | None, with_mode
     if exact is not None and len(exact) <= len(data):
         return _checked(volume, Mode(), exact, progress)
     found = _checked(volume, mode, data, progress)
-    close = mode.kind == "ratio" and exact is None
-    if close and unit_decibels(volume.array) < decibels(volume.array, found[1].array) < math.inf:
+    figure = decibels(volume.array, found[1].array)
+    close = figure == math.inf or (mode.kind == "ratio" and figure > unit_decibels(volume.array))
+    if exact is None and (close or volume.array.size < _WAVE_VOXELS):
         exact = _without_loss(volume, plan, model, progress)
-        return _checked(volume, Mode(), exact, progress) if _best(volume, mode, exact) else found
+        if len(exact) <= len(data) or _best(volume, mode, exact):
+            return _checked(volume, Mode(), exact, progress)
     return found
 
 

@@ -110,8 +110,6 @@ def _compressed(volume: Volume, mode: Mode, progress: Progress | None, with_mode
     if mode.kind not in ("psnr", "ratio"):
         data = _encode_volume(volume, _Plan(mode, with_model=with_model), model, progress)
         return _checked(volume, mode, data, progress)
-    if progress is not None:
-        progress(_CHOOSING, 0, 1)
     plan = _Plan(mode, *lossy_unit(volume.array), with_model=with_model)
     nearly = beside(partial(_nearly_exact, volume, plan, model), _CHOOSING, progress)
     exact = _without_loss(volume, plan, model, progress) if nearly else None

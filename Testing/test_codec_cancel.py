@@ -116,9 +116,7 @@ def test_short_work_tells_nothing_on_the_terminal(tmp_path, monkeypatch, capsys)
         (Mode(), predictive, "neighbours"),
         (Mode("max-error", 2), residuals, "code"),
         (Mode(), front_fit, "predict_front"),
-        (Mode(), residuals, "best_offset"),
         (Mode("psnr", 38), subband_network, "evaluate"),  # of the piece on which choices are tried
-        (Mode("ratio", 12), subband_network, "evaluate"),
     ],
 )
 def test_a_cancel_does_not_wait_for_the_end_of_a_chunk_or_of_a_choice(monkeypatch, mode, home, work):

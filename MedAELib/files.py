@@ -266,7 +266,7 @@ def _read_file(path: Path) -> tuple[sitk.Image, dict[str, str]]:
     import SimpleITK as sitk
 
     if path.stat().st_size == 0:
-        raise BadInput(f"{path} is empty.")
+        raise BadInput(f"{path} is empty.", "Copy it again from its source.")
     if is_nifti(path):
         check_complete(path)
     with unambiguous(path) as alone, quiet():

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ from codec_tools import scan
 
 from MedAELib import Volume
 from MedAELib.__main__ import main
-from MedAELib.codec import command, tuning, volumes
+from MedAELib.codec import command, front_fit, predictive, residuals, subband_network, tuning, volumes
 from MedAELib.codec.model_file import load_front_model
 from MedAELib.codec.predictive import Grid
 from MedAELib.codec.tuning import tune
-from MedAELib.codec.volumes import compress
+from MedAELib.codec.volumes import Mode, compress
 from MedAELib.errors import Cancelled
 
 
@@ -106,3 +107,48 @@ def test_short_work_tells_nothing_on_the_terminal(tmp_path, monkeypatch, capsys)
     scan((9, 8, 7)).save(tmp_path / "a.nii.gz")
     assert main(["compress", str(tmp_path / "a.nii.gz"), str(tmp_path / "a.maez")]) == 0
     assert not capsys.readouterr().err.strip()
+
+
+@pytest.mark.parametrize(
+    ("mode", "home", "work"),
+    [
+        (Mode(), residuals, "code"),  # of lattices and of wave fronts
+        (Mode(), predictive, "neighbours"),
+        (Mode("max-error", 2), residuals, "code"),
+        (Mode(), front_fit, "predict_front"),
+        (Mode("psnr", 38), subband_network, "evaluate"),  # of the piece on which choices are tried
+    ],
+)
+def test_a_cancel_does_not_wait_for_the_end_of_a_chunk_or_of_a_choice(monkeypatch, mode, home, work):
+    begun, stopped, does = [], [], getattr(home, work)
+    monkeypatch.setattr(volumes, "_FRONT_VOXELS", 0)
+
+    def slow(*arguments):
+        begun.append(time.monotonic())
+        time.sleep(0.1)
+        return does(*arguments)
+
+    def stop(stage, done, total):
+        if begun and stage in ("Compressing", "Choosing the step"):
+            stopped.append(time.monotonic())
+            raise Cancelled
+
+    monkeypatch.setattr(home, work, slow)
+    with pytest.raises(Cancelled):
+        compress(scan((40, 36, 20)), mode, stop)
+    assert time.monotonic() - stopped[0] < 3  # seconds, on a busy computer
+    assert len([when for when in begun if when > stopped[0]]) <= 12  # those of one look for an offset
+
+
+@pytest.mark.parametrize("mode", [Mode("psnr", 45), Mode("ratio", 10)])
+def test_it_is_told_that_choices_are_tried_on_a_piece(monkeypatch, mode):
+    told, suited = [], volumes._suited
+
+    def slow(*arguments):
+        time.sleep(0.9)
+        return suited(*arguments)
+
+    monkeypatch.setattr(volumes, "_suited", slow)
+    compress(scan((40, 36, 20)), mode, lambda *some: told.append((time.monotonic(), some[0])))
+    gaps = [after - before for (before, _), (after, _) in pairwise(told)]
+    assert max(gaps) < 0.8 and {stage for _, stage in told} == {"Choosing the step", "Decoding"}

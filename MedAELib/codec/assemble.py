@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
@@ -42,6 +43,14 @@ class Chunk:
     parts: list[bytes]
     decoded: Array
     deflated: int = 0  # bytes of what it decodes to, deflated
+
+
+def joined(channels: int, slabs: Sequence[tuple[int, int, int]], chunks: Sequence[Chunk]) -> Array:
+    """What coded chunks will decode to [c, i, j, k]; `slabs` tell the channel of each, and its slices from .. to."""
+    found: list[list[Array]] = [[] for _ in range(channels)]
+    for (channel, *_), chunk in zip(slabs, chunks, strict=True):
+        found[channel].append(chunk.decoded)
+    return np.stack([np.concatenate(some, axis=2) for some in found])
 
 
 def assemble(

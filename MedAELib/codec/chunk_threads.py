@@ -34,6 +34,14 @@ def helpers_for(chunks: int) -> Iterator[Helpers]:
         yield Helpers(pool, count)
 
 
+def beside(work: Callable[[Helpers], Done], stage: str, progress: Progress | None) -> Done:
+    """What `work` makes in a thread of its own, with the helpers of a single chunk. `progress` is asked several times a
+    second; when it raises, the work ends where it next looks."""
+    told = None if progress is None else lambda stage, done, total: progress(stage, 0, 1)
+    with helpers_for(1) as helpers, ThreadPoolExecutor(1) as pool:
+        return in_turn(pool, [pool.submit(work, helpers)], stage, told, helpers.stop)[0]
+
+
 def in_turn(
     pool: Executor, work: Sequence[Future[Done]], stage: str, progress: Progress | None,
     stop: Callable[[], None] = lambda: None,

@@ -115,15 +115,19 @@ class _Coder:
         return np.ascontiguousarray(found).astype(np.int64)
 
 
-def encode_front(voxels: Indices, grid: Grid, model: FrontModel) -> tuple[bytes, Indices]:
+def encode_front(
+    voxels: Indices, grid: Grid, model: FrontModel, helpers: Helpers = ALONE
+) -> tuple[bytes, Indices]:
     """The coded chunk, and its voxels as they will be decoded.
 
     `voxels` [i, j, k] are within 0..grid.largest < 2^16; no decoded voxel differs by more than (grid.step - 1) // 2.
+    Ends where `helpers` are stopped.
     """
     coder = _Coder(grid, model)
     truth = np.ascontiguousarray(voxels.transpose(coder.front.axes)).astype(np.float32)
-    side = _fitted_side(coder, truth)
-    coded = _whole(coder, truth, side) if grid.step == 1 else _closed_loop(coder, truth, side)
+    side = _fitted_side(coder, truth, helpers)
+    coded = (_whole if grid.step == 1 else _closed_loop)(coder, truth, side, helpers)
+    helpers.look()
     tables = model.residuals.tables
     frequencies = tables.frequencies[coded.entries].astype(np.float32)
     lanes = lanes_for(float((16 - np.log2(frequencies)).sum()) / 8)
@@ -150,7 +154,7 @@ def decode_front(data: bytes, grid: Grid, model: FrontModel, helpers: Helpers = 
     return coder.voxels()
 
 
-def _fitted_side(coder: _Coder, truth: Floats) -> FrontSide:
+def _fitted_side(coder: _Coder, truth: Floats, helpers: Helpers) -> FrontSide:
     """Predictions and offsets for a chunk; where it is quantised, noise around the truth stands for what is decoded."""
     grid, default = coder.grid, coder.model.default(coder.setting.ratio)
     if grid.step > 1:
@@ -158,7 +162,7 @@ def _fitted_side(coder: _Coder, truth: Floats) -> FrontSide:
         coder.known.values.fill(np.clip(truth + noise, 0, grid.largest).astype(np.float32))
     else:
         coder.known.values.fill(truth)
-    weights = fit_front(coder.known, truth, default)
+    weights = fit_front(coder.known, truth, default, helpers.look)
     own = [weights.first[group] is not default[group] for group in (0, 1)]
     none = [np.zeros(len(weights.final[group]), np.int64) for group in (0, 1)]
     side = FrontSide(weights, (own[0], own[1]), (none[0], none[1]))
@@ -173,6 +177,7 @@ def _fitted_side(coder: _Coder, truth: Floats) -> FrontSide:
     for group in (0, 1):
         found = none[group].copy()
         for number in range(len(found)):
+            helpers.look()
             mine = np.flatnonzero((first == (group == 0)) & (place == number))
             if len(mine) >= 200:
                 args = values[mine], expected.of(mine), grid.step, grid.largest, coder.model.residuals
@@ -181,21 +186,23 @@ def _fitted_side(coder: _Coder, truth: Floats) -> FrontSide:
     return FrontSide(weights, side.own, (offsets[0], offsets[1]))
 
 
-def _whole(coder: _Coder, truth: Floats, side: FrontSide) -> CodedPass:
+def _whole(coder: _Coder, truth: Floats, side: FrontSide, helpers: Helpers) -> CodedPass:
     """All voxels at once, since the decoder will know their neighbours exactly; then in the order of the steps."""
     values, pieces = truth.reshape(-1).astype(np.int64), []
     for voxels in blocks(truth.size):
+        helpers.look()
         expected, _ = coder.expected(voxels, coder.known.values.places(voxels), side)
         pieces.append(residuals.code(values[voxels], expected, 0, 1, coder.grid.largest, coder.model.residuals))
     return CodedPass.joined(pieces).of(coder.front.order)
 
 
-def _closed_loop(coder: _Coder, truth: Floats, side: FrontSide) -> CodedPass:
+def _closed_loop(coder: _Coder, truth: Floats, side: FrontSide, helpers: Helpers) -> CodedPass:
     """Step by step from what was decoded, as the decoder will."""
     grid, values = coder.grid, truth.reshape(-1).astype(np.int64)
     coder.known = Known(coder.front, grid.low)
     pieces = []
     for voxels, places in coder.steps():
+        helpers.look()
         expected, predicted = coder.expected(voxels, places, side)
         coded = residuals.code(values[voxels], expected, 0, grid.step, grid.largest, coder.model.residuals)
         coder.known.enter(voxels, places, coded.decoded.astype(np.float32), predicted.start)

@@ -17,26 +17,25 @@ LEVELS = LARGEST // 2  # of floats
 _MERGED = 24  # with coarser steps a closed loop makes smaller files than values that are taken together
 _SAMPLE = 50_000  # voxels that tell whether a volume is on a grid
 _SPANS = 1e-100, 1e100  # of floats whose squared errors are numbers, however small the errors are
+_OTHERWISE = "Leave the quality and the ratio out, or name a largest error."
 
 Array = npt.NDArray[Any]
 
 
 def lossy_unit(array: Array) -> tuple[float, float]:
-    """The lowest value of a volume and the grey values that a whole number stands for: 1 for integers.
+    """The lowest value of a volume and the grey values that a whole number stands for: 1 for integers, but for those
+    that spread over 2^16 and more.
 
-    Raises BadInput when values are not finite or spread over more than 2^16 whole numbers, or so far, or so little,
-    that their squares are no numbers.
+    Raises BadInput when values are not finite, or spread so far, or so little, that their squares are no numbers.
     """
     low, high, span = array.min(), array.max(), span_of(array)
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise BadInput("A volume with values that are not finite can only be compressed losslessly.")
+        raise BadInput("A volume with values that are not finite can only be compressed losslessly.", _OTHERWISE)
     if span != 0 and not _SPANS[0] <= span <= _SPANS[1]:
-        raise BadInput(f"A volume whose values spread over {span:.3g} can only be compressed losslessly.")
+        raise BadInput(f"A volume whose values spread over {span:.3g} can only be compressed losslessly.", _OTHERWISE)
     if array.dtype.kind == "f":
         return float(low), span / (LEVELS - 1) or 1.0
-    if span >= LARGEST:
-        raise BadInput("A volume of more than 65536 grey values can only be compressed losslessly.")
-    return float(low), 1.0
+    return float(low), 1.0 if span < LARGEST else float(math.ceil(span / (LEVELS - 1)))
 
 
 def lossy_whole(voxels: Array, start: float, unit: float) -> Mapped:
@@ -44,8 +43,12 @@ def lossy_whole(voxels: Array, start: float, unit: float) -> Mapped:
     if voxels.dtype.kind == "f":
         whole = np.rint((voxels.astype(np.float64) - start) / unit).astype(np.int64)
         return Mapped(whole, {"kind": "grid", "start": start, "step": unit, "divisor": 1.0})
-    low = int(voxels.min())
-    return Mapped(shifted(voxels, low).astype(np.int64), {"kind": "even", "start": low, "step": 1})
+    low, step = int(voxels.min()), int(unit)
+    above = shifted(voxels, low)
+    if step > 1:  # to the nearest of the values that its type holds
+        rounded = above // np.uint64(step) + (above % np.uint64(step) > step // 2)
+        above = np.minimum(rounded, np.uint64((np.iinfo(voxels.dtype).max - low) // step))
+    return Mapped(above.astype(np.int64), {"kind": "even", "start": low, "step": step})
 
 
 def bounded(voxels: Array, bound: float) -> tuple[Mapped, int]:

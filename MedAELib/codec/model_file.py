@@ -282,14 +282,13 @@ def _found(
         if found.sha256 == sha256:
             return found
         newest = newest or found
+    wanted = f"{file} was compressed with the model {name} (SHA-256 {sha256[:16]}...), which is not installed"
     if inside is None and fault is not None:
-        raise fault
+        told = "Install MedAE again, or the MedAE that holds this model."
+        raise BadModel(f"{wanted} as it should be: {fault}", told)
     if inside is None:
         has = f"; it has {newest.name} ({newest.sha256[:16]}...)" if newest is not None else ""
-        raise BadModel(
-            f"{file} was compressed with the model {name} (SHA-256 {sha256[:16]}...), which is not installed.",
-            f"Install the MedAE that holds this model{has}.",
-        )
+        raise BadModel(f"{wanted}.", f"Install the MedAE that holds this model{has}.")
     weights = inside()
     if hashlib.sha256(weights).hexdigest() != sha256:
         raise BadModel(f"The model inside {file} differs from its SHA-256, so it is not used.")

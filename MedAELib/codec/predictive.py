@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput
+from ..threads import ALONE, Helpers
 from . import residuals
 from .bits import BitReader, pack
 from .context import Doubles, Floats, Setting, neighbours
@@ -47,6 +48,13 @@ class Grid:
     step: int = 1
     eased: bool = False
     base_bits: int = 0
+
+    @staticmethod
+    def of(whole: Voxels, spacing: tuple[int, int, int], step: int, eased: bool) -> Grid:
+        """What a reader must know of a chunk of whole numbers [i, j, k]."""
+        low, high = (int(value) for value in np.percentile(whole[::2, ::2, ::2], [1, 99]))
+        i, j, k = whole.shape
+        return Grid((i, j, k), spacing, low, high, int(whole.max()), step, eased)
 
     def stages(self) -> list[Stage]:
         """The stages, coarsest first."""
@@ -112,10 +120,13 @@ def base_steps(stages: Sequence[Stage]) -> tuple[slice, slice, slice]:
     return i, j, k
 
 
-def encode_chunk(voxels: Voxels, grid: Grid, model: ContextModel, preview: bool = False) -> tuple[list[bytes], Voxels]:
+def encode_chunk(
+    voxels: Voxels, grid: Grid, model: ContextModel, preview: bool = False, helpers: Helpers = ALONE
+) -> tuple[list[bytes], Voxels]:
     """The parts of a chunk (or of its `preview` alone), coarse to fine, and the voxels as they will be decoded.
 
     `voxels` [i, j, k] are within 0..grid.largest < 2^16; no decoded voxel differs by more than (grid.step - 1) // 2.
+    Ends where `helpers` are stopped.
     """
     stages, parts = grid.stages(), []
     truth = voxels.astype(np.float32)
@@ -130,20 +141,22 @@ def encode_chunk(voxels: Voxels, grid: Grid, model: ContextModel, preview: bool 
             lattice = Lattice(stages[place], current)
             i, j, k = (slice(None, None, step) for step in stages[place].steps)
             target = truth[i, j, k].transpose(lattice.order)
-            _encode_stage(lattice, target, grid.setting(stages, place), model, part)
+            _encode_stage(lattice, target, grid.setting(stages, place), model, part, helpers)
             current = lattice.voxels()
         parts.append(part.to_bytes(model))
     return parts, current.astype(np.int64)
 
 
-def _encode_stage(lattice: Lattice, truth: Floats, setting: Setting, model: ContextModel, part: _Part) -> None:
+def _encode_stage(
+    lattice: Lattice, truth: Floats, setting: Setting, model: ContextModel, part: _Part, helpers: Helpers
+) -> None:
     tables = model.residuals
     for parity in PASSES:
         if 0 in lattice.pass_shape(parity):
             continue
         weights, side = _weights(lattice, truth, parity, setting, model)
         target = truth[1::2, parity[0] :: 2, parity[1] :: 2].reshape(-1).astype(np.int64)
-        expected = _expected(lattice, parity, weights, setting, model)
+        expected = _expected(lattice, parity, weights, setting, model, helpers)
         offset = residuals.best_offset(target, expected, setting.step, setting.largest, tables)
         coded = residuals.code(target, expected, offset, setting.step, setting.largest, tables)
         part.add(coded, struct.pack("<b", offset) + side)
@@ -162,11 +175,13 @@ def _weights(
 
 
 def _expected(
-    lattice: Lattice, parity: tuple[int, int], weights: Doubles, setting: Setting, model: ContextModel
-) -> Distribution:
-    """What the model expects of all voxels of a pass, block by block."""
+    lattice: Lattice, parity: tuple[int, int], weights: Doubles, setting: Setting, model: ContextModel,
+    helpers: Helpers = ALONE,
+) -> Distribution:  # fmt: skip
+    """What the model expects of all voxels of a pass, block by block; looks whether to end."""
     blocks = []
     for rows in lattice.blocks(parity):
+        helpers.look()
         reference, differences = neighbours(lattice, parity, rows)
         blocks.append(model.distribution(reference, differences, weights, parity, setting))
     return Distribution.joined(blocks)

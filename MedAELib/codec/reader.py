@@ -111,8 +111,10 @@ def read_volume(
 
     `progress(stage, done, total)` counts chunks; it may raise, and what has not begun then never does.
     """
-    if slices is not None and (not 0 <= slices[0] < slices[1] <= container.header["volume"]["shape"][3]):
-        raise BadInput(f"{container.name} has no slices {slices[0]} to {slices[1]}.")
+    last = container.header["volume"]["shape"][3]
+    if slices is not None and not 0 <= slices[0] < slices[1] <= last:
+        told = f"{container.name} has no slices {slices[0]} to {slices[1]}."
+        raise BadInput(told, f"Name slices from 0 to {last}, the last one left out.")
     if container.header["coder"] == PACKED:
         return read_packed(container, coarser or 0, slices)
     entries = chunk_entries(container)

@@ -76,7 +76,7 @@ def encode_waves(
     near, far = (int(value) for value in np.percentile(whole, [1, 99]))
     largest = int(whole.max())
     told = LowGrid.of(grid, start, near, far, largest, max(largest.bit_length(), 1))
-    parts, _ = encode_chunk(whole, told.grid, lattice)
+    parts, _ = encode_chunk(whole, told.grid, lattice, helpers=helpers)
     cascade, levels = Cascade(grid, quantised * float(grid.low_step)), []
     while cascade.place:
         made = _Level(bands[cascade.place - 1], steps[cascade.place - 1], model, watch, helpers)

@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput, BadModel
+from ..threads import Helpers
+from .chunk_threads import beside
 from .context import FRACTION, Doubles, Floats
 from .front import Front
 from .front_coder import front_setting
 from .front_context import Known, front_inputs, predict_all
 from .front_fit import enter_errors, fit_front
 from .front_network import FrontModel
+from .one_thread import torch_alone
 from .predictive import Grid
 
 if TYPE_CHECKING:
@@ -102,21 +105,37 @@ def tune(
 ) -> Tuned | None:
     """The model tuned to some chunks of a volume of so many voxels; None where that saves less than it takes.
 
-    `told(done, total)` counts rounds, a few times a second.
+    `told(done, total)` counts rounds, a few times a second. Torch computes with one thread meanwhile.
     """
     if voxels < _WORTH_VOXELS:
         return None
     told(0, _ROUNDS)
+    generator = np.random.default_rng(0)
+    columns = beside(partial(_samples, model, chunks, generator), "", lambda *_: told(0, _ROUNDS))
+    with torch_alone():
+        return _tuned(model, columns, voxels, generator, told)
+
+
+def _samples(
+    model: FrontModel, chunks: Sequence[tuple[Floats, Grid]], generator: np.random.Generator, helpers: Helpers
+) -> list[Columns]:
+    """What is seen of some voxels of each chunk; torch, which takes seconds to load, is loaded here as well."""
+    from . import differentiable  # noqa: F401
+
+    columns = []
+    for values, grid in chunks:
+        default = model.default(front_setting(grid, Front.of(grid.shape, grid.spacing)).ratio)
+        columns.append(sampled(values, grid, default, _SAMPLES // len(chunks), generator, helpers.look)[0])
+    return columns
+
+
+def _tuned(
+    model: FrontModel, columns: list[Columns], voxels: int, generator: np.random.Generator, told: Told
+) -> Tuned | None:
     import torch
 
     from .differentiable import code_length
 
-    generator = np.random.default_rng(0)
-    columns = []
-    for values, grid in chunks:
-        front = Front.of(grid.shape, grid.spacing)
-        default = model.default(front_setting(grid, front).ratio)
-        columns.append(sampled(values, grid, default, _SAMPLES // len(chunks), generator, partial(told, 0, _ROUNDS))[0])
     joined = [np.concatenate(column) for column in zip(*columns, strict=True)]
     order = generator.permutation(len(joined[0]))
     inputs, unit, residual, step = (torch.from_numpy(np.ascontiguousarray(column[order])) for column in joined)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from ..errors import BadInput
 from ..threads import ALONE, Helpers
 from ..volume import Volume
-from .assemble import Carried, Chunk, assemble, assemble_packed, micrometres
-from .chunk_threads import MOST_THREADS, Progress, helpers_for, in_turn, processors
+from .assemble import Carried, Chunk, assemble, assemble_packed, joined, micrometres
+from .chunk_threads import MOST_THREADS, Progress, beside, helpers_for, in_turn, processors
 from .container import FRONT, PACKED, open_container
 from .front import Front
 from .front_coder import encode_front
@@ -31,6 +31,7 @@ from .model_file import (
     load_restoration_model,
     load_subband_model,
 )
+from .one_thread import numpy_alone
 from .packed import pack
 from .predictive import Grid, encode_chunk
 from .promise import Mode, decibels, holdable, kept, ratio_and_rate
@@ -56,6 +57,7 @@ _ROUGHLY = 1.3  # of the bits that a piece takes without loss: the whole volume 
 _FRONT_STEP = 11  # with coarser steps the lattice is smaller: it predicts from both sides
 _FRONT_VOXELS = 16_384  # in smaller chunks its side information is too dear
 _PACKABLE, _TINY = 1.25, 65_536  # times a file, and bytes, that deflated chunks take where all of it may be packed
+_CHOOSING, _TUNING = "Choosing the step", "Tuning the model"
 _SAMPLE_VOXELS = 300_000  # on which the quantisation step is sought
 
 Array = npt.NDArray[Any]
@@ -99,14 +101,18 @@ def compress_and_decode(
     volume: Volume, mode: Mode | None = None, progress: Progress | None = None, with_model: bool = False
 ) -> tuple[bytes, Volume]:
     """The .maez file of a volume, and what it decodes to. Raises as `compress`."""
-    mode, volume, model = mode or Mode(), holdable(volume), load_codec_model()
+    with numpy_alone():
+        return _compressed(holdable(volume), mode or Mode(), progress, with_model)
+
+
+def _compressed(volume: Volume, mode: Mode, progress: Progress | None, with_model: bool) -> tuple[bytes, Volume]:
+    model = load_codec_model()
     if mode.kind not in ("psnr", "ratio"):
         data = _encode_volume(volume, _Plan(mode, with_model=with_model), model, progress)
         return _checked(volume, mode, data, progress)
-    if progress is not None:
-        progress("Choosing the step", 0, 1)
     plan = _Plan(mode, *lossy_unit(volume.array), with_model=with_model)
-    exact = _without_loss(volume, plan, model, progress) if _nearly_exact(volume, plan, model) else None
+    nearly = beside(partial(_nearly_exact, volume, plan, model), _CHOOSING, progress)
+    exact = _without_loss(volume, plan, model, progress) if nearly else None
     if exact is not None and _best(volume, mode, exact):
         return _checked(volume, Mode(), exact, progress)
     try:
@@ -118,10 +124,12 @@ def compress_and_decode(
     if exact is not None and len(exact) <= len(data):
         return _checked(volume, Mode(), exact, progress)
     found = _checked(volume, mode, data, progress)
-    close = mode.kind == "ratio" and exact is None
-    if close and unit_decibels(volume.array) < decibels(volume.array, found[1].array) < math.inf:
+    figure = decibels(volume.array, found[1].array)
+    close = figure == math.inf or (mode.kind == "ratio" and figure > unit_decibels(volume.array))
+    if exact is None and (close or volume.array.size < _WAVE_VOXELS):
         exact = _without_loss(volume, plan, model, progress)
-        return _checked(volume, Mode(), exact, progress) if _best(volume, mode, exact) else found
+        if len(exact) <= len(data) or _best(volume, mode, exact):
+            return _checked(volume, Mode(), exact, progress)
     return found
 
 
@@ -143,7 +151,7 @@ def _without_loss(volume: Volume, plan: _Plan, model: CodecModel, progress: Prog
     return _encode_volume(volume, _Plan(Mode(), with_model=plan.with_model), model, progress)
 
 
-def _nearly_exact(volume: Volume, plan: _Plan, model: CodecModel) -> bool:
+def _nearly_exact(volume: Volume, plan: _Plan, model: CodecModel, helpers: Helpers) -> bool:
     """Whether the wish asks for so much that a file without loss may be smaller, or small enough."""
     if plan.mode.kind == "psnr":
         return plan.mode.value > unit_decibels(volume.array)
@@ -151,7 +159,7 @@ def _nearly_exact(volume: Volume, plan: _Plan, model: CodecModel) -> bool:
     if wanted <= _DEAR or volume.array.size < _SMALL:
         return wanted > _DEAR
     piece = piece_of(volume)
-    chunk = _encode(piece, micrometres(volume), _Plan(Mode()), model)
+    chunk = _encode(piece, micrometres(volume), _Plan(Mode()), model, helpers)
     return 8 * (len(chunk.extra) + sum(map(len, chunk.parts))) < _ROUGHLY * wanted * piece.size
 
 
@@ -179,31 +187,38 @@ def _by_waves(volume: Volume, plan: _Plan, model: CodecModel, progress: Progress
     """The file by wavelets with the coarsest step that keeps a PSNR, or the finest that gives a ratio; or None."""
     if volume.array[0].size < _WAVE_VOXELS or (plan.mode.value > _MOST_DECIBELS and plan.mode.kind == "psnr"):
         return None
-    span = span_of(volume.array) or 1.0
     plan = replace(plan, waves=load_subband_model(), restoration=load_restoration_model().restoration)
     slabs = _slabs(volume, _WAVE_THINNEST, _WAVE_LEAST)
-    wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
-    estimate = WaveEstimate(list(wholes), micrometres(volume), span / plan.unit)
     try:
-        goal, spacing = _goal(volume, plan), micrometres(volume)
-        first = first_step(estimate, goal)
-        plan = _suited(volume, plan, model, first)
-        if not goal.floor:
-            first = step_by_piece(
-                volume, (plan.start, plan.unit), goal, estimate, first,
-                lambda voxels, step: _encode(voxels, spacing, replace(plan, step=step), model),
-            )  # fmt: skip
-        found = _searched(volume, plan, model, slabs, estimate, progress, first)
+        chosen = beside(partial(_chosen, volume, plan, model, slabs), _CHOOSING, progress)
+        found = _searched(volume, chosen[0], model, slabs, chosen[1], progress, chosen[2])
     except BadInput:
         return None
     return None if found is None else found[1]
+
+
+def _chosen(
+    volume: Volume, plan: _Plan, model: CodecModel, slabs: list[tuple[int, int, int]], helpers: Helpers
+) -> tuple[_Plan, WaveEstimate, int]:
+    """The plan that suits a volume, what its steps should give, and which one to try first."""
+    spacing, goal = micrometres(volume), _goal(volume, plan)
+    wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
+    estimate = WaveEstimate(list(wholes), spacing, (span_of(volume.array) or 1.0) / plan.unit)
+    first = first_step(estimate, goal)
+    plan = _suited(volume, plan, model, first, helpers)
+    if not goal.floor:
+        first = step_by_piece(
+            volume, (plan.start, plan.unit), goal, estimate, first,
+            lambda voxels, step: _encode(voxels, spacing, replace(plan, step=step), model, helpers),
+        )  # fmt: skip
+    return plan, estimate, first
 
 
 def _goal(volume: Volume, plan: _Plan) -> Goal:
     return Goal.of(plan.mode.kind, plan.mode.value, volume.array.nbytes)
 
 
-def _suited(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
+def _suited(volume: Volume, plan: _Plan, model: CodecModel, step: int, helpers: Helpers) -> _Plan:
     """The plan with the model of wavelets, and with coarser axes that join early or late, that a piece of the volume
     costs least with."""
     voxels, spacing = piece_of(volume), micrometres(volume)
@@ -211,7 +226,7 @@ def _suited(volume: Volume, plan: _Plan, model: CodecModel, step: int) -> _Plan:
     @cache
     def cost(tried: _Plan) -> float:
         try:
-            chunk = _encode(voxels, spacing, replace(tried, step=step), model)
+            chunk = _encode(voxels, spacing, replace(tried, step=step), model, helpers)
         except BadInput:  # the step is too small
             return math.inf
         missed = difference(voxels, chunk.decoded) * (2**FRACTION_BITS / (plan.unit * step))
@@ -229,28 +244,17 @@ def _searched(
 ) -> tuple[int, bytes] | None:  # fmt: skip
     """The coarsest step that keeps a PSNR, or the finest that gives a ratio, with its file; `first` is tried first."""
     files: dict[int, bytes] = {}
-    choosing = None if progress is None else lambda _, done, total: progress("Choosing the step", done, total)
+    choosing = None if progress is None else lambda _, done, total: progress(_CHOOSING, done, total)
 
     def measure(step: int) -> float:
         chunks = _encode_chunks(volume, replace(plan, step=step), model, slabs, choosing)
         files[step] = _file(volume, plan, model, slabs, chunks)
-        return math.log2(len(files[step])) if plan.mode.kind == "ratio" else _decibels(volume, slabs, chunks)
+        if plan.mode.kind == "ratio":
+            return math.log2(len(files[step]))
+        return decibels(volume.array, joined(volume.channels, slabs, chunks))
 
     step = find_step(measure, estimate, _goal(volume, plan), first)
     return None if step is None else (step, files[step])
-
-
-def _decibels(volume: Volume, slabs: list[tuple[int, int, int]], chunks: list[Chunk]) -> float:
-    """The PSNR of what coded chunks will decode to."""
-    return decibels(volume.array, _decoded(volume, slabs, chunks))
-
-
-def _decoded(volume: Volume, slabs: list[tuple[int, int, int]], chunks: list[Chunk]) -> Array:
-    """What coded chunks will decode to [c, i, j, k]."""
-    channels: list[list[Array]] = [[] for _ in range(volume.channels)]
-    for (channel, *_), chunk in zip(slabs, chunks, strict=True):
-        channels[channel].append(chunk.decoded)
-    return np.stack([np.concatenate(some, axis=2) for some in channels])
 
 
 def _worth_trying(volume: Volume, data: bytes) -> bool:
@@ -268,7 +272,7 @@ def _by_lattices(volume: Volume, plan: _Plan, model: CodecModel, progress: Progr
         thick = max(min(k, _SAMPLE_VOXELS // (i * j)), 1)
         part = volume.slab(2, (k - thick) // 2, (k - thick) // 2 + thick)
         part = Volume(part.array[:1], part.affine, {})
-        found = _searched(part, plan, model, _slabs(part), replace(estimate, nbytes=part.array.nbytes), None)
+        found = _searched(part, plan, model, _slabs(part), replace(estimate, nbytes=part.array.nbytes), progress)
         first = None if found is None else found[0]
     found = _searched(volume, plan, model, _slabs(volume), estimate, progress, first)
     if found is None:
@@ -286,7 +290,7 @@ def _encode_volume(volume: Volume, plan: _Plan, model: CodecModel, progress: Pro
     alone = data if not plan.with_model else _file(volume, replace(plan, with_model=False), model, slabs, chunks)
     if sum(chunk.deflated for chunk in chunks) > _PACKABLE * len(alone) + _TINY:
         return data
-    payload, planes = pack(_decoded(volume, slabs, chunks))
+    payload, planes = pack(joined(volume.channels, slabs, chunks))
     packed = assemble_packed(volume, plan.mode.to_json(), model, payload, planes)
     return packed if packed and len(packed) < len(alone) else data
 
@@ -313,23 +317,25 @@ def _tuned(volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]], progr
     if plan.eased:
         return plan
     model = load_front_model().front
-    some = []
-    for place in sorted({len(slabs) // 2, len(slabs) // 5, len(slabs) - 1 - len(slabs) // 5}):
-        channel, start, stop = slabs[place]
-        mapped, step = _mapped(np.ascontiguousarray(volume.array[channel, :, :, start:stop]), plan)
-        grid = _grid(mapped.whole, micrometres(volume), step, plan)
-        if _takes_front(grid, plan):
-            some.append((mapped.whole.astype(np.float32), grid))
-    told = (lambda done, total: None) if progress is None else partial(progress, "Tuning the model")
+    some = beside(partial(_examples, volume, plan, slabs), _TUNING, progress)
+    told = (lambda done, total: None) if progress is None else partial(progress, _TUNING)
     tuned = tune(model, some, volume.array.size, told) if some else None
     return replace(plan, front=model) if tuned is None else replace(plan, front=tuned.front, tuning=tuned.data)
 
 
-def _grid(whole: Array, spacing: tuple[int, int, int], step: int, plan: _Plan) -> Grid:
-    """What a reader must know of a chunk."""
-    low, high = (int(value) for value in np.percentile(whole[::2, ::2, ::2], [1, 99]))
-    i, j, k = whole.shape
-    return Grid((i, j, k), spacing, low, high, int(whole.max()), step, plan.eased)
+def _examples(
+    volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]], helpers: Helpers
+) -> list[tuple[Array, Grid]]:
+    """Chunks from the middle and near both ends that are coded as wave fronts, to tune the model to."""
+    some = []
+    for place in sorted({len(slabs) // 2, len(slabs) // 5, len(slabs) - 1 - len(slabs) // 5}):
+        helpers.look()
+        channel, start, stop = slabs[place]
+        mapped, step = _mapped(np.ascontiguousarray(volume.array[channel, :, :, start:stop]), plan)
+        grid = Grid.of(mapped.whole, micrometres(volume), step, plan.eased)
+        if _takes_front(grid, plan):
+            some.append((mapped.whole.astype(np.float32), grid))
+    return some
 
 
 def _takes_front(grid: Grid, plan: _Plan) -> bool:
@@ -348,13 +354,13 @@ def _encode(
         waves, restoration = plan.waves.subband, plan.restoration
         return wave_chunk(voxels, whole, spacing, plan.step, waves, model, restoration, plan.joins, helpers)
     mapped, step = _mapped(voxels, plan)
-    grid = _grid(mapped.whole, spacing, step, plan)
+    grid = Grid.of(mapped.whole, spacing, step, plan.eased)
     front = plan.front if _takes_front(grid, plan) else None
-    parts, decoded = encode_chunk(mapped.whole, grid, model.context, preview=front is not None)
+    parts, decoded = encode_chunk(mapped.whole, grid, model.context, front is not None, helpers)
     if not grid.largest:
         parts = []  # a constant, which its entry tells
     if front is not None:
-        last, decoded = encode_front(mapped.whole, grid, front)
+        last, decoded = encode_front(mapped.whole, grid, front, helpers)
         parts.append(last)
     entry = {"how": mapped.how, "low": grid.low, "high": grid.high, "largest": grid.largest, "step": step}
     entry |= ({"eased": True} if plan.eased else {}) | ({"order": FRONT} if front is not None else {})

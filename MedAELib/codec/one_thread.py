@@ -6,39 +6,28 @@ takes many times as long as the product itself.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from threading import Lock
+from typing import Any
 
-import numpy as np
-
-_PLACES = ("../numpy.libs", ".dylibs")  # of OpenBLAS, from numpy's own folder
-_NAMES = ("scipy_openblas_{}_num_threads64_", "scipy_openblas_{}_num_threads", "openblas_{}_num_threads64_")
 _lock = Lock()
-_inside, _before = 0, 1
+_inside: list[Any] = []  # the limits, as often as they are wanted
 
 
 @contextmanager
 def numpy_alone() -> Iterator[None]:
-    """Let numpy's products take one thread, in the whole process; what it had is restored by the last to leave. Where
-    numpy came with another library than OpenBLAS, nothing changes."""
-    global _inside, _before
-    get, choose = _openblas()
+    """Let numpy's products take one thread, in the whole process; what it had is restored by the last to leave."""
     with _lock:
-        if not _inside:
-            _before = get()
-            choose(1)
-        _inside += 1
+        _inside.append(_inside[0] if _inside else _blas().limit(limits=1))
     try:
         yield
     finally:
         with _lock:
-            _inside -= 1
+            limits = _inside.pop()
             if not _inside:
-                choose(_before)
+                limits.restore_original_limits()
 
 
 @contextmanager
@@ -55,20 +44,13 @@ def torch_alone() -> Iterator[None]:
 
 
 def numpy_threads() -> int | None:
-    """How many threads numpy's products take; None where that cannot be told."""
-    return _openblas()[0]() or None
+    """How many threads numpy's products may take at most; None where that cannot be told."""
+    return max((library["num_threads"] for library in _blas().info()), default=None)
 
 
 @cache
-def _openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
-    """What tells and sets the threads of the library that numpy brought along; where it is none, what does nothing."""
-    folder = Path(np.__file__).parent
-    for path in sorted(path for place in _PLACES for path in (folder / place).glob("*openblas*")):
-        try:
-            library = ctypes.CDLL(str(path.resolve()))
-        except OSError:
-            continue
-        for name in _NAMES:
-            if hasattr(library, name.format("set")) and hasattr(library, name.format("get")):
-                return getattr(library, name.format("get")), getattr(library, name.format("set"))
-    return (lambda: 0), (lambda count: None)
+def _blas() -> Any:
+    import numpy  # noqa: F401 - its library is found once it is there
+    from threadpoolctl import ThreadpoolController  # not yet in Slicer's process before the packages are installed
+
+    return ThreadpoolController().select(user_api="blas")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from train_tools import arguments, one_thread, run, shrink_patches
+from train_tools import arguments, run, shrink_patches
 from volumes import write_volumes
 
 from MedAELib import Model
+from MedAELib.codec.one_thread import torch_alone
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -274,7 +275,7 @@ def test_a_process_that_is_killed_resumes_to_the_same_weights(folder, tmp_path, 
     process.kill()
     process.wait()
     assert not (tmp_path / "m").exists()
-    with one_thread():
+    with torch_alone():
         assert run(*options, tmp_path / "m", "--resume") == 0
         assert run(*options, tmp_path / "whole") == 0
     assert Model.load(tmp_path / "m").bundle.sha256 == Model.load(tmp_path / "whole").bundle.sha256

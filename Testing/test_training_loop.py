@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Generator, nn
-from train_tools import one_thread
 
+from MedAELib.codec.one_thread import torch_alone
 from MedAELib.errors import BadInput
 from MedAELib.networks import build
 from MedAELib.training import session
@@ -239,7 +239,7 @@ def test_one_and_two_processes_give_the_same_weights_and_curves(tmp_path):
         (tmp_path / name).mkdir()
     done = subprocess.run([*torchrun, str(script), str(tmp_path / "two")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    with one_thread():
+    with torch_alone():
         _train_all(tmp_path / "one")
     for name in (*KINDS, *MASKED):
         one, two = (torch.load(tmp_path / count / f"{name}.pt", weights_only=True) for count in ("one", "two"))

@@ -1,11 +1,8 @@
 """What the tests of the train command share: small networks, small patches, one line to run a command."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
-import torch
 
 from MedAELib.__main__ import main
 from MedAELib.training.recipes import RECIPES
@@ -40,14 +37,3 @@ def shrink_patches(monkeypatch) -> None:
     for recipe in RECIPES.values():
         monkeypatch.setitem(recipe.__dict__, "patches", {2: (16, 16), 3: (16, 16, 8)})
         monkeypatch.setitem(recipe.__dict__, "batches", {2: 2, 3: 2})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute as a process with one thread does: sums depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

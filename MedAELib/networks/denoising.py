@@ -168,6 +168,11 @@ def local_mean(x: Tensor, reach: int) -> Tensor:
     return x
 
 
+def ramp(x: Tensor, start: float, end: float) -> Tensor:
+    """0 up to `start`, 1 from `end` on."""
+    return ((x - start) / (end - start)).clamp(0, 1)
+
+
 def _deep(dims: int, channels: int, deep_channels: int, blocks: int) -> nn.Sequential:
     """Down to cells of twice the size, residual blocks, and back up."""
     down = Convolution(dims, channels, deep_channels, strides=2, kernel_size=2, padding=0, conv_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 Extras = dict[str, Tensor]
@@ -74,6 +76,20 @@ class Wrapped(Network):
     def strides(self) -> tuple[int, ...]:
         """The network's own."""
         return self.network.strides
+
+
+class Aligned(Wrapped):
+    """A network whose tiles begin at whole blocks of ``edge`` voxels, too, and see ``reach`` voxels further."""
+
+    def __init__(self, network: Network, edge: int, reach: int) -> None:
+        super().__init__(network)
+        self.stride = math.lcm(network.stride, edge)
+        self.halo = math.ceil((network.halo + reach) / self.stride) * self.stride
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The stride along each axis, a multiple of the edge of a block."""
+        return (self.stride,) * self.dims
 
 
 class Given(Wrapped):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from MedAELib.networks.denoising import local_mean
-from MedAELib.networks.network import Network, Wrapped
+from MedAELib.networks.denoising import local_mean, ramp
+from MedAELib.networks.network import Aligned, Network
 from MedAELib.networks.told import Told
 
 _LAYERS = 2  # of the network, that all of it takes about as long as
@@ -25,7 +25,7 @@ _STEPS = 8  # that are told
 _COMMON = 0.02  # of the noise's variance: what the noise that is left has in common with that which went
 
 
-class Refitted(Wrapped):
+class Refitted(Aligned):
     """A denoiser whose result gets back the means and contrasts that it lost: [b, c, ...] -> the same, float32.
 
     Who removes noise draws fat towards muscle and bone towards what lies around it, the more the stronger the noise.
@@ -42,17 +42,10 @@ class Refitted(Wrapped):
     """
 
     def __init__(self, network: Network, cut_off: float) -> None:
-        super().__init__(network)
+        # The reach of the noise, of fits and of their means, and a cell in between.
+        super().__init__(network, CELL, CELL * (3 * _REACH + 1))
         self.cut_off = cut_off
         self.told = Told(_LAYERS / network.calls)
-        self.stride = math.lcm(network.stride, CELL)
-        reach = network.halo + CELL * (3 * _REACH + 1)  # of the noise, of fits, of their means; and a cell in between
-        self.halo = math.ceil(reach / self.stride) * self.stride
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """The stride along each axis, a multiple of the edge of a cell."""
-        return (self.stride,) * self.dims
 
     def forward(self, x: Tensor) -> Tensor:
         """The denoised scan, refitted, and the further channels as they were."""
@@ -79,9 +72,9 @@ def refitted(
     )
     variance = (square - mean.square()).clamp(min=0)
     contrast = (variance / noise).sqrt()
-    share = _ramp(contrast, *_FLAT) * (weight > _LEAST)
+    share = ramp(contrast, *_FLAT) * (weight > _LEAST)
     fitted = (product - mean * lost - _COMMON * noise) / variance.clamp(min=_FLAT[0] ** 2)
-    slope = share * (1 - _ramp(contrast, *_PLAIN)) * fitted
+    slope = share * (1 - ramp(contrast, *_PLAIN)) * fitted
     shift = share * lost - slope * mean
     around = local_mean(weight, _REACH).clamp(min=_LEAST)
     slope, shift = (told(_between(local_mean(weight * cells, _REACH) / around)) for cells in (slope, shift))
@@ -95,11 +88,6 @@ def _cells(voxels: Tensor) -> Tensor:
 def _variance(mean: Tensor, square: Tensor) -> Tensor:
     """The variance of the noise around each cell, at least 1, from means over the cells."""
     return (local_mean(square, _REACH) - local_mean(mean, _REACH).square()).clamp(min=1)
-
-
-def _ramp(x: Tensor, start: float, end: float) -> Tensor:
-    """0 up to `start`, 1 from `end` on."""
-    return ((x - start) / (end - start)).clamp(0, 1)
 
 
 def _between(cells: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from MedAELib.networks.denoising import local_mean
-from MedAELib.networks.network import Network, Wrapped
+from MedAELib.networks.denoising import local_mean, ramp
+from MedAELib.networks.network import Aligned, Network
 from MedAELib.networks.told import Told
 
 EDGE, SEARCH, GROUP = 4, 2, 32  # voxels of a block, how far off similar ones are looked for, and how many are taken
@@ -34,7 +34,7 @@ Deviation = Callable[[Tensor, Tensor], Tensor]
 Rule = Callable[..., Tensor]  # noise's variance and coefficients of one volume or more -> those of the result
 
 
-class Regrouped(Wrapped):
+class Regrouped(Aligned):
     """A denoiser of magnitude images whose result guides two filters of similar blocks: [b, c, ...] -> the same.
 
     Each block of 4 x 4 x 4 voxels is joined with the 31 blocks within two voxels that are most like it in the
@@ -63,19 +63,12 @@ class Regrouped(Wrapped):
 
     def __init__(self, network: Network, deviation: Deviation, reach: int) -> None:
         """``reach``: how many voxels around it a deviation is measured from."""
-        super().__init__(network)
+        reach += max(2 * (SEARCH + EDGE - 1) + EDGE, EDGE * (_AROUND + 1) + 2)
+        super().__init__(network, EDGE, 2 * reach)
         self.deviation = deviation
         self.told = Told(2 * _LAYERS / network.calls)
         self.register_buffer("cosines", _cosines(), persistent=False)
         self.register_buffer("haar", _haar(GROUP), persistent=False)
-        self.stride = math.lcm(network.stride, EDGE)
-        reach += max(2 * (SEARCH + EDGE - 1) + EDGE, EDGE * (_AROUND + 1) + 2)
-        self.halo = math.ceil((network.halo + 2 * reach) / self.stride) * self.stride
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """The stride along each axis, a multiple of the edge of a block."""
-        return (self.stride,) * self.dims
 
     def forward(self, x: Tensor) -> Tensor:
         """The denoised scan, filtered twice, and the further channels as they were; float32."""
@@ -90,12 +83,12 @@ class Regrouped(Wrapped):
         """What one look makes of a denoised scan, both [b, 1, i, j, k]."""
         self.told.share = _PREPARING * _LAYERS / 5
         deviation = self.told(self.deviation(x, guide))
-        share = self.told((deviation > 0) * _ramp(whiteness(x - guide), *_WHITE))
+        share = self.told((deviation > 0) * ramp(whiteness(x - guide), *_WHITE))
         deviation = deviation.clamp(min=1)
-        share = self.told(share * _ramp(_unrest(guide) / deviation, *_EDGES))
+        share = self.told(share * ramp(_unrest(guide) / deviation, *_EDGES))
         bias, variance = rician(guide, deviation)
         beside = self.told(x - bias - guide)
-        weak = 1 - _ramp(local_mean(guide, EDGE) / deviation, *_SIGNAL)
+        weak = 1 - ramp(local_mean(guide, EDGE) / deviation, *_SIGNAL)
         noisy = self.told(guide + beside - weak * local_mean(beside, EDGE))
         said = [self._filtered(*parts, rule) for parts in zip(noisy, guide, variance, share, strict=True)]
         return guide + share * (torch.stack(said) - guide)
@@ -139,7 +132,7 @@ class Regrouped(Wrapped):
 def _firm(noise: Tensor, mean: Tensor) -> Tensor:
     """The mean of coefficients [n, GROUP, voxels] of the noisy and the denoised scan, as far as it rises above noise of
     variance [n, 1, 1] (firm shrinkage: Gao and Bruce, Statistica Sinica 1997); the first, the group's mean, in full."""
-    gain = _ramp(mean.abs() / noise.sqrt(), *_FIRM)
+    gain = ramp(mean.abs() / noise.sqrt(), *_FIRM)
     gain[:, 0, 0] = 1
     return gain * mean
 
@@ -149,11 +142,6 @@ def _wiener(noise: Tensor, noisy: Tensor, guide: Tensor) -> Tensor:
     power = guide.square()
     gain = power / (power + noise)
     return gain * noisy + (1 - gain) * _GUIDED * guide
-
-
-def _ramp(x: Tensor, start: float, end: float) -> Tensor:
-    """0 up to `start`, 1 from `end` on."""
-    return ((x - start) / (end - start)).clamp(0, 1)
 
 
 def _unrest(guide: Tensor) -> Tensor:

@@ -97,7 +97,8 @@ def see(volume: Volume, model: Model) -> Seen:
         seen = volume.like(array, modality=modality)
     units = units_of(array, zero)
     window = _window(array, model, units, zero + added)
-    field, cut_off = _field(array, model, window, units), _cut_off(array)
+    field = _field(array, model, window, units)
+    cut_off = _cut_off(array) if modality == "CT" else -math.inf  # magnitudes are not
     return Seen(volume, seen, window, units, zero, least, largest, filling, notes, field, cut_off, added)
 
 

@@ -118,7 +118,9 @@ def test_the_largest_error_is_measured_without_overflow():
     assert largest_error(np.array([np.nan]), np.array([1.0])) == np.inf
 
 
-@pytest.mark.parametrize(("kind", "bound"), [("max-error", 0.0), ("max-error", float("nan")), ("smaller", 1.0)])
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("max-error", 0.0), ("max-error", float("nan")), ("smaller", 1.0), ("ratio", 0.9)]
+)
 def test_a_promise_that_cannot_be_kept_is_refused(kind, bound):
     with pytest.raises(BadInput):
         Mode(kind, bound)

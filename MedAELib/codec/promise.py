@@ -33,6 +33,9 @@ class Mode:
             raise BadInput(f"The compression mode {self.kind!r} is not known.")
         if self.kind in _VALUES and not (np.isfinite(self.value) and self.value > 0):
             raise BadInput(f"The value of {self.kind} cannot be {self.value:g}.", "Name a number above 0.")
+        if self.kind == "ratio" and self.value < 1:
+            told = f"The ratio {self.value:g} would be that of a file larger than the volume."
+            raise BadInput(told, "It says how many times smaller the file is to be: name a number of 1 or more.")
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""

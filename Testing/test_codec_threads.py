@@ -70,7 +70,7 @@ def test_no_more_chunks_are_encoded_at_once_than_fit_the_memory_and_the_file_is_
     code_by_waves_alone(monkeypatch)
     monkeypatch.setattr(volumes, "_CHUNK_VOXELS", 16 * 16 * 32)
     monkeypatch.setattr(chunk_threads, "processors", lambda: 8)
-    volume = Volume(scan((16, 16, 160)).array, np.eye(4), {})
+    volume = Volume(scan((16, 16, 96)).array, np.eye(4), {})
     encode, running, seen, lock = volumes._encode, [], [], threading.Lock()
 
     def counted(voxels, *arguments):
@@ -85,8 +85,8 @@ def test_no_more_chunks_are_encoded_at_once_than_fit_the_memory_and_the_file_is_
                 running.pop()
 
     monkeypatch.setattr(volumes, "_encode", counted)
-    each, files = 16 * 16 * 32 * (140 if mode.kind == "psnr" else 190), set()
-    for room, most in ((100, 5), (2.5, 2), (0, 1)):
+    each, files = 16 * 16 * 32 * (140 if mode.kind == "psnr" else 120), set()
+    for room, most in ((100, 3), (2.5, 2), (0, 1)):
         seen.clear()
         free = int(volume.array.size * 16 + room * each)
         monkeypatch.setattr(chunk_threads, "free_system_memory", lambda free=free: free)

@@ -12,7 +12,7 @@ from ..engine.memory import free_system_memory
 from ..threads import Helpers
 
 MOST_THREADS = 8
-_BYTES, _WAVE_BYTES = 190, 140  # of memory for each voxel of a chunk, roughly, while it is encoded
+_BYTES, _WAVE_BYTES = 120, 140  # of memory for each voxel of a chunk, roughly, while it is encoded
 _WHOLE_BYTES = 16  # for each voxel of the volume: what its chunks decode to, and how far that is from the truth
 _HEARTBEAT = 0.2  # seconds
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.denoise_pictures import blank
 
 OURS = "MedAE"
+_TICKS = [mantissa * 10**power for power in range(-3, 2) for mantissa in (1, 2, 5)]  # bits per voxel
 _SLICES, _VIDEO, _VOLUMES = "--", "-.", ":"
 _STYLES: dict[str, tuple[str, str]] = {
     "JPEG 2000": ("tab:blue", _SLICES), "HTJ2K": ("tab:cyan", _SLICES), "JPEG-XL": ("tab:gray", _SLICES),
@@ -26,8 +27,13 @@ def rate_distortion(found: Mapping[str, Mapping[str, Sequence[tuple[float, float
         for name, curve in curves.items():
             quality, bits = zip(*sorted(curve), strict=True)
             colour, line = _STYLES[name]
-            axes.plot(bits, quality, line, color=colour, label=name, marker=".", linewidth=2.5 if name == OURS else 1)
+            wide = 2.5 if name == OURS else 1
+            axes.plot(bits, quality, line, color=colour, label=name, marker=".", markersize=4, linewidth=wide)
         axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        shown = [bits for bits in _TICKS if low <= bits <= high]
+        axes.set_xticks(shown, [f"{bits:g}" for bits in shown])
+        axes.set_xticks([], minor=True)
         axes.set_title(scan, fontsize=9)
         axes.set_xlabel("bits per voxel")
         axes.grid(alpha=0.3)

@@ -97,12 +97,12 @@ def encoding(
 ) -> None:
     """One table: seconds and CPU seconds per million voxels of encoding with its checks, and megabytes at the peak.
 
-    With another checkout: how many times as many seconds its encoder takes, and how large its files are beside these.
-    Both take turns, on all processors; once.
+    With another checkout: how many times as many seconds its encoder takes, its megabytes, and how large its files are
+    beside these. Both take turns, on all processors; once.
     """
     other = codec_of(beside)[0] if beside is not None else None
     heads = ["scan", "million voxels", "mode", "bits per voxel", "s", "CPU s", "MB"]
-    heads += ["CPU s of the other", "its file"] if other is not None else []
+    heads += ["CPU s of the other", "its MB", "its file"] if other is not None else []
     i, j, k = volumes[0].shape
     first = volumes[0].slab(2, 0, min(-(-_WARM_VOXELS // (i * j)), k))
     for encode in (compress, other):
@@ -123,6 +123,7 @@ def encoding(
             row += [f"{costs[0].memory / 1e6:.0f}"]
             if other is not None:
                 row.append(f"{costs[1].cpu_seconds / costs[0].cpu_seconds:.2f} times as many")
+                row.append(f"{costs[1].memory / 1e6:.0f}")
                 row.append(f"{100 * (sizes[1] / sizes[0] - 1):+.2f} %")
             print("| " + " | ".join(row) + " |", flush=True)
 

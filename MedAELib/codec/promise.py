@@ -23,8 +23,8 @@ Array = npt.NDArray[Any]
 @dataclass(frozen=True)
 class Mode:
     """What is promised: "lossless"; or "max-error", with the largest difference in grey values (HU for CT); or "psnr",
-    with the least decibels over the volume's range; or "ratio", with how many times smaller than in memory (1 or more), at
-    least. Raises BadInput for a value that is none of these."""
+    with the least decibels over the volume's range; or "ratio", with how many times smaller than in memory at least (1
+    or more). Raises BadInput for a value that is none of these."""
 
     kind: str = "lossless"
     value: float = 0.0

@@ -34,6 +34,7 @@ def rate_distortion(found: Mapping[str, Mapping[str, Sequence[tuple[float, float
         shown = [bits for bits in _TICKS if low <= bits <= high]
         axes.set_xticks(shown, [f"{bits:g}" for bits in shown])
         axes.set_xticks([], minor=True)
+        axes.tick_params(labelsize=7)
         axes.set_title(scan, fontsize=9)
         axes.set_xlabel("bits per voxel")
         axes.grid(alpha=0.3)
@@ -41,4 +42,4 @@ def rate_distortion(found: Mapping[str, Mapping[str, Sequence[tuple[float, float
     figure.axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=120)

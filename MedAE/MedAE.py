@@ -210,8 +210,8 @@ class MedAELogic(ScriptedLoadableModuleLogic):
     def compress(self, inputNode, mode="lossless", value=0.0, lost=False, waitForCompletion=True):
         """Compress a volume node in the worker process; returns the compressed volume, a node that holds a .maez file.
 
-        mode: "lossless", "max-error" (value: grey values), "psnr" (dB) or "ratio" (times smaller). lost: also make the
-        difference. Otherwise as `denoise`.
+        mode: "lossless", "max-error" (value: grey values), "psnr" (dB) or "ratio" (times smaller, from 1). lost: also
+        make the difference. Otherwise as `denoise`.
         """
         from MedAEPanel import coding
 

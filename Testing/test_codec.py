@@ -118,7 +118,9 @@ def test_the_largest_error_is_measured_without_overflow():
     assert largest_error(np.array([np.nan]), np.array([1.0])) == np.inf
 
 
-@pytest.mark.parametrize(("kind", "bound"), [("max-error", 0.0), ("max-error", float("nan")), ("smaller", 1.0)])
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("max-error", 0.0), ("max-error", float("nan")), ("smaller", 1.0), ("ratio", 0.9)]
+)
 def test_a_promise_that_cannot_be_kept_is_refused(kind, bound):
     with pytest.raises(BadInput):
         Mode(kind, bound)
@@ -128,5 +130,5 @@ def test_the_number_of_threads_does_not_change_a_byte(monkeypatch):
     monkeypatch.setattr("MedAELib.codec.volumes._CHUNK_VOXELS", 3000)
     volume = scan((15, 14, 50))
     several = compress(volume)
-    monkeypatch.setattr("MedAELib.codec.volumes._threads", lambda: 1)
+    monkeypatch.setattr("MedAELib.codec.volumes._threads", lambda *_: 1)
     assert compress(volume) == several

@@ -1,15 +1,16 @@
 """Threads that help to decode: the same voxels whatever their number, and a cancel that does not wait for the chunk."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
-from codec_tools import code_by_waves_alone, squares
+from codec_tools import code_by_waves_alone, scan, squares
 
 from MedAELib import Volume
-from MedAELib.codec import chunk_threads, residuals, subband_network
+from MedAELib.codec import chunk_threads, residuals, subband_network, volumes
 from MedAELib.codec.model_file import load_codec_model, load_restoration_model, load_subband_model
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.restoration_fit import restore_level
@@ -62,6 +63,36 @@ def test_bytes_are_the_same_by_any_number_of_threads(noisy):
             restore = partial(restore_level, model=load_restoration_model().restoration, helpers=helpers)
             found.append(encode_waves(values.clip(0), grid, *models, restore, helpers=helpers).parts)
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode("psnr", 40)], ids=lambda mode: mode.kind)
+def test_no_more_chunks_are_encoded_at_once_than_fit_the_memory_and_the_file_is_the_same(monkeypatch, mode):
+    code_by_waves_alone(monkeypatch)
+    monkeypatch.setattr(volumes, "_CHUNK_VOXELS", 16 * 16 * 32)
+    monkeypatch.setattr(chunk_threads, "processors", lambda: 8)
+    volume = Volume(scan((16, 16, 96)).array, np.eye(4), {})
+    encode, running, seen, lock = volumes._encode, [], [], threading.Lock()
+
+    def counted(voxels, *arguments):
+        with lock:
+            running.append(1)
+            seen.append(len(running))
+        time.sleep(0.02)
+        try:
+            return encode(voxels, *arguments)
+        finally:
+            with lock:
+                running.pop()
+
+    monkeypatch.setattr(volumes, "_encode", counted)
+    each, files = 16 * 16 * 32 * (140 if mode.kind == "psnr" else 120), set()
+    for room, most in ((2.5, 2), (0, 1)):
+        seen.clear()
+        free = int(volume.array.size * 16 + room * each)
+        monkeypatch.setattr(chunk_threads, "free_system_memory", lambda free=free: free)
+        files.add(compress(volume, mode))
+        assert max(seen) == most
+    assert len(files) == 1
 
 
 def slowly(work, begun):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from benchmarks import compress_peers
-from benchmarks.compress_lossy import Points, chosen_peers, lossy
-from benchmarks.compress_peers import next_rate
+from benchmarks.compress_lossy import Points, chosen_peers, lossy, measure_all
+from benchmarks.compress_peers import Decode, next_rate
+from benchmarks.costs import apart, measured, of_program
 
 from MedAELib.volume import Volume
 
@@ -37,7 +41,7 @@ def test_encoders_of_video_spend_nothing_for_the_eye(monkeypatch: pytest.MonkeyP
 
     def video(voxels: np.ndarray, codec: str, pixels: str, bits: int, options: dict[str, str]) -> Any:
         asked[codec] = options.get("x265-params", "") + options.get("svtav1-params", "")
-        return 1, voxels + 1
+        return 1, lambda: voxels + 1
 
     def ffmpeg(options: list[str], data: bytes = b"") -> bytes:
         if "libvvenc" in options:
@@ -48,7 +52,7 @@ def test_encoders_of_video_spend_nothing_for_the_eye(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(compress_peers, "_video", video)
     monkeypatch.setattr(compress_peers, "_ffmpeg", ffmpeg)
     for codec in (compress_peers.hevc, compress_peers.av1, compress_peers.vvc):
-        codec(RAMP[0].astype(np.int64), 40)
+        codec(RAMP[0].astype(np.int64), 40)[1]()
     assert {"psy-rd=0", "psy-rdoq=0", "aq-mode=0"} < set(asked["libx265"].split(":"))
     assert {"tune=1", "enable-variance-boost=0"} < set(asked["libsvtav1"].split(":"))
     assert "-qpa 0 " in asked["libvvenc"]
@@ -57,10 +61,10 @@ def test_encoders_of_video_spend_nothing_for_the_eye(monkeypatch: pytest.MonkeyP
 def test_a_point_that_was_kept_is_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tried: list[float] = []
 
-    def rounding(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+    def rounding(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
         tried.append(decibels)
         step = float(np.ptp(voxels)) * 10 ** (-decibels / 20) * 12**0.5
-        return round(decibels), np.rint(voxels / step) * step
+        return round(decibels), lambda: np.rint(voxels / step) * step
 
     volume, file = Volume(RAMP, np.eye(4), {"name": "ramp"}), tmp_path / "rows.json"
     for wanted in ([30.0, 36.0], [30.0, 36.0], [30.0, 42.0]):
@@ -75,3 +79,56 @@ def test_a_codec_that_is_not_installed_is_named() -> None:
     assert [*chosen_peers(installed, ["AV1"])] == ["JPEG 2000", "AV1"]
     with pytest.raises(SystemExit, match=r"^VVC cannot be run here"):
         chosen_peers(installed, ["VVC"])
+
+
+def test_what_another_program_takes_is_counted() -> None:
+    """Some codecs are programs of their own."""
+    work = "held = bytearray(150_000_000); sum(range(3_000_000)); held[::4096] = held[::4096]; print(len(held))"
+    with measured() as cost:
+        assert of_program([sys.executable, "-c", work]).strip() == b"150000000"
+    assert cost.cpu_seconds > 0.02
+    assert 150_000_000 < cost.memory < 400_000_000 or not sys.platform.startswith("linux")
+    with measured() as cost:  # what was before is not counted again
+        pass
+    assert cost.memory < 50_000_000
+    with pytest.raises(subprocess.CalledProcessError):
+        of_program([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def where(volume: Volume, wanted: float) -> dict[str, Any]:
+    return {"process": os.getpid(), "name": volume.name, "voxels": volume.array.size, "wanted": wanted}
+
+
+def test_a_codec_is_measured_in_a_process_of_its_own() -> None:
+    found = apart(measure_all, where, Volume(RAMP, np.eye(4), {"name": "ramp"}), [30.0, 40.0])
+    assert [(each["name"], each["voxels"], each["wanted"]) for each in found] == [("ramp", 256, 30), ("ramp", 256, 40)]
+    assert len({each["process"] for each in found} | {os.getpid()}) == 2
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3, 4, 12, 13])
+def test_jpeg_2000_along_slices_gives_the_volume_back_where_slices_lose_nothing(slices, monkeypatch) -> None:
+    class Exact:
+        """Slices that come back as they are."""
+
+        @staticmethod
+        def jpeg2k_encode(part: np.ndarray, **settings: Any) -> bytes:
+            return part.tobytes()
+
+        @staticmethod
+        def jpeg2k_decode(data: bytes) -> np.ndarray:
+            return np.frombuffer(data, np.uint16).reshape(9, 7)
+
+    monkeypatch.setattr(compress_peers, "imagecodecs", Exact)
+    voxels = np.random.default_rng(slices).integers(0, 4096, (9, 7, slices))
+    size, decode = compress_peers.jpeg_2000_3d(voxels, 40)
+    assert size == 2 * voxels.size
+    assert np.abs(decode() - voxels).max() < 1
+
+
+def test_the_curves_become_a_small_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from benchmarks.compress_pictures import rate_distortion
+
+    curves = {name: [(50.0, 2.0), (30.0, 0.1), (40.0, 0.5)] for name in [*compress_peers.lossy_peers(), "MedAE"]}
+    rate_distortion({"head": curves, "chest": curves}, tmp_path / "made" / "curves.png")
+    assert 1_000 < (tmp_path / "made" / "curves.png").stat().st_size < 150_000

@@ -8,13 +8,21 @@ import numpy.typing as npt
 from ..errors import BadInput
 
 Integers = npt.NDArray[np.int64]
+_BLOCK = 1 << 16  # values whose bits are told apart at a time: that takes dozens of bytes for each bit
 
 
 def pack(values: Integers, counts: Integers) -> bytes:
     """The lowest `counts` bits (0..24 each) of the values, one after the other, the highest bit first."""
+    some = range(0, len(values), _BLOCK)
+    pieces = [_bits(values[first : first + _BLOCK], counts[first : first + _BLOCK]) for first in some]
+    return np.packbits(np.concatenate(pieces)).tobytes() if pieces else b""
+
+
+def _bits(values: Integers, counts: Integers) -> npt.NDArray[np.uint8]:
+    """Bit after bit."""
     owner = np.repeat(np.arange(len(values)), counts)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.packbits(((values[owner] >> (counts[owner] - 1 - within)) & 1).astype(np.uint8)).tobytes()
+    return ((values[owner] >> (counts[owner] - 1 - within)) & 1).astype(np.uint8)
 
 
 class BitReader:

@@ -8,9 +8,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
+from ..engine.memory import free_system_memory
 from ..threads import Helpers
 
 MOST_THREADS = 8
+_BYTES, _WAVE_BYTES = 120, 140  # of memory for each voxel of a chunk, roughly, while it is encoded
+_WHOLE_BYTES = 16  # for each voxel of the volume: what its chunks decode to, and how far that is from the truth
 _HEARTBEAT = 0.2  # seconds
 
 Progress = Callable[[str, int, int], None]
@@ -21,6 +24,19 @@ def processors() -> int:
     """How many this process may use; a container or a queue may allow fewer than there are."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
+def side_by_side(memory: int, each: int) -> int:
+    """How many chunks are coded at once: one for each processor, eight at most, as far as memory allows; at least one.
+
+    `memory` are the bytes that may be taken, `each` those that a chunk takes. Nothing that is coded depends on it.
+    """
+    return min(max(1, memory // each), processors(), MOST_THREADS)
+
+
+def encoders(voxels: int, largest: int, waves: bool) -> int:
+    """How many chunks of a volume of so many voxels are encoded side by side, the largest one of so many."""
+    return side_by_side(free_system_memory() - _WHOLE_BYTES * voxels, (_WAVE_BYTES if waves else _BYTES) * largest)
 
 
 @contextmanager

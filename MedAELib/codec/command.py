@@ -54,7 +54,7 @@ def add_commands(commands: Any) -> None:
     promise.add_argument("--lossless", action="store_true", help="every voxel comes back bit for bit (default)")
     promise.add_argument("--max-error", type=float, metavar="E", help="no voxel differs by more than E (HU for CT)")
     promise.add_argument("--psnr", type=float, metavar="DB", help="at least so many decibels over the volume's range")
-    promise.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than in memory")
+    promise.add_argument("--ratio", type=float, metavar="R", help="at least R times smaller than in memory, R from 1")
     compress.add_argument("--with-model", action="store_true", help="put the codec's models (260 kB) into the file")
     latent_command.add_encoding(compress)
     compress.add_argument("--series", help="UID or description of the DICOM series; default: the largest")

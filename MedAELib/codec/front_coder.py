@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import BadInput
 from ..threads import ALONE, Helpers
@@ -82,6 +84,26 @@ def front_setting(grid: Grid, front: Front) -> FrontSetting:
     return FrontSetting(half_octaves(across, min(plane)), grid.low, grid.high, grid.largest, grid.step, step_log)
 
 
+class _Written(NamedTuple):
+    """What is written of voxels, in few bytes each, since a whole chunk of them is held: entries for the entropy coder,
+    and plain bits with their counts."""
+
+    entries: npt.NDArray[np.int32]
+    plain: npt.NDArray[np.uint16]
+    counts: npt.NDArray[np.int8]
+
+    @staticmethod
+    def of(coded: CodedPass) -> _Written:
+        """Of some voxels; values have 16 bits."""
+        return _Written(coded.entries.astype(np.int32), coded.plain.astype(np.uint16), coded.counts.astype(np.int8))
+
+    @staticmethod
+    def joined(pieces: list[_Written]) -> _Written:
+        """The pieces, one after the other."""
+        entries, plain, counts = zip(*pieces, strict=True)
+        return _Written(np.concatenate(entries), np.concatenate(plain), np.concatenate(counts))
+
+
 class _Coder:
     """The steps that encoder and decoder share."""
 
@@ -134,7 +156,8 @@ def encode_front(
     counts = coder.front.counts
     body = encode(np.split(coded.entries, np.cumsum(counts[counts > 0])[:-1]), tables, lanes)
     some = coded.counts > 0
-    data = pack_part(lanes, side.to_bytes(), body, pack(coded.plain[some], coded.counts[some]))
+    plain = pack(coded.plain[some].astype(np.int64), coded.counts[some].astype(np.int64))
+    data = pack_part(lanes, side.to_bytes(), body, plain)
     return data, voxels if grid.step == 1 else coder.voxels()
 
 
@@ -186,25 +209,28 @@ def _fitted_side(coder: _Coder, truth: Floats, helpers: Helpers) -> FrontSide:
     return FrontSide(weights, side.own, (offsets[0], offsets[1]))
 
 
-def _whole(coder: _Coder, truth: Floats, side: FrontSide, helpers: Helpers) -> CodedPass:
+def _whole(coder: _Coder, truth: Floats, side: FrontSide, helpers: Helpers) -> _Written:
     """All voxels at once, since the decoder will know their neighbours exactly; then in the order of the steps."""
-    values, pieces = truth.reshape(-1).astype(np.int64), []
+    values, pieces = truth.reshape(-1), []
     for voxels in blocks(truth.size):
         helpers.look()
         expected, _ = coder.expected(voxels, coder.known.values.places(voxels), side)
-        pieces.append(residuals.code(values[voxels], expected, 0, 1, coder.grid.largest, coder.model.residuals))
-    return CodedPass.joined(pieces).of(coder.front.order)
+        whole = values[voxels].astype(np.int64)
+        pieces.append(_Written.of(residuals.code(whole, expected, 0, 1, coder.grid.largest, coder.model.residuals)))
+    joined, order = _Written.joined(pieces), coder.front.order
+    return _Written(joined.entries[order], joined.plain[order], joined.counts[order])
 
 
-def _closed_loop(coder: _Coder, truth: Floats, side: FrontSide, helpers: Helpers) -> CodedPass:
+def _closed_loop(coder: _Coder, truth: Floats, side: FrontSide, helpers: Helpers) -> _Written:
     """Step by step from what was decoded, as the decoder will."""
-    grid, values = coder.grid, truth.reshape(-1).astype(np.int64)
+    grid, values = coder.grid, truth.reshape(-1)
     coder.known = Known(coder.front, grid.low)
     pieces = []
     for voxels, places in coder.steps():
         helpers.look()
         expected, predicted = coder.expected(voxels, places, side)
-        coded = residuals.code(values[voxels], expected, 0, grid.step, grid.largest, coder.model.residuals)
+        whole = values[voxels].astype(np.int64)
+        coded = residuals.code(whole, expected, 0, grid.step, grid.largest, coder.model.residuals)
         coder.known.enter(voxels, places, coded.decoded.astype(np.float32), predicted.start)
-        pieces.append(coded)
-    return CodedPass.joined(pieces)
+        pieces.append(_Written.of(coded))
+    return _Written.joined(pieces)

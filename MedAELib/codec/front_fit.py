@@ -106,15 +106,16 @@ def _solved(differences: Floats, target: Floats, spread: Floats, start: Doubles,
     """Integer weights that lean a little towards the starting ones; only those of the slice if `flat`."""
     used = np.array([offset[0] == 0 for offset in OFFSETS]) if flat else np.ones(len(OFFSETS), bool)
     before = np.where(used, start, 0) / 2**WEIGHT_BITS
-    x = differences.astype(np.float64)
+    x = np.empty((int(used.sum()), differences.shape[1]))
+    np.copyto(x, differences if used.all() else differences[used])
     weights, weigh = before, 1 / spread.astype(np.float64)
     for _ in range(_ROUNDS):
-        scaled = x[used] * weigh
-        gram = scaled @ (x[used] * weigh).T
+        scaled = x * weigh
+        gram = scaled @ scaled.T
         ridge = (_RIDGE * np.trace(gram) / len(gram) + 1e-9) * np.eye(len(gram))
-        right = scaled @ ((target - before @ x) * weigh)
+        right = scaled @ ((target - before[used] @ x) * weigh)
         weights = before.copy()
         weights[used] += np.linalg.solve(gram + ridge, right)
-        error = np.abs(target - weights @ x) / spread
+        error = np.abs(target - weights[used] @ x) / spread
         weigh = 1 / (spread * np.sqrt(error + 0.3))
     return np.clip(np.rint(weights * 2**WEIGHT_BITS), -LARGEST_WEIGHT, LARGEST_WEIGHT)

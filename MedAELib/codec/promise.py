@@ -23,7 +23,8 @@ Array = npt.NDArray[Any]
 @dataclass(frozen=True)
 class Mode:
     """What is promised: "lossless"; or "max-error", with the largest difference in grey values (HU for CT); or "psnr",
-    with the least decibels over the volume's range; or "ratio", with how much smaller than in memory, at least."""
+    with the least decibels over the volume's range; or "ratio", with how many times smaller than in memory at least (1
+    or more). Raises BadInput for a value that is none of these."""
 
     kind: str = "lossless"
     value: float = 0.0
@@ -33,6 +34,9 @@ class Mode:
             raise BadInput(f"The compression mode {self.kind!r} is not known.")
         if self.kind in _VALUES and not (np.isfinite(self.value) and self.value > 0):
             raise BadInput(f"The value of {self.kind} cannot be {self.value:g}.", "Name a number above 0.")
+        if self.kind == "ratio" and self.value < 1:
+            told = f"The ratio {self.value:g} would be that of a file larger than the volume."
+            raise BadInput(told, "It says how many times smaller the file is to be: name a number of 1 or more.")
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""

@@ -16,7 +16,7 @@ from ..engine.memory import free_system_memory
 from ..errors import BadInput, OutOfMemory
 from ..threads import ALONE, Helpers
 from ..volume import Volume
-from .chunk_threads import MOST_THREADS, Progress, helpers_for, in_turn, processors
+from .chunk_threads import Progress, helpers_for, in_turn, side_by_side
 from .container import FRONT, PACKED, RESTORATION, WAVES, Block, Container, block_of, open_container
 from .context import LARGEST
 from .filled import unpack_mask
@@ -36,7 +36,7 @@ from .tuning import apply_tuning
 from .values import TYPES, from_whole
 from .waves import levels_left_out, wave_grids, wave_steps
 
-_BYTES_PER_VOXEL = 40  # of memory, roughly, while a chunk is decoded
+_BYTES_PER_VOXEL = 70  # of memory, roughly, while a chunk is decoded
 
 Array = npt.NDArray[Any]
 
@@ -273,9 +273,9 @@ def _memory(container: Container, entries: Sequence[_Entry]) -> tuple[int, int]:
 
 
 def _at_once(container: Container, entries: Sequence[_Entry]) -> int:
-    """How many chunks are decoded side by side: one for each processor, eight at most, as far as memory allows."""
+    """How many chunks are decoded side by side."""
     whole, each = _memory(container, entries)
-    return int(min(max(1, (free_system_memory() - whole) // each), processors(), MOST_THREADS))
+    return side_by_side(free_system_memory() - whole, each)
 
 
 def _entry(chunk: Mapping[str, Any], plane: tuple[int, int], spacing: tuple[int, ...], size: int) -> _Entry:

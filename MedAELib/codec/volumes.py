@@ -16,7 +16,7 @@ from ..errors import BadInput
 from ..threads import ALONE, Helpers
 from ..volume import Volume
 from .assemble import Carried, Chunk, assemble, assemble_packed, joined, micrometres
-from .chunk_threads import MOST_THREADS, Progress, beside, helpers_for, in_turn, processors
+from .chunk_threads import Progress, beside, encoders, helpers_for, in_turn
 from .container import FRONT, PACKED, open_container
 from .front import Front
 from .front_coder import encode_front
@@ -47,8 +47,7 @@ from .wavelet import FRACTION_BITS, JOINS, LATE, choose_axes
 from .waves import wave_chunk
 
 _CHUNK_VOXELS = 4_000_000
-_WAVE_THINNEST = 32  # slices of a chunk of wavelets
-_WAVE_LEAST = 12  # of the last one: fewer would not be halved as often as the others
+_WAVE_THINNEST, _WAVE_LEAST = 32, 12  # slices of a chunk of wavelets; of the last: fewer would be halved less often
 _WAVE_VOXELS = 4096  # a smaller volume is coded by lattices
 _MOST_DECIBELS = 110.0  # beyond lies what wavelets in 2^-6 grey values cannot reach
 _FEW_VALUES, _SMALL, _DEAR = 64, 100_000, 2.5  # values, voxels and bits a voxel that make lattices worth a try
@@ -299,8 +298,8 @@ def _encode_chunks(
     volume: Volume, plan: _Plan, model: CodecModel, slabs: list[tuple[int, int, int]], progress: Progress | None
 ) -> list[Chunk]:
     """All chunks, in parallel; what has not begun when `progress` raises never does."""
-    spacing = micrometres(volume)
-    with helpers_for(len(slabs)) as helpers, ThreadPoolExecutor(_threads()) as pool:
+    spacing, count = micrometres(volume), min(_threads(volume, plan, slabs), len(slabs))
+    with helpers_for(count) as helpers, ThreadPoolExecutor(count) as pool:
         work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model, helpers) for c, a, b in slabs]
         return in_turn(pool, work, "Compressing", progress, helpers.stop)
 
@@ -392,8 +391,10 @@ def _slabs(volume: Volume, thinnest: int = 0, least: int = 1) -> list[tuple[int,
     return [(channel, start, stop) for channel in range(volume.channels) for start, stop in cuts]
 
 
-def _threads() -> int:
-    return min(processors(), MOST_THREADS)
+def _threads(volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]]) -> int:
+    """How many chunks are encoded side by side."""
+    largest = volume.array[0, :, :, 0].size * max(stop - start for _, start, stop in slabs)
+    return encoders(volume.array.size, largest, plan.waves is not None)
 
 
 __all__ = ["Mode", "compress", "compress_and_decode", "decode_chunk", "decompress", "largest_error", "ratio_and_rate"]

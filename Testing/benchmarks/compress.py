@@ -1,8 +1,9 @@
 """Compression beside ready codecs on held-out scans: lossless and near-lossless size, rate-distortion, time, memory.
 
 `python Testing/benchmarks/compress.py [--lossless] [--near E ...] [--lossy DB ...] [--speed DB ...] [--slices N]
-[--encode DB ...] [--ratios R ...] [--chunks N] [--beside FOLDER] [--cases NAME ...] [--codecs NAME ...] [--rows FILE]`.
-With a file of rows, a point of a lossy curve that is in it is not measured again.
+[--encode DB ...] [--ratios R ...] [--chunks N] [--beside FOLDER] [--cases NAME ...] [--codecs NAME ...] [--rows FILE]
+[--pictures FOLDER]`. With a file of rows, a point of a lossy curve that is in it is not measured again. For the tables
+of --lossless and --lossy each codec has a process of its own, so that its memory is its own.
 The other codecs come from imagecodecs and PyAV where they are installed (Testing/benchmarks/requirements.txt); those of
 images see slice after slice. No volume here was used to train the codec.
 """
@@ -10,6 +11,7 @@ images see slice after slice. No volume here was used to train the codec.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import zlib
 from collections.abc import Callable
@@ -23,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.compress_lossy import CPU, MEMORY, OURS, Points, chosen_peers, lossy, means, ours
-from benchmarks.compress_peers import lossy_peers, sperr_bounded
+from benchmarks.compress_peers import BARE, lossy_peers, sperr_bounded
+from benchmarks.compress_pictures import rate_distortion
 from benchmarks.compress_speed import encoding, long_enough, speed
-from benchmarks.costs import Cost, measured
+from benchmarks.costs import Cost, apart, measured
 
 from MedAELib.codec.volumes import Mode, largest_error
 from MedAELib.training.cohort import data_folder
@@ -76,7 +79,7 @@ def lossless_codecs() -> dict[str, Lossless]:
     slices: dict[str, Codec] = {
         "JPEG-LS": (ic.jpegls_encode, ic.jpegls_decode),
         "HTJ2K": (lambda s: ic.htj2k_encode(s, reversible=True), ic.htj2k_decode),
-        "JPEG 2000": (lambda s: ic.jpeg2k_encode(s, level=0, reversible=True), ic.jpeg2k_decode),
+        "JPEG 2000": (lambda s: ic.jpeg2k_encode(s, level=0, reversible=True, codecformat=BARE), ic.jpeg2k_decode),
         "JPEG-XL e7": (lambda s: ic.jpegxl_encode(s, lossless=True, effort=7), ic.jpegxl_decode),
         "JPEG-XL e9": (lambda s: ic.jpegxl_encode(s, lossless=True, effort=9), ic.jpegxl_decode),
     }
@@ -115,7 +118,9 @@ def by_slice(volume: Volume, codec: Codec, exact: bool = True) -> tuple[float, C
 
 
 def ours_exact(volume: Volume) -> tuple[float, Cost, Cost]:
-    """Bits per voxel of a lossless .maez file; what encoding with its check and decoding take."""
+    """Bits per voxel of a lossless .maez file; what encoding with its check and decoding take, once torch is loaded,
+    with which the encoder tunes its model."""
+    importlib.import_module("MedAELib.codec.differentiable")
     size, encoding, decoding, again = ours(volume, Mode())
     if not np.array_equal(again, volume.array):
         sys.exit(f"{volume.name} did not come back.")
@@ -139,8 +144,8 @@ def lossless(volumes: list[Volume], names: list[str]) -> None:
     costs: dict[str, list[list[dict[str, float]]]] = {name: [] for name in codecs}
     for volume in volumes:
         sizes = {}
-        for name, codec in codecs.items():
-            sizes[name], *taken = codec(volume)
+        for name in codecs:
+            sizes[name], *taken = apart(_lossless_of, name, volume)
             costs[name].append([cost.per_million(volume.array.size) for cost in taken])
         row = [volume.name, *(f"{value:.2f}" for value in sizes.values())]
         if compared:
@@ -150,6 +155,11 @@ def lossless(volumes: list[Volume], names: list[str]) -> None:
     if ratios:
         print(f"Mean: {100 * (np.mean(ratios) - 1):+.1f} %")
     print_costs(costs)
+
+
+def _lossless_of(name: str, volume: Volume) -> tuple[float, Cost, Cost]:
+    """What a codec gives, by its name: in another process, to which no codec can be sent."""
+    return lossless_codecs()[name](volume)
 
 
 def print_costs(costs: dict[str, list[list[dict[str, float]]]]) -> None:
@@ -192,6 +202,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=1, help="of --speed and --encode: repeat slices until so many")
     parser.add_argument("--beside", type=Path, help="with --speed or --encode: a checkout that is measured, too")
     parser.add_argument("--codecs", nargs="*", default=[], metavar="NAME", help="only these (lossy: beside JPEG 2000)")
+    parser.add_argument("--pictures", type=Path, help="folder for a picture of the curves of --lossy")
     parser.add_argument("--rows", type=Path, help="JSON of the lossy points: those that it lacks are measured")
     options = parser.parse_args()
     volumes = cases(options.cases, options.slices)
@@ -206,7 +217,10 @@ def main() -> None:
     if options.near:
         near_lossless(volumes, options.near)
     if options.lossy:
-        lossy(volumes, options.lossy, chosen_peers(lossy_peers(), options.codecs), Points(options.rows))
+        chosen = chosen_peers(lossy_peers(), options.codecs)
+        curves = lossy(volumes, options.lossy, chosen, Points(options.rows), apart)
+        if options.pictures:
+            rate_distortion(curves, options.pictures / "rate-distortion.png")
 
 
 if __name__ == "__main__":

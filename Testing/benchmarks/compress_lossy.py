@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from benchmarks.compress_peers import OTHER_PROGRAMS, Lossy
-from benchmarks.costs import Cost, measured
+from benchmarks.compress_peers import Lossy
+from benchmarks.costs import Cost, here, measured
 from scipy.interpolate import PchipInterpolator
 
 from MedAELib.codec.reader import decompress
@@ -19,12 +20,15 @@ from MedAELib.quality import psnr
 from MedAELib.volume import Volume
 
 REFERENCE, OURS = "JPEG 2000", "MedAE"
-DECODING = "MedAE, decoding"
+WAYS = ("encode", "decode")
 CPU, MEMORY = "cpu_seconds_per_million", "megabytes_per_million"
-# of one codec at one quality: "psnr", "bits" per voxel, and what a million voxels cost: both ways "costs", and of MedAE
-# alone "decoding"
+# of one codec at one quality: "psnr", "bits" per voxel, and what a million voxels cost to "encode" and to "decode"
 Point = dict
+Measure = Callable[[Volume, float], Point]
 Curve = list[tuple[float, float]]
+
+# a volume's meta cannot be changed, and what cannot is not sent to another process by itself
+copyreg.pickle(Volume, lambda volume: (Volume, (volume.array, volume.affine, dict(volume.meta))))
 
 
 class Points:
@@ -37,15 +41,18 @@ class Points:
         self._file = file
         self._kept: dict[str, Point] = json.loads(file.read_text()) if file and file.is_file() else {}
 
-    def of(self, volume: Volume, codec: str, wanted: float, measure: Callable[[], Point]) -> Point:
-        """The point that was kept, or else what is measured now."""
+    def of(
+        self, volume: Volume, codec: str, decibels: Sequence[float], measure: Callable[[list[float]], list[Point]]
+    ) -> list[Point]:
+        """The points that were kept, and those that are measured now, together."""
         size = " x ".join(map(str, volume.shape))
-        name = f"{volume.name}, {size}: {codec}, {wanted:g} dB"
-        if name not in self._kept:
-            self._kept[name] = measure()
+        names = {f"{volume.name}, {size}: {codec}, {wanted:g} dB": wanted for wanted in decibels}
+        missing = {name: wanted for name, wanted in names.items() if name not in self._kept}
+        if missing:
+            self._kept |= zip(missing, measure([*missing.values()]), strict=True)
             if self._file:
                 self._file.write_text(json.dumps(self._kept, indent=1))
-        return self._kept[name]
+        return [self._kept[name] for name in names]
 
 
 def ours(volume: Volume, mode: Mode) -> tuple[float, Cost, Cost, np.ndarray]:
@@ -57,31 +64,50 @@ def ours(volume: Volume, mode: Mode) -> tuple[float, Cost, Cost, np.ndarray]:
     return 8 * len(data) / volume.array.size, encoding, decoding, again
 
 
-def lossy(volumes: Sequence[Volume], decibels: Sequence[float], peers: Mapping[str, Lossy], points: Points) -> None:
+def lossy(
+    volumes: Sequence[Volume], decibels: Sequence[float], peers: Mapping[str, Lossy], points: Points,
+    run: Callable[..., list[Point]] = here,
+) -> dict[str, dict[str, Curve]]:  # fmt: skip
     """One line of JSON a scan: BD-rates against JPEG 2000 on slices, and of MedAE against each other codec, over the
-    PSNR that both reach."""
-    measures = {name: partial(_point, codec=codec) for name, codec in peers.items()} | {OURS: _our_point}
+    PSNR that both reach, and what each costs. `run` calls what measures a codec, perhaps in a process of its own.
+
+    Returns the curve of each scan and codec.
+    """
+    measures: dict[str, Measure] = {name: partial(_point, codec=codec) for name, codec in peers.items()}
+    measures[OURS] = _our_point
+    curves = {}
     for volume in volumes:
         found = {
-            name: [points.of(volume, name, wanted, partial(measure, volume, wanted=wanted)) for wanted in decibels]
+            name: points.of(volume, name, decibels, partial(run, measure_all, measure, volume))
             for name, measure in measures.items()
         }
+        curves[volume.name] = {name: _curve(some) for name, some in found.items()}
         print(json.dumps({"scan": volume.name, **told(found)}), flush=True)
+    return curves
+
+
+def measure_all(measure: Measure, volume: Volume, decibels: Sequence[float]) -> list[Point]:
+    """What a codec gives at each quality."""
+    return [measure(volume, wanted) for wanted in decibels]
+
+
+def _curve(some: Sequence[Point]) -> Curve:
+    return [(point["psnr"], point["bits"]) for point in some]
 
 
 def told(found: Mapping[str, Sequence[Point]]) -> dict[str, object]:
     """What the points of each codec say."""
-    curves = {name: [(point["psnr"], point["bits"]) for point in some] for name, some in found.items()}
-    costs = {name: [point["costs"] for point in some] for name, some in found.items() if name not in OTHER_PROGRAMS}
-    costs[DECODING] = [point["decoding"] for point in found[OURS]]
-    taken = {name: means(some) for name, some in costs.items()}
+    curves = {name: _curve(some) for name, some in found.items()}
+    costs = {way: {name: means([point[way] for point in some]) for name, some in found.items()} for way in WAYS}
     return {
         "against_jpeg_2000_percent": {n: round(bd_rate(curves[REFERENCE], c), 1) for n, c in curves.items()},
         "medae_against_percent": {n: round(bd_rate(c, curves[OURS]), 1) for n, c in curves.items() if n != OURS},
         **{name: [[round(x, 2), round(y, 4)] for x, y in curve] for name, curve in curves.items()},
-        "seconds_per_million_voxels": {name: round(mean[CPU], 2) for name, mean in taken.items()},
-        "megabytes_per_million_voxels": {name: round(mean[MEMORY]) for name, mean in taken.items()},
-    }
+        **{f"{way}_cpu_seconds_per_million_voxels": {n: round(mean[CPU], 2) for n, mean in costs[way].items()}
+           for way in WAYS},
+        **{f"{way}_megabytes_per_million_voxels": {n: round(mean[MEMORY]) for n, mean in costs[way].items()}
+           for way in WAYS},
+    }  # fmt: skip
 
 
 def chosen_peers(installed: Mapping[str, Lossy], names: Sequence[str]) -> dict[str, Lossy]:
@@ -99,10 +125,16 @@ def means(costs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def _point(volume: Volume, wanted: float, codec: Lossy) -> Point:
     whole = volume.array[0].astype(np.int64) - int(volume.array.min())
-    with measured() as cost:
-        coded, again = codec(whole, wanted)
-    quality = psnr(whole, again, float(np.ptp(whole)))
-    return {"psnr": quality, "bits": 8 * coded / whole.size, "costs": cost.per_million(whole.size)}
+    with measured() as encoding:
+        coded, decode = codec(whole, wanted)
+    with measured() as decoding:
+        again = decode()
+    return {
+        "psnr": psnr(whole, again, float(np.ptp(whole))),
+        "bits": 8 * coded / whole.size,
+        "encode": encoding.per_million(whole.size),
+        "decode": decoding.per_million(whole.size),
+    }
 
 
 def _our_point(volume: Volume, wanted: float) -> Point:
@@ -110,8 +142,8 @@ def _our_point(volume: Volume, wanted: float) -> Point:
     return {
         "psnr": psnr(volume.array, mine, float(np.ptp(volume.array.astype(np.int64)))),
         "bits": size,
-        "costs": (encoding + decoding).per_million(volume.array.size),
-        "decoding": decoding.per_million(volume.array.size),
+        "encode": encoding.per_million(volume.array.size),
+        "decode": decoding.per_million(volume.array.size),
     }
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from benchmarks.costs import of_program
 
+from MedAELib.codec.wavelet import FRACTION_BITS, analyse, gain, synthesise
 from MedAELib.quality import psnr
 
 os.environ.setdefault("SVT_LOG", "0")  # the AV1 encoder says nothing but errors
@@ -33,11 +34,16 @@ try:
 except ImportError:
     imageio_ffmpeg = None
 
-# of a volume [i, j, k] of whole numbers from 0 and a wanted PSNR: bytes, and the volume that comes back
-Lossy = Callable[[np.ndarray, float], tuple[int, np.ndarray]]
-OTHER_PROGRAMS = ("VVC",)  # what these take is not counted in this process
+Decode = Callable[[], np.ndarray]
+# of a volume [i, j, k] of whole numbers from 0 and a wanted PSNR: bytes, and what makes the volume that comes back
+Lossy = Callable[[np.ndarray, float], tuple[int, Decode]]
+BARE = "j2k"  # of the formats of JPEG 2000, the one without a file's boxes, 85 bytes a slice
 _SMALLEST, _MULTIPLE = 64, 8  # of a video's frame
-_AV1_RATES, _DECIBELS_A_STEP, _TRIES, _NEAR = (1, 63), 0.6, 5, 0.5
+_TRIES, _NEAR = 5, 0.5
+_AV1_RATES, _AV1_STEP = (1, 63), 0.6  # settings, and the decibels that one of them is worth, roughly
+_XL_RATES, _XL_STEP = (0, 45), 1.0  # quarters of an octave of the distance, from the finest of 0.01
+_LEVELS = 2  # of the wavelet along slices: more hardly gain in thin slices, and lose much in thick ones
+_DEAD = 1.0  # of the PSNR's uniform step, which HTJ2K takes
 
 # PSNR is measured, so each encoder of video is set for PSNR: what spends bits for the eye is off.
 X265_FOR_PSNR = "psy-rd=0:psy-rdoq=0:aq-mode=0"  # what x265's tune psnr does
@@ -49,7 +55,8 @@ def lossy_peers() -> dict[str, Lossy]:
     """What is installed, by name; JPEG 2000 on slices is what the others are measured against."""
     found: dict[str, Lossy] = {}
     if imagecodecs is not None:
-        found |= {"JPEG 2000": jpeg_2000, "SPERR": sperr, "SZ3": sz3, "ZFP": zfp}
+        found |= {"JPEG 2000": jpeg_2000, "JPEG 2000 3D": jpeg_2000_3d, "HTJ2K": htj2k, "JPEG-XL": jpeg_xl}
+        found |= {"SPERR": sperr, "SZ3": sz3, "ZFP": zfp}
     if av is not None:
         found |= {"HEVC": hevc, "HEVC slower": partial(hevc, preset="slower"), "AV1": av1}
     if imageio_ffmpeg is not None and " libvvenc " in _ffmpeg(["-encoders"]).decode():
@@ -57,18 +64,75 @@ def lossy_peers() -> dict[str, Lossy]:
     return found
 
 
-def jpeg_2000(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+def jpeg_2000(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
     """The irreversible 9/7 transform, slice by slice."""
     level = decibels + 20 * np.log10(65535 / np.ptp(voxels))  # of the codec, whose range is 16 bits
-    slices = [np.ascontiguousarray(part).astype(np.uint16) for part in np.moveaxis(voxels, 2, 0)]
-    coded = [imagecodecs.jpeg2k_encode(part, level=level, reversible=False) for part in slices]
-    return sum(map(len, coded)), np.stack([imagecodecs.jpeg2k_decode(part) for part in coded], axis=-1)
+    coded = [_jpeg_2000_slice(part, level) for part in _slices(voxels)]
+    return sum(map(len, coded)), lambda: np.stack([imagecodecs.jpeg2k_decode(part) for part in coded], axis=-1)
 
 
-def sperr(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+def _jpeg_2000_slice(part: np.ndarray, level: float) -> bytes:
+    coded: bytes = imagecodecs.jpeg2k_encode(part, level=level, reversible=False, codecformat=BARE)
+    return coded
+
+
+def jpeg_2000_3d(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
+    """JPEG 2000 as its Part 2 takes components together: the 9/7 wavelet along the slices, mirrored at both ends; then
+    each slice of its bands, all as loud as an orthonormal transform makes them, with the same mean square error."""
+    low, bands, shapes = voxels.astype(np.float64) * 2**FRACTION_BITS, [], []
+    for before in range(_LEVELS):
+        shapes.append(low.shape)
+        divided = analyse(low, (2,))
+        low = divided[()]
+        bands.append(divided[2,] * _loudness(before - 1))
+    whole = np.concatenate([low * _loudness(_LEVELS), *bands[::-1]], axis=2)
+    start, scale = whole.min(), 65535 / np.ptp(whole)
+    level = 20 * np.log10(65535 / (_deviation(voxels, decibels) * 2**FRACTION_BITS * scale))
+    coded = [_jpeg_2000_slice(part, level) for part in _slices(np.rint((whole - start) * scale))]
+
+    def decode() -> np.ndarray:
+        again = np.stack([imagecodecs.jpeg2k_decode(part) for part in coded], axis=-1) / scale + start
+        thick = low.shape[2]
+        joined, rest = again[:, :, :thick] / _loudness(_LEVELS), again[:, :, thick:]
+        for before, shape in reversed(list(enumerate(shapes))):
+            thick = shape[2] // 2
+            high, rest = rest[:, :, :thick] / _loudness(before - 1), rest[:, :, thick:]
+            joined = synthesise({(): joined, (2,): high}, shape, (2,))
+        return joined / 2**FRACTION_BITS
+
+    return sum(map(len, coded)), decode
+
+
+def _loudness(power: int) -> float:
+    return gain(power) / gain(0)
+
+
+def htj2k(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
+    """High-throughput JPEG 2000, the irreversible 9/7 transform, slice by slice."""
+    step = _DEAD * _deviation(voxels, decibels) * 12**0.5 / 65536  # of the codec's range of 16 bits
+    coded = [imagecodecs.htj2k_encode(part, level=step, reversible=False) for part in _slices(voxels)]
+    return sum(map(len, coded)), lambda: np.stack([imagecodecs.htj2k_decode(part) for part in coded], axis=-1)
+
+
+def jpeg_xl(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
+    """JPEG-XL's lossy mode (VarDCT, effort 7), slice by slice; it is made for the eye, and nothing else can be set. The
+    grey values are spread over 16 bits; the distance is sought."""
+    scale = 65535 / float(voxels.max())
+    slices = _slices(np.rint(voxels * scale))
+
+    def code(rate: int) -> tuple[int, Decode]:
+        distance = 0.01 * 2 ** (rate / 4)
+        coded = [imagecodecs.jpegxl_encode(part, distance=distance, effort=7, lossless=False) for part in slices]
+        decode = partial(map, imagecodecs.jpegxl_decode, coded)
+        return sum(map(len, coded)), lambda: np.stack([*decode()], axis=-1) / scale
+
+    return _sought(code, voxels, decibels, round(28 - (decibels - 36) / _XL_STEP), _XL_RATES, _XL_STEP)
+
+
+def sperr(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
     """SPERR's wavelets in three dimensions, in its mode for a PSNR."""
     coded = imagecodecs.sperr_encode(_slices_first(voxels), decibels, mode="psnr")
-    return len(coded), np.moveaxis(imagecodecs.sperr_decode(coded), 0, 2)
+    return len(coded), lambda: np.moveaxis(imagecodecs.sperr_decode(coded), 0, 2)
 
 
 def sperr_bounded(voxels: np.ndarray, bound: float) -> int:
@@ -76,20 +140,20 @@ def sperr_bounded(voxels: np.ndarray, bound: float) -> int:
     return len(imagecodecs.sperr_encode(_slices_first(voxels), bound + 0.499, mode="pwe"))
 
 
-def sz3(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+def sz3(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
     """SZ3 with the bound whose uniform errors would have that PSNR."""
     bound = _deviation(voxels, decibels) * 3**0.5
     coded = imagecodecs.sz3_encode(voxels.astype(np.float32), mode="abs", abs=bound)
-    return len(coded), imagecodecs.sz3_decode(coded, voxels.shape, np.float32)
+    return len(coded), lambda: imagecodecs.sz3_decode(coded, voxels.shape, np.float32)
 
 
-def zfp(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+def zfp(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
     """ZFP with a tolerance; its errors are far smaller than that."""
     coded = imagecodecs.zfp_encode(voxels.astype(np.float32), _deviation(voxels, decibels) * 50, mode="a")
-    return len(coded), imagecodecs.zfp_decode(coded)
+    return len(coded), lambda: imagecodecs.zfp_decode(coded)
 
 
-def hevc(voxels: np.ndarray, decibels: float, preset: str = "medium") -> tuple[int, np.ndarray]:
+def hevc(voxels: np.ndarray, decibels: float, preset: str = "medium") -> tuple[int, Decode]:
     """x265, 12 bits."""
     rate = np.clip(27 - 1.5 * (decibels - 36), 0, 51)  # roughly that of the wanted PSNR
     settings = f"crf={rate:.1f}:{X265_FOR_PSNR}:log-level=none:pools=1:frame-threads=1"
@@ -97,20 +161,32 @@ def hevc(voxels: np.ndarray, decibels: float, preset: str = "medium") -> tuple[i
     return _video(voxels, "libx265", "gray12le", 12, options)
 
 
-def av1(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+def av1(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
     """SVT-AV1, preset 4, 10 bits (it has no more); the setting is sought: what it gives differs much between scans."""
-    missed: dict[int, float] = {}
-    found: dict[int, tuple[int, np.ndarray]] = {}
-    rate = int(np.clip(41 - 2.75 * (decibels - 36), *_AV1_RATES))  # roughly that of the wanted PSNR
-    while rate not in found and len(found) < _TRIES and min(map(abs, missed.values()), default=_NEAR) >= _NEAR:
+
+    def code(rate: int) -> tuple[int, Decode]:
         options = {"preset": "4", "crf": f"{rate}", "svtav1-params": f"{SVT_FOR_PSNR}:lp=1"}
-        found[rate] = _video(voxels, "libsvtav1", "yuv420p10le", 10, options)
-        missed[rate] = psnr(voxels, found[rate][1], float(np.ptp(voxels))) - decibels
-        rate = next_rate(missed)
+        return _video(voxels, "libsvtav1", "yuv420p10le", 10, options)
+
+    return _sought(code, voxels, decibels, round(41 - 2.75 * (decibels - 36)), _AV1_RATES, _AV1_STEP)
+
+
+def _sought(
+    code: Callable[[int], tuple[int, Decode]], voxels: np.ndarray, decibels: float, first: int,
+    rates: tuple[int, int], worth: float,
+) -> tuple[int, Decode]:  # fmt: skip
+    """What a codec makes with the setting of those tried whose PSNR is nearest; `first` is roughly the wanted one."""
+    missed: dict[int, float] = {}
+    found: dict[int, tuple[int, Decode]] = {}
+    rate = int(np.clip(first, *rates))
+    while rate not in found and len(found) < _TRIES and min(map(abs, missed.values()), default=_NEAR) >= _NEAR:
+        found[rate] = code(rate)
+        missed[rate] = psnr(voxels, found[rate][1](), float(np.ptp(voxels))) - decibels
+        rate = next_rate(missed, rates, worth)
     return found[min(found, key=lambda tried: abs(missed[tried]))]
 
 
-def next_rate(missed: dict[int, float]) -> int:
+def next_rate(missed: dict[int, float], rates: tuple[int, int] = _AV1_RATES, worth: float = _AV1_STEP) -> int:
     """Where to try next, of settings whose PSNR falls as they grow, after the last one of those that were tried, with
     the decibels by which they are too good; one that was tried, where nothing nearer is left."""
     finer = [rate for rate, more in missed.items() if more >= 0]
@@ -120,11 +196,11 @@ def next_rate(missed: dict[int, float]) -> int:
         share = missed[low] / (missed[low] - missed[high])
         return min(max(low + round(share * (high - low)), low + 1), high - 1) if high - low > 1 else low
     last = next(reversed(missed))
-    step = round(missed[last] / _DECIBELS_A_STEP) or (1 if missed[last] >= 0 else -1)
-    return int(np.clip(last + step, *_AV1_RATES))
+    step = round(missed[last] / worth) or (1 if missed[last] >= 0 else -1)
+    return int(np.clip(last + step, *rates))
 
 
-def vvc(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
+def vvc(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
     """VVenC, preset faster, 10 bits (it has no more)."""
     rate = int(np.clip(31 - 1.3 * (decibels - 36), 0, 63))  # roughly that of the wanted PSNR
     frames, scale = _frames(voxels, 10)
@@ -137,16 +213,26 @@ def vvc(voxels: np.ndarray, decibels: float) -> tuple[int, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "coded.266"
         _ffmpeg([*pixels, "-s", f"{columns}x{rows}", "-r", "25", "-i", "-", *coding, f"{file}"], whole.tobytes())
-        raw = _ffmpeg(["-threads", "1", "-f", "vvc", "-i", f"{file}", *pixels, "-"])
-        coded = file.stat().st_size
-    again = np.frombuffer(raw, np.uint16).reshape(count, -1)[:, : rows * columns].reshape(frames.shape)
-    return coded, np.moveaxis(again, 0, 2)[: voxels.shape[0], : voxels.shape[1]] / scale
+        coded = file.read_bytes()
+
+    def decode() -> np.ndarray:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "coded.266"
+            file.write_bytes(coded)
+            raw = _ffmpeg(["-threads", "1", "-f", "vvc", "-i", f"{file}", *pixels, "-"])
+        again = np.frombuffer(raw, np.uint16).reshape(count, -1)[:, : rows * columns].reshape(count, rows, columns)
+        return np.moveaxis(again, 0, 2)[: voxels.shape[0], : voxels.shape[1]] / scale
+
+    return len(coded), decode
 
 
 def _ffmpeg(options: list[str], data: bytes = b"") -> bytes:
     """What the program of imageio-ffmpeg writes."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", *options]
-    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+    return of_program([imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", *options], data)
+
+
+def _slices(voxels: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(part).astype(np.uint16) for part in np.moveaxis(voxels, 2, 0)]
 
 
 def _slices_first(voxels: np.ndarray) -> np.ndarray:
@@ -157,7 +243,7 @@ def _deviation(voxels: np.ndarray, decibels: float) -> float:
     return float(np.ptp(voxels)) * 10 ** (-decibels / 20)
 
 
-def _video(voxels: np.ndarray, codec: str, pixels: str, bits: int, options: dict[str, str]) -> tuple[int, np.ndarray]:
+def _video(voxels: np.ndarray, codec: str, pixels: str, bits: int, options: dict[str, str]) -> tuple[int, Decode]:
     """Slices as frames; the grey values are spread over all levels of the codec, and come back unrounded."""
     frames, scale = _frames(voxels, bits)
     size, file = frames.shape[1:], io.BytesIO()
@@ -169,11 +255,14 @@ def _video(voxels: np.ndarray, codec: str, pixels: str, bits: int, options: dict
         coded = sum(packet.size for packet in packets)
         for packet in packets:
             out.mux(packet)
-    file.seek(0)
-    with av.open(file) as source:
-        decoded = [np.frombuffer(f.planes[0], np.uint16).reshape(f.height, -1) for f in source.decode(video=0)]
-        again = np.stack([plane[: voxels.shape[0], : voxels.shape[1]] for plane in decoded], axis=-1)
-    return coded, again / scale
+    data, wide = file.getvalue(), voxels.shape[1]
+
+    def decode() -> np.ndarray:
+        with av.open(io.BytesIO(data)) as source:
+            planes = [np.frombuffer(f.planes[0], np.uint16).reshape(f.height, -1) for f in source.decode(video=0)]
+        return np.stack([plane[: voxels.shape[0], :wide] for plane in planes], axis=-1) / scale
+
+    return coded, decode
 
 
 def _frames(voxels: np.ndarray, bits: int) -> tuple[np.ndarray, float]:

@@ -95,11 +95,14 @@ def speed(volumes: Sequence[Volume], decibels: Sequence[float], bound: float = 2
 def encoding(
     volumes: Sequence[Volume], decibels: Sequence[float], ratios: Sequence[float], beside: Path | None = None
 ) -> None:
-    """One table: CPU seconds per million voxels of encoding with its checks, and with another checkout how many times
-    as many its encoder takes, and how large its files are beside these. Both take turns, on all processors; once."""
+    """One table: seconds and CPU seconds per million voxels of encoding with its checks, and megabytes at the peak.
+
+    With another checkout: how many times as many seconds its encoder takes, its megabytes, and how large its files are
+    beside these. Both take turns, on all processors; once.
+    """
     other = codec_of(beside)[0] if beside is not None else None
-    heads = ["scan", "mode", "bits per voxel", "s", "CPU s"]
-    heads += ["CPU s of the other", "its file"] if other is not None else []
+    heads = ["scan", "million voxels", "mode", "bits per voxel", "s", "CPU s", "MB"]
+    heads += ["CPU s of the other", "its MB", "its file"] if other is not None else []
     i, j, k = volumes[0].shape
     first = volumes[0].slab(2, 0, min(-(-_WARM_VOXELS // (i * j)), k))
     for encode in (compress, other):
@@ -115,9 +118,12 @@ def encoding(
                         sizes.append(len(encode(volume, mode)))
                     costs.append(cost)
             taken = [1e6 * value / volume.array.size for value in (costs[0].seconds, costs[0].cpu_seconds)]
-            row = [volume.name, _told(mode), f"{8 * sizes[0] / volume.array.size:.3f}", *(f"{s:.2f}" for s in taken)]
+            row = [volume.name, f"{volume.array.size / 1e6:.1f}", _told(mode)]
+            row += [f"{8 * sizes[0] / volume.array.size:.3f}", *(f"{some:.2f}" for some in taken)]
+            row += [f"{costs[0].memory / 1e6:.0f}"]
             if other is not None:
                 row.append(f"{costs[1].cpu_seconds / costs[0].cpu_seconds:.2f} times as many")
+                row.append(f"{costs[1].memory / 1e6:.0f}")
                 row.append(f"{100 * (sizes[1] / sizes[0] - 1):+.2f} %")
             print("| " + " | ".join(row) + " |", flush=True)
 

@@ -1,17 +1,24 @@
-"""What a call costs: seconds on the clock and of processors, and the memory at its peak."""
+"""What a call costs: seconds on the clock and of processors, and the memory at its peak; programs that it runs too."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import multiprocessing
+import os
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 _PEAK, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_programs: list[int] = []  # bytes of memory at the peak of each other program that was run
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -38,15 +45,57 @@ class Cost:
 
 @contextmanager
 def measured() -> Iterator[Cost]:
-    """What the block costs, all threads of this process counted; filled in when the block ends."""
-    cost = Cost()
+    """What the block costs, all threads of this process and the programs of `of_program` counted; filled in when the
+    block ends. Of memory the most of any of them counts."""
+    cost, before = Cost(), len(_programs)
     gc.collect()
     _give_back()
     with _peak_memory() as peak:
-        clock, processors = time.perf_counter(), time.process_time()
+        clock, processors = time.perf_counter(), _processor_seconds()
         yield cost
-        cost.seconds, cost.cpu_seconds = time.perf_counter() - clock, time.process_time() - processors
-    cost.memory = max(0, peak[1] - peak[0])
+        cost.seconds, cost.cpu_seconds = time.perf_counter() - clock, _processor_seconds() - processors
+    cost.memory = max(0, peak[1] - peak[0], *_programs[before:])
+
+
+def here(work: Callable[..., Made], *arguments: object) -> Made:
+    """What `work` makes in this process."""
+    return work(*arguments)
+
+
+def apart(work: Callable[..., Made], *arguments: object) -> Made:
+    """What `work` makes in a process of its own, whose memory nothing else has used before."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def of_program(command: Sequence[str], data: bytes = b"") -> bytes:
+    """What another program writes, given some bytes. Raises CalledProcessError."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    peak, done = [0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process.pid, peak, done), daemon=True)
+    watcher.start()
+    written, told = process.communicate(data)
+    done.set()
+    watcher.join()
+    _programs.append(peak[0])
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, written, told)
+    return written
+
+
+def _watch(process: int, peak: list[int], done: threading.Event, every: float = 0.01) -> None:
+    """The largest memory of another program while it runs; where the system tells none, 0."""
+    status = Path(f"/proc/{process}/status")
+    while not done.wait(every):
+        try:
+            peak[0] = max(peak[0], _resident("VmHWM", status))
+        except (OSError, StopIteration):
+            return
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it waited for."""
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def _give_back() -> None:
@@ -71,8 +120,8 @@ def _peak_memory() -> Iterator[list[int]]:
     found[1] = _resident("VmHWM")
 
 
-def _resident(name: str) -> int:
-    line = next(line for line in _PEAK.read_text().splitlines() if line.startswith(name))
+def _resident(name: str, status: Path = _PEAK) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
 
 

@@ -21,7 +21,7 @@ def crops(case: Case, level: float, slices: dict[str, Image], psnr: dict[str, fl
     panels = {f"{name}\n{psnr[name]:.1f} dB": slices[name] for name in names}
     panels["reference\n"] = case.clean[:, :, case.clean.shape[2] // 2]
     low, high = (-0.16, 0.24) if modality == "CT" else (0.0, float(np.percentile(case.clean, 99.5)))
-    figure = _figure(_SCALE * len(panels), _SCALE * 1.25)
+    figure = blank(_SCALE * len(panels), _SCALE * 1.25)
     for number, (title, image) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(1, len(panels), number)
         axes.imshow(np.asarray(image, dtype=np.float32).T, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
@@ -42,7 +42,7 @@ def chart(rows: list[dict[str, Any]], modality: str, path: Path) -> None:
 
     best = sorted(methods, key=lambda name: -sum(mean(name, level) for level in levels))
     methods = [*[name for name in best if name not in OURS][:PEERS_CHARTED], *[NAME] * (NAME in methods)]
-    figure = _figure(7, 4)
+    figure = blank(7, 4)
     axes = figure.add_subplot()
     for method in methods:
         gains = [mean(method, level) - mean("noisy", level) for level in levels]
@@ -57,7 +57,8 @@ def chart(rows: list[dict[str, Any]], modality: str, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _figure(width: float, height: float) -> Any:
+def blank(width: float, height: float) -> Any:
+    """An empty figure of so many inches."""
     from matplotlib.figure import Figure  # draws without any window system
 
     return Figure(figsize=(width, height))

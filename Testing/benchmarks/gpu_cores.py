@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 from benchmarks.gpu_section import Section
 
+from MedAELib.codec.chunk_threads import processors
 from MedAELib.codec.container import open_container
-from MedAELib.codec.reader import decompress, processors, read_volume
+from MedAELib.codec.reader import decompress, read_volume
 from MedAELib.codec.volumes import Mode, compress
 from MedAELib.tasks.run import run_task
 

@@ -136,10 +136,13 @@ def _band(array: Array, model: Model) -> Band:
 
 
 def _units(array: Array, zero: float, grid: tuple[int, ...]) -> Units:
-    """`noise_unit` of the channels of `[c, i, j, k]` on the grid that the network sees."""
+    """`noise_unit` of the channels of `[c, i, j, k]`, on its own grid and on the one that the network sees: the larger,
+    as either tells too little where a scanner weakened the highest frequencies, and a model bears too much better."""
+    own = units_of(array, zero)
     if grid == array.shape[1:]:
-        return units_of(array, zero)
-    return cache(lambda channel, correlated: noise_unit(_on(array[channel], grid), correlated, zero))
+        return own
+    on_grid = cache(lambda channel, correlated: noise_unit(_on(array[channel], grid), correlated, zero))
+    return lambda channel, correlated: max(own(channel, correlated), on_grid(channel, correlated))
 
 
 def _on(voxels: Array, grid: tuple[int, ...]) -> Array:

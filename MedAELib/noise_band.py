@@ -83,17 +83,23 @@ def _spectrum(blocks: Doubles, axis: int) -> Doubles | None:
         if edge > 1:
             window = np.hanning(edge + 2)[1:-1]
             blocks = blocks * window.reshape([-1 if number == other + 1 else 1 for number in range(4)])
-    power = np.square(np.abs(np.fft.fftn(blocks, axes=(1, 2, 3))))
-    frequencies = [np.abs(np.fft.fftfreq(edge)) for edge in edges]
-    for other, edge in enumerate(edges):
+    waves: npt.NDArray[Any] = blocks
+    for other in sorted(range(3), key=lambda number: number == axis):  # the axis itself last
+        waves = np.fft.fft(waves, axis=other + 1)
         if other != axis:
-            middle = (frequencies[other] >= _LOW) & (frequencies[other] <= _HIGH)
-            middle = middle if middle.any() else frequencies[other] > 0 if edge > 1 else np.ones(1, bool)
-            power = power.compress(middle, other + 1).mean(other + 1, keepdims=True)
-    power = power.reshape(len(power), -1)
-    usual = power[:, (frequencies[axis] >= _LOW) & (frequencies[axis] <= _HIGH)].mean(1)
+            waves = waves.compress(_middle(edges[other]), other + 1)
+    others = tuple(number + 1 for number in range(3) if number != axis)
+    power = np.square(np.abs(waves)).mean(others)
+    usual = power[:, _middle(edges[axis])].mean(1)
     power, usual = power[usual > 0], usual[usual > 0]
     if not len(usual):
         return None
     quiet = np.argsort(usual)[: max(4, int(_QUIET * len(usual)))]
     return np.asarray((power[quiet] / usual[quiet, None]).mean(0)[: edges[axis] // 2 + 1])
+
+
+def _middle(edge: int) -> npt.NDArray[np.bool_]:
+    """Which frequencies of so many voxels lie between `_LOW` and `_HIGH`; in short blocks all but 0, of one voxel 0."""
+    frequencies = np.abs(np.fft.fftfreq(edge))
+    middle = (frequencies >= _LOW) & (frequencies <= _HIGH)
+    return middle if middle.any() else np.asarray(frequencies > 0 if edge > 1 else frequencies == 0)

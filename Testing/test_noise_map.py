@@ -181,11 +181,11 @@ def test_the_bundled_models_tell_the_noise_of_generated_anatomy(modality, level,
 
 
 @pytest.mark.data
-def test_the_noise_of_a_repeated_scan_is_told_within_a_factor(data_folder):
-    """The aim is 10 %; this scan is zero-filled and has ghosts: its noise is told 1.8 times too strong."""
-    repeats = [Volume.load(data_folder / f"mr_phantom_repeat/epi_ascending_rep{n}.nii.gz") for n in range(1, 6)]
+def test_the_noise_of_a_repeated_scan_is_told_within_a_tenth(data_folder):
+    """The first repeat is left out: it differs from the others by more than noise, not yet being steady."""
+    repeats = [Volume.load(data_folder / f"mr_phantom_repeat/epi_ascending_rep{n}.nii.gz") for n in range(2, 6)]
     _, noise = denoise_and_map(repeats[0], Model.load("mr-denoise"), engine=cpu(), passes=1)
     stack = np.stack([repeat.array[0] for repeat in repeats]).astype(np.float32)
     truth, bright = stack.std(axis=0, ddof=1), stack.mean(axis=0) > 800
-    # The median of a deviation of five is 0.92 of the true one; ghosts move at the edges, so no mean.
-    assert 0.5 < float(np.median(noise.array[0][bright]) / (np.median(truth[bright]) / 0.92)) < 2.4
+    told, real = (float(np.sqrt(np.mean(voxels[bright] ** 2))) for voxels in (noise.array[0], truth))
+    assert told == pytest.approx(real, rel=0.1)

@@ -74,3 +74,19 @@ def test_a_slice_along_any_axis_is_told(shape, told):
     volume = Volume(np.random.default_rng(0).rayleigh(300, (1, *shape)), np.eye(4), {"name": "scan"})
     found = [said for said in check_domain(volume, small_model().spec) if "works in 3D" in said]
     assert [told in said for said in found] == ([True] if told else [])
+
+
+@pytest.mark.parametrize("modality, level", [("MR", 0.06), ("CT", 0.05)])
+def test_the_noise_of_slices_is_told_as_it_is(modality, level):
+    told, model = [], Model.load(f"{modality.lower()}-denoise")
+    for seed in (90_003, 90_005, 90_007, 90_009, 90_011):
+        clean, generator = torch.from_numpy(generated_volume(modality, seed, 64)), Generator().manual_seed(seed)
+        if modality == "MR":
+            noisy = magnitude_noise(clean, level, generator)
+        else:
+            noisy = clean + level * projection_noise(clean.shape, generator)
+        voxels = 1000 * noisy.numpy()[None, :, :, 30:31]
+        _, noise = denoise_and_map(Volume(voxels, np.eye(4), {"modality": modality}), model, engine=cpu(), passes=1)
+        tissue = clean.numpy()[:, :, 30:31] > (3 * level if modality == "MR" else -0.5)
+        told.append(float(np.median(noise.array[0][tissue])) / (1000 * level))
+    assert np.median(told) == pytest.approx(1, abs=0.08)

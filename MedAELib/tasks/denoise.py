@@ -19,13 +19,14 @@ from ..networks import Network
 from ..networks.mirrored import PASSES, Mirrored
 from ..networks.refitted import Refitted
 from ..networks.regrouped import Regrouped
+from ..noise_band import WHOLE, Band
 from ..quality import ends, varying_frames
 from ..volume import Volume
 from .background import constant
+from .coarser import coarser_shape, run_coarser
 from .noise_map import CALIBRATIONS, REACH, NoiseMap, WithNoise, check_tells_noise, deviation, tells_noise
-from .seen import Seen, see
+from .seen import Seen, see, uneven_field
 from .single_slice import run_slice, single_axis
-from .uneven import noise_field
 
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 Progress = Callable[[str, int, int], None]
@@ -122,7 +123,8 @@ def _denoised(
         def report(part: int, whole: int, done: int = channel * voxels) -> None:
             progress("Denoising", done + part, voxels * volume.channels)
 
-        _through(engine, network, model, source, seen.window, write, report, 1 if noise else 0, seen.field)
+        deviations = 1 if noise else 0
+        _through(engine, network, model, source, seen.window, write, report, deviations, seen.field, seen.band)
     seen.restore(result)
     return volume.like(result, name=f"{volume.name} denoised".strip())
 
@@ -130,18 +132,27 @@ def _denoised(
 def _through(
     engine: Engine, network: Network, model: Model, source: npt.NDArray[Any], window: tuple[float, float],
     write: Callable[..., None], report: Callable[[int, int], None], deviations: int = 0, field: Floats | None = None,
+    band: Band = WHOLE,
 ) -> None:  # fmt: skip
     """Send one channel [i, j, k] through the network: a volume as it is, a single slice with copies beside it.
 
-    With a `field` each place is seen in the unit of its own noise.
+    With a `field` each place is seen in the unit of its own noise, with a narrow `band` on the grid that it needs.
     """
     if field is not None:
         source, write = _in_own_units(source, window[0], field, write)
-    axis = single_axis(network, source.shape)
-    if axis is None:
-        engine.run(network, source, window, write, report, deviations)
+
+    def run(voxels: npt.NDArray[Any], sink: Callable[..., None], told: Callable[[int, int], None]) -> None:
+        axis = single_axis(network, voxels.shape)
+        if axis is None:
+            engine.run(network, voxels, window, sink, told, deviations)
+        else:
+            run_slice(engine, network, voxels, axis, model.spec.modality, window, sink, told, deviations)
+
+    grid = coarser_shape(source.shape, band)
+    if grid == source.shape:
+        run(source, write, report)
     else:
-        run_slice(engine, network, source, axis, model.spec.modality, window, write, report, deviations)
+        run_coarser(run, source, grid, write, report, 1 + deviations)
 
 
 def _in_own_units(
@@ -196,11 +207,13 @@ def _looked_at_again(model: Model) -> bool:
 def denoised_again(
     model: Model, window: tuple[float, float], strength: float, passes: int, engine: Engine,
     progress: Progress = lambda stage, done, total: None, field: Floats | None = None, cut_off: float = -math.inf,
+    band: Band = WHOLE,
 ) -> Callable[[Floats], Floats]:  # fmt: skip
     """The same denoising for other voxels [i, j, k] of the same scan, float32: for what a result must be tested with.
 
     `window` holds the intensities that the network saw as 0 and 1 in the whole volume, `field` its uneven noise, if it
-    is; of a part of the volume that is found anew, once. `cut_off` is the value that smaller ones were raised to.
+    is; of a part of the volume that is found anew, once. `cut_off` is the value that smaller ones were raised to,
+    `band` the frequencies that hold noise.
     """
 
     network = completed(Mirrored(model.network, passes), model, _in_window(cut_off, window))
@@ -208,7 +221,7 @@ def denoised_again(
 
     def again(voxels: Floats) -> Floats:
         if fields and voxels.shape not in fields:
-            found = noise_field(voxels, window[1] - window[0], window[0])
+            found = uneven_field(voxels, window[1] - window[0], window[0], band)
             fields[voxels.shape] = np.ones(voxels.shape, np.float32) if found is None else found
         result = np.empty(voxels.shape, np.float32)
 
@@ -216,7 +229,7 @@ def denoised_again(
             _blend(before, after, strength, result[core])
 
         told = partial(progress, "Denoising a test")
-        _through(engine, network, model, voxels, window, write, told, field=fields.get(voxels.shape))
+        _through(engine, network, model, voxels, window, write, told, field=fields.get(voxels.shape), band=band)
         return result
 
     return again

@@ -98,7 +98,7 @@ def _slices(volume: Volume, slab: list[int]) -> tuple[int, int, int]:
 
 def _interpolated(seen: Seen, model: Model) -> list[str]:
     """What the user of a model for MRI is told of a scan whose noise was smoothed before; mostly nothing."""
-    if model.spec.modality != "MR" or not interpolated(seen.volume.array[middle_frame(seen.volume.array)], seen.zero):
+    if model.spec.modality != "MR" or not interpolated(seen.on_grid(middle_frame(seen.volume.array)), seen.zero):
         return []
     return [
         "The finest detail of the scan is weak, as after interpolation to more voxels: of noise that was interpolated "
@@ -120,7 +120,7 @@ def _adapted(
         return model, {}
     if model.spec.modality not in ADAPTABLE:
         return model, {"left_out": {"adapting": _NOT_ADAPTED}}
-    source, magnitude = seen.volume.array[middle_frame(seen.volume.array)], model.spec.modality == "MR"
+    source, magnitude = seen.on_grid(middle_frame(seen.volume.array)), model.spec.modality == "MR"
     found = adapt(model.network, source, seen.window, seconds, engine, magnitude, progress)
     return replace(model, network=found.network), found.report()
 
@@ -154,7 +154,9 @@ def _judged(
 ) -> dict[str, Any]:  # fmt: skip
     """The trust figures and the verdict, as plain values; they count intensities from no signal, or 0 HU, on."""
     low, high, cut_off = (value - seen.counted_from for value in (*seen.window, seen.cut_off))
-    again = denoised_again(model, (low, high), wanted.strength, wanted.passes, engine, progress, seen.field, cut_off)
+    again = denoised_again(
+        model, (low, high), wanted.strength, wanted.passes, engine, progress, seen.field, cut_off, seen.band
+    )
     figures = trust(seen.volume, result, again, noise, progress, levels, seen.counted_from)
     return {"trust": [figure.row() for figure in figures], "verdict": conclusion(figures)}
 
@@ -170,6 +172,7 @@ def _told(volume: Volume, seen: Seen, model: Model, wanted: Parameters) -> dict[
         "model_sha256": model.bundle.sha256,
         "strength": wanted.strength,
         "passes": wanted.passes,
+        **({"grid": list(seen.grid)} if seen.grid != seen.volume.shape else {}),
         "units": "HU" if guess_modality(seen.volume) == "CT" else "",
         "warnings": [*check_domain(volume, model.spec), *seen.notes],
         "versions": versions(),

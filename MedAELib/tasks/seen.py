@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from ..modality import LARGEST_CT, LEAST_CT, added_to_hounsfield
 from ..model import Model
-from ..noise import Units, units_of
+from ..noise import Units, noise_unit, units_of
+from ..noise_band import WHOLE, Band, noise_band
 from ..quality import ends, limits, middle_frame, sample, varying_frames
 from ..volume import Volume
+from .coarser import coarser_shape, enlarged, resampled
 from .uneven import noise_field
 
 Array = npt.NDArray[Any]
@@ -37,7 +39,9 @@ class Seen:
     frame, found once; `notes` say in plain sentences what differs from an ordinary scan. `field` [i, j, k] is by how
     many times the noise is stronger than in the quiet part, where it is much stronger somewhere: the network sees each
     place in the unit of its own noise. `cut_off` is the value that smaller ones were raised to, minus infinite where
-    none were; `added` what was added to the Hounsfield units of a CT.
+    none were; `added` what was added to the Hounsfield units of a CT. `band` is the share of the frequencies of each
+    axis that hold noise: less than 1 in an MRI that was interpolated, which the network sees on a coarser grid; `units`
+    and `field` are those of the noise on it.
     """
 
     original: Volume
@@ -52,11 +56,21 @@ class Seen:
     field: npt.NDArray[np.float32] | None = None
     cut_off: float = -math.inf
     added: int = 0
+    band: Band = WHOLE
 
     @property
     def counted_from(self) -> float:
         """The intensity from which on figures count: no signal of an MRI, 0 HU of a CT."""
         return self.zero + self.added
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many voxels along each axis the network sees."""
+        return coarser_shape(self.volume.shape, self.band)
+
+    def on_grid(self, frame: int) -> Array:
+        """A frame `[i, j, k]` as the network sees it, in its own intensities."""
+        return _on(self.volume.array[frame], self.grid)
 
     def slab(self, axis: int, start: int, stop: int) -> Seen:
         """The slices start..stop-1 along an axis (0..2) as they are seen in the whole volume: in its unit."""
@@ -95,11 +109,12 @@ def see(volume: Volume, model: Model) -> Seen:
         _fill(volume.array, array, least, largest, filling)
     if notes or added:
         seen = volume.like(array, modality=modality)
-    units = units_of(array, zero)
+    band = _band(array, model)
+    units = _units(array, zero, coarser_shape(volume.shape, band))
     window = _window(array, model, units, zero + added)
-    field = _field(array, model, window, units)
+    field = _field(array, model, window, units, band)
     cut_off = _cut_off(array) if modality == "CT" else -math.inf  # magnitudes are not
-    return Seen(volume, seen, window, units, zero, least, largest, filling, notes, field, cut_off, added)
+    return Seen(volume, seen, window, units, zero, least, largest, filling, notes, field, cut_off, added, band)
 
 
 def _window(array: Array, model: Model, units: Units, shift: float) -> tuple[float, float]:
@@ -112,7 +127,37 @@ def _window(array: Array, model: Model, units: Units, shift: float) -> tuple[flo
     return float(low) + shift, float(high) + shift
 
 
-def _field(array: Array, model: Model, window: tuple[float, float], units: Units) -> npt.NDArray[np.float32] | None:
+def _band(array: Array, model: Model) -> Band:
+    """The frequencies that hold noise, of the middle frame of an MRI; all for models that see no unit of noise."""
+    spec = model.spec
+    if spec.modality != "MR" or spec.window.kind != "white noise" or spec.dims != 3 or not varying_frames(array):
+        return WHOLE
+    return noise_band(array[middle_frame(array)])
+
+
+def _units(array: Array, zero: float, grid: tuple[int, ...]) -> Units:
+    """`noise_unit` of the channels of `[c, i, j, k]`, on its own grid and on the one that the network sees: the larger,
+    as either tells too little where a scanner weakened the highest frequencies, and a model bears too much better."""
+    own = units_of(array, zero)
+    if grid == array.shape[1:]:
+        return own
+    on_grid = cache(lambda channel, correlated: noise_unit(_on(array[channel], grid), correlated, zero))
+    return lambda channel, correlated: max(own(channel, correlated), on_grid(channel, correlated))
+
+
+def _on(voxels: Array, grid: tuple[int, ...]) -> Array:
+    return voxels if voxels.shape == grid else resampled(voxels, grid)
+
+
+def uneven_field(voxels: Array, unit: float, zero: float, band: Band) -> npt.NDArray[np.float32] | None:
+    """`noise_field` of `[i, j, k]`, told on the grid that its frequencies need."""
+    found = noise_field(_on(voxels, coarser_shape(voxels.shape, band)), unit, zero)
+    return None if found is None else enlarged(found, voxels.shape)
+
+
+def _field(
+    array: Array, model: Model, window: tuple[float, float], units: Units, band: Band
+) -> npt.NDArray[np.float32] | None:
     """What the frames of an MRI share: by how many times its noise is stronger than in the quiet part.
 
     Found in the middle one, beside its own quiet part: a noisier frame is not one with uneven noise.
@@ -121,7 +166,7 @@ def _field(array: Array, model: Model, window: tuple[float, float], units: Units
         return None
     frame, kind = middle_frame(array), model.spec.window
     low, high = limits(kind, array[frame], partial(units, frame))
-    return noise_field(array[frame], high - low, window[0])
+    return uneven_field(array[frame], high - low, window[0], band)
 
 
 def _cut_off(array: Array) -> float:

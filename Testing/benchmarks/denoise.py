@@ -4,6 +4,8 @@
     python Testing/benchmarks/denoise.py [--modality MR] [--model NAME|FOLDER] [--data FOLDER] [--output FOLDER]
                                          [--peers none|filters|strongest|fast|all]
                                          [--cases N] [--crop I J K]
+    python Testing/benchmarks/denoise.py --modality MR --interpolated [--peers P] [--cases N] [--crop I J K] [...]
+    python Testing/benchmarks/denoise.py --repeats [--modality MR] [--data FOLDER]
     python Testing/benchmarks/denoise.py --adapt SECONDS [--levels L ...] [--names NAME ...] [--modality MR] [...]
 
 Noise is put on each reference, held-out subjects and generated anatomy: Rician of 3, 5, 9 and 15 % of the 99.9th
@@ -11,8 +13,10 @@ percentile for MR, projection-simulated of 20, 40 and 80 HU in soft tissue for C
 scan follow. PSNR (range 1 for MR, 400 HU for CT) and SSIM are taken in the body. Every peer is given the setting with
 the best PSNR for each volume and level; MedAE is told nothing. Writes denoise-MR.json, denoise-MR.md and pictures.
 
-With --adapt it says instead whether adapting to each scan for so long made the model better, in adapted-MR.md, at the
-levels and for the scans (beginnings of their names) that are given.
+With --interpolated the noise is put on MRI before they are interpolated to more voxels. With --repeats it prints what
+repeated scans tell of the noise map and of denoised sequences. With --adapt it says instead whether adapting to each
+scan for so long made the model better, in adapted-MR.md, at the levels and for the scans (beginnings of their names)
+that are given.
 
 The peers' figures are kept in the folder `peers-MR` of the output, so another run costs only MedAE's own time, and a
 run that was ended goes on where it was. A peer whose package is missing is named with the reason.
@@ -38,9 +42,11 @@ from benchmarks.denoise_adapted import adapted
 from benchmarks.denoise_cache import Cache
 from benchmarks.denoise_cases import CROP, LEVELS, Case, Crop, Image, Scan, cases, noise_free
 from benchmarks.denoise_figures import Result, best, timed
+from benchmarks.denoise_interpolated import interpolated_cases
 from benchmarks.denoise_medae import OURS, medae, noise_map_ratio, safety
 from benchmarks.denoise_pairs import pairs
 from benchmarks.denoise_peers import CHOICES, Peer, Unfit, peers, present
+from benchmarks.denoise_repeats import repeats
 from benchmarks.denoise_trust import flat_lesions, trust_figures
 
 from MedAELib.errors import BadInput
@@ -82,6 +88,13 @@ class Benchmark:
         self.result["trust"] = safety(self.model, self.modality, noise_free(self.modality, crop))
         self.result["trust"] |= flat_lesions(self.model, self.modality)
         self.write()
+        return self.result
+
+    def run_interpolated(self, data: Path, crop: Crop, count: int | None) -> dict[str, Any]:
+        """The rows of MRI whose noise was interpolated; the files are written after each case."""
+        for case in interpolated_cases(data, crop, count):
+            self._measure(case, "rows")
+            self.write()
         return self.result
 
     def write(self) -> None:
@@ -176,6 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--without-trust", action="store_true", help="PSNR and SSIM alone: in a few minutes")
     parser.add_argument("--cases", type=int, default=None, help="this many, of as many sources as possible")
     parser.add_argument("--crop", type=int, nargs=3, default=CROP, metavar=("I", "J", "K"), help="voxels at most")
+    parser.add_argument("--interpolated", action="store_true", help="MRI on more voxels than were measured")
+    parser.add_argument("--repeats", action="store_true", help="repeated scans, without simulated noise")
     parser.add_argument("--adapt", type=int, default=0, metavar="SECONDS", help="judge adapting instead")
     parser.add_argument("--levels", type=float, nargs="+", default=(), help="of --adapt: 0.05 for 5 %%, 0.04 for 40 HU")
     parser.add_argument("--names", nargs="+", default=(), help="of --adapt: how the names of the scans begin")
@@ -183,6 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modalities = chosen.modality or ["MR", "CT"]
     if chosen.model and len(modalities) > 1:
         parser.error("--model needs one --modality")
+    if chosen.interpolated and modalities != ["MR"]:
+        parser.error("--interpolated needs --modality MR")
     chosen.output.mkdir(parents=True, exist_ok=True)
     for modality in modalities:
         model = Model.load(chosen.model or f"{modality.lower()}-denoise")
@@ -192,7 +209,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         benchmark = Benchmark(model, modality, chosen.peers, chosen.output, not chosen.without_trust)
         i, j, k = chosen.crop
         try:
-            benchmark.run(chosen.data or data_folder(), (i, j, k), chosen.cases)
+            data = chosen.data or data_folder()
+            if chosen.repeats:
+                print(f"# Repeated scans, {modality}\n\n{repeats(data, model)}")
+                continue
+            run = benchmark.run_interpolated if chosen.interpolated else benchmark.run
+            run(data, (i, j, k), chosen.cases)
         except BadInput as error:
             print(f"{error} {error.next_step}", file=sys.stderr)
             return 2

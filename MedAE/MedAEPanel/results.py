@@ -19,7 +19,7 @@ _REPORTED = {
     "shown": "shownMap", "case": "wholeScan", "mode": "mode",
     "bytes": "bytes", "ratio": "ratio", "bits_per_voxel": "bitsPerVoxel", "psnr": "psnr", "ssim": "ssim",
     "max_error": "maxError", "units": "units", "modality": "modality", "modalities": "modalities",
-    "passes": "passes", "point": "point", "traversal": "traversal",
+    "passes": "passes", "grid": "grid", "point": "point", "traversal": "traversal",
 }  # fmt: skip
 
 # Where the model cannot tell, there is none.

@@ -7,15 +7,16 @@ from scipy.ndimage import uniform_filter
 
 from ..volume import Volume
 
-_APART = 8.0  # mm: noise, also when interpolated, differs so far away, and anatomy hardly
-_AROUND = 7  # places along each edge, whose mean is divided out: a coil sees noise brighter in some places
-_FEWEST = 2000  # places: fewer tell nothing
-_LEAST = 0.08  # correlation: anatomy as bright as its noise has that, right scans .5 and more, and noise alone .02
+_APART, _VOXELS = 8.0, 4  # mm, and at least so many voxels: noise, also when interpolated, differs so far away
+_AROUND = 11  # places along each edge, whose mean is divided out: a coil sees noise brighter in some places
+_FEWEST = 4000  # places: fewer tell nothing
+# Correlation: right scans have .4 and more, heads in noise of .3 of their tissue .08 and more, noise alone .02 at most.
+_LEAST = 0.04
 
 
 def only_noise(volume: Volume) -> bool:
     """Whether the first channel shows no anatomy that stands out of its noise. False where it is too small to tell."""
-    steps = [max(2, round(_APART / size)) for size in volume.spacing]
+    steps = [max(_VOXELS, round(_APART / size)) for size in volume.spacing]
     if sum(size > 2 * step for size, step in zip(volume.shape, steps, strict=True)) < 2:
         return False
     one, two, three = steps

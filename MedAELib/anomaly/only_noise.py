@@ -7,7 +7,7 @@ from scipy.ndimage import uniform_filter
 
 from ..volume import Volume
 
-_APART, _VOXELS = 8.0, 4  # mm, and at least so many voxels: noise, also when interpolated, differs so far away
+_APART, _VOXELS = 8.0, 3  # mm, and at least so many voxels: noise, also when interpolated, differs so far away
 _AROUND = 11  # places along each edge, whose mean is divided out: a coil sees noise brighter in some places
 _FEWEST = 4000  # places: fewer tell nothing
 # Correlation: right scans have .4 and more, heads in noise of .3 of their tissue .08 and more, noise alone .02 at most.

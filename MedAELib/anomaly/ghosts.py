@@ -102,7 +102,7 @@ def _along(head: Mask, axis: int, edge: float) -> Floats:
 def _noise(square: Floats, known: Mask) -> Floats:
     """How bright noise makes the air everywhere, by where that is known: a coil sees it brighter in some places.
 
-    The exponential of a polynomial of second degree along each axis.
+    The exponential of a polynomial of second degree along each axis, nowhere darker than where it is known.
     """
     axes = np.meshgrid(*[np.linspace(-1, 1, size, dtype=np.float32) for size in square.shape], indexing="ij")
     terms = np.stack([np.ones_like(square), *axes, *(axis**2 for axis in axes)], axis=-1)
@@ -112,4 +112,4 @@ def _noise(square: Floats, known: Mask) -> Floats:
         found = np.linalg.lstsq(rows[fits], values[fits], rcond=None)[0]
         rest = values - rows @ found
         fits = rest < _OUTLIER * np.median(np.abs(rest)) + np.finfo(np.float32).eps
-    return np.asarray(np.exp(terms @ found))
+    return np.asarray(np.exp(np.maximum(terms @ found, (rows @ found).min())))

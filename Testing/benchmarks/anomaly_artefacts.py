@@ -41,7 +41,7 @@ TOLD = {
     "stripes": "stripes", "stripes on a slice": "stripes", "folded": "folded over", "noise": "noise alone",
 }  # fmt: skip
 # The limits of motion, stripes, folding and noise were set on these scans and on generated heads.
-SET_ON = ("IXI012", "IXI013", "IXI014", "IXI015", "patient01_study1")
+SET_ON = ("IXI012", "IXI013", "IXI014", "IXI015", "patient01")
 SIZE = (256, 256, 170)  # voxels of 1 mm of the volume that is timed
 
 

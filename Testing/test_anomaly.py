@@ -203,6 +203,10 @@ def test_what_cannot_be_looked_at_is_refused_in_a_sentence(normative):
             anomaly(Volume(voxels, np.eye(4), {"name": "flat"}), None)
     with pytest.raises(BadInput, match="mm large"):
         anomaly(Volume(np.zeros((1, 100, 100, 100)), np.diag([90.0, 90, 90, 1])), None)
+    speck = np.random.default_rng(0).random((1, 20, 20, 20))
+    for spacing in (0.01, 0.05):
+        with pytest.raises(BadInput, match=f"is only {20 * spacing:g} x .* mm large"):
+            anomaly(Volume(speck, np.diag([spacing, spacing, 4.0, 1])), None)
     plain = Model.create(Spec("plain", {}, 3, "anomaly", "MR", Window("fixed", 0.0, 1.0)))
     with pytest.raises(BadModel, match="unlike"):
         anomaly(head()[0], plain)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from anomaly_tools import on_few_cells
+from benchmarks import anomaly_kspace as kspace
 from generated_bodies import body
-from generated_heads import CENTRE, head, with_ball
-from scipy.ndimage import zoom
+from generated_heads import CENTRE, head, rotation, with_ball
+from scipy.ndimage import gaussian_filter, zoom
 
 from MedAELib.anomaly import prepare as preparing
 from MedAELib.anomaly.artefacts import artefacts
@@ -26,6 +27,15 @@ def few_cells(monkeypatch) -> None:
 @pytest.fixture(scope="module")
 def right() -> Volume:
     return head((3.0, 3.0, 3.0))[0]
+
+
+@pytest.fixture(scope="module")
+def finer() -> Volume:
+    """On smaller voxels, with air around as it was measured."""
+    scan = head((2.5, 2.5, 2.5))[0]
+    scan = Volume(np.pad(scan.array, [(0, 0), *[(12, 12)] * 3]), scan.affine, scan.meta)
+    noise = np.random.default_rng(2).normal(0, 6, (2, *scan.array.shape))
+    return scan.like(np.hypot(scan.array + noise[0], noise[1]).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +157,53 @@ def test_ghosts_by_half_of_the_field_of_view_and_those_of_motion_are_told_apart(
     said = told(ghosted(scan, axis, 0.15))
     assert len(said) == 1 and f"half of the field of view away along its {AXES[axis]} axis" in said[0]
     assert any(f"in line with the head along the {AXES[axis]} axis" in said for said in told(moved(scan, axis, 5)))
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_coil_that_sees_the_middle_of_a_head_better_than_its_ends_is_no_motion(right, axis):
+    coil = np.exp(-1.2 * np.linspace(-1, 1, right.shape[axis]) ** 2).astype(np.float32)
+    seen = changed(right, axis, lambda stack: np.multiply(stack, coil[:, None, None], out=stack))
+    assert told(seen) == ()
+
+
+def test_a_head_that_moved_suddenly_or_with_each_breath_is_told_along_its_axis(finer):
+    moved_along = [(kspace.moved(finer, axis, 7, 4), axis) for axis in (0, 2)]
+    for wrong, axis in (*moved_along, (kspace.to_and_fro(finer, 1, 3, 12), 1)):
+        assert any(f"in line with the head along the {AXES[axis]} axis" in said for said in told(wrong))
+    assert told(kspace.moved(finer, 1, 3, 0)) == ()
+
+
+@pytest.mark.parametrize("across", [None, 0, 2])
+def test_stripes_over_all_or_over_one_slice_are_told(finer, across):
+    said = told(kspace.striped(finer, 4, 0.05, across))
+    assert len(said) == 1 and said[0].startswith("Even stripes lie over slices of head along its ")
+    if across is not None:
+        assert f"along its {AXES[across]} axis ({finer.shape[across] // 2})" in said[0]
+
+
+def test_what_is_folded_over_is_told_and_what_is_cut_off_is_not():
+    axis, turned = 1, head((2.5, 2.5, 2.5), rotation(0.3, 0.2))[0]
+    turned = turned.like(gaussian_filter(turned.array, (0, 1, 1, 1)))  # its folds are finer than real ones
+    said = told(kspace.folded(turned, axis, 0.8))
+    assert any(f"at one end of its {AXES[axis]} axis goes on at the other" in text for text in said)
+    size = turned.shape[axis]
+    for volume in (turned, head((2.5, 2.5, 2.5))[0]):
+        cut = volume.slab(axis, size // 5, size - size // 5)
+        assert not any("folded" in text for text in artefacts(cut, prepare(volume)))
+
+
+def test_noise_alone_is_told_as_such_and_nothing_else_however_it_was_made(finer):
+    noise = kspace.noise_alone(finer, 0)
+    soft = noise.like(gaussian_filter(noise.array, (0, 0.7, 0.7, 0.7)))
+    uneven = noise.like(noise.array * np.linspace(0.5, 1.5, noise.shape[0], dtype=np.float32)[:, None, None])
+    neck = body()[0]
+    dose = neck.like(np.random.default_rng(0).normal(0, 300, neck.array.shape).astype(np.float32))
+    for volume in (noise, soft, uneven):
+        (said,) = told(volume)
+        assert "holds noise alone" in said
+    assert ["noise alone" in said for said in artefacts(dose, prepare_body(neck))] == [True]
+    strong = np.random.default_rng(1).normal(0, 90, (2, *finer.array.shape))
+    assert not any("noise alone" in said for said in told(finer.like(np.hypot(finer.array + strong[0], strong[1]))))
 
 
 def test_of_bodies_and_of_single_images_less_is_told(right):

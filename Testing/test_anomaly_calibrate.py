@@ -133,6 +133,19 @@ def test_a_model_that_is_calibrated_twice_tells_the_last_time_and_whose_figures_
     assert any(said.startswith("Only 2 scans:") for said in notes)
 
 
+def test_what_a_model_says_of_the_normals_that_calibrated_it_before_is_left_out_of_limits_and_card(tmp_path):
+    (tmp_path / "scans").mkdir()
+    head((5.0, 5.0, 5.0))[0].save(tmp_path / "scans" / "one.nii.gz")
+    old, other = "Calibrated on one further subject: few.", "Nothing outside the brain is looked at."
+    named = model(tmp_path / "model")
+    metadata, card = named / "configs" / "metadata.json", named / "docs" / "README.md"
+    metadata.write_text(metadata.read_text().replace('"limits": []', f'"limits": ["{old}", "{other}"]'))
+    card.write_text(f"# tiny\n\nCalibrated on IXI 033.\n\n## Limits\n- {old}\n- {other}\n")
+    made = calibrated_again(tmp_path / "scans", str(named), tmp_path / "made", "cpu", lambda *_: None)
+    assert made.limits[0] == other and len(made.limits) == 2 and "calibrated again on 1 normal scan" in made.limits[1]
+    assert old not in made.card and f"- {other}" in made.card and "Calibrated on IXI 033." in made.card
+
+
 def test_a_scan_under_two_names_counts_once(tmp_path):
     (tmp_path / "scans").mkdir()
     scan = head((5.0, 5.0, 5.0), seed=1)[0]

@@ -11,9 +11,11 @@ from generated_heads import CENTRE, head, with_ball
 
 from MedAELib.anomaly.calibration import RATES, Calibration
 from MedAELib.anomaly.gate import _ODD, doubts, measures, population
-from MedAELib.anomaly.hidden import hidden_place
+from MedAELib.anomaly.hidden import hidden_place, quiet_part
+from MedAELib.anomaly.normals import calibrate_maps, z_maps
 from MedAELib.anomaly.prepare import Prepared, prepare
 from MedAELib.anomaly.scores import Scores, baseline_scores
+from MedAELib.anomaly.shown import COMBINED, Shown
 from MedAELib.model import Model
 from MedAELib.tasks.anomaly import anomaly
 from MedAELib.volume import Volume
@@ -48,6 +50,25 @@ def test_a_large_place_of_a_single_map_is_told_unless_regions_show_it(scan):
     assert hidden_place(maps, where.astype(np.int16), scan) == ""
     assert hidden_place({"average": maps["bright"]}, none, scan) == ""
     assert hidden_place(maps, none, dataclasses.replace(scan, brain=False)) == ""
+
+
+def test_a_large_place_hides_no_more_where_the_scan_is_measured_without_it(scan):
+    shown, random = Shown(("unlike", "residual"), "sum"), np.random.default_rng(3)
+    names, none = ("unlike", "residual", "asymmetry"), np.zeros(scan.mask.shape, np.int16)
+    normal = {name: random.normal(size=scan.mask.shape).astype(np.float32) for name in names}
+    known = calibrate_maps([(Scores(normal), scan)], shown)
+    where = ball(scan, 24.0) & scan.mask
+    scores = Scores({name: noise(scan) + np.float32(4) * where for name in ("unlike", "residual")})
+    before = z_maps(scores, known, shown, scan)
+    quiet = quiet_part({name: before[name] for name in ("unlike", "residual")}, none, scan)
+    assert (scan.mask & ~quiet)[where].mean() > 0.95 and (scan.mask & ~quiet).sum() < 2.2 * where.sum()
+    after = z_maps(scores, known, shown, scan, quiet)
+    faded, told = (np.median(z[COMBINED][where]) for z in (before, after))
+    assert told > 3.5 > 3 > faded
+    assert (after[COMBINED] > 2.33)[scan.mask & ~where].mean() < 0.02
+    assert quiet_part(before, where.astype(np.int16), scan) is None
+    assert quiet_part({"asymmetry": before["unlike"], "average": before["unlike"]}, none, scan) is None
+    assert quiet_part({"unlike": noise(scan)}, none, scan) is None
 
 
 @pytest.mark.parametrize("radius", [0.0, 8.0, 12.0])

@@ -1,16 +1,19 @@
-"""What is wrong with a scan itself, without any model: slices that repeat, do not fit or were lost, and ghosts."""
+"""What is wrong with a scan itself, without any model: noise alone, slices that do not fit, ghosts, stripes, folds."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..volume import Volume
+from .folded import folded_axes
 from .gaps import AXES, named
 from .ghosts import ghosts_of
 from .odd_slices import jumps, steps
+from .only_noise import only_noise
 from .prepare import Prepared
 from .repeated import repeated_slices
 from .slices import Slices, slices_of
+from .spikes import spiked
 
 _FISSURE, _THICK = 12.0, 3.5  # mm from the middle of the brain, and of a slice: in thinner ones it changes slowly
 _STEP = "compare it with its source, and do not believe the map there and beside it."
@@ -19,12 +22,16 @@ _STEP = "compare it with its source, and do not believe the map there and beside
 def artefacts(volume: Volume, prepared: Prepared) -> tuple[str, ...]:
     """A sentence on each thing that is wrong with the first channel; `prepared` is the same scan on its grid.
 
-    Slices that repeat are told of any scan but of single images, copies in the air of any MRI, all else of brains
-    alone. Of slices that are already known to be missing or to repeat no more is told.
+    Noise alone and slices that repeat are told of any scan but of single images, copies in the air, stripes and folding
+    of any MRI, all else of brains alone. Of slices that are already known to be missing or to repeat no more is told,
+    of noise nothing else.
     """
     name = volume.name or "The volume"
     if prepared.dims == 2 or min(volume.shape) < 2:
         return ()
+    if only_noise(volume):
+        told = "holds noise alone, or anatomy that drowns in it: scan it again; the map means nothing."
+        return (f"{name} {told}",)
     found = tuple(
         f"{name} repeats slices along its {AXES[axis]} axis ({named(numbers)} hold what others do): slices were lost "
         f"or copied; {_STEP}"
@@ -33,7 +40,9 @@ def artefacts(volume: Volume, prepared: Prepared) -> tuple[str, ...]:
     )
     if prepared.brain and not found and not prepared.missing:
         found = _odd(volume, prepared, name)
-    return found if prepared.hounsfield else found + _ghosts(volume, prepared, name)
+    if prepared.hounsfield:
+        return found
+    return found + _ghosts(volume, prepared, name) + _stripes(volume, name)
 
 
 def _odd(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
@@ -66,7 +75,7 @@ def _between_halves(number: int, slices: Slices, volume: Volume) -> bool:
 
 
 def _ghosts(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
-    """Sentences on ghosts in the air; other bodies than heads move as they must."""
+    """Sentences on ghosts in the air, and without copies on folding; other bodies than heads move as they must."""
     copied, smeared = ghosts_of(volume)
     if copied:
         return tuple(
@@ -78,4 +87,24 @@ def _ghosts(volume: Volume, prepared: Prepared, name: str) -> tuple[str, ...]:
         f"The air in line with the head along the {AXES[axis]} axis of {name} is bright: something moved during the "
         "scan, be it blood alone; look for ghosts in the brain, and do not believe the map where they lie."
         for axis in (smeared if prepared.brain else ())
+    ) + _folding(volume, name)
+
+
+def _stripes(volume: Volume, name: str) -> tuple[str, ...]:
+    """A sentence on stripes over slices."""
+    axis, numbers = spiked(volume)
+    if not numbers:
+        return ()
+    return (
+        f"Even stripes lie over slices of {name} along its {AXES[axis]} axis ({named(numbers)}), as a spike in what "
+        "the scanner received makes them; scan it again, or do not believe the map there.",
+    )
+
+
+def _folding(volume: Volume, name: str) -> tuple[str, ...]:
+    """Sentences on anatomy that was folded over."""
+    return tuple(
+        f"What {name} shows at one end of its {AXES[axis]} axis goes on at the other: anatomy outside of the field of "
+        "view is folded over; do not believe the map where it lies."
+        for axis in folded_axes(volume)
     )

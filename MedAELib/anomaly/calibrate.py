@@ -26,6 +26,7 @@ LEARNED = "learned_from"  # in the calibration: patterns of the file names of tr
 _OTHERS = (LICENCE, WEIGHTS)  # taken over as they are
 _HEADING = "\n## Calibrated again\n"
 _AGAIN = "Its maps, scores and gate were calibrated again on "
+_BEFORE = "Calibrated on "  # begins the limit of a model that tells who calibrated it before
 _FIGURES_OF = re.compile(r"The figures above are those of ([A-Za-z0-9._-]+), before that\.")
 
 Note = Callable[[str], None]
@@ -195,9 +196,10 @@ def _written(bundle: Bundle, output: Path, calibration: dict[str, Any], count: i
         sentence += f" Fewer than {enough} are few: rates of false alarms are uncertain."
     own = metadata["medae"]
     own["name"] = re.sub(r"[^A-Za-z0-9._-]", "-", output.name).lstrip("._-")[:64] or "model"
-    limits = [limit for limit in own.get("limits", []) if not limit.startswith(_AGAIN)]
+    limits = [limit for limit in own.get("limits", []) if not limit.startswith((_AGAIN, _BEFORE))]
     own["calibration"], own["limits"] = calibration, [*limits, sentence]
     before, _heading, again = bundle.card.partition(_HEADING)
+    before = "\n".join(line for line in before.splitlines() if not line.startswith(f"- {_BEFORE}"))
     first = _FIGURES_OF.search(again)
     figures = f"The figures above are those of {first[1] if first else bundle.name}, before that."
     card = f"{before.rstrip()}\n{_HEADING}\n{sentence} {figures}\n"

@@ -86,16 +86,18 @@ class Calibration:
             raise BadModel("The model's calibration is not a rising list of numbers.", "Get the model again.")
         return Calibration(tuple(float(value) for value in values), (float(bulk[0]), float(bulk[1])) if bulk else None)
 
-    def z(self, score: Floats, mask: Mask) -> Floats:
+    def z(self, score: Floats, mask: Mask, quiet: Mask | None = None) -> Floats:
         """The map of z `[i, j, k]`, float32, 0 outside the mask; straight lines between the knots and beyond them.
 
-        Where the last knots are equal, scores end there, and z ends at the rate at which they do in normal tissue.
+        The scan's own unit is measured within `quiet`, a part of the mask; in all of it where there is none. Where the
+        last knots are equal, scores end there, and z ends at the rate at which they do in normal tissue.
         """
         spaced = np.array(self.knots) + 1e-6 * np.arange(len(RATES))
         knots, levels = self._line(spaced)
-        units = _in_bulk(score, mask, self.bulk)
+        usual = mask if quiet is None else quiet
+        units = _in_bulk(score, usual, self.bulk)
         if self.bulk is None:
-            stretch = np.float32(self._stretch(units[mask]))
+            stretch = np.float32(self._stretch(units[usual]))
             units = np.where(units > 1, 1 + (units - 1) / stretch, units)
         found = np.interp(units, knots, levels)
         beyond, below = units > knots[-1], units < knots[0]

@@ -15,6 +15,7 @@ from ..volume import Volume
 
 Floats = npt.NDArray[np.float32]
 _LARGEST = 40_000_000  # voxels of a grid: a whole body at 2 mm
+_MANY = 8  # voxels that share a cell along an edge of the volume: no scan is so fine and so small
 _SOFT = 0.4  # voxels of the grid: the Gaussian that keeps finer detail from becoming a pattern
 
 
@@ -34,8 +35,9 @@ class Grid:
 def plane_grid(volume: Volume, spacing: float) -> Grid:
     """The volume's own slices along k, on square pixels of `spacing` millimetres.
 
-    Raises BadInput when there would be more than in any scan.
+    Raises BadInput when there would be more than in any scan, or the volume is smaller than a pixel.
     """
+    _check_large_enough(volume, spacing, 2)
     size = np.linalg.norm(volume.affine[:3, :3], axis=0)
     ratio = np.array([spacing / size[0], spacing / size[1], 1.0])
     old = np.array(volume.shape)
@@ -51,8 +53,9 @@ def plane_grid(volume: Volume, spacing: float) -> Grid:
 def grid_around(volume: Volume, spacing: float) -> Grid:
     """The smallest grid along left-right, front-back and head-foot that holds the volume.
 
-    Raises BadInput when it would be larger than any body.
+    Raises BadInput when it would be larger than any body, or the volume is smaller than a cell.
     """
+    _check_large_enough(volume, spacing, 3)
     ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape], indexing="ij")).reshape(3, -1)
     corners = volume.affine[:3, :3] @ ends + volume.affine[:3, 3:]
     low, high = corners.min(axis=1), corners.max(axis=1)
@@ -63,6 +66,15 @@ def grid_around(volume: Volume, spacing: float) -> Grid:
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = (low + high) / 2 - spacing * (np.array([i, j, k]) - 1) / 2
     return Grid((i, j, k), affine)
+
+
+def _check_large_enough(volume: Volume, spacing: float, dims: int) -> None:
+    """Raises BadInput where many voxels along one of the first axes lie within a cell."""
+    edges = np.array(volume.shape) * np.linalg.norm(volume.affine[:3, :3], axis=0)
+    if any(count >= _MANY and edge < spacing for count, edge in zip(volume.shape[:dims], edges[:dims], strict=True)):
+        extent = " x ".join(f"{edge:.3g}" for edge in edges)
+        told = f"{volume.name or 'The volume'} is only {extent} mm large."
+        raise BadInput(told, "Check the voxel spacing of the file.")
 
 
 def onto_grid(source: npt.NDArray[Any], affine: npt.NDArray[np.float64], grid: Grid) -> Floats:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter, label
+from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
+from .asymmetry import ASYMMETRY
 from .average import AVERAGE
 from .grid import Floats
-from .masks import box_around
+from .masks import Mask, box_around
 from .prepare import Prepared
 
 _WIDTH = 4.0  # mm, of the Gaussian: thin edges, folds and veins fade, what is large does not
@@ -19,6 +20,7 @@ _WIDTH = 4.0  # mm, of the Gaussian: thin edges, folds and veins fade, what is l
 # uneven brightness besides 12.
 _LARGE = ((2.5, 15.0), (2.0, 30.0))
 _SHOWN = 0.1  # of the place lies in regions: it is not hidden
+_EDGE = 4.0  # mm around a hidden place, which smoothing makes unlike, too
 
 
 def hidden_place(maps: Mapping[str, Floats], labels: npt.NDArray[Any], prepared: Prepared) -> str:
@@ -27,18 +29,11 @@ def hidden_place(maps: Mapping[str, Floats], labels: npt.NDArray[Any], prepared:
 
     `average` is not asked: it knows places too roughly, and in right brains of other scanners large ones stand out.
     """
-    if prepared.dims != 3 or not prepared.brain:
-        return ""
-    found = [
-        (float(place.sum()) * prepared.grid.cell_ml, name, place)
-        for name, z in maps.items()
-        if name != AVERAGE
-        for place in _places(z, prepared)
-        if (labels[place] > 0).mean() < _SHOWN
-    ]
+    found = _hidden(maps, labels, prepared)
     if not found:
         return ""
-    ml, name, place = max(found, key=lambda one: one[0])
+    name, place = max(found, key=lambda one: int(one[1].sum()))
+    ml = float(place.sum()) * prepared.grid.cell_ml
     middle = prepared.grid.affine[:3, :3] @ np.argwhere(place).mean(axis=0) + prepared.grid.affine[:3, 3]
     right, front, head = (f"{round(float(mm))}" for mm in middle)
     return (
@@ -47,7 +42,33 @@ def hidden_place(maps: Mapping[str, Floats], labels: npt.NDArray[Any], prepared:
     )
 
 
-def _places(z: Floats, prepared: Prepared) -> list[npt.NDArray[np.bool_]]:
+def quiet_part(maps: Mapping[str, Floats], labels: npt.NDArray[Any], prepared: Prepared) -> Mask | None:
+    """The brain `[i, j, k]` without its hidden places and what lies close around, in which the scan's own units are
+    those of its normal tissue; None where nothing is hidden.
+
+    `asymmetry` is not asked, either, as it shows a place on the other side, too.
+    """
+    hidden = [place for name, place in _hidden(maps, labels, prepared) if name != ASYMMETRY]
+    if not hidden:
+        return None
+    far = distance_transform_edt(~np.logical_or.reduce(hidden)) * float(prepared.grid.affine[0, 0]) > _EDGE
+    return np.asarray(prepared.mask & far)
+
+
+def _hidden(maps: Mapping[str, Floats], labels: npt.NDArray[Any], prepared: Prepared) -> list[tuple[str, Mask]]:
+    """The large places of a brain that single maps (by name) show and the regions hardly do, with those names."""
+    if prepared.dims != 3 or not prepared.brain:
+        return []
+    return [
+        (name, place)
+        for name, z in maps.items()
+        if name != AVERAGE
+        for place in _places(z, prepared)
+        if (labels[place] > 0).mean() < _SHOWN
+    ]
+
+
+def _places(z: Floats, prepared: Prepared) -> list[Mask]:
     """The large places `[i, j, k]` of a map."""
     box, found = box_around(prepared.mask), []
     inside, width = prepared.mask[box], _WIDTH / float(prepared.grid.affine[0, 0])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, pairwise
+
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import (
@@ -17,10 +20,15 @@ from .grid import Floats
 Mask = npt.NDArray[np.bool_]
 
 _DEEP = 25.0  # mm inside the head there is brain, whatever the contrast
-_BRAIN = (0.45, 1.6)  # of the median deep in the head: skull and air are darker, fat and marrow brighter
+# Of the median deep in the head: skull and air are darker, fat and marrow brighter. Thick slices and fine ones with
+# contrast agent make a thin skull brighter, so darker tissue is left out where no brain comes free of it.
+_DARKEST, _BRIGHTEST = (0.45, 0.55, 0.65), 1.6
 _BRIDGES = (4.0, 6.0, 8.0, 10.0, 12.0)  # mm: what connects brain and scalp is thinner than twice one of these
 _MARGIN = 2.0  # mm of cerebrospinal fluid around
 _FOLD = 8.0  # mm: sulci narrower than twice this belong to the brain
+_STANDS = 0.06  # of a brain is lost at the next bridge where it hangs on nothing any more; with the scalp a half
+_ROUND = 0.88  # of an ellipsoid with its moments: brains are .9 and more, a heart or a belly .83 at most
+_RIM = 2.0  # mm: darker tissue at the surface of the brain belongs to it
 _PLAUSIBLE = (500.0, 1900.0)  # ml of a whole brain
 # mm: no brain is longer, with the cord that hangs on it. Of 14 right scans it is at most 194, of these cut and turned,
 # with what is left of the head, 208; of a chest around a heart it is 257 (in a smaller field of view less).
@@ -57,25 +65,52 @@ def brain_mask(voxels: Floats, spacing: float) -> tuple[Mask, bool]:
     """The brain `[i, j, k]`, and whether one was found; the head where none was.
 
     Tissue of the brightness of what lies deep in the head is freed of bridges to the scalp by an erosion, the largest
-    piece is taken, grown back and closed; thicker bridges are tried until what is left has the size of a brain.
+    piece is taken, grown back and closed; thicker bridges are tried until what is left has the size of a brain and its
+    shape, and hardly shrinks any more, then without darker tissue. Where only the size is right, that is taken.
     Where there is little besides, the skull is gone already, and the brain is all that is not air.
     """
     head = head_mask(voxels)
-    middle = deep_median(voxels, head, spacing)
-    soft = gaussian_filter(voxels, 0.6)
-    tissue = head & (soft > _BRAIN[0] * middle) & (soft < _BRAIN[1] * middle)
+    middle, soft, first = deep_median(voxels, head, spacing), gaussian_filter(voxels, 0.6), None
+    all_tissue = head & (soft > _DARKEST[0] * middle) & (soft < _BRIGHTEST * middle)
+    for darkest in _DARKEST:
+        tissue = all_tissue & (soft > darkest * middle)
+        for brain, next_one in pairwise(chain(_freed(tissue, head, spacing), [None])):
+            if brain is None or not _plausible(brain, spacing):
+                continue
+            if first is None and darkest == _DARKEST[0]:
+                first = brain
+                # Of a brain without its skull everything is looked at: what is dark at its surface is no fluid around.
+                if brain.sum() > _BARE * max(int(head.sum()), int(_not_air(voxels).sum())):
+                    return _whole(_closed(head, _FOLD / 2, spacing)), True
+            if next_one is not None and next_one.sum() >= (1 - _STANDS) * brain.sum() and _roundness(brain) >= _ROUND:
+                rim = all_tissue & (distance_transform_edt(~brain) * spacing <= _RIM)
+                return brain if darkest == _DARKEST[0] else _whole(_closed(brain | rim, _FOLD, spacing)) & head, True
+    return (head, False) if first is None else (first, True)
+
+
+def _freed(tissue: Mask, head: Mask, spacing: float) -> Iterator[Mask]:
+    """The largest piece of the tissue, grown back and closed, for each bridge that is cut, the thinnest first."""
     inside = distance_transform_edt(np.pad(tissue, 1))[1:-1, 1:-1, 1:-1] * spacing
     for bridge in _BRIDGES:
         core = _largest(inside > bridge)
+        if not core.any() or core.sum() * spacing**3 > 1000 * _PLAUSIBLE[1] or _length(core) * spacing > _LONGEST:
+            yield np.zeros_like(core)  # what grows back is no smaller
+            continue
         around = distance_transform_edt(~core) * spacing
         brain = (tissue & (around <= bridge + spacing)) | (around <= _MARGIN)
-        brain = _whole(_closed(brain, _FOLD, spacing)) & head
-        size = float(brain.sum()) * spacing**3 / 1000
-        if _PLAUSIBLE[0] <= size <= _PLAUSIBLE[1] and _length(brain) * spacing <= _LONGEST:
-            # Of a brain without its skull everything is looked at: what is dark at its surface is no fluid around it.
-            bare = brain.sum() > _BARE * max(int(head.sum()), int(_not_air(voxels).sum()))
-            return np.asarray(_whole(_closed(head, _FOLD / 2, spacing)) if bare else brain), True
-    return head, False
+        yield _whole(_closed(brain, _FOLD, spacing)) & head
+
+
+def _plausible(mask: Mask, spacing: float) -> bool:
+    """Whether a mask has the size of a whole brain."""
+    size = float(mask.sum()) * spacing**3 / 1000
+    return _PLAUSIBLE[0] <= size <= _PLAUSIBLE[1] and _length(mask) * spacing <= _LONGEST
+
+
+def _roundness(mask: Mask) -> float:
+    """The volume of a mask over that of the ellipsoid with its moments: 1 of an ellipsoid, less of all else."""
+    moments = np.atleast_2d(np.cov(np.argwhere(mask).T)) + np.eye(3) / 12  # of the voxels themselves
+    return float(mask.sum() / (4 / 3 * np.pi * np.sqrt(np.linalg.det(5 * moments))))
 
 
 def _length(mask: Mask) -> float:

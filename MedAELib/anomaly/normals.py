@@ -95,35 +95,42 @@ def maps_and_cases(
     return {"maps": {name: calibration.to_json() for name, calibration in known.items()}, "cases": cases}
 
 
-def z_parts(scores: Scores, known: Mapping[str, Calibration], scan: Prepared) -> dict[str, Floats]:
-    """The maps of z by name, but for the combined one."""
-    return {name: known[name].z(score, scan.mask) for name, score in scores.maps.items() if name in known}
+def z_parts(
+    scores: Scores, known: Mapping[str, Calibration], scan: Prepared, quiet: Mask | None = None
+) -> dict[str, Floats]:
+    """The maps of z by name, but for the combined one; the scan's own units are those within `quiet`, if given."""
+    return {name: known[name].z(score, scan.mask, quiet) for name, score in scores.maps.items() if name in known}
 
 
-def z_shown(z: Mapping[str, Floats], known: Mapping[str, Calibration], shown: Shown, scan: Prepared) -> Floats:
-    """The map of z that is shown first, from those of the others."""
+def z_shown(
+    z: Mapping[str, Floats], known: Mapping[str, Calibration], shown: Shown, scan: Prepared, quiet: Mask | None = None
+) -> Floats:
+    """The map of z that is shown first, from those of the others; `quiet` as in `z_parts`."""
     return (
-        known[COMBINED].z(_score(COMBINED, z, known, shown, scan), scan.mask)
+        known[COMBINED].z(_score(COMBINED, z, known, shown, scan, quiet), scan.mask, quiet)
         if shown.name == COMBINED
         else z[shown.name]
     )
 
 
-def z_maps(scores: Scores, known: Mapping[str, Calibration], shown: Shown, scan: Prepared) -> dict[str, Floats]:
-    """All maps of z by name, the one that is shown first."""
-    maps = z_parts(scores, known, scan)
-    return {shown.name: z_shown(maps, known, shown, scan), **maps}
+def z_maps(
+    scores: Scores, known: Mapping[str, Calibration], shown: Shown, scan: Prepared, quiet: Mask | None = None
+) -> dict[str, Floats]:
+    """All maps of z by name, the one that is shown first; `quiet` as in `z_parts`."""
+    maps = z_parts(scores, known, scan, quiet)
+    return {shown.name: z_shown(maps, known, shown, scan, quiet), **maps}
 
 
 def _score(
-    name: str, z: Mapping[str, Floats], known: Mapping[str, Calibration], shown: Shown, scan: Prepared
-) -> Floats:
+    name: str, z: Mapping[str, Floats], known: Mapping[str, Calibration], shown: Shown, scan: Prepared,
+    quiet: Mask | None = None,
+) -> Floats:  # fmt: skip
     """The score of the parts together, or that of the combined map: with the z of what stands beside them."""
     score = shown.together(z)
     if name == TOGETHER:
         return score
     if shown.besides:
-        score = known[TOGETHER].z(score, scan.mask) if TOGETHER in shown.needed else score
+        score = known[TOGETHER].z(score, scan.mask, quiet) if TOGETHER in shown.needed else score
         score = shown.with_besides(score, z)
     return _agreeing(score, scan, shown.agreement) if shown.agreement else score
 

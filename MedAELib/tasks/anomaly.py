@@ -17,11 +17,11 @@ from ..anomaly.case_score import ENOUGH, case_score, case_scores_of, percentile,
 from ..anomaly.gaps import not_finite
 from ..anomaly.gate import doubts
 from ..anomaly.grid import Floats, from_grid
-from ..anomaly.hidden import hidden_place
+from ..anomaly.hidden import hidden_place, quiet_part
 from ..anomaly.names import CALIBRATIONS, POPULATION, SCAN
 from ..anomaly.normals import scores_of, z_maps
 from ..anomaly.prepare import Prepared, prepared_for
-from ..anomaly.regions import PLAIN, Region, regions_on, rule_of
+from ..anomaly.regions import PLAIN, Placed, Region, regions_on, rule_of
 from ..anomaly.scores import Scores, baseline_scores
 from ..anomaly.shown import COMBINED, shown_of
 from ..engine.run import Engine
@@ -80,12 +80,14 @@ def anomaly(
     if prepared is None or (model is not None and model.spec.dims != prepared.dims):
         prepared = prepared_for(volume, model)
     scores, maps = _scored(prepared, model, known, engine or Engine(), progress)
-    first, shown_z = next(iter(maps.items()))
     progress("Finding regions", 0, 1)
-    rule = PLAIN if model is None else rule_of(known)
-    peak = rule.peak(rate) if prepared.dims == 3 else None
-    alone = {name: z for name, z in maps.items() if name != COMBINED}
-    found = regions_on(volume, shown_z, threshold, prepared, least_ml, scores.typical, peak, rule.outline, alone)
+    found = _found(volume, maps, prepared, model, known, scores, rate, least_ml)
+    if model and calibration == SCAN:  # in whose own unit what is large hides itself
+        quiet = quiet_part(_alone(maps), found.labels, prepared)
+        if quiet is not None:
+            maps = z_maps(scores, calibrations(known), shown_of(known), prepared, quiet)
+            found = _found(volume, maps, prepared, model, known, scores, rate, least_ml)
+    first, shown_z = next(iter(maps.items()))
     # Without a model z is no rarity.
     regions = found.regions if model else [replace(region, rate=None) for region in found.regions]
     result = AnomalyResult(
@@ -106,10 +108,26 @@ def anomaly(
     }  # fmt: skip
     result.report["warnings"] += _between(found.between)
     if told_unit == SCAN:  # in which what is large was measured on right scans
-        result.report["warnings"] += _hidden(model, alone, first, found.labels, prepared)
+        result.report["warnings"] += _hidden(model, _alone(maps), first, found.labels, prepared)
     elif calibration == POPULATION:
         result.report["warnings"] += _foreign(result.report["above_threshold"], rate)
     return result
+
+
+def _found(
+    volume: Volume, maps: Mapping[str, Floats], prepared: Prepared, model: Model | None, known: Mapping[str, Any],
+    scores: Scores, rate: float, least_ml: float,
+) -> Placed:  # fmt: skip
+    """The regions of the map that is shown first."""
+    rule = PLAIN if model is None else rule_of(known)
+    peak = rule.peak(rate) if prepared.dims == 3 else None
+    z, typical = next(iter(maps.values())), scores.typical
+    return regions_on(volume, z, z_of(rate), prepared, least_ml, typical, peak, rule.outline, _alone(maps))
+
+
+def _alone(maps: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The maps that are made of one score."""
+    return {name: z for name, z in maps.items() if name != COMBINED}
 
 
 def _foreign(above: float, rate: float) -> list[str]:

@@ -54,8 +54,9 @@ further training on scans with their brightness made even found less in the tuni
             "T1-weighted MRI without contrast agent only; whole heads or brains without their skull, at about 2 mm.",
             "Of small, low-contrast lesions (multiple sclerosis) the map shows some, and regions none in the one case "
             "tested: see the figures.",
-            "Lesions beyond about 30 ml fade in the combined map, often without a region or a clearly higher case "
-            "score: a note tells of most of them, and in which of the single maps they stand out.",
+            "Lesions beyond about 30 ml make the scan's own unit larger, in which they fade. Where a single map shows "
+            "one, other than asymmetry, it is left out of that unit: then most make a region, of half to nearly all of "
+            "their volume, sometimes with another one on the other side. Of what is hidden still a note tells mostly.",
             "Blur and bulges are found in part, by missing fine detail alone: drawn ones have none, by blurring or by "
             "interpolation, real ones may keep it; no change of shape as such is seen. The map smooth alone finds more "
             "of both. A healthy brain may have a few regions, and a third of the drawn anomalies make none.",

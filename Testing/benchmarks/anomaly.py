@@ -191,8 +191,9 @@ def gate(model: Model, data: Path, normals: list[Volume]) -> list[dict[str, Any]
 
 
 def right_heads(data: Path) -> list[Path]:
-    """The files of all right T1 heads: those of the gate and of the cohort."""
-    return [path for name in ("brain_t1_ixi/*", *GATE["MR"][0]) for path in sorted(data.glob(name))]
+    """The files of all right T1 heads: those of the gate and of the cohort, and one with contrast agent."""
+    names = ("brain_t1_ixi/*", *GATE["MR"][0], "mr_misc/VS-SEG-001_T1c_0p82mm.nii.gz")
+    return [path for name in names for path in sorted(data.glob(name))]
 
 
 def noisy(volume: Volume, modality: str) -> Volume:

@@ -136,13 +136,21 @@ def _band(array: Array, model: Model) -> Band:
 
 
 def _units(array: Array, zero: float, grid: tuple[int, ...]) -> Units:
-    """`noise_unit` of the channels of `[c, i, j, k]`, on its own grid and on the one that the network sees: the larger,
-    as either tells too little where a scanner weakened the highest frequencies, and a model bears too much better."""
+    """`noise_unit` of the channels of `[c, i, j, k]` on the grid that the network sees.
+
+    Where its own grid tells more, the geometric mean of both: that tells a tenth to a third too much then, and the
+    network's too little where a scanner weakened the highest frequencies.
+    """
     own = units_of(array, zero)
     if grid == array.shape[1:]:
         return own
     on_grid = cache(lambda channel, correlated: noise_unit(_on(array[channel], grid), correlated, zero))
-    return lambda channel, correlated: max(own(channel, correlated), on_grid(channel, correlated))
+
+    def both(channel: int, correlated: bool) -> float:
+        told = on_grid(channel, correlated)
+        return max(told, math.sqrt(told * own(channel, correlated)))
+
+    return cache(both)
 
 
 def _on(voxels: Array, grid: tuple[int, ...]) -> Array:

@@ -226,7 +226,7 @@ def _block(source: npt.NDArray[Any], low: float, stride: tuple[int, ...]) -> Flo
 
 
 # What `bytes_per_voxel` told before, by layers and parameters: watching takes a tenth of the time of a small crop.
-_APPETITES: dict[tuple[str, int, int], float] = {}
+_APPETITES: dict[tuple[object, ...], float] = {}
 
 
 def bytes_per_voxel(network: Network, deviations: int = 0) -> float:
@@ -235,7 +235,8 @@ def bytes_per_voxel(network: Network, deviations: int = 0) -> float:
     The widest layer's input and output, the skip that may be held beside them, and one more copy of both, which
     convolution libraries make. Found by watching a forward pass of a small block, once for networks of like layers.
     """
-    key = repr(network), sum(parameter.numel() for parameter in network.parameters()), deviations
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    key = repr(network), weights, network.stride, network.grid, network.in_channels, deviations
     if key not in _APPETITES:
         _APPETITES[key] = _watched(network, deviations)
     return _APPETITES[key]

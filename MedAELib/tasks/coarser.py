@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats, Sink, Progress], None]
 
-_FEWEST = 8  # voxels that are left along an axis
+_FEWEST = 4  # voxels that are left along an axis
 _NEARLY = 0.9  # of the frequencies of an axis and more: it stays as it is
 _PART = 2_000_000  # voxels that are transformed at once, so that a run can be cancelled between
 
@@ -28,13 +28,15 @@ def coarser_shape(shape: tuple[int, ...], band: Band) -> tuple[int, ...]:
     return tuple(few if few >= _FEWEST else size for few, size in zip(sizes, shape, strict=True))
 
 
-def resampled(array: Array, shape: tuple[int, ...], report: Callable[[], None] = lambda: None) -> Floats:
+def resampled(
+    array: Array, shape: tuple[int, ...], report: Callable[[], None] = lambda: None, empty: float = 0.0
+) -> Floats:
     """`[i, j, k]` on a coarser or finer grid over the same place, float32: all frequencies that both grids hold.
 
     By discrete cosine transforms, which continue a scan as its mirror image, so nothing wraps around its ends. What is
-    not finite counts as 0. `report` is called between parts, and may raise.
+    not finite counts as `empty`. `report` is called between parts, and may raise.
     """
-    made: Floats = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+    made: Floats = np.nan_to_num(array, nan=empty, posinf=empty, neginf=empty).astype(np.float32)
     for axis in sorted(range(3), key=lambda axis: shape[axis] / array.shape[axis]):
         before, after = made.shape[axis], shape[axis]
         if before == after:
@@ -59,18 +61,20 @@ def _along(part: Floats, axis: int, size: int) -> Floats:
     return np.asarray(idct(np.pad(kept, missing), axis=axis, norm="ortho") * scale)
 
 
-def run_coarser(run: Run, source: Array, shape: tuple[int, ...], sink: Sink, progress: Progress, outputs: int) -> None:
+def run_coarser(
+    run: Run, source: Array, shape: tuple[int, ...], sink: Sink, progress: Progress, outputs: int, empty: float = 0.0
+) -> None:
     """What `run` does for a channel `[i, j, k]`, done on a grid of `shape`; the `sink` gets the whole channel at once.
 
     Taken away is what `run` takes away on that grid: what the scan holds beyond its frequencies stays as it is. Further
-    `outputs` behind the first, such as the deviation of the noise, are only enlarged.
+    `outputs` behind the first, such as the deviation of the noise, are only enlarged. `empty` is no signal.
     """
     total = source.size
 
     def waiting() -> None:
         progress(0, total)
 
-    small = resampled(source, shape, waiting)
+    small = resampled(source, shape, waiting, empty)
     room = np.empty((outputs, *shape), np.float32)
 
     def keep(core: tuple[slice, ...], before: Array, *made: Floats) -> None:

@@ -152,7 +152,7 @@ def _through(
     if grid == source.shape:
         run(source, write, report)
     else:
-        run_coarser(run, source, grid, write, report, 1 + deviations)
+        run_coarser(run, source, grid, write, report, 1 + deviations, window[0])
 
 
 def _in_own_units(

@@ -28,6 +28,7 @@ _ABSURD = 100  # times the brightest: no tissue, no vessel and no fat
 _SOME, _FAR, _MANY, _APART = 8, 5.0, 1e-3, 1.5
 _FEWEST, _FEW_VALUES = 500, 20  # voxels that must be left, and different values among them
 _MOST = 4  # fill values at either end
+_WEAKENED = 1.1
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Seen:
 
     def on_grid(self, frame: int) -> Array:
         """A frame `[i, j, k]` as the network sees it, in its own intensities."""
-        return _on(self.volume.array[frame], self.grid)
+        return _on(self.volume.array[frame], self.grid, self.zero)
 
     def slab(self, axis: int, start: int, stop: int) -> Seen:
         """The slices start..stop-1 along an axis (0..2) as they are seen in the whole volume: in its unit."""
@@ -138,28 +139,27 @@ def _band(array: Array, model: Model) -> Band:
 def _units(array: Array, zero: float, grid: tuple[int, ...]) -> Units:
     """`noise_unit` of the channels of `[c, i, j, k]` on the grid that the network sees.
 
-    Where its own grid tells more, the geometric mean of both: that tells a tenth to a third too much then, and the
-    network's too little where a scanner weakened the highest frequencies.
+    A tenth more than that tells, as the edge of a band is weakened, but no more than its own grid tells: where noise is
+    weak, anatomy is fine on the coarser grid.
     """
     own = units_of(array, zero)
     if grid == array.shape[1:]:
         return own
-    on_grid = cache(lambda channel, correlated: noise_unit(_on(array[channel], grid), correlated, zero))
+    on_grid = cache(lambda channel, correlated: noise_unit(_on(array[channel], grid, zero), correlated, zero))
 
     def both(channel: int, correlated: bool) -> float:
-        told = on_grid(channel, correlated)
-        return max(told, math.sqrt(told * own(channel, correlated)))
+        return min(_WEAKENED * on_grid(channel, correlated), own(channel, correlated))
 
     return cache(both)
 
 
-def _on(voxels: Array, grid: tuple[int, ...]) -> Array:
-    return voxels if voxels.shape == grid else resampled(voxels, grid)
+def _on(voxels: Array, grid: tuple[int, ...], zero: float) -> Array:
+    return voxels if voxels.shape == grid else resampled(voxels, grid, empty=zero)
 
 
 def uneven_field(voxels: Array, unit: float, zero: float, band: Band) -> npt.NDArray[np.float32] | None:
     """`noise_field` of `[i, j, k]`, told on the grid that its frequencies need."""
-    found = noise_field(_on(voxels, coarser_shape(voxels.shape, band)), unit, zero)
+    found = noise_field(_on(voxels, coarser_shape(voxels.shape, band), zero), unit, zero)
     return None if found is None else enlarged(found, voxels.shape)
 
 

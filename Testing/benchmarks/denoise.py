@@ -42,7 +42,7 @@ from benchmarks.denoise_adapted import adapted
 from benchmarks.denoise_cache import Cache
 from benchmarks.denoise_cases import CROP, LEVELS, Case, Crop, Image, Scan, cases, noise_free
 from benchmarks.denoise_figures import Result, best, timed
-from benchmarks.denoise_interpolated import interpolated_cases
+from benchmarks.denoise_interpolated import by_kind, interpolated_cases
 from benchmarks.denoise_medae import OURS, medae, noise_map_ratio, safety
 from benchmarks.denoise_pairs import pairs
 from benchmarks.denoise_peers import CHOICES, Peer, Unfit, peers, present
@@ -61,8 +61,11 @@ NOISY = Peer("noisy", lambda scan, setting: scan.noisy, ({},))
 class Benchmark:
     """All methods on all cases of one modality; the rows grow case by case and are written after each."""
 
-    def __init__(self, model: Model, modality: str, choice: str, output: Path, trusting: bool = True) -> None:
+    def __init__(
+        self, model: Model, modality: str, choice: str, output: Path, trusting: bool = True, stem: str = "denoise"
+    ) -> None:
         self.model, self.modality, self.output, self.trusting = model, modality, output, trusting
+        self.stem = f"{stem}-{modality}"
         self.peers, absent = present(peers(modality, choice))
         self.cache = Cache(output / f"peers-{modality}")
         self.result: dict[str, Any] = {
@@ -91,18 +94,18 @@ class Benchmark:
         return self.result
 
     def run_interpolated(self, data: Path, crop: Crop, count: int | None) -> dict[str, Any]:
-        """The rows of MRI whose noise was interpolated; the files are written after each case."""
+        """The rows of MRI whose noise was interpolated, and their means by kind; written after each case."""
         for case in interpolated_cases(data, crop, count):
             self._measure(case, "rows")
             self.write()
+            (self.output / f"{self.stem}.md").write_text(by_kind(self.result))
         return self.result
 
     def write(self) -> None:
         """JSON, Markdown and the chart of what there is."""
-        stem = f"denoise-{self.modality}"
-        (self.output / f"{stem}.json").write_text(json.dumps(self.result, indent=1))
-        (self.output / f"{stem}.md").write_text(report.text(self.result, self.modality))
-        pictures.chart(self.result["rows"], self.modality, self.output / f"{stem}-levels.png")
+        (self.output / f"{self.stem}.json").write_text(json.dumps(self.result, indent=1))
+        (self.output / f"{self.stem}.md").write_text(report.text(self.result, self.modality))
+        pictures.chart(self.result["rows"], self.modality, self.output / f"{self.stem}-levels.png")
 
     def _measure(self, case: Case, kind: str) -> dict[str, Image]:
         """Rows of every method at every level; returns the middle slices of all at the middle level."""
@@ -198,6 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modalities = chosen.modality or ["MR", "CT"]
     if chosen.model and len(modalities) > 1:
         parser.error("--model needs one --modality")
+    if sum(map(bool, (chosen.interpolated, chosen.repeats, chosen.adapt))) > 1:
+        parser.error("--interpolated, --repeats and --adapt are runs of their own")
     if chosen.interpolated and modalities != ["MR"]:
         parser.error("--interpolated needs --modality MR")
     chosen.output.mkdir(parents=True, exist_ok=True)
@@ -206,7 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.adapt:
             _adapted(model, modality, chosen)
             continue
-        benchmark = Benchmark(model, modality, chosen.peers, chosen.output, not chosen.without_trust)
+        stem = "interpolated" if chosen.interpolated else "denoise"
+        benchmark = Benchmark(model, modality, chosen.peers, chosen.output, not chosen.without_trust, stem)
         i, j, k = chosen.crop
         try:
             data = chosen.data or data_folder()
@@ -218,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BadInput as error:
             print(f"{error} {error.next_step}", file=sys.stderr)
             return 2
-        print((chosen.output / f"denoise-{modality}.md").read_text())
+        print((chosen.output / f"{benchmark.stem}.md").read_text())
     return 0
 
 

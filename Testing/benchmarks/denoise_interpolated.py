@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmarks.denoise_cases import Case, Crop, Image, Scan, body, cases
+from benchmarks.denoise_report import distinct, mean, shown, table
 from scipy.ndimage import zoom
 
 LEVELS = (0.03, 0.09)
@@ -50,3 +52,19 @@ def _enlarged(voxels: Image, shape: tuple[int, ...], kind: str) -> Image:
         return np.asarray(np.abs(np.fft.ifftn(waves)) * (np.prod(shape) / voxels.size), np.float32)
     factors = [wide / size for wide, size in zip(shape, voxels.shape, strict=True)]
     return np.asarray(zoom(np.abs(voxels), factors, order=1 if kind == "linear" else 3), np.float32)
+
+
+def by_kind(result: dict[str, Any]) -> str:
+    """Mean PSNR (dB, range 1) by kind, level and method, and the noise map over the truth, as Markdown."""
+    methods, lines = distinct(result["rows"], "method"), []
+    for kind, factors in KINDS:
+        name = f"{kind} {' x '.join(f'{factor:g}' for factor in factors)}"
+        for level in LEVELS:
+            rows = [row for row in result["rows"] if row["case"].endswith(name) and row["level"] == level]
+            found = [f"{mean([row for row in rows if row['method'] == method], 'psnr'):.2f}" for method in methods]
+            count = len({row["case"] for row in rows})
+            told = [row["ratio"] for row in result["noise_map"] if row["case"].endswith(name) and row["level"] == level]
+            ratios = f"{min(told):.2f} to {max(told):.2f}" if told else "-"
+            lines.append([name, shown(level, "MR"), str(count), *found, ratios])
+    head = ["interpolation", "noise", "scans", *methods, "noise map over the truth, all scans"]
+    return "# MRI whose noise was interpolated\n\nPSNR (dB, range 1), means.\n\n" + table(head, lines)

@@ -28,7 +28,7 @@ _ABSURD = 100  # times the brightest: no tissue, no vessel and no fat
 _SOME, _FAR, _MANY, _APART = 8, 5.0, 1e-3, 1.5
 _FEWEST, _FEW_VALUES = 500, 20  # voxels that must be left, and different values among them
 _MOST = 4  # fill values at either end
-_WEAKENED = 1.1
+_WEAKENED, _FEW_SLICES = 1.1, 6
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _units(array: Array, zero: float, grid: tuple[int, ...]) -> Units:
     """`noise_unit` of the channels of `[c, i, j, k]` on the grid that the network sees.
 
     A tenth more than that tells, as the edge of a band is weakened, but no more than its own grid tells: where noise is
-    weak, anatomy is fine on the coarser grid.
+    weak, anatomy is fine on the coarser grid. Few slices tell nothing on their own, whose finest detail alone counts.
     """
     own = units_of(array, zero)
     if grid == array.shape[1:]:
@@ -148,7 +148,8 @@ def _units(array: Array, zero: float, grid: tuple[int, ...]) -> Units:
     on_grid = cache(lambda channel, correlated: noise_unit(_on(array[channel], grid, zero), correlated, zero))
 
     def both(channel: int, correlated: bool) -> float:
-        return min(_WEAKENED * on_grid(channel, correlated), own(channel, correlated))
+        told = _WEAKENED * on_grid(channel, correlated)
+        return told if min(grid) < _FEW_SLICES else min(told, own(channel, correlated))
 
     return cache(both)
 

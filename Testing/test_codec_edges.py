@@ -202,3 +202,33 @@ def test_the_ordinary_way_tries_no_file_without_loss(monkeypatch):
         volume = Volume(whole((20, 18, 14)).astype(dtype), AFFINE)
         for mode in (Mode("psnr", 45), Mode("ratio", 4 * volume.array.itemsize)):
             assert open_container(compress(volume, mode), "it").header["mode"] == mode.to_json()
+
+
+@pytest.mark.parametrize("kind", ["ratio", "psnr", "max-error", "lossless"])
+def test_a_value_that_is_no_number_is_told_at_once(kind):
+    for value in ("8", None, [8], 10**400, 10**5000, True, np.bool_(True), 8j, np.array([8.0])):
+        with pytest.raises(BadInput, match=f"^The value of {kind} is "):
+            Mode(kind, value)
+
+
+def test_a_value_may_be_a_number_of_numpy():
+    volume = Volume(whole((20, 18, 16), 5.0).astype(np.int16), AFFINE)
+    for value in (np.float32(8), np.float64(8), np.int64(8), np.uint8(8), 8):
+        assert type(Mode("max-error", value).value) is float
+        assert compress(volume, Mode("max-error", value)) == compress(volume, Mode("max-error", 8.0))
+
+
+def test_what_a_ratio_of_one_cannot_reach_is_stored_without_loss():
+    volume = Volume(np.random.default_rng(0).integers(0, 256, (1, 2, 2, 2), np.uint8), AFFINE)
+    for wanted, less in ((1, False), (1.5, True)):
+        with pytest.raises(BadInput, match="leave --ratio out") as told:
+            compress(volume, Mode("ratio", wanted))
+        assert ("Ask for less" in str(told.value) + told.value.next_step) == less
+    assert decompress(compress(volume)).array.tobytes() == volume.array.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_volume_too_far_away_to_compute_with_is_told():
+    affine = np.diag([1.0, 1.0, 1e200, 1.0])
+    with pytest.raises(BadInput, match="too far to compute with"):
+        compress(Volume(np.zeros((1, 4, 4, 4), np.int16), affine))

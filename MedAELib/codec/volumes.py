@@ -34,7 +34,7 @@ from .model_file import (
 from .one_thread import numpy_alone
 from .packed import pack
 from .predictive import Grid, encode_chunk
-from .promise import Mode, decibels, holdable, kept, ratio_and_rate
+from .promise import Mode, decibels, holdable, kept, ratio_and_rate, unreachable
 from .reader import decode_chunk, decompress
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
@@ -275,8 +275,7 @@ def _by_lattices(volume: Volume, plan: _Plan, model: CodecModel, progress: Progr
         first = None if found is None else found[0]
     found = _searched(volume, plan, model, _slabs(volume), estimate, progress, first)
     if found is None:
-        told = f"A {plan.mode.kind} of {plan.mode.value:g} cannot be reached with this volume."
-        raise BadInput(told, "Ask for less.")
+        raise unreachable(plan.mode)
     return found[1]
 
 

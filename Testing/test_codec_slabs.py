@@ -58,6 +58,17 @@ def test_slabs_stay_about_as_large_as_before_and_others_are_not_moved():
         assert max(stop - start for start, stop in alike) <= max(stop - start for start, stop in plain) + 4
 
 
+@pytest.mark.parametrize("least", [1, 12])
+def test_a_slab_is_never_larger_than_what_a_decoder_is_asked_to_hold(least):
+    for plane in (4096, 3000, 2450, 2048, 1500, 1024, 1000, 512):
+        for slices in [*range(1, 120), 977]:
+            cuts = cut((plane, plane, slices), CHUNK, 32, least)
+            assert max(plane * plane * (stop - start) for start, stop in cuts) <= max(32_000_000, plane * plane)
+            assert [start for start, _ in cuts] == [0, *(stop for _, stop in cuts[:-1])] and cuts[-1][1] == slices
+    assert {stop - start for start, stop in cut((4096, 4096, 40), CHUNK, 32, 12)} == {1}
+    assert cut((512, 512, 43), CHUNK, 32, 12) == [(0, 43)]  # as before
+
+
 @pytest.mark.parametrize("joins", [JOINS, LATE])
 @pytest.mark.parametrize(("plane", "spacing"), PLANES.values(), ids=PLANES)
 def test_slabs_of_wavelets_share_the_lattices_that_are_at_most_five_halvings_coarser(plane, spacing, joins):
@@ -68,6 +79,7 @@ def test_slabs_of_wavelets_share_the_lattices_that_are_at_most_five_halvings_coa
             shape = (*plane, stop - start)
             if shape not in known:
                 known[shape] = [level.axes for level in levels_of(shape, choose_axes(shape, spacing, joins))]
+        assert [start for start, _ in cuts] == [0, *(stop for _, stop in cuts[:-1])] and cuts[-1][1] == slices
         told = [known[(*plane, stop - start)] for start, stop in cuts]
         assert all(axes[:2] == told[0][:2] for axes in told), slices
 

@@ -14,7 +14,7 @@ from ..errors import BadInput
 from ..quality import psnr
 from ..volume import Volume
 from .container import LARGEST_AXIS, LARGEST_CHANNELS, usable_affine
-from .values import TYPES, difference, largest_error, span_of
+from .values import TYPES, difference, in_pieces, largest_error, span_of
 
 _VALUES = {"max-error": "bound", "psnr": "decibels", "ratio": "times"}  # the value's name in the header
 
@@ -90,7 +90,8 @@ def holdable(volume: Volume) -> Volume:
 
 def decibels(before: Array, after: Array) -> float:
     """The PSNR over the range of what was there before; infinite where nothing was lost."""
-    return psnr(np.zeros(()), difference(before, after), span_of(before))
+    squares = sum(float(np.sum(difference(*pair) ** 2)) for pair in in_pieces(before, after))
+    return psnr(np.zeros(()), np.array(math.sqrt(squares / before.size)), span_of(before))
 
 
 def kept(mode: Mode, before: Array, size: int, after: Array) -> bool:
@@ -98,7 +99,7 @@ def kept(mode: Mode, before: Array, size: int, after: Array) -> bool:
     if after.dtype != before.dtype or after.shape != before.shape:
         return False
     if mode.kind == "lossless":
-        return after.tobytes() == np.ascontiguousarray(before).tobytes()
+        return all(one.tobytes() == other.tobytes() for one, other in in_pieces(before, after))
     if mode.kind == "max-error":
         return largest_error(before, after) <= mode.value
     if mode.kind == "ratio":

@@ -202,7 +202,7 @@ def _chosen(
     """The plan that suits a volume, what its steps should give, and which one to try first."""
     spacing, goal = micrometres(volume), _goal(volume, plan)
     wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
-    estimate = WaveEstimate(list(wholes), spacing, (span_of(volume.array) or 1.0) / plan.unit)
+    estimate = WaveEstimate(wholes, volume.array.size, spacing, (span_of(volume.array) or 1.0) / plan.unit)
     first = first_step(estimate, goal)
     plan = _suited(volume, plan, model, first, helpers)
     if not goal.floor:

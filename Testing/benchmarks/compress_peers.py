@@ -83,7 +83,8 @@ def jpeg_2000_3d(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
     tried = [jpeg_2000_along(voxels, decibels, levels) for levels in _LEVELS]
     reached = [psnr(voxels, decode(), span) for _, decode in tried]
     enough = min(decibels, max(reached))
-    return min((made for made, figure in zip(tried, reached, strict=True) if figure >= enough), key=lambda made: made[0])
+    fitting = [made for made, figure in zip(tried, reached, strict=True) if figure >= enough]
+    return min(fitting, key=lambda made: made[0])
 
 
 def jpeg_2000_along(voxels: np.ndarray, decibels: float, levels: int) -> tuple[int, Decode]:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..atomic import whole_file
+from ..engine.memory import amount
 from ..errors import BadInput, OutOfMemory, unwritable
 from .header_words import COMMON, SHORT
 from .short_header import FORMAT, NEWEST, SHORTEST, shorten, spelled_out
@@ -256,8 +257,8 @@ def read_container(path: Path) -> Container:
         try:
             return Container(header, memoryview(file.read()), str(path))
         except MemoryError:
-            needed = (path.stat().st_size - start) / 2**30
-            raise OutOfMemory(f"{path} needs {needed:.1f} GiB of memory to be read, more than is free.") from None
+            needed = amount(path.stat().st_size - start)
+            raise OutOfMemory(f"{path} needs {needed} of memory to be read, more than is free.") from None
 
 
 @contextmanager

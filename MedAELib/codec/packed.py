@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.memory import free_system_memory
+from ..engine.memory import amount, free_system_memory
 from ..errors import BadInput, OutOfMemory
 from ..volume import Volume
 from .container import DAMAGED, Container
@@ -50,7 +50,7 @@ def _unpack(container: Container) -> Array:
     dtype, (channels, i, j, k) = np.dtype(told["dtype"]), told["shape"]
     size = channels * i * j * k * dtype.itemsize
     if _AT_ONCE * size > free_system_memory():
-        raise OutOfMemory(f"{name} needs {_AT_ONCE * size / 2**30:.1f} GiB of memory, more than is free.")
+        raise OutOfMemory(f"{name} needs {amount(_AT_ONCE * size)} of memory, more than is free.")
     plain = bytes(container.payload) if len(container.payload) == size else _inflated(container.payload, size)
     if len(plain) != size:
         raise BadInput(f"{name} is damaged: its voxels have the wrong size.")

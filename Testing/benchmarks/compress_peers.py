@@ -43,6 +43,7 @@ _TRIES, _NEAR = 5, 0.5
 _AV1_RATES, _AV1_STEP = (1, 63), 0.6  # settings, and the decibels that one of them is worth, roughly
 _XL_RATES, _XL_STEP = (0, 45), 1.0  # quarters of an octave of the distance, from the finest of 0.01
 _LEVELS = (1, 2, 3, 4)  # of the wavelet along slices: all are tried; thick slices want few, alike ones many
+_MOST_MISSED, _CLOSE = 3.0, 0.1  # decibels: by which a setting is moved at most, and that do not matter
 _DEAD = 1.0  # of the PSNR's uniform step, which HTJ2K takes
 
 # PSNR is measured, so each encoder of video is set for PSNR: what spends bits for the eye is off.
@@ -80,11 +81,15 @@ def jpeg_2000_3d(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
     """JPEG 2000 as its Part 2 takes components together, with the number of levels along the slices that makes the
     smallest file of those that reach the PSNR; where none does, with the one that comes nearest."""
     span = float(np.ptp(voxels))
-    tried = [jpeg_2000_along(voxels, decibels, levels) for levels in _LEVELS]
-    reached = [psnr(voxels, decode(), span) for _, decode in tried]
-    enough = min(decibels, max(reached))
-    fitting = [made for made, figure in zip(tried, reached, strict=True) if figure >= enough]
-    return min(fitting, key=lambda made: made[0])
+    tried = []
+    for levels in _LEVELS:  # each moved once by what it misses: a little more or less would decide between them
+        _, decode = jpeg_2000_along(voxels, decibels, levels)
+        missed = float(np.clip(decibels - psnr(voxels, decode(), span), -_MOST_MISSED, _MOST_MISSED))
+        coded, decode = jpeg_2000_along(voxels, decibels + missed, levels)
+        tried.append((psnr(voxels, decode(), span), coded, decode))
+    enough = min(decibels - _CLOSE, max(figure for figure, _, _ in tried))
+    _, coded, decode = min((made for made in tried if made[0] >= enough), key=lambda made: made[1])
+    return coded, decode
 
 
 def jpeg_2000_along(voxels: np.ndarray, decibels: float, levels: int) -> tuple[int, Decode]:

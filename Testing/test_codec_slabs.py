@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from codec_tools import scan
+from codec_tools import code_by_waves_alone, scan
 
 from MedAELib import Volume
-from MedAELib.codec import volumes
+from MedAELib.codec import slabs, volumes
 from MedAELib.codec.container import open_container
 from MedAELib.codec.front import Front
 from MedAELib.codec.predictive import PREVIEW_HALVINGS, Grid
@@ -67,6 +67,20 @@ def test_a_slab_is_never_larger_than_what_a_decoder_is_asked_to_hold(least):
             assert [start for start, _ in cuts] == [0, *(stop for _, stop in cuts[:-1])] and cuts[-1][1] == slices
     assert {stop - start for start, stop in cut((4096, 4096, 40), CHUNK, 32, 12)} == {1}
     assert cut((512, 512, 43), CHUNK, 32, 12) == [(0, 43)]  # as before
+
+
+@pytest.mark.parametrize("most", [1, 3, 5, 7])
+def test_a_volume_of_huge_planes_has_coarser_volumes(monkeypatch, most):
+    code_by_waves_alone(monkeypatch)
+    monkeypatch.setattr(slabs, "_LARGEST", most * 36 * 30)
+    monkeypatch.setattr(volumes, "_CHUNK_VOXELS", 36 * 30)
+    volume = Volume(scan((36, 30, 11)).array, np.eye(4), {"name": "ball"})
+    data = compress(volume, Mode("psnr", 40))
+    entries = chunk_entries(open_container(data, "it"))
+    assert all(entry.waves and entry.stop - entry.start <= most for entry in entries)
+    thin = decompress(data, coarser=2).array[0]
+    i, j, k = (round(whole / part) for whole, part in zip(volume.shape, thin.shape, strict=True))
+    assert i * j * k == 4 and np.abs(thin - volume.array[0, ::i, ::j, ::k].astype(float)).mean() < 60
 
 
 @pytest.mark.parametrize("joins", [JOINS, LATE])

@@ -130,5 +130,5 @@ def test_the_number_of_threads_does_not_change_a_byte(monkeypatch):
     monkeypatch.setattr("MedAELib.codec.volumes._CHUNK_VOXELS", 3000)
     volume = scan((15, 14, 50))
     several = compress(volume)
-    monkeypatch.setattr("MedAELib.codec.volumes._threads", lambda *_: 1)
+    monkeypatch.setattr("MedAELib.codec.volumes.encoders", lambda *_: 1)
     assert compress(volume) == several

@@ -30,7 +30,7 @@ def slowly(monkeypatch) -> list[float]:
         return encode(*arguments)
 
     monkeypatch.setattr(volumes, "_encode", slow)
-    monkeypatch.setattr(volumes, "_threads", lambda *_: 1)
+    monkeypatch.setattr(volumes, "encoders", lambda *_: 1)
     monkeypatch.setattr(volumes, "_CHUNK_VOXELS", 1000)
     return begun
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MedAELib.codec import chunk_threads, reader
-from MedAELib.codec.container import MAGIC, open_container
+from MedAELib.codec.container import MAGIC, open_container, write_container
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import compress
 from MedAELib.errors import BadInput, BadModel, MedAEError, OutOfMemory
@@ -111,10 +111,13 @@ CHANGES = {
     "nothing": lambda h: h.clear(),
     "deep": lambda h: h.update(mode=None),
     "coder": lambda h: h.update(coder="future"),
+    "overflowing affine": lambda h: h["volume"]["affine"][2].__setitem__(2, 1e308),
+    "overflowing spacing": lambda h: h["volume"]["affine"][1].__setitem__(0, 1e200),
     "meta": lambda h: h["volume"].update(meta={"frames": [[[]]], "header": 5}),
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_a_forged_header_is_told(whole, change):
     try:
@@ -123,6 +126,16 @@ def test_a_forged_header_is_told(whole, change):
         assert "broken.maez" in str(error) and "\n" not in str(error)
     else:
         assert np.array_equal(again.array, VOLUME.array)
+
+
+@pytest.mark.parametrize("spacing", [[700, None, 900], [700, 0, 900], [700, 900], None, [700, "900", 900], 5])
+def test_a_packed_file_without_a_spacing_is_told_where_it_is_needed(spacing):
+    data = (Path(__file__).parent / "fixtures" / "v8-packed.maez").read_bytes()
+    container = open_container(data, "it")
+    broken = write_container({**container.header, "spacing_um": spacing}, [bytes(container.payload)])
+    assert decompress(broken).array.tobytes() == decompress(data).array.tobytes()
+    with pytest.raises(BadInput, match=r"^broken\.maez is damaged: it does not tell the spacing of its voxels"):
+        decompress(broken, "broken.maez", coarser=1)
 
 
 def test_a_missing_model_is_named_with_its_hash(whole):

@@ -1,6 +1,6 @@
 """Volumes at the edges of what a .maez file holds: extreme numbers, other byte orders, sizes beyond its limits."""
 
-
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MedAELib import Volume
-from MedAELib.codec import volumes
+from MedAELib.codec import values, volumes
 from MedAELib.codec.container import open_container
+from MedAELib.codec.promise import decibels, kept
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.volumes import Mode, compress, compress_and_decode, largest_error
 from MedAELib.errors import BadInput
+from MedAELib.quality import psnr
 
 SHAPE = (12, 11, 9)
 
@@ -202,3 +204,61 @@ def test_the_ordinary_way_tries_no_file_without_loss(monkeypatch):
         volume = Volume(whole((20, 18, 14)).astype(dtype), AFFINE)
         for mode in (Mode("psnr", 45), Mode("ratio", 4 * volume.array.itemsize)):
             assert open_container(compress(volume, mode), "it").header["mode"] == mode.to_json()
+
+
+@pytest.mark.parametrize("kind", ["ratio", "psnr", "max-error", "lossless"])
+def test_a_value_that_is_no_number_is_told_at_once(kind):
+    for value in ("8", None, [8], 10**400, 10**5000, True, np.bool_(True), 8j, np.array([8.0])):
+        with pytest.raises(BadInput, match=f"^The value of {kind} is "):
+            Mode(kind, value)
+
+
+def test_a_value_may_be_a_number_of_numpy():
+    volume = Volume(whole((20, 18, 16), 5.0).astype(np.int16), AFFINE)
+    for value in (np.float32(8), np.float64(8), np.int64(8), np.uint8(8), 8):
+        assert type(Mode("max-error", value).value) is float
+        assert compress(volume, Mode("max-error", value)) == compress(volume, Mode("max-error", 8.0))
+
+
+def test_what_a_ratio_of_one_cannot_reach_is_stored_without_loss():
+    volume = Volume(np.random.default_rng(0).integers(0, 256, (1, 2, 2, 2), np.uint8), AFFINE)
+    for wanted, less in ((1, False), (1.5, True)):
+        with pytest.raises(BadInput, match="A ratio of") as told:
+            compress(volume, Mode("ratio", wanted))
+        assert "leave --ratio out" in told.value.next_step and ("Ask for less" in told.value.next_step) == less
+    assert decompress(compress(volume)).array.tobytes() == volume.array.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_volume_too_far_away_to_compute_with_is_told():
+    affine = np.diag([1.0, 1.0, 1e200, 1.0])
+    with pytest.raises(BadInput, match="too far to compute with"):
+        compress(Volume(np.zeros((1, 4, 4, 4), np.int16), affine))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint64", "float32", "float64"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_figures_do_not_depend_on_the_pieces_that_are_compared(monkeypatch, dtype, order):
+    before = np.asarray(whole().astype(dtype), order=order)
+    after = np.asarray(before + np.random.default_rng(3).integers(0, 5, before.shape).astype(dtype), order=order)
+    told = []
+    for piece in (1, 70, 10**6):
+        monkeypatch.setattr(values, "_PIECE", piece)
+        assert kept(Mode(), before, 1, before.copy()) and not kept(Mode(), before, 1, after)
+        told.append((largest_error(before, after), decibels(before, after)))
+    assert told[0] == pytest.approx(told[2], rel=1e-12) and told[1] == pytest.approx(told[2], rel=1e-12)
+    assert told[2][0] == np.abs(before.astype(float) - after).max()
+    assert told[2][1] == pytest.approx(psnr(before, after, float(np.ptp(before.astype(float)))), rel=1e-12)
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode("max-error", 3), Mode("psnr", 10)], ids=lambda mode: mode.kind)
+def test_a_promise_is_checked_in_little_memory(mode):
+    """Whole arrays as 64-bit numbers would take ten times what the voxels do."""
+    before = np.arange(4_000_000, dtype=np.int16).reshape(1, 200, 200, 100)
+    after = before.copy()
+    tracemalloc.start()
+    try:
+        assert kept(mode, before, 1, after)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()

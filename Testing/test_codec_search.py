@@ -45,7 +45,7 @@ def test_a_size_is_reached_and_what_cannot_be_is_not():
 def test_the_estimate_of_wavelets_is_near_the_truth():
     chunk = scan((40, 36, 30)).array[0].astype(np.int64)
     chunk -= chunk.min()
-    estimate = WaveEstimate([chunk], (1000, 1000, 2000), float(chunk.max()))
+    estimate = WaveEstimate([chunk], chunk.size, (1000, 1000, 2000), float(chunk.max()))
     fine, coarse = estimate.decibels(9.0), estimate.decibels(12.0)
     assert abs(fine - (20 * np.log10(chunk.max() / 8) + 10.8)) < 2  # a step of 8 grey values, hardly any zeros
     assert coarse < fine - 4

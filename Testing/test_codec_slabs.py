@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from codec_tools import scan
+from codec_tools import code_by_waves_alone, scan
 
 from MedAELib import Volume
-from MedAELib.codec import volumes
+from MedAELib.codec import slabs, volumes
 from MedAELib.codec.container import open_container
 from MedAELib.codec.front import Front
 from MedAELib.codec.predictive import PREVIEW_HALVINGS, Grid
@@ -58,6 +58,31 @@ def test_slabs_stay_about_as_large_as_before_and_others_are_not_moved():
         assert max(stop - start for start, stop in alike) <= max(stop - start for start, stop in plain) + 4
 
 
+@pytest.mark.parametrize("least", [1, 12])
+def test_a_slab_is_never_larger_than_what_a_decoder_is_asked_to_hold(least):
+    for plane in (4096, 3000, 2450, 2048, 1500, 1024, 1000, 512):
+        for slices in [*range(1, 120), 977]:
+            cuts = cut((plane, plane, slices), CHUNK, 32, least)
+            assert max(plane * plane * (stop - start) for start, stop in cuts) <= max(32_000_000, plane * plane)
+            assert [start for start, _ in cuts] == [0, *(stop for _, stop in cuts[:-1])] and cuts[-1][1] == slices
+    assert {stop - start for start, stop in cut((4096, 4096, 40), CHUNK, 32, 12)} == {1}
+    assert cut((512, 512, 43), CHUNK, 32, 12) == [(0, 43)]  # as before
+
+
+@pytest.mark.parametrize("most", [1, 3, 5, 7])
+def test_a_volume_of_huge_planes_has_coarser_volumes(monkeypatch, most):
+    code_by_waves_alone(monkeypatch)
+    monkeypatch.setattr(slabs, "_LARGEST", most * 36 * 30)
+    monkeypatch.setattr(volumes, "_CHUNK_VOXELS", 36 * 30)
+    volume = Volume(scan((36, 30, 11)).array, np.eye(4), {"name": "ball"})
+    data = compress(volume, Mode("psnr", 40))
+    entries = chunk_entries(open_container(data, "it"))
+    assert all(entry.waves and entry.stop - entry.start <= most for entry in entries)
+    thin = decompress(data, coarser=2).array[0]
+    i, j, k = (round(whole / part) for whole, part in zip(volume.shape, thin.shape, strict=True))
+    assert i * j * k == 4 and np.abs(thin - volume.array[0, ::i, ::j, ::k].astype(float)).mean() < 60
+
+
 @pytest.mark.parametrize("joins", [JOINS, LATE])
 @pytest.mark.parametrize(("plane", "spacing"), PLANES.values(), ids=PLANES)
 def test_slabs_of_wavelets_share_the_lattices_that_are_at_most_five_halvings_coarser(plane, spacing, joins):
@@ -68,6 +93,7 @@ def test_slabs_of_wavelets_share_the_lattices_that_are_at_most_five_halvings_coa
             shape = (*plane, stop - start)
             if shape not in known:
                 known[shape] = [level.axes for level in levels_of(shape, choose_axes(shape, spacing, joins))]
+        assert [start for start, _ in cuts] == [0, *(stop for _, stop in cuts[:-1])] and cuts[-1][1] == slices
         told = [known[(*plane, stop - start)] for start, stop in cuts]
         assert all(axes[:2] == told[0][:2] for axes in told), slices
 
@@ -86,7 +112,7 @@ def test_a_volume_with_a_few_slices_more_has_a_preview_and_every_coarser_volume(
     header = len(data) - len(container.payload)
     preview = decompress(data[: header + len(container.payload) // 3], "cut", None)
     assert 1 < preview.array.size <= volume.array.size // 8
-    with pytest.raises(BadInput, match="cut"):
+    with pytest.raises(BadInput, match=r"^cut is cut short: too little of it is there for its preview"):
         decompress(data[: header + 10], "cut", None)
 
 

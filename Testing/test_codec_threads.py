@@ -10,7 +10,7 @@ import pytest
 from codec_tools import code_by_waves_alone, scan, squares
 
 from MedAELib import Volume
-from MedAELib.codec import chunk_threads, residuals, subband_network, volumes
+from MedAELib.codec import chunk_threads, reader, residuals, subband_network, volumes
 from MedAELib.codec.model_file import load_codec_model, load_restoration_model, load_subband_model
 from MedAELib.codec.reader import decompress
 from MedAELib.codec.restoration_fit import restore_level
@@ -18,7 +18,7 @@ from MedAELib.codec.subband_encoder import encode_waves
 from MedAELib.codec.subband_levels import WaveGrid
 from MedAELib.codec.volumes import Mode, compress
 from MedAELib.codec.wavelet import choose_axes
-from MedAELib.errors import Cancelled
+from MedAELib.errors import Cancelled, OutOfMemory
 from MedAELib.threads import ALONE, Helpers
 
 
@@ -93,6 +93,27 @@ def test_no_more_chunks_are_encoded_at_once_than_fit_the_memory_and_the_file_is_
         files.add(compress(volume, mode))
         assert max(seen) == most
     assert len(files) == 1
+
+
+@pytest.mark.parametrize("mode", [Mode(), Mode("max-error", 2), Mode("psnr", 40), Mode("ratio", 8)])
+def test_a_volume_that_could_not_be_decoded_is_refused_before_it_is_encoded(monkeypatch, mode):
+    volume, stages = scan((40, 36, 20), "float32"), []
+    monkeypatch.setattr(reader, "free_system_memory", lambda: 50 * volume.array.size)
+    with pytest.raises(OutOfMemory, match=r"^ball needs 3 MB of memory, more than is free"):
+        compress(volume, mode, lambda stage, done, total: stages.append(stage))
+    assert not {"Compressing", "Decoding", "Tuning the model"} & set(stages)
+
+
+def test_wide_voxels_take_more_memory():
+    free, slabs = 10 * 140 * 2000, [(0, 2 * n, 2 * n + 2) for n in range(8)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunk_threads, "free_system_memory", lambda: free)
+        patch.setattr(chunk_threads, "processors", lambda: 8)
+        arrays = [np.zeros((1, 25, 40, 16), dtype) for dtype in ("int16", "float32", "float64")]
+        counts = [chunk_threads.encoders(array, slabs, False) for array in arrays]
+    assert counts == sorted(counts, reverse=True) and counts[0] > counts[2] >= 1
+    whole, each = reader._memory((1, 25, 40, 16), np.dtype("float64"), 2)
+    assert whole == 8 * 16_000 and each >= 109 * 2000  # measured
 
 
 def slowly(work, begun):

@@ -171,7 +171,7 @@ def test_chunks_channels_slabs_and_threads(waves, monkeypatch):
     whole = decompress(data).array
     assert decompress(data, coarser=5).shape == (3, 3, 41)
     assert np.array_equal(read_volume(container, slices=(20, 40)).array, whole[..., 20:40])
-    monkeypatch.setattr(volumes, "_threads", lambda *_: 1)
+    monkeypatch.setattr(volumes, "encoders", lambda *_: 1)
     assert compress(volume, Mode("psnr", 38)) == data
 
 

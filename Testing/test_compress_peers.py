@@ -74,6 +74,32 @@ def test_a_point_that_was_kept_is_not_measured_again(tmp_path: Path, capsys: pyt
     assert first == second
 
 
+@pytest.mark.parametrize("kept", ['{"ramp: AV1, 30 dB": {"psnr": 30, "bits": 1}}', '{"a": [30, 1]}', "[1]", "{"])
+def test_rows_of_an_older_form_are_told(tmp_path: Path, kept: str) -> None:
+    (tmp_path / "rows.json").write_text(kept)
+    with pytest.raises(SystemExit, match=r"rows\.json holds no rows of this form of the benchmark"):
+        Points(tmp_path / "rows.json")
+
+
+def test_curves_that_have_no_quality_in_common_have_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    def coarse(voxels: np.ndarray, decibels: float) -> tuple[int, Decode]:
+        return round(decibels), lambda: voxels + 100 - decibels
+
+    lossy([Volume(RAMP, np.eye(4), {"name": "ramp"})], [40.0, 50.0], {"JPEG 2000": coarse}, Points())
+    told = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert told["medae_against_percent"] == {"JPEG 2000": None}
+
+
+@pytest.mark.slow  # torch is imported
+def test_pictures_are_of_lossy_curves(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import compress
+
+    monkeypatch.setattr(sys, "argv", ["compress.py", "--lossless", "--pictures", "somewhere"])
+    with pytest.raises(SystemExit):
+        compress.main()
+    assert "--pictures draws the curves of --lossy" in capsys.readouterr().err
+
+
 def test_a_codec_that_is_not_installed_is_named() -> None:
     installed = dict.fromkeys(["JPEG 2000", "HEVC", "AV1"], compress_peers.hevc)
     assert [*chosen_peers(installed, ["AV1"])] == ["JPEG 2000", "AV1"]
@@ -123,6 +149,22 @@ def test_jpeg_2000_along_slices_gives_the_volume_back_where_slices_lose_nothing(
     size, decode = compress_peers.jpeg_2000_3d(voxels, 40)
     assert size == 2 * voxels.size
     assert np.abs(decode() - voxels).max() < 1
+
+
+@pytest.mark.parametrize("best", [1, 2, 3, 4])
+def test_jpeg_2000_along_slices_has_the_levels_that_make_the_smallest_file_of_that_quality(best, monkeypatch) -> None:
+    voxels = np.random.default_rng(0).integers(0, 1000, (8, 8, 8))
+
+    def along(voxels: np.ndarray, decibels: float, levels: int) -> tuple[int, Decode]:
+        reached = decibels - 0.3 * levels  # each misses what it is asked for
+        error = np.ptp(voxels) * 10 ** (-reached / 20)
+        size = 1000 if levels == best else 1200 - 100 * levels + 200 * (levels > best)
+        return round((size + 500 * (levels < best)) * 2 ** (reached / 6)), lambda: voxels + error
+
+    monkeypatch.setattr(compress_peers, "jpeg_2000_along", along)
+    size, decode = compress_peers.jpeg_2000_3d(voxels, 40)
+    assert size == along(voxels, 40 + 0.3 * best, best)[0]
+    assert 20 * np.log10(np.ptp(voxels) / np.abs(decode() - voxels).max()) == pytest.approx(40, abs=0.1)
 
 
 def test_the_curves_become_a_small_picture(tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from ..engine.memory import free_system_memory
 from ..threads import Helpers
 
 MOST_THREADS = 8
-_BYTES, _WAVE_BYTES = 120, 140  # of memory for each voxel of a chunk, roughly, while it is encoded
-_WHOLE_BYTES = 16  # for each voxel of the volume: what its chunks decode to, and how far that is from the truth
+_BYTES, _WAVE_BYTES = 125, 140  # of memory for each voxel of a chunk, roughly, while it is encoded
+_WIDER = {4: 20, 8: 45}  # bytes more for voxels of so many bytes
+_WHOLE_BYTES, _WHOLE_TIMES = 16, 4  # for each voxel of the volume, or times what it has: what its chunks decode to
 _HEARTBEAT = 0.2  # seconds
 
 Progress = Callable[[str, int, int], None]
@@ -34,9 +38,22 @@ def side_by_side(memory: int, each: int) -> int:
     return min(max(1, memory // each), processors(), MOST_THREADS)
 
 
-def encoders(voxels: int, largest: int, waves: bool) -> int:
-    """How many chunks of a volume of so many voxels are encoded side by side, the largest one of so many."""
-    return side_by_side(free_system_memory() - _WHOLE_BYTES * voxels, (_WAVE_BYTES if waves else _BYTES) * largest)
+def encoders(array: npt.NDArray[Any], slabs: Sequence[tuple[int, int, int]], waves: bool) -> int:
+    """How many chunks of a volume [c, i, j, k] are encoded side by side: channel, and slices from .. to, of each."""
+    largest, kind = array[0, :, :, 0].size * thickest(slabs), array.dtype
+    whole = max(_WHOLE_BYTES, _WHOLE_TIMES * kind.itemsize) * array.size
+    each = (_WAVE_BYTES if waves else _BYTES) + wider(kind)
+    return min(side_by_side(free_system_memory() - whole, each * largest), len(slabs))
+
+
+def thickest(slabs: Sequence[tuple[int, int, int]]) -> int:
+    """The slices of the thickest slab."""
+    return max(stop - start for _, start, stop in slabs)
+
+
+def wider(dtype: np.dtype[Any]) -> int:
+    """How many bytes more a voxel of a chunk takes, coded or decoded, than one of at most 16 bits."""
+    return _WIDER.get(dtype.itemsize, 0)
 
 
 @contextmanager

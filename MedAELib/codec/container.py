@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from ..atomic import whole_file
+from ..engine.memory import amount
 from ..errors import BadInput, OutOfMemory, unwritable
 from .header_words import COMMON, SHORT
 from .short_header import FORMAT, NEWEST, SHORTEST, shorten, spelled_out
@@ -42,7 +44,7 @@ LARGEST_HEADER = 1 << 24
 LARGEST_AXIS = 1 << 16
 LARGEST_CHANNELS = 1 << 12
 _FLATTEST = 1e-12  # determinant of an affine, as in `Volume`
-_DAMAGED = "Copy the file again from its source; if it is damaged there too, its content is lost."
+DAMAGED = "Copy the file again from its source; if it is damaged there too, its content is lost."
 
 
 @dataclass(frozen=True)
@@ -81,19 +83,19 @@ class Container:
     def read(self, block: Block) -> bytes:
         """The bytes of a block. Raises BadInput when they are missing or do not fit their checksum."""
         if not self.has(block):
-            raise BadInput(f"{self.name} is cut short: it ends before its declared size.", _DAMAGED)
+            raise BadInput(f"{self.name} is cut short: it ends before its declared size.", DAMAGED)
         data = bytes(self.payload[block.start : block.start + block.size])
         if zlib.crc32(data) != block.crc:
-            raise BadInput(f"{self.name} is damaged: a part differs from its checksum.", _DAMAGED)
+            raise BadInput(f"{self.name} is damaged: a part differs from its checksum.", DAMAGED)
         return data
 
     def check_whole(self) -> None:
         """Raise BadInput unless the payload is complete and has the declared SHA-256."""
         if not self.complete:
-            raise BadInput(f"{self.name} is cut short: it ends before its declared size.", _DAMAGED)
+            raise BadInput(f"{self.name} is cut short: it ends before its declared size.", DAMAGED)
         found, told = hashlib.sha256(self.payload).hexdigest(), self.header["payload_sha256"]
         if told != (found[: 2 * _SHORT_HASH] if FORMAT in self.header else found):
-            raise BadInput(f"{self.name} is damaged: its content differs from its SHA-256.", _DAMAGED)
+            raise BadInput(f"{self.name} is damaged: its content differs from its SHA-256.", DAMAGED)
 
 
 def write_container(header: Mapping[str, Any], blocks: Iterable[bytes]) -> bytes:
@@ -205,7 +207,7 @@ def _prelude(data: bytes, name: str) -> _Prelude:
             f"{name} is of version {version} of the format, which this MedAE does not know.", "Update MedAE."
         )
     if size > LARGEST_HEADER:
-        raise BadInput(f"{name} is damaged: its header is too large.", _DAMAGED)
+        raise BadInput(f"{name} is damaged: its header is too large.", DAMAGED)
     first, second = (_HASH, 0) if version < SHORTEST else (_SHORT_HASH, _SHORT_HASH)
     middle, start = _PRELUDE.size + first, _PRELUDE.size + first + second
     return _Prelude(version, start, start + size, data[_PRELUDE.size : middle], data[middle:start])
@@ -215,10 +217,10 @@ def _header(data: bytes, prelude: _Prelude, name: str) -> dict[str, Any]:
     """The header of a file that begins with these bytes, checked and spelled out. Raises BadInput."""
     text = data[prelude.start : prelude.end]
     if len(data) < prelude.end:
-        raise BadInput(f"{name} is cut short: it ends within its header.", _DAMAGED)
+        raise BadInput(f"{name} is cut short: it ends within its header.", DAMAGED)
     hashed = hashlib.sha256(_hashed(data, prelude.version) + text).digest()
     if hashed[: len(prelude.header_hash)] != prelude.header_hash:
-        raise BadInput(f"{name} is damaged: its header differs from its SHA-256.", _DAMAGED)
+        raise BadInput(f"{name} is damaged: its header differs from its SHA-256.", DAMAGED)
     try:
         found, more = _inflated(text, prelude.version)
         header = json.loads(found, parse_constant=_refuse)
@@ -226,9 +228,9 @@ def _header(data: bytes, prelude: _Prelude, name: str) -> dict[str, Any]:
             header = {**spelled_out(header, more, prelude.version), "payload_sha256": prelude.payload_hash.hex()}
         _check_header(header)
     except (zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
-        raise BadInput(f"{name} is damaged: its header is not one of a .maez file.", _DAMAGED) from None
+        raise BadInput(f"{name} is damaged: its header is not one of a .maez file.", DAMAGED) from None
     if _version(header) != prelude.version:
-        raise BadInput(f"{name} is damaged: its header is not one of its version.", _DAMAGED)
+        raise BadInput(f"{name} is damaged: its header is not one of its version.", DAMAGED)
     if header["coder"] not in (CODER, PACKED):
         raise BadInput(f"{name} was coded in a way that this MedAE does not know.", "Update MedAE.")
     return dict(header)
@@ -237,7 +239,7 @@ def _header(data: bytes, prelude: _Prelude, name: str) -> dict[str, Any]:
 def _check_length(size: int, header: Mapping[str, Any], name: str) -> None:
     """Raise BadInput when there is more than the payload that a header declares."""
     if size > header["payload_bytes"]:
-        raise BadInput(f"{name} is damaged: it is longer than it should be.", _DAMAGED)
+        raise BadInput(f"{name} is damaged: it is longer than it should be.", DAMAGED)
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -255,8 +257,8 @@ def read_container(path: Path) -> Container:
         try:
             return Container(header, memoryview(file.read()), str(path))
         except MemoryError:
-            needed = (path.stat().st_size - start) / 2**30
-            raise OutOfMemory(f"{path} needs {needed:.1f} GiB of memory to be read, more than is free.") from None
+            needed = amount(path.stat().st_size - start)
+            raise OutOfMemory(f"{path} needs {needed} of memory to be read, more than is free.") from None
 
 
 @contextmanager
@@ -291,6 +293,13 @@ def save_bytes(data: bytes, path: Path) -> None:
         raise unwritable(path, error) from None
 
 
+def usable_affine(affine: npt.NDArray[np.float64]) -> bool:
+    """Whether a 4x4 affine can be inverted, and its spacing and determinant are numbers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        spacing, size = np.linalg.norm(affine[:3, :3], axis=0), np.linalg.det(affine)
+    return bool(np.isfinite([*spacing, size]).all() and abs(size) >= _FLATTEST)
+
+
 def block_of(value: Any, payload_bytes: int) -> Block:
     """A block as the header states it. Raises ValueError when it is none or lies outside the payload."""
     if not isinstance(value, list) or len(value) != 3 or not all(type(number) is int for number in value):
@@ -313,8 +322,8 @@ def _check_header(header: Mapping[str, Any]) -> None:
     affine = [float(number) for row in volume["affine"] for number in row]
     if len(affine) != 16 or not all(map(math.isfinite, affine)):
         raise ValueError("no affine")
-    if abs(float(np.linalg.det(np.reshape(affine, (4, 4))))) < _FLATTEST:
-        raise ValueError("the affine cannot be inverted")
+    if not usable_affine(np.reshape(affine, (4, 4))):
+        raise ValueError("the affine cannot be inverted, or is too large to compute with")
     models = [header["model"], *(header[name] for name in (FRONT, WAVES, RESTORATION) if name in header)]
     texts = volume["dtype"], volume["name"], volume["modality"], header["payload_sha256"], header["coder"]
     if header["coder"] == PACKED and (FORMAT not in header or header["chunks"]):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.memory import free_system_memory
+from ..engine.memory import amount, free_system_memory
 from ..errors import BadInput, OutOfMemory
 from ..volume import Volume
-from .container import Container
+from .container import DAMAGED, Container
 from .lattice import halvings
 from .placing import Steps, placed
 from .values import TYPES
@@ -50,7 +50,7 @@ def _unpack(container: Container) -> Array:
     dtype, (channels, i, j, k) = np.dtype(told["dtype"]), told["shape"]
     size = channels * i * j * k * dtype.itemsize
     if _AT_ONCE * size > free_system_memory():
-        raise OutOfMemory(f"{name} needs {_AT_ONCE * size / 2**30:.1f} GiB of memory, more than is free.")
+        raise OutOfMemory(f"{name} needs {amount(_AT_ONCE * size)} of memory, more than is free.")
     plain = bytes(container.payload) if len(container.payload) == size else _inflated(container.payload, size)
     if len(plain) != size:
         raise BadInput(f"{name} is damaged: its voxels have the wrong size.")
@@ -66,12 +66,20 @@ def _steps(container: Container, coarser: int) -> Steps | None:
     if not coarser:
         return 1, 1, 1
     i, j, k = container.header["volume"]["shape"][1:]
-    x, y, z = (max(int(along), 1) for along in container.header["spacing_um"])
-    axes = halvings((i, j, k), (x, y, z))
+    axes = halvings((i, j, k), _spacing(container))
     if coarser > len(axes):
         return None
     first, second, third = (2 ** axes[:coarser].count(axis) for axis in range(3))
     return first, second, third
+
+
+def _spacing(container: Container) -> Steps:
+    """Micrometres from voxel to voxel. Raises BadInput where the header does not tell them."""
+    told = container.header.get("spacing_um")
+    if not isinstance(told, list) or len(told) != 3 or not all(type(along) is int and along >= 1 for along in told):
+        raise BadInput(f"{container.name} is damaged: it does not tell the spacing of its voxels.", DAMAGED)
+    x, y, z = told
+    return x, y, z
 
 
 def _deflated(plain: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.memory import free_system_memory
+from ..engine.memory import amount, free_system_memory
 from ..errors import BadInput, OutOfMemory
 from ..threads import ALONE, Helpers
 from ..volume import Volume
-from .chunk_threads import Progress, helpers_for, in_turn, side_by_side
+from .chunk_threads import Progress, helpers_for, in_turn, side_by_side, wider
 from .container import FRONT, PACKED, RESTORATION, WAVES, Block, Container, block_of, open_container
 from .context import LARGEST
 from .filled import unpack_mask
@@ -36,7 +37,7 @@ from .tuning import apply_tuning
 from .values import TYPES, from_whole
 from .waves import levels_left_out, wave_grids, wave_steps
 
-_BYTES_PER_VOXEL = 70  # of memory, roughly, while a chunk is decoded
+_BYTES_PER_VOXEL = 70  # of memory, roughly, while a chunk of voxels of at most 16 bits is decoded
 
 Array = npt.NDArray[Any]
 
@@ -121,7 +122,10 @@ def read_volume(
     chosen = [entry for entry in entries if slices is None or (entry.start < slices[1] and entry.stop > slices[0])]
     if coarser is None:
         further = {drop for entry in chosen for drop in entry.boundaries if drop > 5}
-        coarser = next((drop for drop in [*range(6), *sorted(further)] if _there(container, chosen, drop)), 6)
+        coarser = next((drop for drop in [*range(6), *sorted(further)] if _there(container, chosen, drop)), None)
+    if coarser is None:
+        told = f"{container.name} is cut short: too little of it is there for its preview."
+        raise BadInput(told, "Take more of the file.")
     if coarser and not _there(container, chosen, coarser):
         raise BadInput(f"{container.name} holds no volume that is {coarser} halvings coarser.")
     models = _models(container)
@@ -259,22 +263,32 @@ def chunk_entries(container: Container) -> list[_Entry]:
             raise ValueError("no type")
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise BadInput(f"{container.name} is damaged: its list of chunks is not one.") from None
-    needed = sum(_memory(container, entries))
-    if needed > free_system_memory():
-        raise OutOfMemory(f"{container.name} needs {needed / 2**30:.1f} GiB of memory, more than is free.")
+    check_memory(container.name, volume["shape"], np.dtype(volume["dtype"]), _thickest(entries))
     return entries
 
 
-def _memory(container: Container, entries: Sequence[_Entry]) -> tuple[int, int]:
+def check_memory(name: str, shape: Sequence[int], dtype: np.dtype[Any], slices: int) -> None:
+    """Raise OutOfMemory unless a volume [c, i, j, k] of chunks of at most so many slices can be decoded."""
+    needed = sum(_memory(shape, dtype, slices))
+    if needed > free_system_memory():
+        told = f"{name} needs {amount(needed)} of memory, more than is free."
+        raise OutOfMemory(told, "Close other programs, or compress the volume in parts.")
+
+
+def _memory(shape: Sequence[int], dtype: np.dtype[Any], slices: int) -> tuple[int, int]:
     """The bytes of the volume, and those that decoding its largest chunk takes."""
-    volume = container.header["volume"]
-    whole = int(np.prod(volume["shape"], dtype=np.int64)) * np.dtype(volume["dtype"]).itemsize
-    return whole, _BYTES_PER_VOXEL * max(int(np.prod(entry.grid.shape, dtype=np.int64)) for entry in entries)
+    whole = math.prod(map(int, shape)) * dtype.itemsize
+    return whole, (_BYTES_PER_VOXEL + wider(dtype)) * int(shape[1]) * int(shape[2]) * slices
+
+
+def _thickest(entries: Sequence[_Entry]) -> int:
+    return max(entry.stop - entry.start for entry in entries)
 
 
 def _at_once(container: Container, entries: Sequence[_Entry]) -> int:
     """How many chunks are decoded side by side."""
-    whole, each = _memory(container, entries)
+    volume = container.header["volume"]
+    whole, each = _memory(volume["shape"], np.dtype(volume["dtype"]), _thickest(entries))
     return side_by_side(free_system_memory() - whole, each)
 
 

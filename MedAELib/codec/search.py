@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -154,11 +154,10 @@ class WaveEstimate:
     steps = (1, LARGEST_STEP)
     odd = False
 
-    def __init__(self, chunks: Sequence[npt.NDArray[np.int64]], spacing: Shape, span: float) -> None:
-        """`chunks` [i, j, k] of whole numbers whose range is `span`."""
-        self._span, self._voxels = span, sum(chunk.size for chunk in chunks)
-        self._every = max(self._voxels // _SAMPLES, 1)
-        self._size = np.concatenate([self._sampled(chunk, spacing) for chunk in chunks])
+    def __init__(self, chunks: Iterable[npt.NDArray[np.int64]], voxels: int, spacing: Shape, span: float) -> None:
+        """`chunks` [i, j, k] of whole numbers whose range is `span`, so many `voxels` in all."""
+        self._span, self._every = span, max(voxels // _SAMPLES, 1)
+        self._size = np.concatenate([self._sampled(some, spacing) for some in chunks])
 
     def _sampled(self, chunk: npt.NDArray[np.int64], spacing: Shape) -> Doubles:
         """Magnitudes in whole numbers, as an orthonormal transform would have them."""

@@ -11,9 +11,11 @@ from functools import cache
 from .front import Front
 from .lattice import halvings
 from .predictive import PREVIEW_HALVINGS
+from .wavelet import SHORTEST
 
 _THINNEST = 16  # slices of a slab, unless they are huge
 _LARGEST = 32_000_000  # voxels of a slab
+_LEVELS_OUT = 2  # of wavelets, at most, that a volume of up to five halvings less is without
 _FEWEST = 4  # times fewer voxels than wanted are too few, even where slabs are then halved alike
 
 Shape = tuple[int, int, int]
@@ -23,12 +25,21 @@ Cuts = list[tuple[int, int]]
 def cut(shape: Shape, voxels: int, thinnest: int = _THINNEST, least: int = 1) -> Cuts:
     """Slabs of about so many `voxels`, as slices from .. to: a multiple of some slices each, if those are not huge.
 
-    A last one of fewer slices than `least` joins the one before.
+    A last one of fewer slices than `least` joins the one before;
+    slabs are thinner where that would be too large, or be halved more often.
     """
     plane, slices = shape[0] * shape[1], shape[2]
     count = max(round(plane * slices / voxels), 1)
     thick = math.ceil(slices / count / thinnest) * thinnest
-    return _pieces(slices, max(min(thick, _LARGEST // plane), 1), least)
+    thick = max(min(thick, _LARGEST // plane), 1)
+    thinner = [2**power for power in range(thick.bit_length(), -1, -1) if 2**power < thick]
+    for tried in [thick, *thinner]:
+        found = _pieces(slices, tried, min(least, tried))
+        last = found[-1][1] - found[-1][0]
+        alike = least == 1 or len(found) == 1 or _depth(last) == _depth(tried)
+        if alike and plane * last <= max(_LARGEST, plane):
+            break
+    return found
 
 
 def cut_alike(shape: Shape, spacing: Shape, voxels: int, front_voxels: int) -> Cuts:
@@ -55,6 +66,14 @@ def cut_alike(shape: Shape, spacing: Shape, voxels: int, front_voxels: int) -> C
             if fitting and all(order(stop - start) == order(tried) for start, stop in (found[0], found[-1])):
                 return found
     return first
+
+
+def _depth(slices: int) -> int:
+    """How often levels of wavelets halve so many slices, of the two levels that five halvings may leave out."""
+    depth = 0
+    while depth < _LEVELS_OUT and slices >= SHORTEST:
+        depth, slices = depth + 1, -(-slices // 2)
+    return depth
 
 
 def _pieces(slices: int, thick: int, least: int) -> Cuts:

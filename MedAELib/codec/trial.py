@@ -43,7 +43,7 @@ def step_by_piece(
     if not looks:
         return step
     span = span_of(volume.array) / unit[1]
-    about = WaveEstimate([lossy_whole(voxels, *unit).whole], micrometres(volume), span)
+    about = WaveEstimate([lossy_whole(voxels, *unit).whole], voxels.size, micrometres(volume), span)
     for _ in range(looks):
         size = sum(map(len, encode(voxels, step).parts)) + HEADER
         step = first_step(estimate, goal, math.log2(size) - about.log_bytes(math.log2(step)))

@@ -7,7 +7,7 @@ values that occur; and the high bits of the value's place in the order of its ty
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ TYPES = (
     "float32",
     "float64",
 )
+
+_PIECE = 1 << 18  # values that are compared at a time
 
 Voxels = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -235,8 +237,23 @@ def difference(before: Array, after: Array) -> npt.NDArray[np.float64]:
     return np.subtract(after, before, dtype=np.float64)
 
 
+def in_pieces(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """The same pieces of arrays of one shape, of some values each: to compare them takes little memory."""
+    shape, size = arrays[0].shape, arrays[0].size
+    axis = int(np.argmax(shape)) if shape else 0
+    thick = max(shape[axis] * _PIECE // size, 1) if size > _PIECE else 0
+    for start in range(0, shape[axis], thick) if thick else ():
+        yield tuple(array[(slice(None),) * axis + (slice(start, start + thick),)] for array in arrays)
+    if not thick:
+        yield arrays
+
+
 def largest_error(before: Array, after: Array) -> float:
     """The largest difference between two arrays, never told too small; where both are not finite alike, none."""
+    return max(_largest_error(*pair) for pair in in_pieces(before, after))
+
+
+def _largest_error(before: Array, after: Array) -> float:
     before, after = (array.astype(array.dtype.newbyteorder("="), copy=False) for array in (before, after))
     if before.dtype.kind in "iub":
         wide = [array.astype(np.int64 if before.dtype != np.uint64 else np.uint64) for array in (before, after)]

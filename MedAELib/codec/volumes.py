@@ -16,7 +16,7 @@ from ..errors import BadInput
 from ..threads import ALONE, Helpers
 from ..volume import Volume
 from .assemble import Carried, Chunk, assemble, assemble_packed, joined, micrometres
-from .chunk_threads import Progress, beside, encoders, helpers_for, in_turn
+from .chunk_threads import Progress, beside, encoders, helpers_for, in_turn, thickest
 from .container import FRONT, PACKED, open_container
 from .front import Front
 from .front_coder import encode_front
@@ -34,8 +34,8 @@ from .model_file import (
 from .one_thread import numpy_alone
 from .packed import pack
 from .predictive import Grid, encode_chunk
-from .promise import Mode, decibels, holdable, kept, ratio_and_rate
-from .reader import decode_chunk, decompress
+from .promise import Mode, decibels, holdable, kept, ratio_and_rate, unreachable
+from .reader import check_memory, decode_chunk, decompress
 from .restoration import RestorationModel
 from .search import Estimate, Goal, LatticeEstimate, WaveEstimate, find_step, first_step
 from .slabs import cut, cut_alike
@@ -202,7 +202,7 @@ def _chosen(
     """The plan that suits a volume, what its steps should give, and which one to try first."""
     spacing, goal = micrometres(volume), _goal(volume, plan)
     wholes = (lossy_whole(volume.array[c, :, :, a:b], plan.start, plan.unit).whole for c, a, b in slabs)
-    estimate = WaveEstimate(list(wholes), spacing, (span_of(volume.array) or 1.0) / plan.unit)
+    estimate = WaveEstimate(wholes, volume.array.size, spacing, (span_of(volume.array) or 1.0) / plan.unit)
     first = first_step(estimate, goal)
     plan = _suited(volume, plan, model, first, helpers)
     if not goal.floor:
@@ -275,8 +275,7 @@ def _by_lattices(volume: Volume, plan: _Plan, model: CodecModel, progress: Progr
         first = None if found is None else found[0]
     found = _searched(volume, plan, model, _slabs(volume), estimate, progress, first)
     if found is None:
-        told = f"A {plan.mode.kind} of {plan.mode.value:g} cannot be reached with this volume."
-        raise BadInput(told, "Ask for less.")
+        raise unreachable(plan.mode)
     return found[1]
 
 
@@ -298,7 +297,7 @@ def _encode_chunks(
     volume: Volume, plan: _Plan, model: CodecModel, slabs: list[tuple[int, int, int]], progress: Progress | None
 ) -> list[Chunk]:
     """All chunks, in parallel; what has not begun when `progress` raises never does."""
-    spacing, count = micrometres(volume), min(_threads(volume, plan, slabs), len(slabs))
+    spacing, count = micrometres(volume), encoders(volume.array, slabs, plan.waves is not None)
     with helpers_for(count) as helpers, ThreadPoolExecutor(count) as pool:
         work = [pool.submit(_encode, volume.array[c, :, :, a:b], spacing, plan, model, helpers) for c, a, b in slabs]
         return in_turn(pool, work, "Compressing", progress, helpers.stop)
@@ -383,18 +382,16 @@ def _mapped(voxels: Array, plan: _Plan) -> tuple[Mapped, int]:
 
 
 def _slabs(volume: Volume, thinnest: int = 0, least: int = 1) -> list[tuple[int, int, int]]:
-    """Channel and slices from .. to of each chunk: of wavelets where its least slices are told, else halved alike."""
+    """Channel and slices from .. to of each chunk: of wavelets where its least slices are told, else halved alike.
+
+    Raises OutOfMemory where such a file could not be decoded, as it is before it is announced."""
     if thinnest:
         cuts = cut(volume.shape, _CHUNK_VOXELS, thinnest, least)
     else:
         cuts = cut_alike(volume.shape, micrometres(volume), _CHUNK_VOXELS, _FRONT_VOXELS)
-    return [(channel, start, stop) for channel in range(volume.channels) for start, stop in cuts]
-
-
-def _threads(volume: Volume, plan: _Plan, slabs: list[tuple[int, int, int]]) -> int:
-    """How many chunks are encoded side by side."""
-    largest = volume.array[0, :, :, 0].size * max(stop - start for _, start, stop in slabs)
-    return encoders(volume.array.size, largest, plan.waves is not None)
+    slabs = [(channel, start, stop) for channel in range(volume.channels) for start, stop in cuts]
+    check_memory(volume.name or "The volume", volume.array.shape, volume.array.dtype, thickest(slabs))
+    return slabs
 
 
 __all__ = ["Mode", "compress", "compress_and_decode", "decode_chunk", "decompress", "largest_error", "ratio_and_rate"]

@@ -20,7 +20,7 @@ _GAIN = 1.149604398  # of the low-pass branch, by which lifting without scaling 
 _BRIGHTER = 1.230358  # of the low-pass branch, for a constant
 GAIN_BITS = 16
 MOST_LEVELS = 8
-_SHORTEST = 4  # an axis of fewer coefficients is not divided further
+SHORTEST = 4  # an axis of fewer coefficients is not divided further
 JOINS, LATE = 2.1, 1.05  # an axis takes part in a level when its spacing is at most so many times the finest
 _ALIKE = 1.2  # spacings that differ by less are of axes that are halved together from the start
 _FEWEST = 512  # coefficients of the low band at which no further level follows
@@ -76,7 +76,7 @@ def choose_axes(shape: Shape, spacing: Shape, joins: float = JOINS) -> list[Axes
     joined = {d for d in range(3) if extent[d] <= max(joins, _ALIKE) * min(extent)}
     chosen: list[Axes] = []
     while len(chosen) < MOST_LEVELS and np.prod(current) > _FEWEST:
-        long = [d for d in range(3) if current[d] >= _SHORTEST]
+        long = [d for d in range(3) if current[d] >= SHORTEST]
         if not long:
             break
         finest = min(extent[d] for d in [d for d in long if d in joined] or long)

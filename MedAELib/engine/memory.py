@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,11 @@ def free_system_memory() -> int:
         free = _free_without_psutil()
     limit = _container_limit()
     return min(free, limit) if limit is not None else free
+
+
+def amount(size: int) -> str:
+    """Bytes as a user reads them, in GiB, or in MB where there are few."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 / 10 else f"{math.ceil(size / 1e6)} MB"
 
 
 def _free_without_psutil() -> int:

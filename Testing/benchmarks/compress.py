@@ -205,6 +205,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="folder for a picture of the curves of --lossy")
     parser.add_argument("--rows", type=Path, help="JSON of the lossy points: those that it lacks are measured")
     options = parser.parse_args()
+    if options.pictures and not options.lossy:
+        parser.error("--pictures draws the curves of --lossy: name the qualities of --lossy, too")
     volumes = cases(options.cases, options.slices)
     long = [long_enough(volume, options.chunks) for volume in volumes]
     if options.speed is not None:

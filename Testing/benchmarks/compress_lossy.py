@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -39,7 +40,7 @@ class Points:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._kept: dict[str, Point] = json.loads(file.read_text()) if file and file.is_file() else {}
+        self._kept: dict[str, Point] = _points_in(file) if file and file.is_file() else {}
 
     def of(
         self, volume: Volume, codec: str, decibels: Sequence[float], measure: Callable[[list[float]], list[Point]]
@@ -53,6 +54,19 @@ class Points:
             if self._file:
                 self._file.write_text(json.dumps(self._kept, indent=1))
         return [self._kept[name] for name in names]
+
+
+def _points_in(file: Path) -> dict[str, Point]:
+    """The points that a file holds; ends the program with a sentence where it is none of this form."""
+    try:
+        points = json.loads(file.read_text())
+        for point in points.values():
+            needed = [point["psnr"], point["bits"], *(point[way][cost] for way in WAYS for cost in (CPU, MEMORY))]
+            if not all(isinstance(number, (int, float)) for number in needed):
+                raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sys.exit(f"{file} holds no rows of this form of the benchmark, perhaps of an older one. Name a new file.")
+    return dict(points)
 
 
 def ours(volume: Volume, mode: Mode) -> tuple[float, Cost, Cost, np.ndarray]:
@@ -82,7 +96,7 @@ def lossy(
             for name, measure in measures.items()
         }
         curves[volume.name] = {name: _curve(some) for name, some in found.items()}
-        print(json.dumps({"scan": volume.name, **told(found)}), flush=True)
+        print(json.dumps({"scan": volume.name, **told(found)}, allow_nan=False), flush=True)
     return curves
 
 
@@ -100,14 +114,19 @@ def told(found: Mapping[str, Sequence[Point]]) -> dict[str, object]:
     curves = {name: _curve(some) for name, some in found.items()}
     costs = {way: {name: means([point[way] for point in some]) for name, some in found.items()} for way in WAYS}
     return {
-        "against_jpeg_2000_percent": {n: round(bd_rate(curves[REFERENCE], c), 1) for n, c in curves.items()},
-        "medae_against_percent": {n: round(bd_rate(c, curves[OURS]), 1) for n, c in curves.items() if n != OURS},
-        **{name: [[round(x, 2), round(y, 4)] for x, y in curve] for name, curve in curves.items()},
+        "against_jpeg_2000_percent": {n: _known(bd_rate(curves[REFERENCE], c), 1) for n, c in curves.items()},
+        "medae_against_percent": {n: _known(bd_rate(c, curves[OURS]), 1) for n, c in curves.items() if n != OURS},
+        **{name: [[_known(x, 2), round(y, 4)] for x, y in curve] for name, curve in curves.items()},
         **{f"{way}_cpu_seconds_per_million_voxels": {n: round(mean[CPU], 2) for n, mean in costs[way].items()}
            for way in WAYS},
         **{f"{way}_megabytes_per_million_voxels": {n: round(mean[MEMORY]) for n, mean in costs[way].items()}
            for way in WAYS},
     }  # fmt: skip
+
+
+def _known(figure: float, digits: int) -> float | None:
+    """A figure, rounded; none where it is no number, as where two curves have no PSNR in common."""
+    return round(figure, digits) if math.isfinite(figure) else None
 
 
 def chosen_peers(installed: Mapping[str, Lossy], names: Sequence[str]) -> dict[str, Lossy]:

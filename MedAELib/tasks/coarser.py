@@ -12,6 +12,8 @@ from scipy.fft import dct, idct
 
 from ..engine.run import Progress, Sink
 from ..noise_band import Band
+from .single_slice import into
+from .uneven import linear_along
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -77,14 +79,10 @@ def run_coarser(
     small = resampled(source, shape, waiting, empty)
     room = np.empty((outputs, *shape), np.float32)
 
-    def keep(core: tuple[slice, ...], before: Array, *made: Floats) -> None:
-        for voxels, part in zip(room, made, strict=True):
-            voxels[core] = part
-
     def report(done: int, whole: int) -> None:
         progress(total * done // whole, total)
 
-    run(small, keep, report)
+    run(small, into(room), report)
     taken = resampled(small - room[0], source.shape, lambda: progress(total, total))
     result = np.subtract(source, taken, dtype=np.float32, casting="unsafe")
     whole = tuple(slice(0, size) for size in source.shape)
@@ -95,10 +93,6 @@ def enlarged(field: Floats, shape: tuple[int, ...]) -> Floats:
     """A smooth field on a finer grid over the same place, linear between its voxels: none is below its least."""
     for axis, size in enumerate(shape):
         few = field.shape[axis]
-        if few == size:
-            continue
-        at = np.clip((np.arange(size) + 0.5) * few / size - 0.5, 0, few - 1)
-        low = np.minimum(at.astype(int), few - 1)
-        share = (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
-        field = field.take(low, axis) * (1 - share) + field.take(np.minimum(low + 1, few - 1), axis) * share
+        if few != size:
+            field = linear_along(field, axis, np.clip((np.arange(size) + 0.5) * few / size - 0.5, 0, few - 1))
     return field

@@ -41,17 +41,23 @@ def run_slice(
     copies = np.stack([_shifted(source.take(0, axis), shift) for shift in shifts], axis)
     room = np.empty((1 + deviations, *copies.shape), np.float32)
 
+    def report(done: int, total: int) -> None:
+        progress(source.size * done // total, source.size)
+
+    engine.run(network, copies, limits, into(room), report, deviations)
+    room[1:] /= np.float32(_TOLD.get(modality, 1.0))
+    whole = tuple(slice(0, size) for size in source.shape)
+    sink(whole, source, *(np.expand_dims(_joined(voxels, axis, shifts), axis) for voxels in room))
+
+
+def into(room: Floats) -> Sink:
+    """A sink that gathers what comes back, output by output, in `[outputs, i, j, k]`."""
+
     def keep(core: tuple[slice, ...], before: npt.NDArray[Any], *made: Floats) -> None:
         for voxels, part in zip(room, made, strict=True):
             voxels[core] = part
 
-    def report(done: int, total: int) -> None:
-        progress(source.size * done // total, source.size)
-
-    engine.run(network, copies, limits, keep, report, deviations)
-    room[1:] /= np.float32(_TOLD.get(modality, 1.0))
-    whole = tuple(slice(0, size) for size in source.shape)
-    sink(whole, source, *(np.expand_dims(_joined(voxels, axis, shifts), axis) for voxels in room))
+    return keep
 
 
 def _shifted(plane: npt.NDArray[Any], shift: tuple[int, int]) -> npt.NDArray[Any]:

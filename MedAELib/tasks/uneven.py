@@ -81,9 +81,14 @@ def _spread(values: npt.NDArray[np.float64], starts: list[npt.NDArray[np.int64]]
     made = values.astype(np.float32)
     for axis, (first, size) in enumerate(zip(starts, shape, strict=True)):
         middles = first + (min(_EDGE, size) - 1) / 2
-        at = np.interp(np.arange(size), middles, np.arange(len(middles))).astype(np.float32)
-        low = np.minimum(at.astype(np.int64), len(middles) - 1)
-        high = np.minimum(low + 1, len(middles) - 1)
-        share = (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
-        made = made.take(low, axis) * (1 - share) + made.take(high, axis) * share
+        made = linear_along(made, axis, np.interp(np.arange(size), middles, np.arange(len(middles))))
     return made
+
+
+def linear_along(field: Floats, axis: int, at: npt.NDArray[np.float64]) -> Floats:
+    """A field `[i, j, k]` at places along an axis, each from 0 to its last voxel: linear between voxels."""
+    at = at.astype(np.float32)
+    low = np.minimum(at.astype(np.int64), field.shape[axis] - 1)
+    high = np.minimum(low + 1, field.shape[axis] - 1)
+    share = (at - low).astype(np.float32).reshape([-1 if other == axis else 1 for other in range(3)])
+    return np.asarray(field.take(low, axis) * (1 - share) + field.take(high, axis) * share)
